@@ -1,0 +1,25 @@
+"""LDDM: ultrasound image-to-video synthesis by latent dynamic diffusion models.
+
+The rooms follow the method, in this order:
+
+    settings -> data -> nn -> autoencoder -> diffusion / baselines -> synthesis -> metrics -> classification -> report
+
+Conventions, everywhere:
+
+* a clip is its first frame x0 and the T frames that follow; arrays on disk are uint8 (T + 1, H, W);
+* in networks a video is float32 (B, C, T, H, W) in [-1, 1] with C = 1, an image is (B, C, H, W);
+* the latent z is float32 (B, D), whatever its inner structure (`lddm.nn.latent.LatentSpec`);
+* motion fields are in pixels of the frame, (axial, lateral) = (downwards, to the right);
+* frame rates are in Hz, durations in seconds.
+"""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # Lazy, so that `lddm --help` and the light jobs do not pay for torch.
+    if name == "Animator":
+        from lddm.synthesis.animate import Animator
+
+        return Animator
+    raise AttributeError(f"module 'lddm' has no attribute {name!r}")

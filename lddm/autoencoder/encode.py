@@ -1,0 +1,53 @@
+"""From clips to latents: what stage 2 is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lddm.autoencoder.model import Autoencoder
+from lddm.autoencoder.train import ClipReader
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.training.latents import save_latents
+from lddm.training.loop import pick_device
+
+
+@torch.no_grad()
+def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame, fold: int, out: Path) -> int:
+    """Encode the train and val clips of a fold; test clips are never read here.
+
+    Returns:
+        How many latents were written.
+    """
+    device = pick_device()
+    model = Autoencoder.load(autoencoder_path).to(device)
+    rows: list[pd.DataFrame] = []
+    means, stds, flips = [], [], []
+    for part in ("train", "val"):
+        clips = fold_clips(store, splits, fold, part)
+        reader = ClipReader(store, clips, model, device)
+        for mirrored in (False, True):
+            for start in range(0, len(clips), 32):
+                index = np.arange(start, min(start + 32, len(clips)))
+                posterior = model.encode(*reader.read(index, np.full(len(index), mirrored)))
+                means.append(posterior.mean.cpu())
+                stds.append((0.5 * posterior.logvar).exp().cpu())
+            rows.append(clips.assign(train=part == "train"))
+            flips.append(torch.full((len(clips),), mirrored))
+    table = pd.concat(rows, ignore_index=True)
+    mean = torch.cat(means)
+    train = torch.from_numpy(table["train"].to_numpy(dtype=bool))
+    save_latents(
+        out,
+        spec=model.spec,
+        clip=table["clip_id"].tolist(),
+        mean=mean,
+        std=torch.cat(stds),
+        flipped=torch.cat(flips),
+        label=torch.from_numpy(table["label"].to_numpy(dtype=np.int64)),
+        train=train,
+    )
+    return len(mean)

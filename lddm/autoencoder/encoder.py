@@ -1,0 +1,114 @@
+"""E: video -> q(z | x), for both kinds of latent."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.autoencoder.motion_code import MotionCode
+from lddm.autoencoder.posterior import Posterior
+from lddm.nn.blocks import group_norm
+from lddm.nn.latent import LatentSpec
+from lddm.nn.warping import compose_motion, warp_sequence
+
+
+class FactorisedEncoder(nn.Module):
+    """Measured motion as it is, and a learned code of what motion of x0 cannot explain.
+
+    The residual code is bilinear like the motion: coefficients b_j(t) say when, maps r_j say where. The network reads
+    each frame beside the warped x0, and so sees what is left to explain.
+
+    Args:
+        spec: a factorised latent.
+        size: height and width S of a frame; S / map_size must be a power of two.
+        width: channels of the first level.
+    """
+
+    # ASSUME: q(z | x) of the measured motion has a small fixed width, so that the decoder and stage 2 see codes
+    # that are not exact; 0.02 px is far below the error of optical flow.
+    MOTION_LOGVAR = 2 * math.log(0.02)
+
+    def __init__(self, spec: LatentSpec, size: int, width: int):
+        super().__init__()
+        self.spec, self.size = spec, size
+        levels = int(math.log2(size // spec.map_size))
+        if spec.map_size * 2**levels != size:
+            raise ValueError(f"frame size {size} must be map_size {spec.map_size} times a power of two")
+        channels = [3] + [width * min(2**i, 4) for i in range(levels)]
+        self.frames = nn.Sequential(
+            *[
+                layer
+                for before, after in zip(channels, channels[1:], strict=False)
+                for layer in (nn.Conv2d(before, after, 3, 2, 1), group_norm(after), nn.SiLU())
+            ]
+        )
+        last, rank = channels[-1], spec.residual_rank
+        self.mix = nn.Sequential(nn.Conv3d(last, last, 3, padding=1), group_norm(last), nn.SiLU())
+        self.when = nn.Conv1d(last, rank, 3, padding=1)
+        self.where = nn.Conv3d(last, 2 * rank, 1)
+
+    def forward(self, video: Tensor, motion: MotionCode) -> Posterior:
+        """video float (B, 1, T + 1, S, S) in [-1, 1] and its measured motion -> q(z | x)."""
+        x0, frames = video[:, :, 0], video[:, :, 1:]
+        warped = warp_sequence(x0, compose_motion(motion.maps, motion.coefficients, self.size), "bilinear")
+        seen = torch.cat([frames, warped, 4 * (frames - warped)], dim=1)  # (B, 3, T, S, S)
+        features = self.frames(seen.transpose(1, 2).flatten(0, 1))  # (B T, C, h, w)
+        features = self.mix(features.unflatten(0, (len(video), -1)).transpose(1, 2))  # (B, C, T, h, w)
+        when = self.when(features.mean(dim=(-2, -1)))  # (B, R, T)
+        when = when / when.square().mean(dim=2, keepdim=True).add(1e-6).sqrt()  # unit RMS: the maps carry the size
+        where, spread = self.where(features).chunk(2, dim=1)  # (B, R, T, h, w) each
+        where = torch.einsum("brt,brthw->brhw", when, where) / self.spec.frames
+        spread = spread.mean(dim=2).clamp(-8, 4)
+        mean = self.spec.join(
+            torch.cat([motion.maps.flatten(1, 2), where], dim=1), torch.cat([motion.coefficients, when], dim=1)
+        )
+        fixed_maps = torch.full_like(motion.maps.flatten(1, 2), self.MOTION_LOGVAR)
+        fixed_when = torch.full_like(torch.cat([motion.coefficients, when], dim=1), self.MOTION_LOGVAR)
+        return Posterior(mean, self.spec.join(torch.cat([fixed_maps, spread], dim=1), fixed_when))
+
+
+class VectorEncoder(nn.Module):
+    """The paper's kind: a 3-D residual network over frames 1..T, z a global vector.
+
+    ASSUME: layers as in the cINN code that the paper builds on (Dorkenwald et al. 2021, stage 1): stem and stages
+    that halve space and time until one 4 x 4 cell is left, GroupNorm, two heads for mean and log-variance.
+    """
+
+    def __init__(self, spec: LatentSpec, size: int, width: int):
+        super().__init__()
+        self.spec = spec
+        channels, space, time = width, size // 2, math.ceil(spec.frames / 2)
+        layers: list[nn.Module] = [nn.Conv3d(1, channels, (3, 7, 7), 2, (1, 3, 3)), group_norm(channels), nn.SiLU()]
+        while space > 4 or time > 1:
+            stride = (2 if time > 1 else 1, 2 if space > 4 else 1, 2 if space > 4 else 1)
+            wider = min(channels * 2, 8 * width)
+            layers.append(ResBlock3d(channels, wider, stride))
+            channels = wider
+            space, time = math.ceil(space / stride[1]), math.ceil(time / stride[0])
+        self.body = nn.Sequential(*layers)
+        self.heads = nn.Linear(channels * space**2 * time, 2 * spec.dim)
+
+    def forward(self, video: Tensor, motion: MotionCode | None = None) -> Posterior:
+        """video float (B, 1, T + 1, S, S) in [-1, 1] -> q(z | x); x0 is not read, as in the paper."""
+        features = self.body(video[:, :, 1:])  # (B, C, 1, 4, 4)
+        mean, logvar = self.heads(features.flatten(1)).chunk(2, dim=1)
+        return Posterior(mean, logvar.clamp(-12, 4))
+
+
+class ResBlock3d(nn.Module):
+    """Residual block of 3-D convolutions with a strided shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int]):
+        super().__init__()
+        self.conv1 = nn.Conv3d(inputs, outputs, 3, stride, 1)
+        self.norm1 = group_norm(outputs)
+        self.conv2 = nn.Conv3d(outputs, outputs, 3, 1, 1)
+        self.norm2 = group_norm(outputs)
+        self.skip = nn.Conv3d(inputs, outputs, 3, stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.silu(self.norm1(self.conv1(x)))
+        return F.silu(self.norm2(self.conv2(hidden)) + self.skip(x))

@@ -1,0 +1,91 @@
+"""The autoencoder as one module: how to build, save and load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lddm.autoencoder.decoder import Decoded, PaintDecoder, WarpDecoder
+from lddm.autoencoder.encoder import FactorisedEncoder, VectorEncoder
+from lddm.autoencoder.motion_code import MotionCode, measure_motion
+from lddm.autoencoder.posterior import Posterior
+from lddm.errors import LddmError
+from lddm.nn.latent import LatentSpec
+from lddm.settings.models import AutoencoderSettings
+from lddm.training.weights import load_into, load_weights, save_weights
+
+
+class Autoencoder(nn.Module):
+    """E and D of one kind of latent.
+
+    Args:
+        settings: the section `autoencoder`.
+        size: height and width S of a frame in pixels.
+        frames: T.
+
+    Raises:
+        LddmError: a size that the chosen networks do not take.
+    """
+
+    def __init__(self, settings: AutoencoderSettings, size: int, frames: int):
+        super().__init__()
+        self.settings, self.size, self.frames = settings, size, frames
+        try:
+            if settings.latent == "factorised":
+                self.spec = LatentSpec(
+                    "factorised",
+                    frames,
+                    motion_rank=settings.motion_rank,
+                    residual_rank=settings.residual_rank,
+                    map_size=settings.map_size,
+                )
+                self.encoder = FactorisedEncoder(self.spec, size, settings.width)
+                self.decoder = WarpDecoder(self.spec, size, settings.width)
+            else:
+                self.spec = LatentSpec("vector", frames, dim=settings.vector_dim)
+                self.encoder = VectorEncoder(self.spec, size, settings.width)
+                self.decoder = PaintDecoder(self.spec, size, settings.width)
+        except ValueError as error:
+            raise LddmError(
+                f"the autoencoder does not take these sizes: {error}",
+                "change preprocess.size, preprocess.clip_length or autoencoder.map_size",
+            ) from error
+
+    @property
+    def measures_motion(self) -> bool:
+        """Whether the encoder needs the measured motion of the clips."""
+        return self.spec.kind == "factorised"
+
+    def measure(self, clips: np.ndarray) -> MotionCode | None:
+        """The measured motion that `encode` needs; clips uint8 (n, T + 1, S, S). On the CPU."""
+        if not self.measures_motion:
+            return None
+        return measure_motion(clips, self.spec.motion_rank, self.spec.map_size)
+
+    def encode(self, video: Tensor, motion: MotionCode | None) -> Posterior:
+        """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""
+        return self.encoder(video, motion)
+
+    def decode(self, x0: Tensor, z: Tensor) -> Decoded:
+        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T."""
+        return self.decoder(x0, z)
+
+    def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
+        """Encode, draw z, decode: the path of training."""
+        posterior = self.encode(video, motion)
+        return self.decode(video[:, :, 0], posterior.sample(rng)), posterior
+
+    def save(self, path: str | Path, **provenance) -> None:
+        """Write weights that describe themselves."""
+        about = {"settings": self.settings.model_dump(mode="json"), "size": self.size, "frames": self.frames}
+        save_weights(path, self, "autoencoder", **about, provenance=provenance)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Autoencoder:
+        """Read weights; needs nothing but the file. In eval mode, without gradients, on the CPU."""
+        state, about = load_weights(path, "autoencoder")
+        model = cls(AutoencoderSettings.model_validate(about["settings"]), about["size"], about["frames"])
+        return load_into(model, state, path)

@@ -1,0 +1,176 @@
+"""Training of stage 1: the clips, the losses, and what is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.autoencoder import losses
+from lddm.autoencoder.discriminators import SpatialDiscriminator, TemporalDiscriminator
+from lddm.autoencoder.model import Autoencoder
+from lddm.autoencoder.motion_code import MotionCode
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.data.ranges import to_float
+from lddm.nn.perceptual import PerceptualLoss
+from lddm.settings.models import AutoencoderSettings
+from lddm.training.loop import pick_device, step_indices, train
+
+logger = logging.getLogger(__name__)
+
+Batch = tuple[Tensor, MotionCode | None]
+
+
+class ClipReader:
+    """Clips of a store with their measured motion, batch by batch; only a batch's frames are in memory."""
+
+    def __init__(self, store: FrameStore, clips: pd.DataFrame, model: Autoencoder, device: torch.device):
+        self.store, self.clips, self.device = store, clips, device
+        self.motion = _measure_all(store, clips, model) if model.measures_motion else None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def read(self, index: np.ndarray, flipped: np.ndarray | None = None) -> Batch:
+        """Clips float (B, 1, T + 1, S, S) in [-1, 1] and their motion, mirrored where `flipped` says."""
+        frames = torch.from_numpy(self.store.clip_frames(self.clips.iloc[index]))
+        video = to_float(frames.to(self.device))[:, None]
+        motion = self.motion[index].to(self.device) if self.motion is not None else None
+        if flipped is not None:
+            mask = torch.from_numpy(flipped).to(self.device)
+            video = torch.where(mask[:, None, None, None, None], video.flip(-1), video)
+            motion = motion.flip(mask) if motion is not None else None
+        return video, motion
+
+
+def _measure_all(store: FrameStore, clips: pd.DataFrame, model: Autoencoder, chunk: int = 64) -> MotionCode:
+    parts = [
+        model.measure(store.clip_frames(clips.iloc[start : start + chunk])) for start in range(0, len(clips), chunk)
+    ]
+    return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+
+
+class AutoencoderTask:
+    """Stage 1 as the training loop sees it; see `lddm.training.loop.Task`."""
+
+    def __init__(self, model: Autoencoder, settings: AutoencoderSettings, reader: ClipReader, seed: int):
+        self.settings, self.reader, self.seed = settings, reader, seed
+        self.model = model
+        self.players: dict[str, nn.Module] = {"autoencoder": model}
+        if settings.adversarial_weight > 0:
+            width = settings.discriminator_width
+            self.players["spatial"] = SpatialDiscriminator(width)
+            self.players["temporal"] = TemporalDiscriminator(width)
+        self.perceptual = PerceptualLoss().to(reader.device) if settings.perceptual_weight > 0 else None
+        self._decoded: Tensor | None = None
+
+    def batch(self, step: int) -> Batch:
+        index = step_indices(len(self.reader), self.settings.training.batch_size, self.seed, step)
+        flipped = np.random.default_rng([self.seed, step, 1]).random(len(index)) < 0.5
+        return self.reader.read(index, flipped)
+
+    def loss(self, player: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict]:
+        if player == "autoencoder":
+            return self._autoencoder_loss(batch, step, rng)
+        if step < self.settings.adversarial_start:
+            return None, {}
+        real, fake = batch[0][:, :, 1:], self._decoded
+        if player == "spatial":
+            real, fake = _some_frames(real, fake, rng)
+            return losses.hinge_discriminator(self.players["spatial"](real), self.players["spatial"](fake)), {}
+        real = real.clone().requires_grad_()
+        real_logits, _ = self.players["temporal"](real)
+        fake_logits, _ = self.players["temporal"](fake)
+        penalty = losses.r1_penalty(real_logits, real)
+        loss = losses.hinge_discriminator(real_logits, fake_logits) + self.settings.gradient_penalty * penalty
+        return loss, {"r1": penalty}
+
+    def _autoencoder_loss(self, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor, dict]:
+        video, motion = batch
+        weights = self.settings
+        x0, real = video[:, :, 0], video[:, :, 1:]
+        decoded, posterior = self.model(video, motion, rng)
+        parts = {
+            "l1": F.l1_loss(decoded.frames, real),
+            "temporal": losses.temporal_l1(decoded.frames, real, x0),
+            "kl": posterior.kl(),
+        }
+        loss = parts["l1"] + weights.temporal_weight * parts["temporal"] + weights.kl_weight * parts["kl"]
+        if self.perceptual is not None:
+            parts["perceptual"] = self.perceptual(*_some_frames(real, decoded.frames, rng))
+            loss = loss + weights.perceptual_weight * parts["perceptual"]
+        if weights.adversarial_weight > 0 and step >= weights.adversarial_start:
+            _, fake_frames = _some_frames(real, decoded.frames, rng)
+            fake_logits, fake_features = self.players["temporal"](decoded.frames)
+            _, real_features = self.players["temporal"](real)
+            parts["adversarial_space"] = losses.hinge_generator(self.players["spatial"](fake_frames))
+            parts["adversarial_time"] = losses.hinge_generator(fake_logits)
+            parts["feature_matching"] = losses.feature_matching(real_features, fake_features)
+            adversarial = (
+                parts["adversarial_space"]
+                + parts["adversarial_time"]
+                + weights.feature_weight * parts["feature_matching"]
+            )
+            loss = loss + weights.adversarial_weight * adversarial
+        self._decoded = decoded.frames.detach()
+        return loss, parts
+
+
+def _some_frames(real: Tensor, fake: Tensor, rng: torch.Generator, frames: int = 4) -> tuple[Tensor, Tensor]:
+    """The same random frames of real and decoded clips as images (B * frames, 1, S, S): memory, not maths."""
+    chosen = torch.randperm(real.shape[2], generator=rng)[:frames]
+    return tuple(v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
+
+
+@torch.no_grad()
+def validation_error(model: Autoencoder, reader: ClipReader, clips: int, batch_size: int) -> dict[str, float]:
+    """L1 in [0, 1] units of reconstructions from the posterior mean, beside repeating x0, on the first `clips` clips."""
+    errors, still = [], []
+    for start in range(0, min(clips, len(reader)), batch_size):
+        video, motion = reader.read(np.arange(start, min(start + batch_size, clips, len(reader))))
+        x0, real = video[:, :, 0], video[:, :, 1:]
+        decoded = model.decode(x0, model.encode(video, motion).mean)
+        errors.append((decoded.frames - real).abs().mean(dim=(1, 2, 3, 4)) / 2)
+        still.append((x0[:, :, None] - real).abs().mean(dim=(1, 2, 3, 4)) / 2)
+    return {"l1": torch.cat(errors).mean().item(), "l1_static": torch.cat(still).mean().item()}
+
+
+def train_autoencoder(
+    settings: AutoencoderSettings,
+    store: FrameStore,
+    splits: pd.DataFrame,
+    fold: int,
+    seed: int,
+    state_dir: Path,
+    out: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+) -> dict[str, float]:
+    """Train stage 1 on the train clips of a fold and write the weights that are best on its val clips.
+
+    Returns:
+        The validation values of the weights that were kept.
+    """
+    device = pick_device()
+    torch.manual_seed(seed)  # initial weights
+    model = Autoencoder(settings, store.size, store.clip_length)
+    train_clips, val_clips = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
+    logger.info("stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size)
+    reader = ClipReader(store, train_clips, model, device)
+    val_reader = ClipReader(store, val_clips, model, device)
+    task = AutoencoderTask(model, settings, reader, seed)
+    batch_size = settings.training.batch_size
+
+    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
+        return validation_error(players["autoencoder"], val_reader, clips=64, batch_size=batch_size)
+
+    identity = f"{fold} {store.meta} {train_clips['clip_id'].tolist()}"
+    train(task, settings.training, seed, state_dir, on_log, validate, keep_best="l1", data_identity=identity)
+    kept = validation_error(model, val_reader, len(val_clips), batch_size)
+    model.save(out, fold=fold, seed=seed, train_clips=len(train_clips), validation=kept)
+    return kept

@@ -1,0 +1,58 @@
+"""Motion transfer: the z of a random training clip, whatever x0 shows; p(z) instead of p(z | x0)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lddm.nn.condition import SamplingOptions
+from lddm.nn.latent import LatentSpec
+from lddm.training.latents import LatentSet
+from lddm.training.weights import load_into, load_weights, save_weights
+
+
+class MotionTransfer(nn.Module):
+    """A bank of training latents; the same interface as `LatentDiffusion`.
+
+    The label is used as the other generators use it: a still of a known class gets the z of a clip of that class.
+    """
+
+    name = "motion_transfer"
+
+    def __init__(self, spec: LatentSpec, entries: int):
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("bank", torch.zeros(entries, spec.size))
+        self.register_buffer("bank_label", torch.zeros(entries, dtype=torch.int64))
+
+    @torch.no_grad()
+    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+        """A random bank entry of the label (of any label where it is -1 or the bank has none): float (B, D)."""
+        chosen = []
+        for wanted in label.tolist():
+            allowed = torch.nonzero(self.bank_label.cpu() == wanted).flatten()
+            if len(allowed) == 0:
+                allowed = torch.arange(len(self.bank))
+            chosen.append(allowed[torch.randint(len(allowed), (1,), generator=rng)])
+        return self.bank[torch.cat(chosen).to(self.bank.device)]
+
+    @classmethod
+    def from_latents(cls, latents: LatentSet) -> MotionTransfer:
+        """The bank of the train entries' posterior means."""
+        model = cls(latents.spec, int(latents.train.sum()))
+        model.bank.copy_(latents.mean[latents.train])
+        model.bank_label.copy_(latents.label[latents.train])
+        return model
+
+    def save(self, path: str | Path, **provenance) -> None:
+        """Write weights that describe themselves."""
+        about = {"spec": self.spec.to_dict(), "entries": len(self.bank)}
+        save_weights(path, self, "generator:motion_transfer", **about, provenance=provenance)
+
+    @classmethod
+    def load(cls, path: str | Path) -> MotionTransfer:
+        """Read weights; needs nothing but the file."""
+        state, about = load_weights(path, "generator:motion_transfer")
+        return load_into(cls(LatentSpec(**about["spec"]), about["entries"]), state, path)

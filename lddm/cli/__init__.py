@@ -1,0 +1,26 @@
+"""The console script `lddm`."""
+
+from __future__ import annotations
+
+import typer
+
+from lddm.cli import people, pipeline, tracking
+from lddm.job import readable_errors
+
+
+class _App(typer.Typer):
+    """A Typer that shows LddmError as message and hint instead of a traceback."""
+
+    def __call__(self, *args, **kwargs):
+        with readable_errors():
+            return super().__call__(*args, **kwargs)
+
+
+app = _App(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="LDDM: still ultrasound images to plausible ultrasound videos, and what those videos are worth.",
+)
+app.add_typer(people.app, rich_help_panel="For people")
+app.add_typer(pipeline.app, rich_help_panel="Rules of the workflow")
+app.add_typer(tracking.app, name="track", help="Records on disk and their view in MLflow.")

@@ -1,0 +1,62 @@
+"""Verbs for people: animate a still, write the generated settings files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lddm.errors import LddmError
+from lddm.job import set_up_logging
+
+app = typer.Typer()
+
+
+@app.command()
+def animate(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG or DICOM")],
+    model: Annotated[Path, typer.Option(help="model bundle, e.g. results/phantom/fold-0/generators/lddm/bundle")],
+    out: Annotated[Path, typer.Option(help="video to write: .mp4, .gif or .npz")] = Path("animated.mp4"),
+    samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same videos")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 25,
+    sampler: Annotated[str, typer.Option(help="ddim or dpmsolver++")] = "ddim",
+    guidance: Annotated[float, typer.Option(min=0, help="guidance scale; 1 = off")] = 1.0,
+    label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
+) -> None:
+    """Animate one still image with a trained bundle."""
+    set_up_logging()
+    if sampler not in ("ddim", "dpmsolver++"):
+        raise LddmError(f"unknown sampler '{sampler}'", "expected ddim or dpmsolver++")
+    from lddm.data.dicom import decode_dicom, is_dicom
+    from lddm.data.video_io import decode_image, write_video
+    from lddm.nn.condition import SamplingOptions
+    from lddm.synthesis.animate import Animator
+
+    if not image.is_file():
+        raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
+    still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
+    animator = Animator.load(model)
+    videos = animator.animate(
+        still, samples, seed, label if label else -1, SamplingOptions(sampler, steps, guidance)
+    )
+    for number, video in enumerate(videos):
+        path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
+        write_video(path, video, animator.fps, comment="synthetic video made by LDDM; not for diagnosis")
+        typer.echo(f"{path}: {len(video)} frames at {animator.fps:g} Hz, synthetic")
+
+
+@app.command()
+def settings(
+    write: Annotated[bool, typer.Option("--write", help="write config/config.yaml and the JSON schema")] = False,
+    root: Annotated[Path, typer.Option(help="the checkout")] = Path("."),
+) -> None:
+    """Show the default settings, or write the files that are generated from their types."""
+    from lddm.settings import build
+
+    if not write:
+        typer.echo(build.default_yaml())
+        return
+    for path in build.write(root):
+        typer.echo(f"wrote {path}")

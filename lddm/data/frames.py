@@ -1,0 +1,99 @@
+"""The preprocessed data of an experiment: memory-mapped frames, and the tables that say what they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lddm.errors import LddmError
+from lddm.files import read_json
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """What the rule `preprocess` makes.
+
+    Attributes:
+        frames: uint8 (N, S, S), memory-mapped: all frames of all files, one file after the other.
+        videos: the completed index, a row a file, with `first_frame` and `stored_frames`.
+        clips: a row a clip of T + 1 frames, with `first_frame` (offset in `frames`) and `excluded` (reason or null).
+        meta: size S in pixels, fps in Hz, clip_length T, classes.
+    """
+
+    frames: np.ndarray
+    videos: pd.DataFrame
+    clips: pd.DataFrame
+    meta: dict
+
+    @classmethod
+    def open(cls, folder: str | Path) -> FrameStore:
+        """Open the folder; the frames stay on disk until they are used.
+
+        Raises:
+            LddmError: a part is missing or the parts do not fit together.
+        """
+        folder = Path(folder)
+        meta = read_json(folder / "meta.json")
+        try:
+            frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+            videos = pd.read_parquet(folder / "videos.parquet")
+            clips = pd.read_parquet(folder / "clips.parquet")
+        except (OSError, ValueError) as error:
+            raise LddmError(f"{folder} cannot be read: {error}", "run the rule preprocess again") from error
+        if frames.dtype != np.uint8 or frames.shape[1:] != (meta["size"], meta["size"]):
+            raise LddmError(
+                f"{folder}/frames.npy: expected uint8 frames of {meta['size']} pixels, got {frames.dtype} {frames.shape}",
+                "run the rule preprocess again",
+            )
+        last = int(clips["first_frame"].max()) + meta["clip_length"] + 1 if len(clips) else 0
+        if last > len(frames):
+            raise LddmError(f"{folder}: clips reach frame {last}, but there are {len(frames)}", "run preprocess again")
+        return cls(frames, videos, clips, meta)
+
+    @property
+    def size(self) -> int:
+        """Height and width S in pixels."""
+        return self.meta["size"]
+
+    @property
+    def fps(self) -> float:
+        """Frame rate in Hz."""
+        return self.meta["fps"]
+
+    @property
+    def clip_length(self) -> int:
+        """T: frames of a clip after x0."""
+        return self.meta["clip_length"]
+
+    def clip_frames(self, clips: pd.DataFrame) -> np.ndarray:
+        """The clips' frames, x0 first: uint8 (n, T + 1, S, S)."""
+        length = self.clip_length + 1
+        starts = clips["first_frame"].to_numpy(dtype=np.int64)
+        return self.frames[starts[:, None] + np.arange(length)]  # (n, T + 1, S, S)
+
+    def still_frames(self, videos: pd.DataFrame) -> np.ndarray:
+        """The first frame of each file: uint8 (n, S, S)."""
+        return self.frames[videos["first_frame"].to_numpy(dtype=np.int64)]
+
+
+def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:
+    """The usable clips of one part (train, val or test) of a fold, in a fixed order.
+
+    Raises:
+        LddmError: there are none.
+    """
+    part = splits[(splits["fold"] == fold) & (splits["split"] == split) & (splits["kind"] == "video")]
+    clips = store.clips[store.clips["excluded"].isna() & store.clips["id"].isin(part["id"])]
+    if clips.empty:
+        raise LddmError(f"fold {fold} has no usable {split} clips", "see the exclusion reasons in data/frames/clips.parquet")
+    return clips.sort_values(["id", "first_frame"]).reset_index(drop=True)
+
+
+def fold_stills(store: FrameStore, splits: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """The still images that the generators of a fold may animate for training: none of a val or test patient."""
+    part = splits[(splits["fold"] == fold) & (splits["split"] == "train") & (splits["kind"] == "image")]
+    stills = store.videos[store.videos["excluded"].isna() & store.videos["id"].isin(part["id"])]
+    return stills.sort_values("id").reset_index(drop=True)

@@ -1,0 +1,67 @@
+"""Synthetic videos on disk: an array of clips and a manifest that says where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lddm.errors import LddmError
+from lddm.files import atomic_path
+
+MANIFEST = (
+    "sample_id",
+    "generator",
+    "source",
+    "x0_id",
+    "clip_id",
+    "label",
+    "patient_id",
+    "cluster",
+    "sample",
+    "seed",
+)
+
+
+def save_synthetic(array_path: str | Path, clips: np.ndarray, manifest: pd.DataFrame) -> None:
+    """Write one shard: `array_path` (.npy, uint8 (n, T + 1, S, S), x0 first) and the manifest (.parquet) beside it.
+
+    The array is written last, so an array on disk always has its manifest.
+    """
+    array_path = Path(array_path)
+    if len(clips) != len(manifest) or clips.dtype != np.uint8 or clips.ndim != 4:
+        raise ValueError(f"{len(manifest)} manifest rows for clips {clips.dtype} {clips.shape}")
+    with atomic_path(array_path.with_suffix(".parquet")) as temporary:
+        manifest.loc[:, list(MANIFEST)].to_parquet(temporary, index=False)
+    with atomic_path(array_path) as temporary:
+        np.save(temporary, clips, allow_pickle=False)
+
+
+def load_synthetic(manifests: Sequence[str | Path]) -> tuple[np.ndarray, pd.DataFrame]:
+    """Read shards and join them.
+
+    Args:
+        manifests: paths of the shards, the manifest (.parquet) or the array (.npy).
+
+    Returns:
+        uint8 (n, T + 1, S, S) with x0 first, and the manifest, a row a video in the same order.
+
+    Raises:
+        LddmError: no shard, a missing file, or a manifest that does not fit its array.
+    """
+    if not manifests:
+        raise LddmError("expected synthetic videos, got no file", "run the rule synthesize")
+    arrays, tables = [], []
+    for path in map(Path, manifests):
+        try:
+            table = pd.read_parquet(path.with_suffix(".parquet"))
+            array = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise LddmError(f"{path.with_suffix('.npy')} cannot be read: {error}", "run the rule synthesize again") from error
+        if len(table) != len(array):
+            raise LddmError(f"{path}: {len(table)} manifest rows for {len(array)} videos", "run the rule synthesize again")
+        arrays.append(array)
+        tables.append(table)
+    return np.concatenate(arrays), pd.concat(tables, ignore_index=True)

@@ -1,0 +1,1 @@
+"""Stage 2, the method: p(z | x0) by diffusion on standardised latents."""

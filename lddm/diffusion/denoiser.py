@@ -1,0 +1,138 @@
+"""The denoising network, one for each kind of latent. It knows nothing of noise schedules."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.nn.blocks import ResBlock2d, group_norm, sinusoidal
+from lddm.nn.condition import ImageCondition
+from lddm.nn.latent import LatentSpec
+
+
+class FactorisedDenoiser(nn.Module):
+    """Maps by a small convolutional network with attention, coefficients by a residual network; each sees the other.
+
+    The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain just
+    where it lies; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
+
+    Args:
+        spec: a factorised latent.
+        size: height and width S of x0.
+        width: channels.
+        depth: residual blocks.
+        classes: number of class labels, 0 = unconditional.
+    """
+
+    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+        super().__init__()
+        self.spec, self.width = spec, width
+        dim = 4 * width
+        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes)
+        self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
+        numbers = spec.coefficient_rows * spec.frames
+        self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.enter = nn.Conv2d(spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
+        self.blocks = nn.ModuleList(ResBlock2d(width, width, dim) for _ in range(depth))
+        self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
+        self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, spec.map_channels, 3, 1, 1))
+        self.pool_maps = nn.Linear(width, dim)
+        self.coefficient_blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(2))
+        self.write_coefficients = nn.Linear(dim, numbers)
+        rows = torch.linspace(-1, 1, spec.map_size)
+        grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
+        self.register_buffer("grid", grid, persistent=False)
+
+    def forward(
+        self,
+        z: Tensor,
+        timestep: Tensor,
+        x0: Tensor,
+        label: Tensor,
+        keep_image: Tensor | None = None,
+        keep_label: Tensor | None = None,
+    ) -> Tensor:
+        """Noisy z (B, D), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, D)."""
+        maps, coefficients = self.spec.split(z)
+        features, vector = self.condition(x0, label, keep_image, keep_label)
+        vector = vector + self.time(sinusoidal(timestep, self.width))
+        hidden_coefficients = self.read_coefficients(coefficients.flatten(1))
+        code = F.silu(vector + hidden_coefficients)
+        grid = self.grid.expand(len(z), -1, -1, -1)
+        hidden = self.enter(torch.cat([maps, features, grid], dim=1))
+        for block, attention in zip(self.blocks, self.attention, strict=True):
+            hidden = attention(block(hidden, code))
+        vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
+        for block in self.coefficient_blocks:
+            hidden_coefficients = block(hidden_coefficients, vector)
+        return self.spec.join(self.leave(hidden), self.write_coefficients(hidden_coefficients))
+
+
+class VectorDenoiser(nn.Module):
+    """Residual network with adaptive normalisation for a global vector; arguments as in `FactorisedDenoiser`."""
+
+    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+        super().__init__()
+        self.width = width
+        dim = 4 * width
+        self.condition = ImageCondition(size, 4 if size % 4 == 0 else size, max(8, width // 4), dim, classes)
+        self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.enter = nn.Linear(spec.dim, dim)
+        self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
+        self.leave = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, spec.dim))
+
+    def forward(
+        self,
+        z: Tensor,
+        timestep: Tensor,
+        x0: Tensor,
+        label: Tensor,
+        keep_image: Tensor | None = None,
+        keep_label: Tensor | None = None,
+    ) -> Tensor:
+        """As `FactorisedDenoiser.forward`."""
+        _, vector = self.condition(x0, label, keep_image, keep_label)
+        vector = vector + self.time(sinusoidal(timestep, self.width))
+        hidden = self.enter(z)
+        for block in self.blocks:
+            hidden = block(hidden, vector)
+        return self.leave(hidden)
+
+
+class AdaptiveMLP(nn.Module):
+    """Residual MLP block whose scale, shift and gate come from a code (adaLN-zero, Peebles & Xie 2023)."""
+
+    def __init__(self, dim: int, code: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.modulate = nn.Linear(code, 3 * dim)
+        self.body = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
+        nn.init.zeros_(self.modulate.weight)  # the gate starts shut: each block begins as the identity
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        scale, shift, gate = self.modulate(F.silu(code)).chunk(3, dim=-1)
+        return x + gate * self.body(self.norm(x) * (1 + scale) + shift)
+
+
+class SelfAttention2d(nn.Module):
+    """Self-attention over the cells of a small grid, residual, closed at the start."""
+
+    def __init__(self, channels: int, heads: int = 4):
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        nn.init.zeros_(self.attention.out_proj.weight)
+        nn.init.zeros_(self.attention.out_proj.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = self.norm(x).flatten(2).transpose(1, 2)  # (B, H W, C)
+        seen, _ = self.attention(cells, cells, cells, need_weights=False)
+        return x + seen.transpose(1, 2).reshape(x.shape)
+
+
+def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> nn.Module:
+    """The denoiser of a kind of latent."""
+    kind = FactorisedDenoiser if spec.kind == "factorised" else VectorDenoiser
+    return kind(spec, size, width, depth, classes)

@@ -1,0 +1,139 @@
+"""What every verb shares: logging, the error people see, the record on disk and its view in MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lddm.errors import LddmError
+from lddm.tracking.record import Record
+
+logger = logging.getLogger(__name__)
+
+
+class Job:
+    """The running job: where metrics go, and which files it made."""
+
+    def __init__(self, record: Record | None):
+        self.record = record
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of a step; also the `on_log` of the training loop."""
+        if self.record is not None:
+            self.record.metrics(dict(values), step)
+
+    def outputs(self, *paths: str | Path) -> None:
+        """Files that the job made: recorded with size and SHA-256."""
+        for path in paths:
+            if not Path(path).exists():
+                raise LddmError(f"{path} was not made", "this is a defect of lddm; please report it with the log")
+            if self.record is not None:
+                self.record.output(path)
+
+    def artifacts(self, *paths: str | Path) -> None:
+        """Outputs that MLflow shall show (figures, tables, pages)."""
+        self.outputs(*paths)
+        if self.record is not None:
+            for path in paths:
+                self.record.artifact(path)
+
+
+@contextlib.contextmanager
+def job(
+    rule: str, records: Path | None, settings: Mapping[str, Any] | None = None, wildcards: Mapping[str, Any] | None = None
+) -> Iterator[Job]:
+    """Run one verb as a job.
+
+    Args:
+        rule: its name, as in the workflow.
+        records: folder of the experiment's records; None (by hand) keeps none.
+        settings: what it was asked to do, JSON values.
+        wildcards: which of the rule's jobs this is, e.g. {"fold": 0}.
+
+    The environment, set by the workflow, adds LDDM_EXPERIMENT, LDDM_PIPELINE and LDDM_TRACKING (a tracking URI, "" for
+    the default store, "off" for none).
+    """
+    set_up_logging()
+    if records is None:
+        yield Job(None)
+        return
+    experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")
+    pipeline = os.environ.get("LDDM_PIPELINE", "by-hand")
+    record_dir: Path | None = None
+    try:
+        with Record.start(
+            records, rule, dict(wildcards or {}), dict(settings or {}), experiment=experiment, pipeline=pipeline
+        ) as record:
+            record_dir = record.path
+            yield Job(record)
+    finally:
+        if record_dir is not None:
+            _show(record_dir, experiment)
+
+
+def _show(record_dir: Path, experiment: str) -> None:
+    """Bring the record into MLflow; a tracking server that does not answer never fails the job."""
+    uri = tracking_uri()
+    if uri is None:
+        return
+    from lddm.tracking.mlflow_view import push
+
+    try:
+        push(record_dir, uri, experiment)
+    except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
+        logger.warning("MLflow at %s: %s; the record stays on disk, `lddm track sync` sends it later", uri, error)
+
+
+def tracking_uri() -> str | None:
+    """Where MLflow is: MLFLOW_TRACKING_URI, else LDDM_TRACKING, else results/mlflow.db; None = tracking is off."""
+    chosen = os.environ.get("LDDM_TRACKING", "")
+    if chosen == "off":
+        return None
+    return os.environ.get("MLFLOW_TRACKING_URI") or chosen or f"sqlite:///{Path('results/mlflow.db').resolve()}"
+
+
+def set_up_logging() -> None:
+    """One plain line a message on standard error, which the workflow keeps as the job's log."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    for noisy in ("mlflow", "alembic", "matplotlib", "PIL", "httpx", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Show an `LddmError` as its message and hint, without a traceback, and exit with 1."""
+    try:
+        yield
+    except LddmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def existing(paths: Sequence[Path]) -> list[Path]:
+    """The paths, all of which must exist."""
+    for path in paths:
+        if not path.exists():
+            raise LddmError(f"{path} does not exist", "run the rule that makes it, or check the path")
+    return list(paths)
+
+
+def show_summary(summary: Path) -> None:
+    """Make or refresh the pipeline's summary run in MLflow from summary.json."""
+    uri = tracking_uri()
+    if uri is None:
+        return
+    from lddm.tracking.mlflow_view import push_summary
+
+    experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")
+    pipeline = os.environ.get("LDDM_PIPELINE", "by-hand")
+    try:
+        push_summary(summary, uri, experiment, pipeline)
+    except Exception as error:
+        logger.warning("MLflow at %s: %s; run the rule summarize again when it answers", uri, error)

@@ -1,0 +1,1 @@
+"""Blocks that the networks share; nothing here knows of training, data files or settings."""

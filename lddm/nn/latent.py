@@ -1,0 +1,68 @@
+"""The latent z: a vector (B, D) outside, maps and temporal coefficients inside."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The inner structure of z.
+
+    `vector` (the paper): z is one global vector of `dim` numbers.
+    `factorised` (ours): z = (maps aligned with x0, temporal coefficients). The maps are `motion_rank` displacement
+    fields (axial, lateral) and `residual_rank` code maps of the residual branch, `map_size` pixels high and wide; each
+    field and each code map has one coefficient a frame. Motion of frame t = sum_k a_k(t) B_k: the local strain that a
+    global vector loses stays where it is.
+
+    Attributes:
+        kind: vector or factorised.
+        frames: T.
+        dim: size of the vector (vector only).
+        motion_rank: K (factorised only).
+        residual_rank: R (factorised only).
+        map_size: height and width of the maps (factorised only).
+    """
+
+    kind: Literal["vector", "factorised"]
+    frames: int
+    dim: int = 0
+    motion_rank: int = 0
+    residual_rank: int = 0
+    map_size: int = 0
+
+    @property
+    def map_channels(self) -> int:
+        """Channels of the maps: K axial-lateral pairs, then R code maps."""
+        return 2 * self.motion_rank + self.residual_rank
+
+    @property
+    def coefficient_rows(self) -> int:
+        """Rows of coefficients: K of the motion, then R of the residual."""
+        return self.motion_rank + self.residual_rank
+
+    @property
+    def size(self) -> int:
+        """D: numbers in z."""
+        if self.kind == "vector":
+            return self.dim
+        return self.map_channels * self.map_size**2 + self.coefficient_rows * self.frames
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, D) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T); factorised only."""
+        cells = self.map_channels * self.map_size**2
+        maps = z[:, :cells].reshape(-1, self.map_channels, self.map_size, self.map_size)
+        coefficients = z[:, cells:].reshape(-1, self.coefficient_rows, self.frames)
+        return maps, coefficients
+
+    def join(self, maps: Tensor, coefficients: Tensor) -> Tensor:
+        """The inverse of `split`: z (B, D)."""
+        return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
+
+    def to_dict(self) -> dict:
+        """JSON form; `LatentSpec(**d)` is its inverse."""
+        return asdict(self)

@@ -1,0 +1,62 @@
+"""Moving an image by a displacement field."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def warp(image: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
+    """Backward warp: out(p) = image(p + motion(p)), borders repeated.
+
+    Args:
+        image: float (B, C, H, W).
+        motion: float (B, 2, H, W) in pixels, (axial, lateral).
+        mode: "bicubic" (keeps speckle sharp) or "bilinear".
+
+    Returns:
+        float (B, C, H, W).
+    """
+    height, width = image.shape[-2:]
+    rows = torch.arange(height, device=image.device, dtype=image.dtype)[:, None] + motion[:, 0]
+    columns = torch.arange(width, device=image.device, dtype=image.dtype) + motion[:, 1]
+    # align_corners=False: the centre of pixel i lies at (2 i + 1) / n - 1.
+    grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)  # (B, H, W, 2)
+    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
+    """Warp one image by a field for each frame.
+
+    Args:
+        x0: float (B, C, H, W).
+        motion: float (B, T, 2, H, W) in pixels.
+
+    Returns:
+        float (B, C, T, H, W).
+    """
+    batch, frames = motion.shape[:2]
+    repeated = x0[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)  # (B T, C, H, W)
+    warped = warp(repeated, motion.flatten(0, 1), mode)
+    return warped.unflatten(0, (batch, frames)).transpose(1, 2)  # (B, C, T, H, W)
+
+
+def upsample_maps(maps: Tensor, size: int) -> Tensor:
+    """Maps (B, C, h, w) -> (B, C, size, size), bicubic without aligned corners, as area averaging shrank them."""
+    return F.interpolate(maps, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def compose_motion(maps: Tensor, coefficients: Tensor, size: int) -> Tensor:
+    """Low-rank motion: sum_k a_k(t) B_k.
+
+    Args:
+        maps: float (B, K, 2, h, w), displacement fields in pixels of the full frame.
+        coefficients: float (B, K, T), no unit.
+        size: height and width of the frame.
+
+    Returns:
+        float (B, T, 2, size, size) in pixels.
+    """
+    fields = upsample_maps(maps.flatten(1, 2), size).unflatten(1, maps.shape[1:3])  # (B, K, 2, S, S)
+    return torch.einsum("bkt,bkchw->btchw", coefficients, fields)

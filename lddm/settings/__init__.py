@@ -1,0 +1,39 @@
+"""Typed, closed settings: one section for each stage of the pipeline."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lddm.settings.base import Section
+from lddm.settings.data import IndexSettings, PreprocessSettings, SplitSettings
+from lddm.settings.evaluation import (
+    ClassificationSettings,
+    DomainNetworkSettings,
+    QualitySettings,
+    ReportSettings,
+    TrackingSettings,
+)
+from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, SynthesisSettings
+
+
+class Settings(Section):
+    """All settings of one experiment; a key for each stage, in the order of the pipeline."""
+
+    experiment: str = Field(
+        "phantom", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name; everything lands in results/<experiment>/"
+    )
+    seed: int = Field(0, ge=0, description="the one seed that all others are derived from")
+    data_root: str = Field("data", description="folder of the raw data, laid out as docs/data.md says")
+    weights_dir: str = Field("weights", description="folder of pretrained feature networks; absent ones leave a metric absent")
+    index: IndexSettings = IndexSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    split: SplitSettings = SplitSettings()
+    autoencoder: AutoencoderSettings = AutoencoderSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+    cinn: CinnSettings = CinnSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    domain_network: DomainNetworkSettings = DomainNetworkSettings()
+    quality: QualitySettings = QualitySettings()
+    classification: ClassificationSettings = ClassificationSettings()
+    report: ReportSettings = ReportSettings()
+    tracking: TrackingSettings = TrackingSettings()

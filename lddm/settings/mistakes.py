@@ -1,0 +1,94 @@
+"""What is wrong with a config, in words that help: key path, what was expected, what came, the nearest known name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from lddm.errors import LddmError
+from lddm.settings.base import Section
+
+
+def explain(model: type[Section], raw: Any, error: ValidationError) -> LddmError:
+    """The error for users: one line for each mistake that pydantic found in `raw`, all of them at once."""
+    items = error.errors()
+    lines = [f"  {_describe(model, raw, item)}" for item in items]
+    hint = "config/config.yaml lists each key with its meaning"
+    if any(_is_number_text(item["input"]) for item in items):
+        hint += "; YAML reads 1e-3 as text, write 1.0e-3"
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return LddmError("\n".join([f"the config has {count}:", *lines]), hint)
+
+
+def _describe(model: type[Section], raw: Any, item: Any) -> str:
+    """One line for one pydantic error: key path, what was expected, what came, the nearest known name."""
+    path, known = _locate(model, raw, item["loc"])
+    name = ".".join(str(part) for part in path) or "config"
+    got = item["input"]
+    if item["type"] == "extra_forbidden":
+        where = ".".join(str(part) for part in path[:-1]) or "the top level"
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        suggestion = f"did you mean {near[0]!r}?" if near else f"keys: {', '.join(known)}"
+        return f"{name}: not a key of {where}; {suggestion}"
+    expected = re.sub(r"^(Value error, |Input should be |String should )", "", item["msg"])
+    if item["type"] == "value_error":
+        return f"{name}: {expected}"
+    if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        expected = "a section (key: value lines)"
+    elif item["type"] == "union_tag_not_found":
+        expected = "a section with the key 'kind'"
+    elif item["type"] == "union_tag_invalid":
+        name, got, expected = f"{name}.kind", item["ctx"]["tag"], item["ctx"]["expected_tags"]
+    elif item["type"] == "string_pattern_mismatch":
+        expected = f"text that matches {item['ctx']['pattern']}"
+    near = difflib.get_close_matches(str(got), re.findall(r"'([^']+)'", expected), n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    shown = repr(got) if len(repr(got)) <= 60 else f"{repr(got)[:57]}..."
+    return f"{name}: expected {expected}, got {shown} ({type(got).__name__}){suggestion}"
+
+
+def _locate(model: type[Section], raw: Any, location: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """Follow pydantic's location through the raw config and the models.
+
+    Pydantic puts the tag of a union (`phantom`) and marks such as `[key]` into the location; neither is a key of the
+    user's file, so they are dropped. Returns the path and the keys that the class around its last part knows.
+    """
+    path: list[Any] = []
+    here, known = raw, list(model.model_fields)
+    current: type[Section] | None = model
+    annotation: Any = model
+    for part in location:
+        if isinstance(part, int) and isinstance(here, list) and part < len(here):
+            path, here = [*path, part], here[part]
+            current = _choose(annotation, here)
+        elif isinstance(here, Mapping) and part in here:
+            known = list(current.model_fields) if current else known
+            field = current.model_fields.get(part) if current else None
+            annotation = field.annotation if field else None
+            path, here = [*path, part], here[part]
+            current = _choose(annotation, here)
+    return path, known
+
+
+def _choose(annotation: Any, value: Any) -> type[Section] | None:
+    """The section class that `value` is meant for; of a union, the one whose `kind` it names."""
+    found: list[type[Section]] = []
+    queue = [annotation]
+    while queue:
+        part = queue.pop()
+        if isinstance(part, type) and issubclass(part, Section):
+            found.append(part)
+        queue.extend(part.annotation if isinstance(part, FieldInfo) else part for part in get_args(part))
+    if len(found) == 1:
+        return found[0]
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    return next((section for section in found if section.model_fields["kind"].default == kind), None)
+
+
+def _is_number_text(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) is not None

@@ -1,0 +1,101 @@
+"""Settings of the networks and of their training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lddm.settings.base import Section
+
+
+class Training(Section):
+    """One training run; budgets are steps, never wall time, so that results repeat."""
+
+    steps: int = Field(1000, ge=1, description="optimiser steps")
+    batch_size: int = Field(8, ge=1, description="clips or latents of a step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule (AdamW)")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
+    warmup_steps: int = Field(50, ge=0, description="linear warm-up")
+    grad_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0 switches it off")
+    log_every: int = Field(50, ge=1, description="steps between two lines of the log")
+    val_every: int = Field(250, ge=1, description="steps between two validations")
+    checkpoint_every: int = Field(250, ge=1, description="steps between two resumable states")
+    precision: Literal["no", "bf16"] = Field("no", description="mixed precision (accelerate)")
+
+
+class AutoencoderSettings(Section):
+    """Stage 1: E: video -> z and D: (x0, z) -> video."""
+
+    decoder: Literal["warp", "paint"] = Field(
+        "warp",
+        description="warp: low-rank motion field moves x0, plus a learned residual (frugal); paint: every frame painted, "
+        "z by AdaIN and x0 at every scale (the paper)",
+    )
+    latent: Literal["factorised", "vector"] = Field(
+        "factorised",
+        description="factorised: motion maps aligned with x0 times temporal coefficients (keeps local strain); "
+        "vector: one global vector (the paper)",
+    )
+    width: int = Field(16, ge=4, description="channels of the first level")
+    motion_rank: int = Field(3, ge=1, description="K: motion maps (factorised) or flow basis fields (vector, warp)")
+    residual_rank: int = Field(2, ge=1, description="R: residual maps with temporal coefficients")
+    map_size: int = Field(8, ge=2, description="height and width of the maps of the factorised latent")
+    vector_dim: int = Field(64, ge=2, description="size of z when latent is vector (64 in the cINN code; ASSUME the same)")
+    kl_weight: float = Field(1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions")
+    temporal_weight: float = Field(0.5, ge=0, description="weight of L1 between frame differences")
+    perceptual_weight: float = Field(0.0, ge=0, description="weight of the perceptual loss (EfficientNet-Lite0 features)")
+    flow_weight: float = Field(0.1, ge=0, description="weight of L1 between the decoder's motion and measured optical flow")
+    adversarial_weight: float = Field(0.0, ge=0, description="weight of the hinge losses in space and in time; 0 = off")
+    feature_weight: float = Field(10.0, ge=0, description="weight of feature matching, relative to the adversarial losses")
+    gradient_penalty: float = Field(10.0, ge=0, description="R1 penalty of the temporal discriminator")
+    adversarial_start: int = Field(500, ge=0, description="step from which the adversarial losses act")
+    discriminator_width: int = Field(32, ge=4, description="channels of the first level of both discriminators")
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _known_pair(self):
+        if self.decoder == "paint" and self.latent == "factorised":
+            raise ValueError("decoder 'paint' takes latent 'vector' (AdaIN needs a vector)")
+        return self
+
+
+class DiffusionSettings(Section):
+    """Stage 2, the method: p(z | x0) by diffusion."""
+
+    width: int = Field(64, ge=8, description="channels of the denoiser")
+    depth: int = Field(4, ge=1, description="residual blocks")
+    prediction: Literal["v_prediction", "epsilon"] = Field("v_prediction", description="what the denoiser predicts")
+    noise_steps: int = Field(1000, ge=10, description="steps of the noising process in training")
+    schedule: Literal["squaredcos_cap_v2", "linear"] = Field("squaredcos_cap_v2", description="noise schedule (diffusers)")
+    min_snr_gamma: float | None = Field(5.0, description="gamma of min-SNR weighting; null = off (Hang et al. 2023)")
+    use_label: bool = Field(True, description="condition on the class label of the still")
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
+    image_dropout: float = Field(0.05, ge=0, lt=1, description="share of training examples without image")
+    training: Training = Training(steps=1500, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
+
+
+class CinnSettings(Section):
+    """Stage 2, the baseline: p(z | x0) by a conditional normalising flow (Dorkenwald et al. 2021)."""
+
+    blocks: int = Field(8, ge=1, description="coupling blocks (20 in the paper)")
+    width: int = Field(256, ge=8, description="hidden units of the coupling networks")
+    use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
+    training: Training = Training(steps=1500, batch_size=32, learning_rate=5e-4, ema_decay=0.995)
+
+
+class SynthesisSettings(Section):
+    """From bundles to videos."""
+
+    generators: list[Literal["lddm", "cinn", "static", "motion_transfer"]] = Field(
+        ["lddm", "cinn", "static", "motion_transfer"], min_length=1, description="who animates"
+    )
+    shards: int = Field(1, ge=1, description="parts of a source's first frames, one job and one GPU each")
+    samples: dict[Literal["heldout", "stills"], int] = Field(
+        {"heldout": 2, "stills": 1}, description="videos for each first frame, by source"
+    )
+    sampler: Literal["ddim", "dpmsolver++"] = Field("ddim", description="sampler of the diffusion model")
+    steps: int = Field(25, ge=1, description="denoising steps")
+    guidance: float = Field(1.0, ge=0, description="classifier-free guidance scale; 1 = off")
+    batch_size: int = Field(16, ge=1, description="videos at a time")

@@ -1,0 +1,91 @@
+"""The model bundle: one folder with all that animates a still, loadable without config and without pickle.
+
+    bundle.json              what it is, sizes, frame rate, classes; written last, so that its presence means whole
+    autoencoder.safetensors  stage 1
+    generator.safetensors    stage 2, or a baseline
+    MODEL_CARD.md            data, intended use, limits
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+import lddm
+from lddm.autoencoder.model import Autoencoder
+from lddm.baselines.cinn import ConditionalFlow
+from lddm.baselines.motion_transfer import MotionTransfer
+from lddm.baselines.static import Static
+from lddm.diffusion.model import LatentDiffusion
+from lddm.errors import LddmError
+from lddm.files import atomic_path, read_json, sha256, write_json
+
+GENERATORS: dict[str, type[nn.Module]] = {g.name: g for g in (LatentDiffusion, ConditionalFlow, Static, MotionTransfer)}
+
+CARD = """# Model card: {generator} ({experiment})
+
+Turns a still ultrasound image into a short video ({frames} frames after the still, {fps:g} Hz, {size} x {size} pixels).
+
+* **Trained on** {clips} clips of fold {fold} of experiment `{experiment}`; classes: {classes}. The licence of the
+  training data applies; see the experiment's `data/index.parquet`.
+* **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
+* **Not for** diagnosis, treatment, or any decision about a patient. The motion is invented; it is drawn from what
+  the training videos showed and may be wrong for the patient whose still is animated.
+* **Limits**: no out-of-plane motion beyond what the training clips hold; images of another organ, probe or machine
+  are outside the training distribution, and the model does not notice.
+* Every video it makes is synthetic and marked so.
+"""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle; modules are on the CPU, in eval mode."""
+
+    about: dict
+    autoencoder: Autoencoder
+    generator: nn.Module
+
+
+def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder_file: Path, about: dict) -> None:
+    """Assemble a bundle.
+
+    Args:
+        folder: where to; an existing bundle there is replaced.
+        generator: its name.
+        generator_file, autoencoder_file: trained weights.
+        about: experiment, fold, size, frames, fps, classes, clips (JSON values).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bundle.json").unlink(missing_ok=True)
+    parts = {"autoencoder.safetensors": autoencoder_file, "generator.safetensors": generator_file}
+    for name, source in parts.items():
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(source, temporary)
+    with atomic_path(folder / "MODEL_CARD.md") as temporary:
+        temporary.write_text(CARD.format(generator=generator, **about | {"classes": ", ".join(about["classes"])}))
+    hashes = {name: sha256(folder / name) for name in parts}
+    write_json(folder / "bundle.json", {"lddm": lddm.__version__, "generator": generator, "sha256": hashes, **about})
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Load a bundle.
+
+    Raises:
+        LddmError: not a bundle, an unknown generator, or a part that is missing or damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "bundle.json").is_file():
+        raise LddmError(f"{folder} is not a model bundle (no bundle.json)", "pass a folder made by `lddm train-generator`")
+    about = read_json(folder / "bundle.json")
+    name = about.get("generator")
+    if name not in GENERATORS:
+        raise LddmError(f"{folder}: unknown generator '{name}'", f"expected one of {', '.join(GENERATORS)}")
+    for part, expected in about["sha256"].items():
+        path = folder / Path(part).name
+        if not path.is_file() or sha256(path) != expected:
+            raise LddmError(f"{path} is missing or not what bundle.json says", "copy the bundle again, or train again")
+    generator = GENERATORS[name].load(folder / "generator.safetensors").eval()
+    return Bundle(about, Autoencoder.load(folder / "autoencoder.safetensors"), generator)

@@ -1,0 +1,104 @@
+"""One shard of synthetic videos: whose first frames, how many samples, with which seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lddm.autoencoder.train import ClipReader
+from lddm.data.frames import FrameStore, fold_clips, fold_stills
+from lddm.data.ranges import to_uint8
+from lddm.data.synthetic import save_synthetic
+from lddm.nn.condition import SamplingOptions
+from lddm.settings.models import SynthesisSettings
+from lddm.synthesis.animate import Animator
+
+logger = logging.getLogger(__name__)
+
+
+def first_frames(store: FrameStore, splits: pd.DataFrame, fold: int, source: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """What is animated: the clips of held-out (test) videos, or the labelled stills of other patients.
+
+    Returns:
+        A table (x0_id, clip_id, label, patient_id, cluster) and x0 uint8 (n, S, S) in the same order.
+    """
+    if source == "heldout":
+        clips = fold_clips(store, splits, fold, "test")
+        table = clips.assign(x0_id=clips["id"])
+        x0 = store.frames[clips["first_frame"].to_numpy(dtype=np.int64)]
+    else:
+        stills = fold_stills(store, splits, fold)
+        table = stills.assign(x0_id=stills["id"], clip_id=None)
+        x0 = store.still_frames(stills)
+    return table[["x0_id", "clip_id", "label", "patient_id", "cluster"]].reset_index(drop=True), np.asarray(x0)
+
+
+def shard_seed(seed: int, *names: object) -> int:
+    """A seed of its own for each (generator, source, shard), the same on every machine."""
+    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def synthesize(
+    settings: SynthesisSettings,
+    generator: str,
+    bundle: Path,
+    store: FrameStore,
+    splits: pd.DataFrame,
+    fold: int,
+    source: str,
+    shard: int,
+    shards: int,
+    seed: int,
+    out: Path,
+) -> int:
+    """Make the videos of one shard and write them with their manifest.
+
+    Args:
+        generator: a generator's name, or "reconstruction": decode q(z | x) of the real held-out clip.
+        bundle: the generator's bundle (for "reconstruction" that of any generator of the fold).
+        source: "heldout" or "stills".
+        shard, shards: this shard takes the first frames shard, shard + shards, ...
+
+    Returns:
+        Number of videos.
+    """
+    table, x0 = first_frames(store, splits, fold, source)
+    table, x0 = table.iloc[shard::shards], x0[shard::shards]
+    samples = 1 if generator in ("reconstruction", "static") else settings.samples[source]  # the others do not vary
+    animator = Animator.load(bundle)
+    options = SamplingOptions(settings.sampler, settings.steps, settings.guidance)
+    videos, manifests = [], []
+    for sample in range(samples):
+        number = shard_seed(seed, generator, source, shard, sample)
+        if generator == "reconstruction":
+            clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
+            videos.append(reconstruct(animator, store, clips, settings.batch_size))
+        else:
+            labels = table["label"].to_numpy()
+            videos.append(animator.animate_batch(x0, labels, number, options, settings.batch_size))
+        manifests.append(table.assign(sample=sample, seed=number))
+        logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
+    manifest = pd.concat(manifests, ignore_index=True).assign(generator=generator, source=source)
+    names = [n if isinstance(n, str) else x for n, x in zip(manifest["clip_id"], manifest["x0_id"], strict=True)]
+    manifest["sample_id"] = [f"{generator}/{name}#{s}" for name, s in zip(names, manifest["sample"], strict=True)]
+    save_synthetic(out, np.concatenate(videos), manifest)
+    return len(manifest)
+
+
+@torch.no_grad()
+def reconstruct(animator: Animator, store: FrameStore, clips: pd.DataFrame, batch_size: int) -> np.ndarray:
+    """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S), the upper bound of every generator."""
+    model = animator.autoencoder
+    reader = ClipReader(store, clips, model, animator.device)
+    videos = store.clip_frames(clips).copy()
+    for start in range(0, len(clips), batch_size):
+        video, motion = reader.read(np.arange(start, min(start + batch_size, len(clips))))
+        decoded = model.decode(video[:, :, 0], model.encode(video, motion).mean)
+        videos[start : start + batch_size, 1:] = to_uint8(decoded.frames)[:, 0].cpu().numpy()
+    return videos

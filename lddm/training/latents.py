@@ -1,0 +1,85 @@
+"""Latent files: where stage 1 and the generators of stage 2 meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lddm.data.frames import FrameStore
+from lddm.data.ranges import to_float
+from lddm.errors import LddmError
+from lddm.nn.latent import LatentSpec
+from lddm.training.weights import load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Latents of the train and val clips of a fold, each clip as it is and mirrored.
+
+    Attributes:
+        spec: the structure of z.
+        mean, std: float32 (n, D), q(z | x) of each entry, not standardised.
+        clip: clip ids, n strings; `flipped` bool (n,); `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
+        shift, scale: float32 (D,), standardisation: mean and standard deviation over the train entries.
+    """
+
+    spec: LatentSpec
+    mean: Tensor
+    std: Tensor
+    clip: list[str]
+    flipped: Tensor
+    label: Tensor
+    train: Tensor
+    shift: Tensor
+    scale: Tensor
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatentSet:
+        """Read what `save_latents` wrote."""
+        tensors, about = load_weights(path, "latents")
+        return cls(spec=LatentSpec(**about["spec"]), clip=about["clip"], **tensors)
+
+
+def save_latents(
+    path: Path, spec: LatentSpec, clip: list[str], mean: Tensor, std: Tensor, flipped: Tensor, label: Tensor, train: Tensor
+) -> None:
+    """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
+    tensors = {"mean": mean, "std": std, "flipped": flipped, "label": label, "train": train}
+    tensors["shift"] = mean[train].mean(dim=0)
+    # A dimension that never changes would be divided by zero; its scale then does not matter.
+    tensors["scale"] = mean[train].std(dim=0).clamp_min(1e-4)
+    save_weights(path, tensors, "latents", spec=spec.to_dict(), clip=clip)
+
+
+class LatentReader:
+    """Batches of (x0, standardised z, label) for the generators; one part (train or val) of a latent set."""
+
+    def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
+        where = torch.nonzero(latents.train == train).flatten()
+        if len(where) == 0:
+            raise LddmError("the latent file has no entries of this part", "run the rule encode again")
+        starts = store.clips.set_index("clip_id")["first_frame"]
+        names = [latents.clip[i] for i in where.tolist()]
+        missing = [name for name in names if name not in starts.index]
+        if missing:
+            raise LddmError(f"clip {missing[0]} of the latent file is not in the frames", "run the rule encode again")
+        first = starts.loc[names].to_numpy(dtype=np.int64)
+        x0 = to_float(torch.from_numpy(store.frames[first]))[:, None]  # (n, 1, S, S)
+        flipped = latents.flipped[where]
+        self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)
+        self.mean = ((latents.mean[where] - latents.shift) / latents.scale).to(device)
+        self.std = (latents.std[where] / latents.scale).to(device)
+        self.label = latents.label[where].to(device)
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def read(self, index: np.ndarray, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 float (B, 1, S, S), a draw of z float (B, D), label int64 (B,); `rng` on the CPU."""
+        chosen = torch.from_numpy(np.asarray(index)).to(self.x0.device)
+        noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng).to(self.mean)
+        return self.x0[chosen], self.mean[chosen] + self.std[chosen] * noise, self.label[chosen]

@@ -1,0 +1,83 @@
+"""Weights on disk: safetensors that say themselves what they are, loaded without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import lddm
+from lddm.errors import LddmError
+from lddm.files import atomic_path
+
+
+def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], kind: str, **about: Any) -> None:
+    """Write weights with a description.
+
+    Args:
+        path: a .safetensors file, replaced atomically.
+        weights: a module or a state dict.
+        kind: what they are, e.g. "autoencoder"; `load_weights` checks it.
+        **about: JSON values, e.g. settings, sizes, provenance.
+    """
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    metadata = {"kind": kind, "lddm": lddm.__version__, "about": json.dumps(about)}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata=metadata)
+
+
+def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read weights and their description.
+
+    Returns:
+        The state dict (on the CPU) and the `about` values of `save_weights`.
+
+    Raises:
+        LddmError: no such file, a damaged file, or weights of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LddmError(f"{path} does not exist", "run the rule that makes it, or check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+        found, about = metadata["kind"], json.loads(metadata["about"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise LddmError(
+            f"{path} holds no weights of ours: {error}", "the file is damaged or of another program; make it again"
+        ) from error
+    if found != kind:
+        raise LddmError(f"{path}: expected weights of kind '{kind}', got '{found}'", "check which file you pass")
+    return state, about
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+    """Load a state dict strictly, or say which file does not fit."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise LddmError(f"{path} does not fit the network: {error}", "it was made by another version; train again") from error
+    return module.eval().requires_grad_(False)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def cpu_state(module: nn.Module) -> dict[str, Tensor]:
+    """A detached copy of the state dict on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's weights are."""
+    return next(module.parameters()).device

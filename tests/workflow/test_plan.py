@@ -1,0 +1,101 @@
+"""What would run: dry runs of every shipped config, and what a change of one stage's settings reruns."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import ROOT, Pipeline
+
+from lddm.settings import Settings
+
+SMALL = {"experiment": "tiny", "index": {"sources": [{"kind": "phantom", "videos": 40, "stills": 20}]}}
+AFTER_GENERATOR = {"synthesize", "score", "classify", "tabulate", "figures", "page", "summarize", "default"}
+AFTER_AUTOENCODER = {"encode", "train_generator"} | AFTER_GENERATOR
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_every_shipped_config_plans_a_whole_pipeline(pipeline: Pipeline, config: str):
+    plan = pipeline.planned(configfile=config)
+    assert {"index", "train_autoencoder", "train_generator", "synthesize", "score", "classify", "page"} <= set(plan)
+
+
+def test_plan_spans_folds_generators_shards_and_cells(pipeline: Pipeline):
+    config = SMALL | {
+        "split": {"folds": 3, "run_folds": 2},
+        "synthesis": {"generators": ["lddm", "motion_transfer"], "shards": 3},
+        "classification": {"classifiers": ["tiny3d", "strain"], "regimes": ["real", "real+aug", "real+lddm"]},
+    }
+    plan = pipeline.planned(config=config)
+    folds = 2
+    assert plan["train_autoencoder"] == plan["train_domain_network"] == folds
+    # static is bundled although it does not animate: `reconstruction` takes its autoencoder
+    assert plan["train_generator"] == folds * 3
+    # two generators on two sources, reconstruction on the held-out videos only, three shards each
+    assert plan["synthesize"] == folds * 3 * (2 * 2 + 1)
+    assert plan["score"] == folds * 4
+    assert plan["classify"] == folds * 2 * 3
+    assert plan["tabulate"] == 1
+
+
+def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
+    first = pipeline.run(config=SMALL)
+    assert first.returncode == 0, first.stderr
+    assert pipeline.planned(config=SMALL) == {}, "a second run has nothing to do"
+
+    def reruns(**sections) -> set[str]:
+        return set(pipeline.planned(config=SMALL | sections))
+
+    assert reruns(report={"strips": 2}) == {"figures", "page", "summarize", "default"}
+    assert reruns(quality={"bootstrap": 7}) == {"score", "tabulate", "figures", "page", "summarize", "default"}
+    assert reruns(classification={"bootstrap": 77}) == {"classify", "tabulate", "figures", "page", "summarize", "default"}
+    assert reruns(synthesis={"steps": 3}) == AFTER_GENERATOR
+    assert reruns(domain_network={"width": 4}) == {
+        "train_domain_network", "score", "tabulate", "figures", "page", "summarize", "default"
+    }  # fmt: skip
+    # one generator's settings retrain that generator alone, not the flow beside it
+    plan = pipeline.planned(config=SMALL | {"diffusion": {"width": 32}})
+    assert set(plan) == {"train_generator"} | AFTER_GENERATOR and plan["train_generator"] == 1
+    assert plan["synthesize"] == 2
+    plan = pipeline.planned(config=SMALL | {"autoencoder": {"width": 8}})
+    assert set(plan) == {"train_autoencoder"} | AFTER_AUTOENCODER
+    assert "train_domain_network" in reruns(split={"val_fraction": 0.2}) and "preprocess" not in reruns(
+        split={"val_fraction": 0.2}
+    )
+    assert "index" not in reruns(preprocess={"fps": 5.0}) and "preprocess" in reruns(preprocess={"fps": 5.0})
+    # where runs are shown is no reason to run them again
+    assert reruns(tracking={"enabled": False}) == set()
+    assert reruns(seed=1) >= {"index", "train_autoencoder", "classify"}
+
+
+def test_jobs_get_only_the_settings_of_their_stage(pipeline: Pipeline):
+    assert pipeline.run(config=SMALL).returncode == 0
+    sections = {
+        "index": {"index"},
+        "preprocess": {"index", "preprocess"},
+        "split": {"split"},
+        "train-autoencoder": {"autoencoder"},
+        "encode": set(),
+        "synthesize": {"synthesis"},
+        "train-domain-network": {"domain_network"},
+        "score": {"quality"},
+        "classify": {"classification"},
+        "tabulate": {"classification"},
+        "figures": {"report"},
+        "page": {"report"},
+        "summarize": {"report"},
+    }
+    known = set(Settings.model_fields) - {"seed"}
+    seen = set()
+    for line in pipeline.verbs():
+        verb = line.split()[0]
+        if verb in sections:
+            assert {name for name in known if f'"{name}":{{' in line} == sections[verb], line
+            seen.add(verb)
+    assert seen == set(sections)
+
+
+def test_a_failed_job_keeps_its_log_and_is_named(pipeline: Pipeline):
+    done = pipeline.run(config=SMALL, FAIL_VERB="encode")
+    assert done.returncode == 1
+    assert "encode" in done.stderr and "pretended failure" in done.stderr, "show-failed-logs of the default profile"
+    assert "pretended failure" in (pipeline.folder / "results/tiny/logs/encode/fold-0.log").read_text()
+    assert not any(line.startswith("synthesize") for line in pipeline.verbs())

@@ -1,0 +1,60 @@
+"""Stage 1 of the method: video -> z, and (x0, z) -> video.
+
+Needs: data/frames/, data/splits.parquet.
+Makes: fold-k/autoencoder/model.safetensors, fold-k/latents.safetensors.
+Settings: autoencoder.
+"""
+
+
+rule train_autoencoder:
+    """Train encoder E and decoder D on the training clips of a fold; resumes from its state folder after a kill."""
+    input:
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+    output:
+        f"{FOLD}/autoencoder/model.safetensors",
+    log:
+        f"{LOGS}/train_autoencoder/fold-{{fold}}.log",
+    conda:
+        "../envs/lddm.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory(8000),
+        runtime=24 * 60,
+        gpu=1,
+    params:
+        settings=stage("autoencoder"),
+        frames=frames_folder,
+        state=f"{FOLD}/state/autoencoder",
+        record=RECORDS,
+    shell:
+        "lddm train-autoencoder --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        " --fold {wildcards.fold} --state {params.state:q} --out {output:q}"
+        " --record {params.record:q} > {log:q} 2>&1"
+
+
+rule encode:
+    """Encode all clips of a fold into z, with the statistics that standardise it."""
+    input:
+        autoencoder=rules.train_autoencoder.output,
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+    output:
+        f"{FOLD}/latents.safetensors",
+    log:
+        f"{LOGS}/encode/fold-{{fold}}.log",
+    conda:
+        "../envs/lddm.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+        gpu=1,
+    params:
+        settings=stage(),
+        frames=frames_folder,
+        record=RECORDS,
+    shell:
+        "lddm encode --settings {params.settings:q} --autoencoder {input.autoencoder:q} --frames {params.frames:q}"
+        " --splits {input.splits:q} --fold {wildcards.fold} --out {output:q}"
+        " --record {params.record:q} > {log:q} 2>&1"

@@ -1,0 +1,41 @@
+"""The ablation: what synthetic videos add to real ones when a classifier is trained.
+
+Needs: data/frames/, data/splits.parquet, the animated stills in fold-k/synthetic/<generator>/stills/.
+Makes: fold-k/classification/<classifier>/<regime>/seed-<s>.json with a probability for each test video.
+Settings: classification.
+"""
+
+
+rule classify:
+    """Train one classifier under one regime with all its seeds, and predict the test videos."""
+    input:
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+        synthetic=regime_manifests,
+    output:
+        expand(
+            f"{FOLD}/classification/{{classifier}}/{{regime}}/seed-{{seed}}.json",
+            seed=SEEDS,
+            allow_missing=True,
+        ),
+    log:
+        f"{LOGS}/classify/fold-{{fold}}_{{classifier}}_{{regime}}.log",
+    conda:
+        "../envs/lddm.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(6000),
+        runtime=12 * 60,
+        gpu=1,
+    params:
+        settings=stage("classification"),
+        frames=frames_folder,
+        synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
+        state=f"{FOLD}/state/classification/{{classifier}}/{{regime}}",
+        out_dir=output_folder,
+        record=RECORDS,
+    shell:
+        "lddm classify --settings {params.settings:q} --classifier {wildcards.classifier}"
+        " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
+        " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
+        " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

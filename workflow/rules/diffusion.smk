@@ -1,0 +1,37 @@
+"""Stage 2 of the method: p(z | x0) by diffusion (`lddm`), and the generators it is compared with.
+
+Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/splits.parquet.
+Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs.
+Settings: diffusion for `lddm`, cinn for `cinn`; `static` and `motion_transfer` have none.
+"""
+
+
+rule train_generator:
+    """Train one generator of z given x0 and bundle it with the autoencoder; resumes from its state after a kill."""
+    input:
+        autoencoder=rules.train_autoencoder.output,
+        latents=rules.encode.output,
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+    output:
+        f"{FOLD}/generators/{{generator}}/bundle/bundle.json",
+    log:
+        f"{LOGS}/train_generator/fold-{{fold}}_{{generator}}.log",
+    conda:
+        "../envs/lddm.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(8000),
+        runtime=24 * 60,
+        gpu=1,
+    params:
+        settings=generator_stage,
+        frames=frames_folder,
+        state=f"{FOLD}/state/{{generator}}",
+        out_dir=output_folder,
+        record=RECORDS,
+    shell:
+        "lddm train-generator {wildcards.generator} --settings {params.settings:q}"
+        " --autoencoder {input.autoencoder:q} --latents {input.latents:q} --frames {params.frames:q}"
+        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q}"
+        " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

@@ -1,0 +1,147 @@
+"""What people look at: two tables, figures, one page that opens from disk, one summary for machines.
+
+Needs: result files only: fold-k/quality/, fold-k/classification/, fold-k/synthetic/, records/.
+Makes: tables/, figures/, report.html, summary.json.
+Settings: classification (intervals of the table), report.
+"""
+
+
+rule tabulate:
+    """Gather all scores and all predictions into the two tables, with intervals and differences to `real`."""
+    input:
+        quality=expand(f"{FOLD}/quality/{{generator}}.json", fold=FOLDS, generator=SCORED),
+        classification=expand(
+            rules.classify.output,
+            fold=FOLDS,
+            classifier=SETTINGS.classification.classifiers,
+            regime=SETTINGS.classification.regimes,
+        ),
+        code=code("report", "classification"),
+    output:
+        quality=report(
+            f"{RESULTS}/tables/quality.csv",
+            caption="../report/quality.rst",
+            category="Quality",
+            labels={"what": "scores", "kind": "table"},
+        ),
+        classification=report(
+            f"{RESULTS}/tables/classification.csv",
+            caption="../report/classification.rst",
+            category="Classification",
+            labels={"what": "ablation", "kind": "table"},
+        ),
+    log:
+        f"{LOGS}/tabulate.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        settings=stage("classification"),
+        quality=lambda wildcards, input: flag("quality", input.quality),
+        classification=lambda wildcards, input: flag("classification", input.classification),
+        out_dir=output_folder,
+        record=RECORDS,
+    shell:
+        "lddm tabulate --settings {params.settings:q} {params.quality} {params.classification}"
+        " --out-dir {params.out_dir:q}"
+        " --record {params.record:q} > {log:q} 2>&1"
+
+
+rule figures:
+    """Draw the film strips, training curves, quality chart and ablation chart from the result files."""
+    input:
+        tables=rules.tabulate.output,
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+        synthetic=[path for fold in FOLDS for name in SCORED[1:] for path in manifests(name, ["heldout"], fold)],
+        code=code("report"),
+    output:
+        strips=report(
+            f"{RESULTS}/figures/strips.png",
+            caption="../report/strips.rst",
+            category="Videos",
+            labels={"what": "real and synthetic", "kind": "strips"},
+        ),
+        curves=report(
+            f"{RESULTS}/figures/curves.png",
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"what": "losses", "kind": "chart"},
+        ),
+        quality=report(
+            f"{RESULTS}/figures/quality.png",
+            caption="../report/quality.rst",
+            category="Quality",
+            labels={"what": "scores", "kind": "chart"},
+        ),
+        ablation=report(
+            f"{RESULTS}/figures/ablation.png",
+            caption="../report/classification.rst",
+            category="Classification",
+            labels={"what": "ablation", "kind": "chart"},
+        ),
+    log:
+        f"{LOGS}/figures.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        settings=stage("report"),
+        results=results_folder,
+        out_dir=output_folder,
+        record=RECORDS,
+    shell:
+        "lddm figures --settings {params.settings:q} --results {params.results:q} --out-dir {params.out_dir:q}"
+        " --record {params.record:q} > {log:q} 2>&1"
+
+
+rule page:
+    """Write the one page: tables, figures and loops inside, no network needed."""
+    input:
+        tables=rules.tabulate.output,
+        figures=rules.figures.output,
+        code=code("report"),
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/page.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=10,
+    params:
+        settings=stage("report"),
+        results=results_folder,
+        record=RECORDS,
+    shell:
+        "lddm page --settings {params.settings:q} --results {params.results:q} --out {output:q}"
+        " --record {params.record:q} > {log:q} 2>&1"
+
+
+rule summarize:
+    """Write the headline numbers for machines; the tracking view shows them as this pipeline's summary run."""
+    input:
+        tables=rules.tabulate.output,
+        page=rules.page.output,
+        code=code("report"),
+    output:
+        f"{RESULTS}/summary.json",
+    log:
+        f"{LOGS}/summarize.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=10,
+    params:
+        settings=stage("report"),
+        results=results_folder,
+        record=RECORDS,
+    shell:
+        "lddm summarize --settings {params.settings:q} --results {params.results:q} --out {output:q}"
+        " --record {params.record:q} > {log:q} 2>&1"

@@ -1,0 +1,37 @@
+"""Videos from first frames: of the held-out videos (to be scored) and of the labelled stills (to train on).
+
+Needs: fold-k/generators/<name>/bundle/, data/frames/, data/splits.parquet.
+Makes: fold-k/synthetic/<generator>/<source>/shard-<i>.npy with a manifest shard-<i>.parquet beside it.
+Settings: synthesis.
+"""
+
+
+rule synthesize:
+    """Animate one shard of a source's first frames with one generator; each shard may lease one GPU."""
+    input:
+        bundle=bundle_of,
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+    output:
+        videos=f"{FOLD}/synthetic/{{generator}}/{{source}}/shard-{{shard}}.npy",
+        manifest=f"{FOLD}/synthetic/{{generator}}/{{source}}/shard-{{shard}}.parquet",
+    log:
+        f"{LOGS}/synthesize/fold-{{fold}}_{{generator}}_{{source}}_shard-{{shard}}.log",
+    conda:
+        "../envs/lddm.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(6000),
+        runtime=120,
+        gpu=1,
+    params:
+        settings=stage("synthesis"),
+        bundle=lambda wildcards, input: str(Path(input.bundle).parent),
+        frames=frames_folder,
+        shards=len(SHARDS),
+        record=RECORDS,
+    shell:
+        "lddm synthesize --settings {params.settings:q} --generator {wildcards.generator}"
+        " --bundle {params.bundle:q} --frames {params.frames:q} --splits {input.splits:q}"
+        " --fold {wildcards.fold} --source {wildcards.source} --shard {wildcards.shard} --shards {params.shards}"
+        " --out {output.videos:q} --record {params.record:q} > {log:q} 2>&1"
