@@ -1,0 +1,1 @@
+"""What each job did: records on disk first, MLflow as their view."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Pipeline
+from sandbox import Pipeline
 
 
 def refused(pipeline: Pipeline, config: dict, *arguments: str) -> str:

@@ -137,16 +137,9 @@ def before_first_job():
         build.check_data_folders(SETTINGS)
     except LddmError as error:
         raise WorkflowError(str(error))
-    shell(
-        "lddm track init --settings {settings:q}",
-        settings=build.stage_json(SETTINGS, "tracking"),
-    )
+    shell("lddm track init")
 
 
 def after_last_job():
     """Send what a tracking server missed; the records on disk stay the truth, so this never fails a run."""
-    shell(
-        "lddm track sync --settings {settings:q} --record {records} || true",
-        settings=build.stage_json(SETTINGS, "tracking"),
-        records=RECORDS,
-    )
+    shell("lddm track sync {RESULTS:q} || true")

@@ -1,0 +1,73 @@
+# Everything from one door; `make help` says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CORES ?= all
+DATA ?= data
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/installed
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+export PATH := $(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help install run test lint study-lung bench report ui clean
+
+help: ## what each target does
+	@echo "make TARGET [CORES=all] [DATA=data]"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## .venv with exactly the packages of requirements.lock and this package
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "Installing requirements.lock into $(VENV) (minutes, once) ..."
+	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+		|| { echo "error: python3 is $$(python3 --version)"; echo "Hint: put Python 3.11 or 3.12 first on PATH"; exit 1; }
+	@python3 -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# $(call study,NAME,SNAKEMAKE ARGUMENTS): run a config and say what was made and where.
+define study
+	@mkdir -p build results && touch build/started
+	@$(SNAKEMAKE) $(2)
+	@if [ results/$(1)/summary.json -nt build/started ]; then echo "Made results/$(1)/:"; \
+		else echo "Nothing to do, all is up to date in results/$(1)/:"; fi; \
+		echo "  report.html (open it in a browser), tables/, figures/, summary.json"
+endef
+
+run: $(STAMP) ## the whole pipeline on the embedded phantom -> results/phantom/
+	$(call study,phantom,)
+
+study-lung: $(STAMP) ## the pipeline on open lung ultrasound below DATA -> results/lung/
+	$(call study,lung,--configfile config/lung.yaml --config data_root=$(DATA))
+
+test: $(STAMP) ## the test suite -> build/tests.xml
+	@mkdir -p build
+	@$(BIN)/python -m pytest --quiet --junitxml=build/tests.xml
+	@echo "All tests passed: results of each in build/tests.xml"
+
+lint: $(STAMP) ## style of Python and Snakemake files
+	@$(BIN)/ruff check lddm tests benchmarks
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+	@echo "No style errors in lddm, tests, benchmarks, workflow"
+
+bench: $(STAMP) ## our speed as ratios -> benchmarks/latest.json
+	@$(BIN)/python -m benchmarks
+	@echo "Made benchmarks/latest.json"
+
+report: $(STAMP) ## Snakemake's own report of the last run -> build/snakemake-report.zip
+	@mkdir -p build
+	@$(SNAKEMAKE) --report build/snakemake-report.zip
+	@echo "Made build/snakemake-report.zip: unpack it and open report.html"
+
+ui: $(STAMP) ## MLflow on the records of all runs, at http://127.0.0.1:5000
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
+
+clean: ## remove all results, build/ and Snakemake's notes; keeps .venv and data
+	@find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	@rm -rf build .snakemake benchmarks/latest.json
+	@echo "Removed results/*, build/ and .snakemake/"

@@ -1,0 +1,98 @@
+"""The embedded default: labelled videos and stills of simulated breasts, made when they are read.
+
+Nothing is stored: the path `phantom:video/000012` names a patient, and the same seed and settings simulate the same
+one. What tells the classes apart is set by `appearance` (how often a lesion looks like its class) and `motion` (how
+often it is as stiff as its class); with the default a single frame is not enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from lddm.data.phantom.anatomy import draw_anatomy, draw_lesion, sample_map
+from lddm.data.phantom.imaging import draw_scatterers, image
+from lddm.data.phantom.motion import compression_pattern, probe_motion
+from lddm.errors import LddmError
+from lddm.settings.data import PhantomSource
+
+LICENCE = "CC0-1.0 (simulated)"
+KINDS = ("video", "still")
+
+
+def rows(settings: PhantomSource, seed: int, classes: list[str]) -> list[dict]:
+    """Index rows of all videos and stills; labels alternate, so that classes are balanced. Nothing is simulated."""
+    table = []
+    for kind, count in zip(KINDS, (settings.videos, settings.stills), strict=True):
+        for number in range(count):
+            path = f"phantom:{kind}/{number:06d}"
+            label = number % 2
+            content = f"{settings.model_dump_json()} {seed} {path}".encode()
+            table.append(
+                {
+                    "id": f"phantom-{kind}-{number:06d}",
+                    "source": "phantom",
+                    "kind": "video" if kind == "video" else "image",
+                    "path": path,
+                    "label": label,
+                    "class_name": classes[label],
+                    "patient_id": f"phantom-{kind}-{number:06d}",
+                    "fps": settings.fps if kind == "video" else float("nan"),
+                    "n_frames": settings.frames if kind == "video" else 1,
+                    "height": settings.size,
+                    "width": settings.size,
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "licence": LICENCE,
+                    "cluster": None,
+                    "excluded": None,
+                }
+            )
+    return table
+
+
+def read(path: str, settings: PhantomSource, seed: int, as_video: bool = False) -> tuple[np.ndarray, float]:
+    """Simulate one patient.
+
+    Args:
+        path: `phantom:video/<number>` or `phantom:still/<number>`.
+        settings: the source.
+        seed: the experiment's.
+        as_video: give the video that a still is the first frame of (for upper bounds; the pipeline never does).
+
+    Returns:
+        uint8 (T, S, S), T = 1 for a still, and the frame rate in Hz.
+    """
+    kind, number = _parse(path)
+    rng = np.random.default_rng([seed, KINDS.index(kind), number])
+    frames, anatomy = simulate(rng, settings, label=number % 2)
+    if kind == "still" and not as_video:
+        frames = frames[:1]
+    return frames, settings.fps
+
+
+def simulate(rng: np.random.Generator, settings: PhantomSource, label: int) -> tuple[np.ndarray, object]:
+    """One labelled video uint8 (T, S, S) and the anatomy behind it."""
+    size, margin = settings.size, settings.size // 8
+    malignant_look = bool(label) if rng.random() < settings.appearance else rng.random() < 0.5
+    stiff = bool(label) if rng.random() < settings.motion else rng.random() < 0.5
+    lesion = draw_lesion(rng, malignant_look, stiff)
+    anatomy = draw_anatomy(rng, lesion, size, margin)
+    pattern = compression_pattern(anatomy, size, margin)
+    pressed, shift = probe_motion(rng, settings.frames, settings.fps, size)
+    positions, strengths = draw_scatterers(rng, size, margin)
+    where = positions.T + margin - 0.5  # in pixels of the maps
+    strengths = strengths * sample_map(anatomy.echogenicity, *where)
+    unit = np.stack([sample_map(component, *where) for component in pattern], axis=1)  # (n, 2)
+    moved = positions + pressed[:, None, None] * unit + shift[:, None, :]  # (T, n, 2)
+    view = slice(margin, margin + size)
+    depth = np.arange(size)[:, None] / size
+    gain = np.exp(-0.9 * depth - np.cumsum(anatomy.attenuation, axis=0)[view, view])
+    return image(moved, strengths, gain, rng), anatomy
+
+
+def _parse(path: str) -> tuple[str, int]:
+    kind, _, number = path.removeprefix("phantom:").partition("/")
+    if not path.startswith("phantom:") or kind not in KINDS or not number.isdigit():
+        raise LddmError(f"'{path}' names no phantom", "expected phantom:video/<number> or phantom:still/<number>")
+    return kind, int(number)

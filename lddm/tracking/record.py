@@ -1,0 +1,125 @@
+"""The record of one job attempt on disk: a folder that says what was asked, what came out, and how it ended.
+
+    <records>/<rule>/<wildcards>/<attempt>/record.json    what, when, status, settings, outputs with sha256 and size
+                                          /metrics.jsonl  a line a step, appended as the job goes
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import time
+import traceback
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lddm
+from lddm.files import read_json, sha256, write_json
+
+ERROR_CHARACTERS = 4000
+
+
+class Record:
+    """A record that is being written; use it as a context manager.
+
+    Attributes:
+        path: its folder.
+        about: what record.json holds.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]):
+        self.path, self.about = path, about
+        self._began = time.monotonic()
+        path.mkdir(parents=True)
+        self._write()
+
+    @classmethod
+    def start(
+        cls, root: Path, rule: str, wildcards: dict[str, Any], settings: dict[str, Any], experiment: str, pipeline: str
+    ) -> Record:
+        """Begin a record of a new attempt; earlier attempts of the same job stay beside it."""
+        folder = Path(root) / rule / slug(wildcards)
+        now = datetime.now(UTC)
+        name = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        about = {
+            "record": name,
+            "rule": rule,
+            "wildcards": {key: str(value) for key, value in wildcards.items()},
+            "experiment": experiment,
+            "pipeline": pipeline,
+            "attempt": 1 + len(attempts(folder)),
+            "status": "RUNNING",
+            "started": now.isoformat(),
+            "ended": None,
+            "duration_s": None,
+            "error": None,
+            "settings": settings,
+            "host": {"lddm": lddm.__version__, "python": platform.python_version(), "cpus": os.cpu_count()},
+            "outputs": [],
+            "artifacts": [],
+        }
+        return cls(folder / name, about)
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        """Append the numbers of a step; what is not finite is kept as null, since JSON has no NaN."""
+        clean = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+        line = json.dumps({"step": step, "time": time.time(), "values": clean})
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(line + "\n")
+
+    def output(self, path: str | Path) -> None:
+        """Note a file that the job made."""
+        path = Path(path)
+        self.about["outputs"].append({"path": str(path), "sha256": sha256(path), "size": path.stat().st_size})
+
+    def artifact(self, path: str | Path) -> None:
+        """Note a file that MLflow shall show."""
+        self.about["artifacts"].append(str(path))
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.about["status"] = "FINISHED" if kind is None else "FAILED"
+        if kind is not None:
+            text = "".join(traceback.format_exception(kind, error, trace))
+            self.about["error"] = text[-ERROR_CHARACTERS:]
+        self.about["ended"] = datetime.now(UTC).isoformat()
+        self.about["duration_s"] = round(time.monotonic() - self._began, 3)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path / "record.json", self.about)
+
+
+def slug(wildcards: dict[str, Any]) -> str:
+    """A folder name for the wildcards: fold-0_generator-lddm; "all" where there are none."""
+    text = "_".join(f"{key}-{value}" for key, value in wildcards.items())
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", text) or "all"
+
+
+def attempts(folder: Path) -> list[Path]:
+    """The record folders of one job, oldest first."""
+    return sorted(path.parent for path in folder.glob("*/record.json"))
+
+
+def all_records(root: Path) -> list[Path]:
+    """All record folders below `root`, oldest first."""
+    return sorted((path.parent for path in Path(root).glob("*/*/*/record.json")), key=lambda path: path.name)
+
+
+def load_record(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """record.json and the lines of metrics.jsonl; a last line cut off by a kill is left out."""
+    lines = []
+    path = folder / "metrics.jsonl"
+    for text in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return read_json(folder / "record.json"), lines

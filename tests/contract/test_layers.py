@@ -1,0 +1,74 @@
+"""Imports between the rooms point one way (docs: the package docstring of lddm)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "lddm"
+BASE = {"errors", "files", "__version__"}
+# room -> rooms it may import, besides itself and BASE
+MAY_IMPORT = {
+    "errors": set(),
+    "files": set(),
+    "settings": set(),
+    "data": {"settings"},
+    "nn": set(),
+    "training": {"settings", "data", "nn"},
+    "autoencoder": {"settings", "training", "nn", "data"},
+    "diffusion": {"settings", "training", "nn", "data"},
+    "baselines": {"settings", "training", "nn", "data"},
+    "synthesis": {"settings", "autoencoder", "diffusion", "baselines", "training", "nn", "data"},
+    "metrics": {"settings", "training", "nn", "data"},
+    "classification": {"settings", "training", "nn", "data"},
+    "report": {"settings"},
+    "tracking": {"settings"},
+    "job": {"settings", "tracking"},
+}
+FREE = {"cli", "__init__", "__main__"}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of lddm that a module names in an import, also in one inside a function."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "lddm" else [node.module]
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name and name.startswith("lddm.")}
+    return rooms
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room in FREE:
+        return
+    assert room in MAY_IMPORT, f"{room}: a new room; say what it may import"
+    extra = imported_rooms(path) - MAY_IMPORT[room] - BASE - {room}
+    assert not extra, f"{room} must not import {', '.join(sorted(extra))}"
+
+
+def test_arrows_have_no_cycle():
+    done: set[str] = set()
+    waiting = dict(MAY_IMPORT)
+    while waiting:
+        ready = {room for room, rooms in waiting.items() if rooms <= done}
+        assert ready, f"cycle among {sorted(waiting)}"
+        done |= ready
+        waiting = {room: rooms for room, rooms in waiting.items() if room not in ready}
+
+
+def test_modules_say_what_they_are_for():
+    silent = [str(path) for path in modules() if (text := path.read_text()) and not ast.get_docstring(ast.parse(text))]
+    assert not silent

@@ -1,0 +1,106 @@
+"""Both kinds of autoencoder: shapes, what the code means, training, saving."""
+
+import numpy as np
+import pytest
+import torch
+
+from lddm.autoencoder.encode import encode_clips
+from lddm.autoencoder.model import Autoencoder
+from lddm.autoencoder.motion_code import measure_motion
+from lddm.autoencoder.train import train_autoencoder
+from lddm.data.frames import fold_clips
+from lddm.data.ranges import to_float
+from lddm.errors import LddmError
+from lddm.settings.models import AutoencoderSettings, Training
+from lddm.training.latents import LatentReader, LatentSet
+
+QUICK = Training(steps=6, batch_size=4, log_every=2, val_every=3, checkpoint_every=2, warmup_steps=1)
+WARP = AutoencoderSettings(width=4, motion_rank=2, residual_rank=2, map_size=8, training=QUICK)
+PAINT = AutoencoderSettings(decoder="paint", latent="vector", width=4, vector_dim=6, training=QUICK)
+
+
+def clips_of(store, splits, n=4):
+    return store.clip_frames(fold_clips(store, splits, 0, "train").iloc[:n])
+
+
+@pytest.mark.parametrize("settings", [WARP, PAINT], ids=["warp", "paint"])
+def test_shapes_and_range(tiny_store, settings):
+    clips = clips_of(*tiny_store)
+    model = Autoencoder(settings, 32, 8)
+    video = to_float(torch.from_numpy(clips))[:, None]
+    posterior = model.encode(video, model.measure(clips))
+    assert posterior.mean.shape == posterior.logvar.shape == (4, model.spec.size)
+    decoded = model.decode(video[:, :, 0], posterior.mean)
+    assert decoded.frames.shape == (4, 1, 8, 32, 32)
+    assert decoded.frames.abs().max() <= 1
+    assert torch.isfinite(decoded.frames).all()
+
+
+def test_an_untrained_warp_already_follows_the_motion(tiny_store):
+    clips = clips_of(*tiny_store, n=8)
+    model = Autoencoder(WARP, 32, 8).eval()
+    video = to_float(torch.from_numpy(clips))[:, None]
+    with torch.no_grad():
+        decoded = model.decode(video[:, :, 0], model.encode(video, model.measure(clips)).mean).frames
+    inner = (..., slice(6, -6), slice(6, -6))  # what enters at the border cannot be known from x0
+    error = (decoded - video[:, :, 1:])[inner].abs().mean()
+    still = (video[:, :, :1] - video[:, :, 1:])[inner].abs().mean()
+    assert error < 0.5 * still
+
+
+def test_mirrored_clips_have_the_mirrored_code(tiny_store):
+    clips = clips_of(*tiny_store)
+    code = measure_motion(clips, 2, 8)
+    mirrored = code.flip(torch.tensor([True] * len(clips)))
+    assert torch.allclose(mirrored.maps[:, :, 0], code.maps[:, :, 0].flip(-1))
+    assert torch.allclose(mirrored.maps[:, :, 1], -code.maps[:, :, 1].flip(-1))
+    assert torch.equal(code.flip(torch.tensor([False] * len(clips))).maps, code.maps)
+
+
+def test_sizes_that_do_not_fit_are_named():
+    with pytest.raises(LddmError, match="48"):
+        Autoencoder(PAINT, 48, 8)
+    with pytest.raises(LddmError, match="power of two"):
+        Autoencoder(WARP, 48 - 8, 8)
+
+
+@pytest.mark.parametrize("settings", [WARP, PAINT], ids=["warp", "paint"])
+def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_only(tiny_store, tmp_path, settings):
+    store, splits = tiny_store
+    lines = []
+    out = tmp_path / "model.safetensors"
+    kept = train_autoencoder(settings, store, splits, 0, 1, tmp_path / "state", out, lambda *line: lines.append(line))
+    assert [step for step, _ in lines] == [2, 4, 6]
+    assert kept["l1_static"] > 0 and np.isfinite(kept["l1"])
+    model = Autoencoder.load(out)
+    assert model.settings == settings and not model.training
+    latents_path = tmp_path / "latents.safetensors"
+    assert encode_clips(out, store, splits, 0, latents_path) == 30
+    latents = LatentSet.load(latents_path)
+    assert latents.spec == model.spec and not any("video-15" <= name for name in latents.clip)
+    reader = LatentReader(latents, store, True, torch.device("cpu"))
+    assert len(reader) == 24
+    assert torch.allclose(reader.mean.mean(dim=0), torch.zeros(model.spec.size), atol=1e-3)
+    x0, z, label = reader.read(np.arange(12, 14), torch.Generator().manual_seed(0))
+    first = fold_clips(store, splits, 0, "train")["first_frame"].iloc[0]
+    assert torch.allclose(x0[0, 0], to_float(torch.from_numpy(store.frames[first].copy())).flip(-1))  # mirrored half
+
+
+def test_adversarial_training_moves_all_players(tiny_store, tmp_path):
+    settings = WARP.model_copy(update={"adversarial_weight": 0.1, "adversarial_start": 0, "discriminator_width": 4})
+    lines = []
+    train_autoencoder(
+        settings, *tiny_store, 0, 1, tmp_path / "s", tmp_path / "m.safetensors", lambda _, values: lines.append(values)
+    )
+    names = set().union(*lines)
+    assert {"spatial/loss", "temporal/loss", "r1", "feature_matching", "adversarial_time"} <= names
+
+
+def test_training_is_deterministic(tiny_store, tmp_path):
+    def run(name):
+        out = tmp_path / f"{name}.safetensors"
+        train_autoencoder(WARP, *tiny_store, 0, 1, tmp_path / name, out, lambda *_: None)
+        return Autoencoder.load(out).state_dict()
+
+    first, second = run("a"), run("b")
+    assert all(torch.equal(first[name], second[name]) for name in first)

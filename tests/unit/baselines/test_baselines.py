@@ -1,0 +1,77 @@
+"""The flow is invertible with the right log-determinant; the bank gives what it holds; static gives nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from lddm.baselines.cinn import ConditionalFlow, train_cinn
+from lddm.baselines.motion_transfer import MotionTransfer
+from lddm.baselines.static import Static
+from lddm.nn.condition import SamplingOptions
+from lddm.nn.latent import LatentSpec
+from lddm.settings.models import CinnSettings, Training
+from lddm.training.latents import LatentSet, save_latents
+
+SPEC = LatentSpec("vector", frames=8, dim=6)
+SMALL = CinnSettings(blocks=3, width=16, training=Training(steps=300, batch_size=8, log_every=100, val_every=100, learning_rate=5e-3))
+
+
+def stirred_flow():
+    np.random.seed(0)
+    torch.manual_seed(0)
+    model = ConditionalFlow(SMALL, SPEC, 32, classes=2)
+    for parameter in model.flow.parameters():  # the couplings start closed; open them
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.double().eval()
+
+
+def test_flow_inverts_and_its_log_determinant_is_autograds():
+    model = stirred_flow()
+    z, x0, label = torch.randn(3, 6).double(), torch.rand(3, 1, 32, 32).double(), torch.tensor([0, 1, -1])
+    _, condition = model.condition(x0, label)
+    residual, log_det = model.flow(z, c=[condition])
+    back, _ = model.flow(residual, c=[condition], rev=True)
+    assert torch.allclose(back, z, atol=1e-4)  # FrEIA keeps its permutations in float32
+    for i in range(3):
+        jacobian = torch.autograd.functional.jacobian(lambda v, i=i: model.flow(v[None], c=[condition[i : i + 1]])[0][0], z[i])
+        assert torch.linalg.slogdet(jacobian).logabsdet.item() == pytest.approx(log_det[i].item(), abs=1e-4)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(residual).sum(dim=1) + log_det
+    assert torch.allclose(model.log_prob(z, x0, label), expected)
+
+
+def latents(store, tmp_path, mean):
+    clips = store.clips["clip_id"].tolist()
+    train = torch.arange(len(clips)) < 14
+    label = torch.arange(len(clips)) % 2
+    save_latents(
+        tmp_path / "z", SPEC, clips, mean, torch.full_like(mean, 0.01), torch.zeros(len(clips), dtype=torch.bool), label, train
+    )
+    return LatentSet.load(tmp_path / "z")
+
+
+def test_a_trained_flow_draws_from_the_labels_distribution(tiny_store, tmp_path):
+    store, _ = tiny_store
+    label = torch.arange(len(store.clips)) % 2
+    mean = torch.randn(len(store.clips), 6) * 0.1 + (label * 4.0 - 2.0)[:, None]
+    train_cinn(SMALL, latents(store, tmp_path, mean), store, 0, tmp_path / "s", tmp_path / "m", lambda *_: None)
+    model = ConditionalFlow.load(tmp_path / "m")
+    x0 = torch.from_numpy(store.frames[:2].copy()).float()[:, None] / 127.5 - 1
+    z = model.sample(x0, torch.tensor([0, 1]), torch.Generator().manual_seed(0), SamplingOptions())
+    assert z[0].mean() < -0.5 and z[1].mean() > 0.5
+
+
+def test_motion_transfer_takes_the_z_of_a_training_clip_of_the_label(tiny_store, tmp_path):
+    store, _ = tiny_store
+    mean = torch.arange(len(store.clips))[:, None].float().expand(-1, 6).clone()
+    MotionTransfer.from_latents(latents(store, tmp_path, mean)).save(tmp_path / "m")
+    model = MotionTransfer.load(tmp_path / "m")
+    label = torch.tensor([0, 1] * 20 + [-1] * 10)
+    z = model.sample(torch.zeros(50, 1, 32, 32), label, torch.Generator().manual_seed(0), SamplingOptions())
+    assert (z[:40, 0] % 2 == label[:40]).all() and z.max() < 14
+    assert len(z[:, 0].unique()) > 5
+
+
+def test_static_has_no_latent(tmp_path):
+    Static().save(tmp_path / "m")
+    assert Static.load(tmp_path / "m").sample(None, None, None, SamplingOptions()) is None

@@ -1,0 +1,118 @@
+"""The process against closed forms, sampling against diffusers, training, conditioning."""
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from lddm.diffusion.model import LatentDiffusion
+from lddm.diffusion.process import add_noise, loss_weights, make_scheduler
+from lddm.diffusion.train import train_diffusion
+from lddm.nn.condition import SamplingOptions
+from lddm.nn.latent import LatentSpec
+from lddm.settings.models import DiffusionSettings, Training
+from lddm.training.latents import LatentSet, save_latents
+
+VECTOR = LatentSpec("vector", frames=8, dim=5)
+MAPS = LatentSpec("factorised", frames=8, motion_rank=2, residual_rank=1, map_size=4)
+QUICK = Training(steps=4, batch_size=4, log_every=2, val_every=2, checkpoint_every=2, warmup_steps=1)
+SMALL = DiffusionSettings(width=16, depth=1, training=QUICK)
+
+
+def test_v_target_and_noise_recover_z():
+    scheduler = make_scheduler(SMALL, "ddim")
+    z, noise, t = torch.randn(3, 5), torch.randn(3, 5), torch.tensor([10, 500, 990])
+    noisy, v = add_noise(scheduler, z, noise, t)
+    alpha = scheduler.alphas_cumprod[t][:, None]
+    assert torch.allclose(noisy, alpha.sqrt() * z + (1 - alpha).sqrt() * noise, atol=1e-5)
+    assert torch.allclose(alpha.sqrt() * noisy - (1 - alpha).sqrt() * v, z, atol=1e-4)
+
+
+def test_min_snr_weights():
+    scheduler = make_scheduler(SMALL, "ddim")
+    t = torch.tensor([0, 400, 999])
+    alpha = scheduler.alphas_cumprod[t]
+    snr = alpha / (1 - alpha)
+    assert torch.allclose(loss_weights(scheduler, t, 5.0), torch.minimum(snr, torch.tensor(5.0)) / (snr + 1))
+    assert torch.equal(loss_weights(scheduler, t, None), torch.ones(3))
+
+
+@pytest.mark.parametrize("spec", [VECTOR, MAPS], ids=["vector", "factorised"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
+def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
+    torch.manual_seed(0)
+    model = LatentDiffusion(SMALL, spec, 32, classes=2).eval()
+    for parameter in model.parameters():  # the gates start shut; open them
+        torch.nn.init.normal_(parameter, std=0.1)
+    x0, label = torch.rand(3, 1, 32, 32), torch.tensor([0, 1, -1])
+
+    def draw(seed, **options):
+        return model.sample(x0, label, torch.Generator().manual_seed(seed), SamplingOptions(sampler, 4, **options))
+
+    first = draw(1)
+    assert first.shape == (3, spec.size) and torch.isfinite(first).all()
+    assert torch.equal(first, draw(1)) and not torch.equal(first, draw(2))
+    assert not torch.equal(first, draw(1, guidance=3.0))
+
+
+class Ideal(torch.nn.Module):
+    """The exact v for z ~ N(mean, std^2)."""
+
+    def __init__(self, scheduler, mean, std):
+        super().__init__()
+        self.scheduler, self.mean, self.std = scheduler, mean, std
+
+    def forward(self, z, timestep, x0, label, *_):
+        alpha = self.scheduler.alphas_cumprod[timestep][:, None]
+        variance = alpha * self.std**2 + 1 - alpha
+        centred = z - alpha.sqrt() * self.mean
+        noise = (1 - alpha).sqrt() * centred / variance
+        clean = self.mean + alpha.sqrt() * self.std**2 * centred / variance
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
+def test_an_ideal_denoiser_yields_the_true_distribution(sampler):
+    model = LatentDiffusion(SMALL, VECTOR, 32, classes=0)
+    model.denoiser = Ideal(make_scheduler(SMALL, "ddim"), mean=2.0, std=0.5)
+    n = 4000
+    z = model.sample(
+        torch.zeros(n, 1, 32, 32), torch.zeros(n, dtype=torch.long), torch.Generator().manual_seed(0), SamplingOptions(sampler, 50)
+    )
+    assert z.mean().item() == pytest.approx(2.0, abs=0.03)
+    assert z.std().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_our_loop_is_diffusers_own_ddim_and_undoes_the_standardisation():
+    torch.manual_seed(0)
+    model = LatentDiffusion(SMALL, VECTOR, 32, classes=2).eval()
+    model.shift += 3
+    model.scale *= 2
+    x0, label = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
+    ours = model.sample(x0, label, torch.Generator().manual_seed(5), SamplingOptions("ddim", 6))
+    reference = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", clip_sample=False
+    )
+    reference.set_timesteps(6)
+    z = torch.randn(2, 5, generator=torch.Generator().manual_seed(5))
+    for t in reference.timesteps:
+        with torch.no_grad():
+            z = reference.step(model.denoiser(z, t.expand(2), x0, label), t, z).prev_sample
+    assert torch.allclose(ours, z * 2 + 3, atol=1e-5)
+
+
+def test_training_saves_a_model_that_loads_alone(tiny_store, tmp_path):
+    store, _ = tiny_store
+    clips = store.clips["clip_id"].tolist()
+    train = torch.arange(len(clips)) < 14
+    mean = torch.randn(len(clips), MAPS.size) * 3 + 1
+    save_latents(
+        tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), torch.zeros(len(clips), dtype=torch.bool),
+        torch.arange(len(clips)) % 2, train,
+    )  # fmt: skip
+    latents = LatentSet.load(tmp_path / "z")
+    lines = []
+    train_diffusion(SMALL, latents, store, 0, tmp_path / "s", tmp_path / "m", lambda *line: lines.append(line))
+    assert [step for step, _ in lines] == [2, 4]
+    assert {"lddm/loss", "val/loss", "val/mse_0"} <= set(lines[-1][1])
+    model = LatentDiffusion.load(tmp_path / "m")
+    assert torch.equal(model.shift, latents.shift) and model.settings == SMALL

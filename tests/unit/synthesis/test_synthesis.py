@@ -1,0 +1,145 @@
+"""Bundles, the animator, shards and leases."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from lddm.autoencoder.encode import encode_clips
+from lddm.autoencoder.model import Autoencoder
+from lddm.data.frames import fold_clips
+from lddm.data.synthetic import load_synthetic
+from lddm.errors import LddmError
+from lddm.nn.condition import SamplingOptions
+from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, SynthesisSettings, Training
+from lddm.synthesis.animate import Animator
+from lddm.synthesis.bundle import load_bundle
+from lddm.synthesis.leases import gpu_lease
+from lddm.synthesis.synthesize import synthesize
+from lddm.synthesis.train_generator import train_generator
+
+QUICK = Training(steps=2, batch_size=4, log_every=1, val_every=2, checkpoint_every=2)
+SETTINGS = {
+    "lddm": DiffusionSettings(width=16, depth=1, training=QUICK),
+    "cinn": CinnSettings(blocks=2, width=16, training=QUICK),
+}
+SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_store, tmp_path_factory):
+    """Folder of bundles of all generators."""
+    folder = tmp_path_factory.mktemp("bundles")
+    store, splits = tiny_store
+    Autoencoder(AutoencoderSettings(width=4, motion_rank=2), 32, 8).save(folder / "ae.safetensors")
+    encode_clips(folder / "ae.safetensors", store, splits, 0, folder / "z.safetensors")
+    for name in ("lddm", "cinn", "static", "motion_transfer"):
+        train_generator(
+            name, SETTINGS.get(name), folder / "ae.safetensors", folder / "z.safetensors", store, 0, 0,
+            folder / "state", folder / name, lambda *_: None,
+        )  # fmt: skip
+    return folder
+
+
+def run(bundles, tiny_store, out, generator="lddm", source="heldout", shard=0, shards=1, seed=0):
+    bundle = bundles / ("static" if generator == "reconstruction" else generator)
+    return synthesize(SYNTHESIS, generator, bundle, *tiny_store, 0, source, shard, shards, seed, out)
+
+
+@pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer"])
+def test_held_out_videos_are_animated_with_several_samples(bundles, tiny_store, tmp_path, generator):
+    assert run(bundles, tiny_store, tmp_path / "s.npy", generator) == 6
+    videos, table = load_synthetic([tmp_path / "s.parquet"])
+    real = fold_clips(*tiny_store, 0, "test")
+    assert table["clip_id"].tolist() == real["clip_id"].tolist() * 2
+    assert table["sample"].tolist() == [0] * 3 + [1] * 3 and table["sample_id"].is_unique
+    assert np.array_equal(videos[:3, 0], tiny_store[0].clip_frames(real)[:, 0])
+    assert not np.array_equal(videos[:3], videos[3:])
+
+
+def test_static_repeats_x0_and_reconstruction_follows_the_real_clip(bundles, tiny_store, tmp_path):
+    for generator in ("static", "reconstruction"):
+        assert run(bundles, tiny_store, tmp_path / f"{generator}.npy", generator) == 3
+    static, _ = load_synthetic([tmp_path / "static.npy"])
+    rebuilt, _ = load_synthetic([tmp_path / "reconstruction.npy"])
+    assert (static == static[:, :1]).all()
+    real = tiny_store[0].clip_frames(fold_clips(*tiny_store, 0, "test")).astype(int)
+    assert abs(rebuilt - real).mean() < abs(static - real).mean()
+
+
+def test_stills_keep_their_labels_and_shards_cover_all_once(bundles, tiny_store, tmp_path):
+    for shard in range(3):
+        run(bundles, tiny_store, tmp_path / f"{shard}.npy", source="stills", shard=shard, shards=3)
+    videos, table = load_synthetic([tmp_path / f"{shard}.parquet" for shard in range(3)])
+    stills = tiny_store[0].videos.set_index("id").loc[table["x0_id"]]
+    assert sorted(table["x0_id"]) == ["still-18", "still-19", "still-20", "still-21"]
+    assert table["label"].tolist() == stills["label"].tolist() and table["clip_id"].isna().all()
+
+
+def test_the_same_seed_repeats_and_another_does_not(bundles, tiny_store, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(bundles, tiny_store, tmp_path / f"{name}.npy", seed=seed)
+    a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_animator_takes_any_image_size_and_checks_its_input(bundles):
+    animator = Animator.load(bundles / "lddm")
+    image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
+    options = SamplingOptions(steps=2)
+    videos = animator.animate(image, samples=3, seed=4, label="b", options=options)
+    assert videos.shape == (3, 9, 32, 32) and videos.dtype == np.uint8
+    assert np.array_equal(videos, animator.animate(image, samples=3, seed=4, label=1, options=options))
+    for bad in (image.astype(float), image[None], image[:4]):
+        with pytest.raises(LddmError, match="expected a grayscale uint8"):
+            animator.animate(bad)
+    with pytest.raises(LddmError, match="unknown class 'c'"):
+        animator.animate(image, label="c")
+
+
+def test_bundles_are_checked(bundles, tmp_path):
+    about = json.loads((bundles / "lddm" / "bundle.json").read_text())
+    assert about["generator"] == "lddm" and about["classes"] == ["a", "b"]
+    assert "Not for" in (bundles / "lddm" / "MODEL_CARD.md").read_text()
+    with pytest.raises(LddmError, match="not a model bundle"):
+        load_bundle(tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in (bundles / "lddm").iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "generator.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(LddmError, match="generator.safetensors is missing or not what"):
+        load_bundle(broken)
+
+
+def _hold(folder, queue, seconds):
+    with gpu_lease(["0", "1"], folder, poll=0.01) as device:
+        queue.put((device, os.environ["CUDA_VISIBLE_DEVICES"]))
+        time.sleep(seconds)
+
+
+def test_leases_are_distinct_and_end_with_their_holder(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    jobs = [context.Process(target=_hold, args=(tmp_path, queue, 60)) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    held = {queue.get(timeout=60)[0] for _ in jobs}
+    assert held == {"0", "1"}
+    with pytest.raises(LddmError, match="no free GPU among 0, 1"), gpu_lease(["0", "1"], tmp_path, timeout=0.1, poll=0.02):
+        pass
+    os.kill(jobs[0].pid, signal.SIGKILL)
+    jobs[0].join()
+    with gpu_lease(["0", "1"], tmp_path, timeout=20, poll=0.02) as device:
+        assert device in held
+    jobs[1].kill()
+
+
+def test_no_gpu_needs_no_lease(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with gpu_lease([], tmp_path) as device:
+        assert device is None and "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -1,0 +1,100 @@
+"""A sandbox for whole pipelines: Snakemake in a temporary folder, with a pretended `lddm` that makes empty outputs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Makes what a verb promises, with the verb's own command line as content; fails for FAIL_VERB.
+PRETENDED_LDDM = '''#!{python}
+import json, os, sys
+from pathlib import Path
+
+verb, arguments = sys.argv[1], sys.argv[2:]
+with open("verbs.log", "a") as file:
+    print(verb, *arguments, file=file)
+if verb == os.environ.get("FAIL_VERB"):
+    sys.exit("error: pretended failure")
+options = dict(zip(arguments, arguments[1:]))
+if verb == "track":
+    sys.exit(0)
+names = {{
+    "preprocess": ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"],
+    "train-generator": ["bundle.json"],
+    "tabulate": ["quality.csv", "classification.csv"],
+    "figures": {figures!r},
+}}.get(verb, [])
+if verb == "classify":
+    settings = json.loads(options["--settings"])
+    names = [f"seed-{{seed}}.json" for seed in range(settings["classification"]["seeds"])]
+made = [Path(options["--out-dir"]) / name for name in names] if names else [Path(options["--out"])]
+if verb == "synthesize":
+    made.append(made[0].with_suffix(".parquet"))
+for path in made:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(" ".join([verb, *arguments]))
+'''
+
+
+@dataclass
+class Pipeline:
+    """Snakemake on this checkout's workflow, run in `folder`."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, config: dict | None = None, configfile: str | None = None, **environment: str):
+        """Run `snakemake`; `config` is merged over `configfile` (a name in config/), as a file of a user would be."""
+        files = [str(ROOT / "config" / configfile)] if configfile else []
+        if config is not None:
+            own = self.folder / "own.yaml"
+            own.write_text(yaml.safe_dump(config))
+            files.append(str(own))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+        command += ["--directory", str(self.folder), *arguments]
+        command += ["--configfile", *files] if files else []
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment | environment, capture_output=True, text=True, timeout=300
+        )
+
+    def planned(self, **options) -> dict[str, int]:
+        """Rule -> number of jobs that a dry run announces."""
+        done = self.run("--dry-run", "--quiet", "rules", **options)
+        assert done.returncode == 0, done.stderr + done.stdout
+        text = done.stdout + done.stderr
+        if "Job stats:" not in text:
+            assert "Nothing to be done" in text, text
+            return {}
+        table = text.rsplit("Job stats:", 1)[1].split("total", 1)[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+    def verbs(self) -> list[str]:
+        """Command lines that the pretended `lddm` got, in order."""
+        log = self.folder / "verbs.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+def figure_names() -> list[str]:
+    """Files that rules/report.smk expects from `lddm figures`."""
+    return re.findall(r"/figures/([\w.-]+)\"", (ROOT / "workflow/rules/report.smk").read_text())
+
+
+def pretend(folder: Path) -> Pipeline:
+    """Put the pretended `lddm` and the configs into `folder`."""
+    programs = folder / "bin"
+    programs.mkdir()
+    program = programs / "lddm"
+    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names()))
+    program.chmod(0o755)
+    shutil.copytree(ROOT / "config", folder / "config")
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    return Pipeline(folder, os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)})
