@@ -11,6 +11,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 REFERENCE = 64  # pixels: the size that all lengths below are stated for
+# Young's modulus of a lesion relative to gland, stiff and soft, and how much that of gland varies (log units): set so
+# that 16 labelled clips do not suffice to read the class from strain while some hundreds do.
+STIFF, SOFT = (1.5, 3.0), (0.45, 0.75)
+GLAND_VARIATION = 0.35
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def draw_lesion(rng: np.random.Generator, malignant_look: bool, stiff: bool) -> 
         lobes=rng.uniform(0.12, 0.2) if malignant_look else 0.0,
         malignant_look=malignant_look,
         stiff=stiff,
-        stiffness=rng.uniform(8, 14) if stiff else rng.uniform(0.22, 0.36),
+        stiffness=rng.uniform(*STIFF) if stiff else rng.uniform(*SOFT),
     )
 
 
@@ -103,6 +107,7 @@ def draw_anatomy(rng: np.random.Generator, lesion: Lesion, size: int, margin: in
     if not lesion.malignant_look:  # capsule: a thin bright rim
         rim = np.abs(gaussian_filter(inside, 1.2 * scale) - 0.5) < 0.16
         echo_db += np.where(rim, 4.0, 0.0)
+    stiffness = stiffness * np.exp(GLAND_VARIATION * _texture(rng, rows.shape, 4.0 * scale))
     log_stiffness = np.log(stiffness) * (1 - soft_edge) + np.log(lesion.stiffness) * soft_edge
     through = rng.uniform(0.05, 0.075) if lesion.malignant_look else -rng.uniform(0.025, 0.04)
     return Anatomy(10 ** (echo_db / 20), np.exp(log_stiffness), inside * through / scale, lesion)

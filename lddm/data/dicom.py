@@ -1,0 +1,111 @@
+"""DICOM images and cine loops, cropped to the ultrasound region; no identifier leaves this module."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+
+from lddm.data.video_io import MAX_PIXELS, UnreadableFile
+
+logger = logging.getLogger(__name__)
+
+TISSUE = 1  # RegionDataType and RegionSpatialFormat "2D / tissue" (DICOM PS3.3 C.8.5.5)
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether the file has the DICOM preamble."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, float]:
+    """Decode an ultrasound image or cine loop to grayscale.
+
+    The largest 2-D tissue region of SequenceOfUltrasoundRegions is cut out, so that patient text burned in beside it
+    does not survive. Without regions the whole frame is kept and a warning is logged.
+
+    Returns:
+        uint8 (T, H, W) and the frame rate in Hz (NaN for one frame or where no valid tag says it).
+
+    Raises:
+        UnreadableFile: no DICOM, no pixels, or absurd sizes.
+    """
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+    from pydicom.pixels import pixel_array
+
+    path = Path(path)
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        height, width = int(header.Rows), int(header.Columns)
+        count = int(getattr(header, "NumberOfFrames", 1) or 1)
+        if height * width > MAX_PIXELS or min(height, width, count) < 1:
+            raise UnreadableFile(f"{path.name} declares {count} frames of {width} x {height}", "check the header")
+        frames = [_to_grey(pixel_array(path, index=i), header) for i in range(min(count, max_frames))]
+    except UnreadableFile:
+        raise
+    except (InvalidDicomError, AttributeError, ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
+        raise UnreadableFile(f"{path.name} cannot be decoded: {error}", "check that it is a whole DICOM image") from error
+    top, bottom, left, right = _region(header, height, width, path.name)
+    return np.stack(frames)[:, top:bottom, left:right], _frame_rate(header) if count > 1 else float("nan")
+
+
+def hashed_patient(path: str | Path) -> str | None:
+    """A pseudonym of the patient, the same for all files of one patient; None where the file names nobody."""
+    import pydicom
+
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
+    identity = f"{header.get('PatientID', '')}|{header.get('PatientName', '')}".strip("| ")
+    return hashlib.sha256(identity.encode()).hexdigest()[:16] if identity else None
+
+
+def _to_grey(frame: np.ndarray, header) -> np.ndarray:
+    """pydicom gives RGB for colour, whatever it was stored as, and raw values for monochrome."""
+    values = frame.astype(np.float64)
+    if values.ndim == 3:
+        values = values @ [0.299, 0.587, 0.114]  # luminance (ITU-R BT.601)
+    bits = int(header.get("BitsStored", 8))
+    if bits > 8:
+        values = values / 2 ** (bits - 8)
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        values = 255 - values
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _region(header, height: int, width: int, name: str) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of the largest tissue region."""
+    best, area = None, 0
+    for region in header.get("SequenceOfUltrasoundRegions", None) or []:
+        try:
+            left, top = int(region.RegionLocationMinX0), int(region.RegionLocationMinY0)
+            right, bottom = int(region.RegionLocationMaxX1) + 1, int(region.RegionLocationMaxY1) + 1
+            tissue = int(region.get("RegionSpatialFormat", 0)) == TISSUE
+        except (AttributeError, TypeError, ValueError):
+            continue
+        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        size = (right - left) * (bottom - top)
+        if tissue and right - left >= 8 and bottom - top >= 8 and size > area:
+            best, area = (top, bottom, left, right), size
+    if best is None:
+        logger.warning("%s names no 2-D ultrasound region: text beside the image, if any, stays in the frame", name)
+        return 0, height, 0, width
+    return best
+
+
+def _frame_rate(header) -> float:
+    for tag, of in (("FrameTime", lambda ms: 1000 / ms), ("CineRate", float), ("RecommendedDisplayFrameRate", float)):
+        try:
+            value = float(header[tag].value)
+            rate = of(value)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            continue
+        if math.isfinite(rate) and 0.1 <= rate <= 1000:
+            return rate
+    return float("nan")

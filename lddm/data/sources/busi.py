@@ -1,0 +1,37 @@
+"""BUSI: breast ultrasound images in three folders (Al-Dhabyani et al., Data in Brief 28:104863, 2020).
+
+Patients are not identified, so each image counts as its own; near-duplicates are clustered later. Masks lie beside the
+images in the full release and are left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
+from lddm.data.video_io import IMAGE_SUFFIXES
+from lddm.settings.data import BusiSource
+
+LICENCE = "CC0 1.0"
+CLASSES = ("benign", "malignant", "normal")
+
+
+def rows(settings: BusiSource, data_root: Path, classes: list[str]) -> list[dict]:
+    """Index rows of all images."""
+    folder = source_folder(data_root, settings.folder)
+    table = []
+    for place in sorted(folder.iterdir()):
+        if not place.is_dir() or place.name.lower() not in CLASSES:
+            continue
+        for path in sorted(place.iterdir()):
+            if path.suffix.lower() in IMAGE_SUFFIXES and "_mask" not in path.stem:
+                values = label_of(place.name.lower(), classes)
+                table.append(file_row("busi", path, data_root, kind="image", n_frames=1, licence=LICENCE, **values))
+    return table
+
+
+def read(row: dict, settings: BusiSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+    """The image as one frame."""
+    return read_file(safe_path(data_root, row["path"]), max_frames)

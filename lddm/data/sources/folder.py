@@ -1,0 +1,85 @@
+"""Anyone's data: <folder>/<class>/<videos, images or DICOM files>, plus an optional CSV of patients."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lddm.data.dicom import hashed_patient, is_dicom
+from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
+from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
+from lddm.errors import LddmError
+from lddm.settings.data import FolderSource
+
+logger = logging.getLogger(__name__)
+
+
+def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[dict]:
+    """Index rows of all files; what is no video, image or DICOM file is left out with a line in the log."""
+    folder = source_folder(data_root, settings.folder)
+    patients = _patients(folder, settings.patients)
+    table = []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for path in sorted(place.rglob("*")):
+            if path.is_dir():
+                continue
+            try:
+                safe_path(data_root, path.relative_to(data_root).as_posix())
+                kind, patient = _look(path)
+            except UnreadableFile as error:
+                table.append(
+                    file_row("folder", path, data_root, kind="video", sha256="", excluded=f"unreadable: {error.message}")
+                )
+                continue
+            if kind is None:
+                logger.info("folder: %s is no video, image or DICOM file", path.name)
+                continue
+            relative = path.relative_to(folder).as_posix()
+            patient = patients.get(relative, patients.get(path.name, patient))
+            values = label_of(place.name, classes)
+            fps = settings.fps if kind == "video" else float("nan")
+            table.append(
+                file_row(
+                    "folder", path, data_root, kind=kind, patient_id=patient, fps=fps, licence=settings.licence, **values
+                )
+            )
+    return table
+
+
+def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+    """Frames, and the file's frame rate or else the configured one."""
+    frames, fps = read_file(safe_path(data_root, row["path"]), max_frames)
+    return frames, settings.fps if row["kind"] == "video" and not fps > 0 else fps
+
+
+def _look(path: Path) -> tuple[str | None, str | None]:
+    """Kind and hashed patient of a file, by content for DICOM and by suffix otherwise."""
+    if is_dicom(path):
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+            many = int(header.get("NumberOfFrames", 1) or 1) > 1
+            patient = hashed_patient(path)
+        except (InvalidDicomError, ValueError, OSError, AttributeError) as error:
+            raise UnreadableFile(f"{path.name}: {error}", "check the DICOM file") from error
+        return "video" if many else "image", f"dicom-{patient}" if patient else None
+    suffix = path.suffix.lower()
+    return ("image" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None), None
+
+
+def _patients(folder: Path, name: str | None) -> dict[str, str]:
+    """File (path below the folder, or its name) -> patient."""
+    if name is None:
+        return {}
+    path = folder / name
+    if not path.is_file():
+        raise LddmError(f"{path} does not exist", "it is named by index.sources[].patients")
+    table = pd.read_csv(path, dtype=str)
+    if not {"file", "patient_id"} <= set(table.columns):
+        raise LddmError(f"{path}: expected the columns file, patient_id; got {', '.join(table.columns)}", "rename them")
+    return dict(zip(table["file"], "folder-patient-" + table["patient_id"], strict=True))

@@ -1,0 +1,93 @@
+"""The open COVID-19 lung ultrasound collection (Born et al., Applied Sciences 11:672, 2021).
+
+`dataset_metadata.csv` has a row a file. Its spelling varies, so names, labels and licences are folded before they are
+compared; a file without a row is excluded with that reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
+from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from lddm.errors import LddmError
+from lddm.settings.data import PocusSource
+
+logger = logging.getLogger(__name__)
+
+NEEDED = ("Filename", "Label", "License", "Probe", "Patient ID / Name")
+
+
+def rows(settings: PocusSource, data_root: Path, classes: list[str]) -> list[dict]:
+    """Index rows of all videos and stills, with patient, licence and the class of the configured task."""
+    folder = source_folder(data_root, settings.folder)
+    metadata = _metadata(folder / "dataset_metadata.csv")
+    task = {_fold(label): name for name, labels in settings.task.items() for label in labels}
+    table, used = [], set()
+    for path in sorted(folder.rglob("*")):
+        suffix = path.suffix.lower()
+        if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or not path.is_file():
+            continue
+        kind = "image" if suffix in IMAGE_SUFFIXES else "video"
+        about = metadata.get((_fold(path.stem), kind))
+        if about is None:
+            table.append(file_row("pocus", path, data_root, kind=kind, excluded="no row in dataset_metadata.csv"))
+            continue
+        used.add((_fold(path.stem), kind))
+        label, probe = _fold(about["Label"]), path.parent.name.lower()
+        values = label_of(task.get(label, label), classes)
+        if probe not in settings.probes:
+            values["excluded"] = f"probe '{probe}' is not in the source's probes"
+        patient = _patient(about["Patient ID / Name"])
+        table.append(
+            file_row(
+                "pocus",
+                path,
+                data_root,
+                kind=kind,
+                licence=_licence(about["License"]),
+                patient_id=f"pocus-patient-{patient}" if patient else None,
+                **values,
+            )
+        )
+    for name, kind in sorted(set(metadata) - used):
+        logger.info("pocus: the metadata name a %s '%s' that is not there", kind, name)
+    return table
+
+
+def read(row: dict, settings: PocusSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+    """Frames and frame rate from the file itself; the rates in the metadata are not reliable."""
+    return read_file(safe_path(data_root, row["path"]), max_frames)
+
+
+def _metadata(path: Path) -> dict[tuple[str, str], dict]:
+    """(folded file name, kind) -> row."""
+    if not path.is_file():
+        raise LddmError(f"{path} does not exist", "copy dataset_metadata.csv of the collection beside its folders")
+    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    missing = [column for column in NEEDED if column not in table.columns]
+    if missing:
+        raise LddmError(f"{path} lacks the columns {', '.join(missing)}", "use the collection's own metadata file")
+    kinds = table["Type"].str.strip().str.lower().map(lambda text: "image" if text == "image" else "video")
+    return {(_fold(row["Filename"]), kind): row for row, kind in zip(table.to_dict("records"), kinds, strict=True)}
+
+
+def _fold(text: str) -> str:
+    """Lower case, no suffix of a file, single spaces."""
+    text = re.sub(r"\s+", " ", text.strip().lower())
+    return re.sub(r"\.(gif|mp4|avi|mpe?g|mov|jpe?g|png)$", "", text)
+
+
+def _licence(text: str) -> str:
+    return re.sub(r"\s*-\s*", "-", re.sub(r"\s+", " ", text.strip())).replace("CC-BY", "CC BY") or "unknown"
+
+
+def _patient(text: str) -> str:
+    """The patient number, or nothing where the metadata know none."""
+    text = text.strip().lower()
+    return "" if text in ("", "n/a", "nan", "nd", "none") else re.sub(r"\.0$", "", text)
