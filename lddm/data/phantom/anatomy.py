@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 REFERENCE = 64  # pixels: the size that all lengths below are stated for
 # Young's modulus of a lesion relative to gland, stiff and soft, and how much that of gland varies (log units): set so
 # that 16 labelled clips do not suffice to read the class from strain while some hundreds do.
-STIFF, SOFT = (1.5, 3.0), (0.45, 0.75)
+STIFF, SOFT = (1.35, 2.3), (0.54, 0.84)
 GLAND_VARIATION = 0.35
 
 

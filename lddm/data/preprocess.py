@@ -1,0 +1,202 @@
+"""From files to memory-mapped square frames and clips, one file at a time, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from lddm.data.clips import clip_starts, resample_indices
+from lddm.data.duplicates import cluster_duplicates, video_hashes
+from lddm.data.index import read_row
+from lddm.data.quality_control import clip_reason, file_reason, frame_steps, length_reason
+from lddm.data.video_io import UnreadableFile
+from lddm.errors import LddmError
+from lddm.files import write_json
+from lddm.settings.data import IndexSettings, PreprocessSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Prepared:
+    """What one file became."""
+
+    frames: np.ndarray  # uint8 (T, S, S), empty if excluded
+    about: dict  # decoded fps, n_frames, height, width, excluded
+    hashes: np.ndarray
+    steps: np.ndarray
+
+
+def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """Frames uint8 (T, H, W) -> (T, S, S), aspect kept: black borders ("pad") or the central square ("crop").
+
+    Shrinking averages areas, so that speckle does not alias; growing is bilinear.
+    """
+    height, width = frames.shape[1:]
+    if (height, width) == (size, size):
+        return np.ascontiguousarray(frames)
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        frames = frames[:, top : top + side, left : left + side]
+    height, width = frames.shape[1:]
+    scale = size / max(height, width)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))  # OpenCV: (width, height)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    out = np.zeros((len(frames), size, size), np.uint8)
+    top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
+    for target, frame in zip(out, frames, strict=True):
+        target[top : top + inner[1], left : left + inner[0]] = cv2.resize(frame, inner, interpolation=method)
+    return out
+
+
+def prepare_file(
+    row: dict, sources: IndexSettings, settings: PreprocessSettings, data_root: Path, seed: int
+) -> Prepared:
+    """Decode, check, resample and fit one file; what is wrong with it becomes a reason, never an exception."""
+    cv2.setNumThreads(1)
+    nothing = np.zeros((0, settings.size, settings.size), np.uint8)
+    about = {key: row[key] for key in ("fps", "n_frames", "height", "width", "excluded")}
+    none = Prepared(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32))
+    if about["excluded"] is not None:
+        return none
+    try:
+        raw, fps = read_row(row, sources, data_root, settings.max_frames, seed)
+    except UnreadableFile as error:
+        about["excluded"] = f"unreadable: {error.message}"
+        return none
+    about |= {"fps": fps, "n_frames": len(raw), "height": raw.shape[1], "width": raw.shape[2]}
+    about["excluded"] = file_reason(raw, row["kind"], settings)
+    if about["excluded"] is not None:
+        return none
+    if row["kind"] == "video":
+        raw = raw[resample_indices(len(raw), fps, settings.fps)]
+        about["excluded"] = length_reason(len(raw), settings)
+        if about["excluded"] is not None:
+            return none
+    else:
+        raw = raw[:1]
+    frames = fit_square(raw, settings.size, settings.fit)
+    hashes = none.hashes if row["source"] == "phantom" else video_hashes(frames)
+    return Prepared(frames, about, hashes, frame_steps(frames))
+
+
+def preprocess(
+    index: pd.DataFrame,
+    sources: IndexSettings,
+    settings: PreprocessSettings,
+    data_root: Path,
+    out_dir: Path,
+    seed: int,
+    workers: int = 1,
+) -> None:
+    """Write the frame store of an index: frames.npy, videos.parquet, clips.parquet, meta.json.
+
+    Everything is written under a temporary name beside `out_dir` and renamed at the end.
+
+    Raises:
+        LddmError: no usable file is left, with the reasons.
+    """
+    index = index.astype(object).where(index.notna(), None)
+    rows = index.to_dict("records")
+    partial_dir = out_dir.with_name(f".{out_dir.name}.partial")
+    shutil.rmtree(partial_dir, ignore_errors=True)
+    partial_dir.mkdir(parents=True)
+    work = partial(prepare_file, sources=sources, settings=settings, data_root=Path(data_root), seed=seed)
+    try:
+        videos, clips, hashes, offset = [], [], [], 0
+        with open(partial_dir / "frames.raw", "wb") as raw:
+            for number, (row, done) in enumerate(zip(rows, _run(work, rows, workers), strict=True), start=1):
+                stored = len(done.frames)
+                raw.write(done.frames.tobytes())
+                placed = {"first_frame": offset if stored else -1, "stored_frames": stored}
+                videos.append(row | done.about | placed)
+                hashes.append(done.hashes)
+                if row["kind"] == "video" and stored:
+                    clips += _clips_of(videos[-1], done.steps, settings)
+                offset += stored
+                if number % 100 == 0 or number == len(rows):
+                    logger.info("%d of %d files, %d frames", number, len(rows), offset)
+        table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
+        if not clips or offset == 0:
+            reasons = table["excluded"].value_counts().head(5).to_dict()
+            raise LddmError(f"no usable video is left; exclusions: {reasons}", "see index.parquet and preprocess settings")
+        _write_tables(partial_dir, table, pd.DataFrame(clips), settings, sources)
+        _finish_frames(partial_dir, offset, settings.size)
+        shutil.rmtree(out_dir, ignore_errors=True)
+        partial_dir.rename(out_dir)
+    finally:
+        shutil.rmtree(partial_dir, ignore_errors=True)
+
+
+def _run(work, rows: list[dict], workers: int) -> Iterator[Prepared]:
+    if workers == 1:
+        yield from map(work, rows)
+        return
+    with ProcessPoolExecutor(workers) as pool:  # a bounded window: results must not pile up in memory
+        window = 4 * workers
+        pending = [pool.submit(work, row) for row in rows[:window]]
+        for place in range(len(rows)):
+            yield pending.pop(0).result()
+            if place + window < len(rows):
+                pending.append(pool.submit(work, rows[place + window]))
+
+
+def _clips_of(video: dict, steps: np.ndarray, settings: PreprocessSettings) -> list[dict]:
+    return [
+        {
+            "clip_id": f"{video['id']}@{start}",
+            "id": video["id"],
+            "first_frame": video["first_frame"] + start,
+            "label": video["label"],
+            "patient_id": video["patient_id"],
+            "excluded": clip_reason(steps[start : start + settings.clip_length], settings),
+        }
+        for start in clip_starts(video["stored_frames"], settings)
+    ]
+
+
+def _write_tables(
+    folder: Path, videos: pd.DataFrame, clips: pd.DataFrame, settings: PreprocessSettings, sources: IndexSettings
+) -> None:
+    """Tables and meta; a clip takes its video's cluster and, if that was excluded late, its reason."""
+    by_id = videos.set_index("id")
+    clips["cluster"] = by_id["cluster"].loc[clips["id"]].to_numpy()
+    late = by_id["excluded"].loc[clips["id"]].to_numpy()
+    clips["excluded"] = [own if own is not None else whole for own, whole in zip(clips["excluded"], late, strict=True)]
+    for column in ("cluster", "excluded"):
+        videos[column] = videos[column].astype("string")
+        clips[column] = clips[column].astype("string")
+    for column in ("fps",):
+        videos[column] = videos[column].astype(float)
+    videos.to_parquet(folder / "videos.parquet", index=False)
+    clips.to_parquet(folder / "clips.parquet", index=False)
+    meta = {
+        "size": settings.size,
+        "fps": settings.fps,
+        "fit": settings.fit,
+        "clip_length": settings.clip_length,
+        "classes": sources.classes,
+    }
+    write_json(folder / "meta.json", meta)
+
+
+def _finish_frames(folder: Path, count: int, size: int) -> None:
+    """Put the .npy header before the raw frames, without reading them into memory."""
+    target = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, size, size))
+    with open(folder / "frames.raw", "rb") as raw:
+        for start in range(0, count, 4096):
+            block = np.frombuffer(raw.read(4096 * size * size), np.uint8).reshape(-1, size, size)
+            target[start : start + len(block)] = block
+    target.flush()
+    del target
+    (folder / "frames.raw").unlink()

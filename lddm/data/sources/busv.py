@@ -1,0 +1,126 @@
+"""BUSV: breast ultrasound videos of the CVA-Net release (Lin et al., MICCAI 2022).
+
+    rawframes/{benign,malignant}/<video id>/NNNNNN.png
+    train.json, val.json   or   imagenet_vid_train_15frames.json, imagenet_vid_val.json   (both optional)
+
+Patients are not named. Videos that share frames are clustered, and the known label errors are put right: see ERRATA.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from lddm.data.duplicates import connected
+from lddm.data.sources.base import file_row, label_of, safe_path, source_folder
+from lddm.data.video_io import UnreadableFile, decode_image
+from lddm.errors import LddmError
+from lddm.files import read_json, sha256
+from lddm.settings.data import BusvSource
+
+logger = logging.getLogger(__name__)
+
+LICENCE = "non-commercial research and education (CVA-Net release)"
+CATEGORIES = {1: "benign", 2: "malignant"}
+ANNOTATIONS = ("train.json", "val.json", "imagenet_vid_train_15frames.json", "imagenet_vid_val.json")
+
+ONE_PATIENT = "busv-patient-errata-2023-03-25"
+# Folder and id (without a leading x) -> what the release's README of 2023-03-25 says of it.
+ERRATA: dict[tuple[str, str], dict[str, str]] = {
+    ("benign", "66ef02e7f1b9a0ef"): {"excluded": "errata: the same video as malignant/x3b88488853e8b7d1"},
+    ("benign", "63c9ba1377f35bf6"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
+    ("benign", "5a1c46ec6377e946"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
+    ("malignant", "2390fbea047347b"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
+    ("malignant", "7a39ab5d4970bf89"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
+}
+
+
+def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict]:
+    """Index rows of all videos, with errata applied and videos that share frames clustered."""
+    folder = source_folder(data_root, settings.folder)
+    if not (folder / "rawframes").is_dir():
+        raise LddmError(f"{folder / 'rawframes'} does not exist", "unpack the BUSV release there; see docs/data.md")
+    annotated = _annotated_classes(folder)
+    table, hashes = [], []
+    for name in ("benign", "malignant"):
+        for video in sorted(path for path in (folder / "rawframes" / name).glob("*") if path.is_dir()):
+            key = video.name.removeprefix("x")
+            errata = ERRATA.get((name, key), {})
+            values = label_of(errata.get("class_name", name), classes)
+            said = annotated.get((name, key))
+            if said is not None and said != name:
+                values["excluded"] = f"the annotations say {said}, the folder says {name}"
+            if "excluded" in errata:
+                values["excluded"] = errata["excluded"]
+            run = longest_run(video)
+            if not run:
+                values["excluded"] = "no numbered frames"
+            row = file_row(
+                "busv", video, data_root, kind="video", fps=settings.fps, n_frames=len(run), licence=LICENCE,
+                patient_id=errata.get("patient_id"), **values,
+            )  # fmt: skip
+            table.append(row)
+            hashes.append({sha256(path) for path in run})
+    _cluster(table, hashes)
+    return table
+
+
+def read(row: dict, settings: BusvSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+    """The longest run of consecutively numbered frames."""
+    run = longest_run(safe_path(data_root, row["path"]))[:max_frames]
+    if not run:
+        raise UnreadableFile(f"{row['path']} holds no numbered frames", "unpack the release again")
+    frames = [decode_image(path) for path in run]
+    whole = [frame for frame in frames if frame.shape == frames[0].shape]
+    return np.stack(whole), settings.fps
+
+
+def longest_run(folder: Path) -> list[Path]:
+    """The longest run of frames with consecutive numbers: a gap is a cut, and time across it is unknown."""
+    numbered = sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdigit())
+    best: list[Path] = []
+    current: list[Path] = []
+    before = None
+    for number, path in numbered:
+        current = [*current, path] if before is not None and number == before + 1 else [path]
+        best = current if len(current) > len(best) else best
+        before = number
+    return best
+
+
+def _annotated_classes(folder: Path) -> dict[tuple[str, str], str]:
+    """(folder class, id without x) -> class of the annotations, from whichever JSON files there are."""
+    classes: dict[tuple[str, str], str] = {}
+    for name in ANNOTATIONS:
+        if not (folder / name).is_file():
+            continue
+        content = read_json(folder / name)
+        try:
+            places = {image["id"]: image["file_name"].split("/") for image in content["images"]}
+            for annotation in content["annotations"]:
+                place = places.get(annotation["image_id"])
+                category = CATEGORIES.get(annotation["category_id"])
+                if place is not None and category is not None:
+                    classes[(place[0], place[1].removeprefix("x"))] = category
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise LddmError(f"{folder / name} is not in the COCO-VID form: {error!r}", "use the release's file") from error
+    return classes
+
+
+def _cluster(table: list[dict], hashes: list[set[str]]) -> None:
+    """Cluster videos that share any identical frame; a cluster whose usable videos disagree on the label is excluded."""
+    owners: dict[str, list[int]] = {}
+    for i, frames in enumerate(hashes):
+        for frame in frames:
+            owners.setdefault(frame, []).append(i)
+    pairs = {(group[0], other) for group in owners.values() for other in group[1:]}
+    for number, members in enumerate(connected(len(table), sorted(pairs))):
+        if len(members) < 2:
+            continue
+        labels = {table[i]["label"] for i in members if table[i]["excluded"] is None}
+        for i in members:
+            table[i]["cluster"] = f"busv-cluster-{number:03d}"
+            if len(labels) > 1 and table[i]["excluded"] is None:
+                table[i]["excluded"] = "shares frames with a video of the other class"
