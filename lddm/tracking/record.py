@@ -59,7 +59,7 @@ class Record:
             "duration_s": None,
             "error": None,
             "settings": settings,
-            "host": {"lddm": lddm.__version__, "python": platform.python_version(), "cpus": os.cpu_count()},
+            "host": {"lddm": lddm.__version__, "python": platform.python_version(), "cpus": os.cpu_count(), "name": platform.node(), "pid": os.getpid()},
             "outputs": [],
             "artifacts": [],
         }
@@ -95,6 +95,19 @@ class Record:
 
     def _write(self) -> None:
         write_json(self.path / "record.json", self.about)
+
+
+def is_alive(about: dict[str, Any]) -> bool:
+    """Whether the process that writes a record may still run: it does here, or it is on another machine."""
+    if about["host"]["name"] != platform.node():
+        return True
+    try:
+        os.kill(about["host"]["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def slug(wildcards: dict[str, Any]) -> str:

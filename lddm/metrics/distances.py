@@ -1,0 +1,120 @@
+"""Distances between two sets of feature vectors, and their uncertainty. Pure numpy, float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+Z95 = 1.959964
+
+
+def frechet(first: np.ndarray, second: np.ndarray) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+
+    The last trace is the nuclear norm of A B^T, where A and B are the centred features over sqrt(n - 1): no matrix
+    square root, so it is exact for n < d and zero for equal sets (Heusel et al. 2017 for the distance).
+
+    Args:
+        first: (n1, d), n1 >= 2.
+        second: (n2, d), n2 >= 2.
+    """
+    first, second = _checked(first), _checked(second)
+    if first.shape == second.shape and np.array_equal(first, second):
+        return 0.0
+    a, b = (_factor(features) for features in (first, second))
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    mean = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
+    return float(max(0.0, mean + np.square(a).sum() + np.square(b).sum() - 2 * cross))
+
+
+def _factor(features: np.ndarray) -> np.ndarray:
+    """R (min(n, d), d) with R^T R = covariance: the nuclear norm of A B^T does not see the rotation that QR takes out."""
+    centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
+    return np.linalg.qr(centred, mode="r")
+
+
+def kernel_distance(first: np.ndarray, second: np.ndarray, degree: int = 3) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 (Binkowski et al. 2018); may be < 0.
+
+    Args:
+        first: (n1, d), n1 >= 2.
+        second: (n2, d), n2 >= 2.
+        degree: degree of the polynomial.
+    """
+    first, second = _checked(first), _checked(second)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** degree
+
+    def within(x: np.ndarray) -> float:
+        values = kernel(x, x)
+        return (values.sum() - np.trace(values)) / (len(x) * (len(x) - 1))
+
+    return float(within(first) + within(second) - 2 * kernel(first, second).mean())
+
+
+def wasserstein(first: np.ndarray, second: np.ndarray) -> float:
+    """Wasserstein-1 distance between two sets of numbers, in their unit."""
+    return float(wasserstein_distance(np.ravel(first), np.ravel(second)))
+
+
+def _checked(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"expected features (n >= 2, d), got {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("features are not finite")
+    return features
+
+
+def resample(groups: Sequence, rng: np.random.Generator) -> np.ndarray:
+    """Indices of a bootstrap sample that draws whole groups (patients), since their videos are not independent."""
+    names, inverse = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    return np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+
+
+def distance_interval(
+    distance: Callable[[np.ndarray, np.ndarray], float],
+    first: np.ndarray,
+    second: np.ndarray,
+    groups: tuple[Sequence, Sequence],
+    resamples: int,
+    seed: int,
+) -> tuple[float, float, float]:
+    """A distance with a 95 % interval: value +- 1.96 bootstrap standard deviations.
+
+    Percentiles would not do: a sample drawn with repeats is further from everything, so the percentile interval of a
+    Fréchet distance need not hold its value. The interval says how much the value moves at this n; it does not take
+    out the bias of a finite n, for which the row of the generator `real` at the same n stands.
+
+    Args:
+        groups: patient of each row of `first` and of `second`.
+
+    Returns:
+        value, low, high; low and high are NaN without resamples.
+    """
+    value = distance(first, second)
+    if resamples < 2:
+        return value, float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(resamples):
+        i, j = resample(groups[0], rng), resample(groups[1], rng)
+        draws.append(distance(first[i], second[j]))
+    half = Z95 * float(np.std(draws, ddof=1))
+    return value, value - half, value + half
+
+
+def mean_interval(values: np.ndarray, groups: Sequence, resamples: int, seed: int) -> tuple[float, float, float]:
+    """A mean over videos with its 95 % percentile interval over patients; NaN limits without resamples."""
+    values = np.asarray(values, dtype=np.float64)
+    value = float(values.mean())
+    if resamples < 2:
+        return value, float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = [values[resample(groups, rng)].mean() for _ in range(resamples)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return value, float(low), float(high)

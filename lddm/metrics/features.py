@@ -1,0 +1,103 @@
+"""Feature networks: clips uint8 in, vectors out, each under the name that its distances carry.
+
+A video network sees frames 1..T of a clip, never x0, which a generator is given. A frame network sees a few of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lddm.metrics.weights import WeightsAbsent, find, label
+from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
+from lddm.training.loop import pick_device
+
+# ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
+FRAMES_OF_A_CLIP = 2
+I3D_SHORTEST = 9  # the network halves time three times and pools two
+
+Extractor = Callable[[np.ndarray], np.ndarray]
+
+
+def some_frames(clips: np.ndarray, count: int = FRAMES_OF_A_CLIP) -> np.ndarray:
+    """`count` of the frames 1..T of each clip: uint8 (n, T + 1, S, S) -> (n, count, S, S); the last is frame T."""
+    last = clips.shape[1] - 1
+    chosen = np.linspace(0, last, count + 1).round().astype(int)[1:]
+    return clips[:, chosen]
+
+
+def in_batches(clips: np.ndarray, size: int, network: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """Run a network on uint8 arrays batch by batch: float64 (n, d)."""
+    device, parts = pick_device(), []
+    with torch.no_grad():
+        for start in range(0, len(clips), size):
+            batch = torch.from_numpy(np.ascontiguousarray(clips[start : start + size])).to(device)
+            parts.append(network(batch).double().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def efficientnet_frames() -> tuple[str, Extractor]:
+    """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 112 pixels at least; rows are frames, clip by clip."""
+    network = efficientnet_lite0().to(pick_device())
+
+    def embed(frames: Tensor) -> Tensor:
+        x = (frames[:, None].float() / 255 - MEAN) / STD
+        if x.shape[-1] < 112:
+            x = F.interpolate(x, size=112, mode="bilinear", align_corners=False)
+        return network.forward_head(network.forward_features(x.expand(-1, 3, -1, -1)), pre_logits=True)
+
+    return "efficientnet_lite0", lambda clips: in_batches(some_frames(clips).reshape(-1, *clips.shape[2:]), 64, embed)
+
+
+def inception_frames(weights_dir: str | Path) -> tuple[str, Extractor]:
+    """The Inception-v3 of FID with its own resize, 2048 numbers a frame (torch-fidelity).
+
+    Raises:
+        WeightsAbsent: no weights.
+    """
+    path = find("inception_v3_fid", weights_dir)
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        # torch-fidelity loads with pickle; what it gets is our copy, read here as tensors only.
+        torch.save(torch.load(path, map_location="cpu", weights_only=True), file.name)
+        network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file.name)
+    network = network.to(pick_device())
+
+    def embed(frames: Tensor) -> Tensor:
+        return network(frames[:, None].expand(-1, 3, -1, -1).contiguous())[0]
+
+    return label("inception_v3_fid", path), lambda clips: in_batches(
+        some_frames(clips).reshape(-1, *clips.shape[2:]), 16, embed
+    )
+
+
+def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> tuple[str, Extractor]:
+    """An I3D as TorchScript: Kinetics-400 logits (FVD) or the 1024 pooled features of DTDB (DT-FVD).
+
+    Called as StyleGAN-V does: float values 0..255, (B, 3, T, H, W), the network rescales and resizes by itself.
+
+    Raises:
+        WeightsAbsent: no weights, or clips too short for the network.
+    """
+    if clip_length < I3D_SHORTEST:
+        raise WeightsAbsent(f"{name}: needs clips of at least {I3D_SHORTEST} frames after x0, these have {clip_length}")
+    path = find(name, weights_dir)
+    try:
+        network = torch.jit.load(str(path), map_location=pick_device()).eval()
+    except RuntimeError as error:
+        raise WeightsAbsent(f"{name}: {path.name} is not TorchScript ({str(error).splitlines()[0][:100]})") from error
+
+    def embed(clips: Tensor) -> Tensor:
+        video = clips[:, None].float().expand(-1, 3, -1, -1, -1)
+        if name == "i3d_kinetics400":
+            return network(video, rescale=True, resize=True, return_features=True)
+        return network(video)
+
+    return label(name, path), lambda clips: in_batches(clips[:, 1:], 8, embed)
