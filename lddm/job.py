@@ -45,7 +45,10 @@ class Job:
 
 @contextlib.contextmanager
 def job(
-    rule: str, records: Path | None, settings: Mapping[str, Any] | None = None, wildcards: Mapping[str, Any] | None = None
+    rule: str,
+    records: Path | None,
+    settings: Mapping[str, Any] | None = None,
+    wildcards: Mapping[str, Any] | None = None,
 ) -> Iterator[Job]:
     """Run one verb as a job.
 

@@ -29,9 +29,7 @@ class TemporalDiscriminator(nn.Module):
         super().__init__()
         channels = [1] + [width * min(2**i, 8) for i in range(levels)]
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                spectral_norm(nn.Conv3d(before, after, 3, (1 if i == 0 else 2, 2, 2), 1)), nn.LeakyReLU(0.2)
-            )
+            nn.Sequential(spectral_norm(nn.Conv3d(before, after, 3, (1 if i == 0 else 2, 2, 2), 1)), nn.LeakyReLU(0.2))
             for i, (before, after) in enumerate(zip(channels, channels[1:], strict=False))
         )
         self.head = nn.Linear(channels[-1], 1, bias=False)

@@ -39,7 +39,7 @@ def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame
             flips.append(torch.full((len(clips),), mirrored))
     table = pd.concat(rows, ignore_index=True)
     mean = torch.cat(means)
-    train = torch.from_numpy(table["train"].to_numpy(dtype=bool))
+    train = torch.tensor(table["train"].to_numpy(dtype=bool))
     save_latents(
         out,
         spec=model.spec,

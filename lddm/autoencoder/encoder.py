@@ -27,9 +27,9 @@ class FactorisedEncoder(nn.Module):
         width: channels of the first level.
     """
 
-    # ASSUME: q(z | x) of the measured motion has a small fixed width, so that the decoder and stage 2 see codes
-    # that are not exact; 0.02 px is far below the error of optical flow.
-    MOTION_LOGVAR = 2 * math.log(0.02)
+    # ASSUME: q(z | x) of the measured motion has a fixed width of 0.002 px. It must be far below what a lesion's strain
+    # moves a cell of the maps by (hundredths of a pixel): stage 2 learns to reproduce this noise.
+    MOTION_LOGVAR = 2 * math.log(0.002)
 
     def __init__(self, spec: LatentSpec, size: int, width: int):
         super().__init__()

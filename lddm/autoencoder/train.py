@@ -160,7 +160,9 @@ def train_autoencoder(
     torch.manual_seed(seed)  # initial weights
     model = Autoencoder(settings, store.size, store.clip_length)
     train_clips, val_clips = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
-    logger.info("stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size)
+    logger.info(
+        "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
+    )
     reader = ClipReader(store, train_clips, model, device)
     val_reader = ClipReader(store, val_clips, model, device)
     task = AutoencoderTask(model, settings, reader, seed)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lddm.data.frames import FrameStore
 from lddm.nn.condition import ImageCondition, SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.whitening import Whitening
 from lddm.settings.models import CinnSettings
 from lddm.training.latents import LatentReader, LatentSet
 from lddm.training.loop import pick_device, step_indices, step_rng, train
@@ -37,10 +38,11 @@ class ConditionalFlow(nn.Module):
     def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
         super().__init__()
         self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
-        self.condition = ImageCondition(size, 4 if size % 4 == 0 else size, 16, CONDITION, classes if settings.use_label else 0)
+        self.condition = ImageCondition(
+            size, 4 if size % 4 == 0 else size, 16, CONDITION, classes if settings.use_label else 0
+        )
         self.flow = _build_flow(spec.size, settings.blocks, settings.width)
-        self.register_buffer("shift", torch.zeros(spec.size))
-        self.register_buffer("scale", torch.ones(spec.size))
+        self.whitening = Whitening(spec)
 
     def log_prob(self, z: Tensor, x0: Tensor, label: Tensor) -> Tensor:
         """log p(z | x0, label) of standardised z, in nats: (B,)."""
@@ -54,7 +56,7 @@ class ConditionalFlow(nn.Module):
         _, condition = self.condition(x0, label)
         residual = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
         z, _ = self.flow(residual, c=[condition], rev=True)
-        return z * self.scale + self.shift
+        return self.whitening.invert(z)
 
     def save(self, path: str | Path, **provenance) -> None:
         """Write weights that describe themselves."""
@@ -131,8 +133,7 @@ def train_cinn(
     torch.manual_seed(seed)
     np.random.seed(seed)  # FrEIA draws its permutations from numpy and scipy
     model = ConditionalFlow(settings, latents.spec, store.size, len(store.meta["classes"]))
-    model.shift.copy_(latents.shift)
-    model.scale.copy_(latents.scale)
+    model.whitening.load_state_dict(latents.whitening.state_dict())
     reader, val_reader = (LatentReader(latents, store, part, device) for part in (True, False))
 
     @torch.no_grad()

@@ -38,9 +38,7 @@ def animate(
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
     still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
     animator = Animator.load(model)
-    videos = animator.animate(
-        still, samples, seed, label if label else -1, SamplingOptions(sampler, steps, guidance)
-    )
+    videos = animator.animate(still, samples, seed, label if label else -1, SamplingOptions(sampler, steps, guidance))
     for number, video in enumerate(videos):
         path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
         write_video(path, video, animator.fps, comment="synthetic video made by LDDM; not for diagnosis")

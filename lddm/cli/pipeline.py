@@ -160,7 +160,18 @@ def train_generator(
         from lddm.synthesis.train_generator import train_generator as work
 
         store, _ = _data(frames, splits)
-        work(name, sections[0] if sections else None, autoencoder, latents, store, fold, seed, state, out_dir, run.metrics)
+        work(
+            name,
+            sections[0] if sections else None,
+            autoencoder,
+            latents,
+            store,
+            fold,
+            seed,
+            state,
+            out_dir,
+            run.metrics,
+        )
         run.outputs(out_dir / "bundle.json", out_dir / "generator.safetensors")
 
 
@@ -199,7 +210,9 @@ def train_domain_network(
 ) -> None:
     """Train the video network whose features the domain Fréchet distance uses."""
     seed, section = parse_stage(settings, DomainNetworkSettings)
-    with job("train_domain_network", record, {"domain_network": section.model_dump(mode="json")}, {"fold": fold}) as run:
+    with job(
+        "train_domain_network", record, {"domain_network": section.model_dump(mode="json")}, {"fold": fold}
+    ) as run:
         from lddm.metrics.domain_network import train_domain_network as work
 
         work(section, *_data(frames, splits), fold, seed, state, out, run.metrics)
@@ -268,9 +281,13 @@ def tabulate(
     """Join the results of all jobs into tables/*.csv."""
     seed, section = parse_stage(settings, ClassificationSettings)
     with job("tabulate", record) as run:
-        from lddm.report.tables import tabulate as work
+        from lddm.classification.table import classification_table
+        from lddm.report.tables import quality_table, write_table
 
-        run.artifacts(*work(quality, classification, section, out_dir, seed))
+        ablation = classification_table(classification, section, seed)
+        write_table(ablation, out_dir / "classification.csv")
+        write_table(quality_table(quality), out_dir / "quality.csv")
+        run.artifacts(out_dir / "quality.csv", out_dir / "classification.csv")
 
 
 @app.command()

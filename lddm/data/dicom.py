@@ -51,8 +51,18 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
         frames = [_to_grey(pixel_array(path, index=i), header) for i in range(min(count, max_frames))]
     except UnreadableFile:
         raise
-    except (InvalidDicomError, AttributeError, ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
-        raise UnreadableFile(f"{path.name} cannot be decoded: {error}", "check that it is a whole DICOM image") from error
+    except (
+        InvalidDicomError,
+        AttributeError,
+        ValueError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise UnreadableFile(
+            f"{path.name} cannot be decoded: {error}", "check that it is a whole DICOM image"
+        ) from error
     top, bottom, left, right = _region(header, height, width, path.name)
     return np.stack(frames)[:, top:bottom, left:right], _frame_rate(header) if count > 1 else float("nan")
 

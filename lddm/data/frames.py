@@ -88,7 +88,9 @@ def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -
     part = splits[(splits["fold"] == fold) & (splits["split"] == split) & (splits["kind"] == "video")]
     clips = store.clips[store.clips["excluded"].isna() & store.clips["id"].isin(part["id"])]
     if clips.empty:
-        raise LddmError(f"fold {fold} has no usable {split} clips", "see the exclusion reasons in data/frames/clips.parquet")
+        raise LddmError(
+            f"fold {fold} has no usable {split} clips", "see the exclusion reasons in data/frames/clips.parquet"
+        )
     return clips.sort_values(["id", "first_frame"]).reset_index(drop=True)
 
 

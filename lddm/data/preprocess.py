@@ -129,7 +129,9 @@ def preprocess(
         table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
         if not clips or offset == 0:
             reasons = table["excluded"].value_counts().head(5).to_dict()
-            raise LddmError(f"no usable video is left; exclusions: {reasons}", "see index.parquet and preprocess settings")
+            raise LddmError(
+                f"no usable video is left; exclusions: {reasons}", "see index.parquet and preprocess settings"
+            )
         _write_tables(partial_dir, table, pd.DataFrame(clips), settings, sources)
         _finish_frames(partial_dir, offset, settings.size)
         shutil.rmtree(out_dir, ignore_errors=True)

@@ -54,7 +54,9 @@ class _Frames(np.ndarray):
         return self.tobytes()
 
 
-def imresize(image: np.ndarray, size: float | tuple[int, int], interp: str = "bilinear", mode: str | None = None) -> np.ndarray:
+def imresize(
+    image: np.ndarray, size: float | tuple[int, int], interp: str = "bilinear", mode: str | None = None
+) -> np.ndarray:
     """scipy.misc.imresize of old, for one grey image, in float (mode F).
 
     Args:

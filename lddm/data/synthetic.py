@@ -59,9 +59,13 @@ def load_synthetic(manifests: Sequence[str | Path]) -> tuple[np.ndarray, pd.Data
             table = pd.read_parquet(path.with_suffix(".parquet"))
             array = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise LddmError(f"{path.with_suffix('.npy')} cannot be read: {error}", "run the rule synthesize again") from error
+            raise LddmError(
+                f"{path.with_suffix('.npy')} cannot be read: {error}", "run the rule synthesize again"
+            ) from error
         if len(table) != len(array):
-            raise LddmError(f"{path}: {len(table)} manifest rows for {len(array)} videos", "run the rule synthesize again")
+            raise LddmError(
+                f"{path}: {len(table)} manifest rows for {len(array)} videos", "run the rule synthesize again"
+            )
         arrays.append(array)
         tables.append(table)
     return np.concatenate(arrays), pd.concat(tables, ignore_index=True)

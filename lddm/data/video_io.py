@@ -59,7 +59,9 @@ def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
                     break
     except (av.error.FFmpegError, ValueError, MemoryError) as error:
         if not frames:
-            raise UnreadableFile(f"{path.name} cannot be decoded: {error}", "check that the file is a whole video") from error
+            raise UnreadableFile(
+                f"{path.name} cannot be decoded: {error}", "check that the file is a whole video"
+            ) from error
         logger.warning("%s breaks off after %d frames: %s", path.name, len(frames), error)
     if not frames:
         raise UnreadableFile(f"{path.name} holds no frame", "check that the file is a whole video")
@@ -81,7 +83,9 @@ def decode_image(path: str | Path) -> np.ndarray:
                 _check_size(path, *image.size)
                 return np.asarray(_to_grey(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableFile(f"{path.name} cannot be decoded: {error}", "check that the file is a whole image") from error
+        raise UnreadableFile(
+            f"{path.name} cannot be decoded: {error}", "check that the file is a whole image"
+        ) from error
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

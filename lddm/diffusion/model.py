@@ -11,6 +11,7 @@ from lddm.diffusion.denoiser import build_denoiser
 from lddm.diffusion.process import make_scheduler
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.whitening import Whitening
 from lddm.settings.models import DiffusionSettings
 from lddm.training.weights import load_into, load_weights, save_weights
 
@@ -32,8 +33,7 @@ class LatentDiffusion(nn.Module):
         self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
         used = classes if settings.use_label else 0
         self.denoiser = build_denoiser(spec, size, settings.width, settings.depth, used)
-        self.register_buffer("shift", torch.zeros(spec.size))
-        self.register_buffer("scale", torch.ones(spec.size))
+        self.whitening = Whitening(spec)
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
@@ -53,7 +53,7 @@ class LatentDiffusion(nn.Module):
         for timestep in scheduler.timesteps:
             prediction = self._guided(z, timestep.to(x0.device).expand(len(x0)), x0, label, options.guidance)
             z = scheduler.step(prediction, timestep, z).prev_sample
-        return z * self.scale + self.shift
+        return self.whitening.invert(z)
 
     def _guided(self, z: Tensor, timestep: Tensor, x0: Tensor, label: Tensor, guidance: float) -> Tensor:
         """Classifier-free guidance (Ho & Salimans 2022, eq. 6) away from the model that knows neither image nor label."""

@@ -81,8 +81,7 @@ def train_diffusion(
     device = pick_device()
     torch.manual_seed(seed)  # initial weights
     model = LatentDiffusion(settings, latents.spec, store.size, len(store.meta["classes"]))
-    model.shift.copy_(latents.shift)
-    model.scale.copy_(latents.scale)
+    model.whitening.load_state_dict(latents.whitening.state_dict())
     reader, val_reader = (LatentReader(latents, store, part, device) for part in (True, False))
     logger.info("stage 2: %d train and %d val latents of %d numbers", len(reader), len(val_reader), latents.spec.size)
 

@@ -30,9 +30,9 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _factor(features: np.ndarray) -> np.ndarray:
-    """R (min(n, d), d) with R^T R = covariance: the nuclear norm of A B^T does not see the rotation that QR takes out."""
+    """F (at most n or d rows, d) with F^T F = covariance: the nuclear norm of A B^T does not see rotations of rows."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return np.linalg.qr(centred, mode="r")
+    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray, degree: int = 3) -> float:
@@ -105,7 +105,8 @@ def distance_interval(
         i, j = resample(groups[0], rng), resample(groups[1], rng)
         draws.append(distance(first[i], second[j]))
     half = Z95 * float(np.std(draws, ddof=1))
-    return value, value - half, value + half
+    low = value - half if distance is kernel_distance else max(0.0, value - half)  # only the unbiased one may be < 0
+    return value, low, value + half
 
 
 def mean_interval(values: np.ndarray, groups: Sequence, resamples: int, seed: int) -> tuple[float, float, float]:

@@ -152,7 +152,9 @@ def train_domain_network(
     train(task, section.training, seed, state, on_log, validate, keep_best="loss", data_identity=identity)
     held_out = pretext_accuracy(network, store, clips["test"], seed)
     logger.info("pretext accuracy on %d held-out clips: %.3f (chance 0.2)", len(clips["test"]), held_out["accuracy"])
-    save_weights(out, network, "domain_network", width=section.width, held_out=held_out, train_clips=len(clips["train"]))
+    save_weights(
+        out, network, "domain_network", width=section.width, held_out=held_out, train_clips=len(clips["train"])
+    )
 
 
 def domain_videos(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray], dict[str, float]]:

@@ -20,6 +20,7 @@ from lddm.training.loop import pick_device
 
 # ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
 FRAMES_OF_A_CLIP = 2
+SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
 I3D_SHORTEST = 9  # the network halves time three times and pools two
 
 Extractor = Callable[[np.ndarray], np.ndarray]
@@ -43,13 +44,13 @@ def in_batches(clips: np.ndarray, size: int, network: Callable[[Tensor], Tensor]
 
 
 def efficientnet_frames() -> tuple[str, Extractor]:
-    """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 112 pixels at least; rows are frames, clip by clip."""
+    """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 64 pixels at least; rows are frames, clip by clip."""
     network = efficientnet_lite0().to(pick_device())
 
     def embed(frames: Tensor) -> Tensor:
         x = (frames[:, None].float() / 255 - MEAN) / STD
-        if x.shape[-1] < 112:
-            x = F.interpolate(x, size=112, mode="bilinear", align_corners=False)
+        if x.shape[-1] < SMALLEST:
+            x = F.interpolate(x, size=SMALLEST, mode="bilinear", align_corners=False)
         return network.forward_head(network.forward_features(x.expand(-1, 3, -1, -1)), pre_logits=True)
 
     return "efficientnet_lite0", lambda clips: in_batches(some_frames(clips).reshape(-1, *clips.shape[2:]), 64, embed)

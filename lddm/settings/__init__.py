@@ -20,11 +20,15 @@ class Settings(Section):
     """All settings of one experiment; a key for each stage, in the order of the pipeline."""
 
     experiment: str = Field(
-        "phantom", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name; everything lands in results/<experiment>/"
+        "phantom",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="name; everything lands in results/<experiment>/",
     )
     seed: int = Field(0, ge=0, description="the one seed that all others are derived from")
     data_root: str = Field("data", description="folder of the raw data, laid out as docs/data.md says")
-    weights_dir: str = Field("weights", description="folder of pretrained feature networks; absent ones leave a metric absent")
+    weights_dir: str = Field(
+        "weights", description="folder of pretrained feature networks; absent ones leave a metric absent"
+    )
     index: IndexSettings = IndexSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     split: SplitSettings = SplitSettings()

@@ -73,7 +73,9 @@ Source = Annotated[PhantomSource | BusiSource | PocusSource | BusvSource | Folde
 class IndexSettings(Section):
     """Which raw files there are, and what they show."""
 
-    sources: list[Source] = Field([PhantomSource()], min_length=1, description="where videos and still images come from")
+    sources: list[Source] = Field(
+        [PhantomSource()], min_length=1, description="where videos and still images come from"
+    )
     classes: list[str] = Field(
         ["benign", "malignant"],
         min_length=2,
@@ -92,7 +94,9 @@ class PreprocessSettings(Section):
     """From raw files to memory-mapped frames and clips."""
 
     size: int = Field(64, ge=16, description="height and width of a frame in pixels")
-    fit: Literal["pad", "crop"] = Field("pad", description="square by black borders (pad) or by the central square (crop)")
+    fit: Literal["pad", "crop"] = Field(
+        "pad", description="square by black borders (pad) or by the central square (crop)"
+    )
     fps: float = Field(10.0, gt=0, description="target frame rate in Hz; frames are picked, never interpolated")
     clip_length: int = Field(16, ge=2, description="T: frames of a clip that follow x0")
     clip_hop: int = Field(17, ge=1, description="frames between the starts of two clips of a video")
@@ -101,7 +105,10 @@ class PreprocessSettings(Section):
     min_side: int = Field(32, ge=8, description="files with a shorter side in pixels are excluded")
     min_brightness: float = Field(2.0, ge=0, description="mean grey level (0-255) below which a file counts as black")
     cut_threshold: float = Field(
-        0.25, gt=0, le=1, description="mean absolute frame difference, as share of the range, that counts as a scene cut"
+        0.25,
+        gt=0,
+        le=1,
+        description="mean absolute frame difference, as share of the range, that counts as a scene cut",
     )
     frozen_threshold: float = Field(
         2e-4, ge=0, description="clips whose mean absolute frame difference (share of the range) is lower are frozen"

@@ -27,24 +27,33 @@ class QualitySettings(Section):
     max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
     max_slow: int = Field(8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)")
     copy_threshold: float = Field(
-        0.05, gt=0, lt=1, description="a synthetic video nearer to a training video than this quantile of held-out real ones is a copy"
+        0.05,
+        gt=0,
+        lt=1,
+        description="a synthetic video nearer to a training video than this quantile of held-out real ones is a copy",
     )
 
 
 class ClassificationSettings(Section):
     """The ablation: what synthetic videos add to real ones."""
 
-    classifiers: list[Literal["strain", "tiny3d", "r3d_18"]] = Field(["strain", "tiny3d"], min_length=1, description="networks")
+    classifiers: list[Literal["strain", "tiny3d", "r3d_18"]] = Field(
+        ["strain", "tiny3d"], min_length=1, description="networks"
+    )
     regimes: list[Regime] = Field(
         ["real", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"],
         min_length=1,
         description="what a classifier is trained on; 'real' is the reference of all differences",
     )
     seeds: int = Field(3, ge=1, description="training seeds of each cell")
-    real_videos: int | None = Field(16, ge=4, description="real training videos that the classifier may use; null = all")
+    real_videos: int | None = Field(
+        16, ge=4, description="real training videos that the classifier may use; null = all"
+    )
     synthetic_share: float = Field(0.5, gt=0, lt=1, description="share of synthetic clips in a batch of a mixed regime")
     bootstrap: int = Field(1000, ge=10, description="patient-level bootstrap resamples")
-    training: Training = Training(steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40)
+    training: Training = Training(
+        steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
+    )
 
 
 class ReportSettings(Section):
@@ -58,4 +67,6 @@ class TrackingSettings(Section):
     """MLflow, the view of the records on disk."""
 
     enabled: bool = Field(True, description="send the records to MLflow")
-    uri: str | None = Field(None, description="tracking server; null = results/mlflow.db; MLFLOW_TRACKING_URI goes first")
+    uri: str | None = Field(
+        None, description="tracking server; null = results/mlflow.db; MLFLOW_TRACKING_URI goes first"
+    )

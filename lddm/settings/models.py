@@ -18,7 +18,9 @@ class Training(Section):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
     warmup_steps: int = Field(50, ge=0, description="linear warm-up")
     grad_clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema_decay: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0 switches it off")
+    ema_decay: float = Field(
+        0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0 switches it off"
+    )
     log_every: int = Field(50, ge=1, description="steps between two lines of the log")
     val_every: int = Field(250, ge=1, description="steps between two validations")
     checkpoint_every: int = Field(250, ge=1, description="steps between two resumable states")
@@ -39,25 +41,30 @@ class AutoencoderSettings(Section):
         "vector: one global vector (the paper)",
     )
     width: int = Field(16, ge=4, description="channels of the first level")
-    motion_rank: int = Field(3, ge=1, description="K: motion maps (factorised) or flow basis fields (vector, warp)")
-    residual_rank: int = Field(2, ge=1, description="R: residual maps with temporal coefficients")
+    motion_rank: int = Field(2, ge=1, description="K: motion maps of the factorised latent")
+    residual_rank: int = Field(2, ge=1, description="R: residual maps of the factorised latent")
     map_size: int = Field(8, ge=2, description="height and width of the maps of the factorised latent")
-    vector_dim: int = Field(64, ge=2, description="size of z when latent is vector (64 in the cINN code; ASSUME the same)")
+    vector_dim: int = Field(
+        64, ge=2, description="size of z when latent is vector (64 in the cINN code; ASSUME the same)"
+    )
     kl_weight: float = Field(1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions")
     temporal_weight: float = Field(0.5, ge=0, description="weight of L1 between frame differences")
-    perceptual_weight: float = Field(0.0, ge=0, description="weight of the perceptual loss (EfficientNet-Lite0 features)")
-    flow_weight: float = Field(0.1, ge=0, description="weight of L1 between the decoder's motion and measured optical flow")
+    perceptual_weight: float = Field(
+        0.0, ge=0, description="weight of the perceptual loss (EfficientNet-Lite0 features)"
+    )
     adversarial_weight: float = Field(0.0, ge=0, description="weight of the hinge losses in space and in time; 0 = off")
-    feature_weight: float = Field(10.0, ge=0, description="weight of feature matching, relative to the adversarial losses")
+    feature_weight: float = Field(
+        10.0, ge=0, description="weight of feature matching, relative to the adversarial losses"
+    )
     gradient_penalty: float = Field(10.0, ge=0, description="R1 penalty of the temporal discriminator")
     adversarial_start: int = Field(500, ge=0, description="step from which the adversarial losses act")
     discriminator_width: int = Field(32, ge=4, description="channels of the first level of both discriminators")
-    training: Training = Training()
+    training: Training = Training(steps=500)
 
     @model_validator(mode="after")
     def _known_pair(self):
-        if self.decoder == "paint" and self.latent == "factorised":
-            raise ValueError("decoder 'paint' takes latent 'vector' (AdaIN needs a vector)")
+        if (self.decoder, self.latent) not in (("warp", "factorised"), ("paint", "vector")):
+            raise ValueError("decoder 'warp' takes latent 'factorised', decoder 'paint' takes latent 'vector'")
         return self
 
 
@@ -68,7 +75,9 @@ class DiffusionSettings(Section):
     depth: int = Field(4, ge=1, description="residual blocks")
     prediction: Literal["v_prediction", "epsilon"] = Field("v_prediction", description="what the denoiser predicts")
     noise_steps: int = Field(1000, ge=10, description="steps of the noising process in training")
-    schedule: Literal["squaredcos_cap_v2", "linear"] = Field("squaredcos_cap_v2", description="noise schedule (diffusers)")
+    schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
+        "squaredcos_cap_v2", description="noise schedule (diffusers)"
+    )
     min_snr_gamma: float | None = Field(5.0, description="gamma of min-SNR weighting; null = off (Hang et al. 2023)")
     use_label: bool = Field(True, description="condition on the class label of the still")
     label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
@@ -97,5 +106,5 @@ class SynthesisSettings(Section):
     )
     sampler: Literal["ddim", "dpmsolver++"] = Field("ddim", description="sampler of the diffusion model")
     steps: int = Field(25, ge=1, description="denoising steps")
-    guidance: float = Field(1.0, ge=0, description="classifier-free guidance scale; 1 = off")
+    guidance: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
     batch_size: int = Field(16, ge=1, description="videos at a time")

@@ -1,9 +1,9 @@
 """The model bundle: one folder with all that animates a still, loadable without config and without pickle.
 
-    bundle.json              what it is, sizes, frame rate, classes; written last, so that its presence means whole
-    autoencoder.safetensors  stage 1
-    generator.safetensors    stage 2, or a baseline
-    MODEL_CARD.md            data, intended use, limits
+bundle.json              what it is, sizes, frame rate, classes; written last, so that its presence means whole
+autoencoder.safetensors  stage 1
+generator.safetensors    stage 2, or a baseline
+MODEL_CARD.md            data, intended use, limits
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def load_bundle(folder: str | Path) -> Bundle:
     """
     folder = Path(folder)
     if not (folder / "bundle.json").is_file():
-        raise LddmError(f"{folder} is not a model bundle (no bundle.json)", "pass a folder made by `lddm train-generator`")
+        raise LddmError(
+            f"{folder} is not a model bundle (no bundle.json)", "pass a folder made by `lddm train-generator`"
+        )
     about = read_json(folder / "bundle.json")
     name = about.get("generator")
     if name not in GENERATORS:

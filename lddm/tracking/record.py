@@ -1,7 +1,7 @@
 """The record of one job attempt on disk: a folder that says what was asked, what came out, and how it ended.
 
-    <records>/<rule>/<wildcards>/<attempt>/record.json    what, when, status, settings, outputs with sha256 and size
-                                          /metrics.jsonl  a line a step, appended as the job goes
+<records>/<rule>/<wildcards>/<attempt>/record.json    what, when, status, settings, outputs with sha256 and size
+                                      /metrics.jsonl  a line a step, appended as the job goes
 """
 
 from __future__ import annotations
@@ -59,7 +59,13 @@ class Record:
             "duration_s": None,
             "error": None,
             "settings": settings,
-            "host": {"lddm": lddm.__version__, "python": platform.python_version(), "cpus": os.cpu_count(), "name": platform.node(), "pid": os.getpid()},
+            "host": {
+                "lddm": lddm.__version__,
+                "python": platform.python_version(),
+                "cpus": os.cpu_count(),
+                "name": platform.node(),
+                "pid": os.getpid(),
+            },
             "outputs": [],
             "artifacts": [],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
 from lddm.nn.latent import LatentSpec
-from lddm.training.weights import load_weights, save_weights
+from lddm.nn.whitening import Whitening
+from lddm.training.weights import load_into, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class LatentSet:
         spec: the structure of z.
         mean, std: float32 (n, D), q(z | x) of each entry, not standardised.
         clip: clip ids, n strings; `flipped` bool (n,); `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
-        shift, scale: float32 (D,), standardisation: mean and standard deviation over the train entries.
+        whitening: standardisation, fitted to the train entries.
     """
 
     spec: LatentSpec
@@ -34,24 +36,34 @@ class LatentSet:
     flipped: Tensor
     label: Tensor
     train: Tensor
-    shift: Tensor
-    scale: Tensor
+    whitening: Whitening
 
     @classmethod
     def load(cls, path: str | Path) -> LatentSet:
         """Read what `save_latents` wrote."""
         tensors, about = load_weights(path, "latents")
-        return cls(spec=LatentSpec(**about["spec"]), clip=about["clip"], **tensors)
+        spec = LatentSpec(**about["spec"])
+        prefix = "whitening."
+        whitening = Whitening(spec)
+        load_into(whitening, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, path)
+        rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+        return cls(spec=spec, clip=about["clip"], whitening=whitening, **rest)
 
 
 def save_latents(
-    path: Path, spec: LatentSpec, clip: list[str], mean: Tensor, std: Tensor, flipped: Tensor, label: Tensor, train: Tensor
+    path: Path,
+    spec: LatentSpec,
+    clip: list[str],
+    mean: Tensor,
+    std: Tensor,
+    flipped: Tensor,
+    label: Tensor,
+    train: Tensor,
 ) -> None:
     """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
     tensors = {"mean": mean, "std": std, "flipped": flipped, "label": label, "train": train}
-    tensors["shift"] = mean[train].mean(dim=0)
-    # A dimension that never changes would be divided by zero; its scale then does not matter.
-    tensors["scale"] = mean[train].std(dim=0).clamp_min(1e-4)
+    whitening = Whitening.fit(spec, mean[train], std[train])
+    tensors |= {f"whitening.{key}": value for key, value in whitening.state_dict().items()}
     save_weights(path, tensors, "latents", spec=spec.to_dict(), clip=clip)
 
 
@@ -71,15 +83,16 @@ class LatentReader:
         x0 = to_float(torch.from_numpy(store.frames[first]))[:, None]  # (n, 1, S, S)
         flipped = latents.flipped[where]
         self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)
-        self.mean = ((latents.mean[where] - latents.shift) / latents.scale).to(device)
-        self.std = (latents.std[where] / latents.scale).to(device)
+        self.mean, self.std = latents.mean[where].to(device), latents.std[where].to(device)
+        self.whitening = copy.deepcopy(latents.whitening).to(device)
         self.label = latents.label[where].to(device)
 
     def __len__(self) -> int:
         return len(self.x0)
 
     def read(self, index: np.ndarray, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 float (B, 1, S, S), a draw of z float (B, D), label int64 (B,); `rng` on the CPU."""
+        """x0 float (B, 1, S, S), a draw of white z float (B, D), label int64 (B,); `rng` on the CPU."""
         chosen = torch.from_numpy(np.asarray(index)).to(self.x0.device)
         noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng).to(self.mean)
-        return self.x0[chosen], self.mean[chosen] + self.std[chosen] * noise, self.label[chosen]
+        z = self.mean[chosen] + self.std[chosen] * noise
+        return self.x0[chosen], self.whitening(z), self.label[chosen]

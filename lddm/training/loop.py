@@ -64,7 +64,9 @@ def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     if n < 1:
         raise ValueError("no examples")
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = {epoch: np.random.default_rng([seed, epoch]).permutation(n) for epoch in np.unique(positions // n).tolist()}
+    epochs = {
+        epoch: np.random.default_rng([seed, epoch]).permutation(n) for epoch in np.unique(positions // n).tolist()
+    }
     return np.array([epochs[p // n][p % n] for p in positions.tolist()], dtype=np.int64)
 
 

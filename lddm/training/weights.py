@@ -64,7 +64,9 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise LddmError(f"{path} does not fit the network: {error}", "it was made by another version; train again") from error
+        raise LddmError(
+            f"{path} does not fit the network: {error}", "it was made by another version; train again"
+        ) from error
     return module.eval().requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 
 # Makes what a verb promises, with the verb's own command line as content; fails for FAIL_VERB.
-PRETENDED_LDDM = '''#!{python}
+PRETENDED_LDDM = """#!{python}
 import json, os, sys
 from pathlib import Path
 
@@ -42,7 +42,7 @@ if verb == "synthesize":
 for path in made:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(" ".join([verb, *arguments]))
-'''
+"""
 
 
 @dataclass

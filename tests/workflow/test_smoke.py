@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = "fold,generator,source,metric,features,reference,value,ci_low,ci_high,n_real,n_synthetic,better"
 CLASSIFICATION = (
-    "classifier,regime,metric,mean,ci_low,ci_high,n_folds,n_seeds,n_test,delta_vs_real,delta_ci_low,delta_ci_high,p_value"
+    "classifier,regime,metric,mean,ci_low,ci_high,n_folds,n_seeds,n_test,"
+    "delta_vs_real,delta_ci_low,delta_ci_high,p_value"
 )
 
 

@@ -91,7 +91,10 @@ def draw_anatomy(rng: np.random.Generator, lesion: Lesion, size: int, margin: in
     grid = (np.arange(size + 2 * margin) - margin + 0.5) / scale  # reference pixels
     rows, columns = np.meshgrid(grid, grid, indexing="ij")
     # Boundaries of the layers: gently waving, skin on top, muscle at the bottom.
-    edges = [_wave(rng, columns, depth, height) for depth, height in ((3, 0.3), (rng.uniform(12, 17), 1.5), (rng.uniform(48, 54), 1.5))]
+    edges = [
+        _wave(rng, columns, depth, height)
+        for depth, height in ((3, 0.3), (rng.uniform(12, 17), 1.5), (rng.uniform(48, 54), 1.5))
+    ]
     skin, fat, muscle = rows < edges[0], (rows >= edges[0]) & (rows < edges[1]), rows >= edges[2]
     echo_db = np.select([skin, fat, muscle], [2.0, -9.0 + rng.uniform(-1, 1), -6.0], default=0.0)
     stiffness = np.select([skin, fat, muscle], [2.0, 0.6, 1.6], default=1.0)
@@ -103,7 +106,9 @@ def draw_anatomy(rng: np.random.Generator, lesion: Lesion, size: int, margin: in
 
     inside = _lesion_mask(rng, rows, columns, lesion)
     soft_edge = gaussian_filter(inside, 0.9 * scale)
-    echo_db = echo_db * (1 - soft_edge) + soft_edge * (rng.uniform(-20, -15) + 1.5 * _texture(rng, rows.shape, 2.0 * scale))
+    echo_db = echo_db * (1 - soft_edge) + soft_edge * (
+        rng.uniform(-20, -15) + 1.5 * _texture(rng, rows.shape, 2.0 * scale)
+    )
     if not lesion.malignant_look:  # capsule: a thin bright rim
         rim = np.abs(gaussian_filter(inside, 1.2 * scale) - 0.5) < 0.16
         echo_db += np.where(rim, 4.0, 0.0)

@@ -105,7 +105,9 @@ def _annotated_classes(folder: Path) -> dict[tuple[str, str], str]:
                 if place is not None and category is not None:
                     classes[(place[0], place[1].removeprefix("x"))] = category
         except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise LddmError(f"{folder / name} is not in the COCO-VID form: {error!r}", "use the release's file") from error
+            raise LddmError(
+                f"{folder / name} is not in the COCO-VID form: {error!r}", "use the release's file"
+            ) from error
     return classes
 
 

@@ -31,7 +31,9 @@ def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[di
                 kind, patient = _look(path)
             except UnreadableFile as error:
                 table.append(
-                    file_row("folder", path, data_root, kind="video", sha256="", excluded=f"unreadable: {error.message}")
+                    file_row(
+                        "folder", path, data_root, kind="video", sha256="", excluded=f"unreadable: {error.message}"
+                    )
                 )
                 continue
             if kind is None:
@@ -43,7 +45,14 @@ def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[di
             fps = settings.fps if kind == "video" else float("nan")
             table.append(
                 file_row(
-                    "folder", path, data_root, kind=kind, patient_id=patient, fps=fps, licence=settings.licence, **values
+                    "folder",
+                    path,
+                    data_root,
+                    kind=kind,
+                    patient_id=patient,
+                    fps=fps,
+                    licence=settings.licence,
+                    **values,
                 )
             )
     return table

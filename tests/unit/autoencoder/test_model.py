@@ -80,7 +80,7 @@ def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_on
     assert latents.spec == model.spec and not any("video-15" <= name for name in latents.clip)
     reader = LatentReader(latents, store, True, torch.device("cpu"))
     assert len(reader) == 24
-    assert torch.allclose(reader.mean.mean(dim=0), torch.zeros(model.spec.size), atol=1e-3)
+    assert torch.allclose(reader.whitening(reader.mean).mean(dim=0), torch.zeros(model.spec.size), atol=1e-3)
     x0, z, label = reader.read(np.arange(12, 14), torch.Generator().manual_seed(0))
     first = fold_clips(store, splits, 0, "train")["first_frame"].iloc[0]
     assert torch.allclose(x0[0, 0], to_float(torch.from_numpy(store.frames[first].copy())).flip(-1))  # mirrored half

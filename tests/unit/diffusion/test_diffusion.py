@@ -76,7 +76,10 @@ def test_an_ideal_denoiser_yields_the_true_distribution(sampler):
     model.denoiser = Ideal(make_scheduler(SMALL, "ddim"), mean=2.0, std=0.5)
     n = 4000
     z = model.sample(
-        torch.zeros(n, 1, 32, 32), torch.zeros(n, dtype=torch.long), torch.Generator().manual_seed(0), SamplingOptions(sampler, 50)
+        torch.zeros(n, 1, 32, 32),
+        torch.zeros(n, dtype=torch.long),
+        torch.Generator().manual_seed(0),
+        SamplingOptions(sampler, 50),
     )
     assert z.mean().item() == pytest.approx(2.0, abs=0.03)
     assert z.std().item() == pytest.approx(0.5, abs=0.03)
@@ -85,12 +88,15 @@ def test_an_ideal_denoiser_yields_the_true_distribution(sampler):
 def test_our_loop_is_diffusers_own_ddim_and_undoes_the_standardisation():
     torch.manual_seed(0)
     model = LatentDiffusion(SMALL, VECTOR, 32, classes=2).eval()
-    model.shift += 3
-    model.scale *= 2
+    model.whitening.shift += 3
+    model.whitening.scale *= 2
     x0, label = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
     ours = model.sample(x0, label, torch.Generator().manual_seed(5), SamplingOptions("ddim", 6))
     reference = DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", clip_sample=False
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
     )
     reference.set_timesteps(6)
     z = torch.randn(2, 5, generator=torch.Generator().manual_seed(5))
@@ -115,4 +121,4 @@ def test_training_saves_a_model_that_loads_alone(tiny_store, tmp_path):
     assert [step for step, _ in lines] == [2, 4]
     assert {"lddm/loss", "val/loss", "val/mse_0"} <= set(lines[-1][1])
     model = LatentDiffusion.load(tmp_path / "m")
-    assert torch.equal(model.shift, latents.shift) and model.settings == SMALL
+    assert torch.equal(model.whitening.shift, latents.whitening.shift) and model.settings == SMALL

@@ -52,7 +52,9 @@ def test_adain_normalises_then_takes_the_code():
     assert out.mean(dim=(2, 3, 4)).abs().max() < 1e-5
     assert torch.allclose(out.var(dim=(2, 3, 4)), torch.ones(2, 3), atol=0.02)
     codes = torch.randn(2, 2)
-    assert not torch.allclose(layer(torch.ones(2, 3, 2, 2).cumsum(-1), codes), layer(torch.ones(2, 3, 2, 2).cumsum(-1), -codes))
+    assert not torch.allclose(
+        layer(torch.ones(2, 3, 2, 2).cumsum(-1), codes), layer(torch.ones(2, 3, 2, 2).cumsum(-1), -codes)
+    )
     assert ResBlock2d(3, 5, code=2, stride=2)(torch.rand(2, 3, 8, 8), codes).shape == (2, 5, 4, 4)
 
 

@@ -1,10 +1,9 @@
 """Bundles, the animator, shards and leases."""
 
 import json
-import multiprocessing
 import os
-import signal
-import time
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -116,27 +115,38 @@ def test_bundles_are_checked(bundles, tmp_path):
         load_bundle(broken)
 
 
-def _hold(folder, queue, seconds):
-    with gpu_lease(["0", "1"], folder, poll=0.01) as device:
-        queue.put((device, os.environ["CUDA_VISIBLE_DEVICES"]))
-        time.sleep(seconds)
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lddm.synthesis.leases import gpu_lease
+with gpu_lease(["0", "1"], Path(sys.argv[1]), timeout=60, poll=0.02) as device:
+    print(device, flush=True)
+    time.sleep(120)
+"""
 
 
 def test_leases_are_distinct_and_end_with_their_holder(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    jobs = [context.Process(target=_hold, args=(tmp_path, queue, 60)) for _ in range(2)]
-    for job in jobs:
-        job.start()
-    held = {queue.get(timeout=60)[0] for _ in jobs}
-    assert held == {"0", "1"}
-    with pytest.raises(LddmError, match="no free GPU among 0, 1"), gpu_lease(["0", "1"], tmp_path, timeout=0.1, poll=0.02):
-        pass
-    os.kill(jobs[0].pid, signal.SIGKILL)
-    jobs[0].join()
-    with gpu_lease(["0", "1"], tmp_path, timeout=20, poll=0.02) as device:
-        assert device in held
-    jobs[1].kill()
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        held = {job.stdout.readline().strip() for job in jobs}
+        assert held == {"0", "1"}
+        with (
+            pytest.raises(LddmError, match="no free GPU among 0, 1"),
+            gpu_lease(["0", "1"], tmp_path, timeout=0.1, poll=0.02),
+        ):
+            pass
+        jobs[0].kill()
+        jobs[0].wait()
+        with gpu_lease(["0", "1"], tmp_path, timeout=20, poll=0.02) as device:
+            assert device in held
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
+            job.stdout.close()
 
 
 def test_no_gpu_needs_no_lease(tmp_path, monkeypatch):

@@ -14,7 +14,14 @@ from lddm.training.loop import learning_rate, step_indices, train
 from lddm.training.weights import load_weights, save_weights
 
 TRAINING = Training(
-    steps=12, batch_size=4, learning_rate=0.05, warmup_steps=2, ema_decay=0.5, log_every=4, val_every=4, checkpoint_every=3
+    steps=12,
+    batch_size=4,
+    learning_rate=0.05,
+    warmup_steps=2,
+    ema_decay=0.5,
+    log_every=4,
+    val_every=4,
+    checkpoint_every=3,
 )
 
 

@@ -1,0 +1,136 @@
+"""One cell of the ablation: a classifier, a regime, a fold; several seeds, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lddm.classification.networks import CLASSIFIERS, Classifier
+from lddm.classification.regimes import Clips, augmented_clips, choose_videos, real_clips, synthetic_clips
+from lddm.classification.statistics import area_under_curve, best_threshold
+from lddm.classification.train import Inputs, predict, train_classifier
+from lddm.data.frames import FrameStore
+from lddm.errors import LddmError
+from lddm.files import read_json, write_json
+from lddm.settings.evaluation import ClassificationSettings
+
+logger = logging.getLogger(__name__)
+
+
+def classify(
+    section: ClassificationSettings,
+    classifier: str,
+    regime: str,
+    store: FrameStore,
+    splits: pd.DataFrame,
+    fold: int,
+    synthetic: list[Path],
+    state: Path,
+    out_dir: Path,
+    seed: int,
+    on_log: Callable[[int, dict[str, float]], None],
+) -> list[Path]:
+    """Train with each seed and write the probabilities of the fold's test videos.
+
+    A seed changes the network's initial weights, the order of examples, and which `real_videos` real videos there
+    are; the last is the same for all regimes, so that differences between regimes are paired.
+
+    Args:
+        synthetic: manifests of the regime's animated stills; none for `real` and `real+aug`.
+        state: resumable states and finished seeds of a job that was killed.
+
+    Returns:
+        The files seed-<s>.json.
+    """
+    entry = CLASSIFIERS[classifier]
+    train, val, test = (real_clips(store, splits, fold, part) for part in ("train", "val", "test"))
+    animated = synthetic_clips(synthetic, splits, fold) if synthetic else None
+    if regime not in ("real", "real+aug") and animated is None:
+        raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
+    val_inputs, test_input = _inputs(entry, val), entry.prepare(test.frames)
+    animated_inputs = _inputs(entry, animated) if animated is not None else None
+    identity = _identity(section, classifier, regime, fold, seed, train, val, test, animated)
+    paths = []
+    for number in range(section.seeds):
+        done = state / f"seed-{number}.json"
+        if done.is_file() and read_json(done)["identity"] == identity:
+            logger.info("seed %d was finished before", number)
+        else:
+            run_seed = 1000 * seed + number
+            chosen = choose_videos(train.table, section.real_videos, run_seed)
+            real = Clips(train.frames[chosen], train.labels[chosen], train.table.iloc[chosen])
+            added = augmented_clips(real, run_seed) if regime == "real+aug" else animated
+            added_inputs = _inputs(entry, added) if regime == "real+aug" else animated_inputs
+            logger.info("seed %d: %d real clips, %d added", number, len(real), 0 if added is None else len(added))
+            network = train_classifier(
+                entry.build,
+                section.training,
+                None if regime == "lddm_only" else _inputs(entry, real),
+                added_inputs,
+                val_inputs,
+                section.synthetic_share,
+                run_seed,
+                state / f"training-{number}",
+                lambda step, values, n=number: on_log(step, {f"seed-{n}/{key}": v for key, v in values.items()}),
+                f"{identity} {number}",
+            )
+            about = {
+                "classifier": classifier,
+                "regime": regime,
+                "fold": fold,
+                "seed": number,
+                "n_real_videos": 0 if regime == "lddm_only" else int(real.table["id"].nunique()),
+                "n_real_patients": 0 if regime == "lddm_only" else int(real.table["patient_id"].nunique()),
+                "n_added": 0 if added is None else len(added),
+                "steps": section.training.steps,
+                "identity": identity,
+            }
+            write_json(done, about | _evaluate(network, val, val_inputs[0], test, test_input))
+            shutil.rmtree(state / f"training-{number}", ignore_errors=True)
+        paths.append(out_dir / f"seed-{number}.json")
+    for path in paths:  # all at the end: a job that is killed leaves its finished seeds in `state`, not half a result
+        write_json(path, read_json(state / path.name))
+    return paths
+
+
+def _inputs(entry: Classifier, clips: Clips) -> Inputs:
+    return entry.prepare(clips.frames), clips.labels
+
+
+def _evaluate(network: Any, val: Clips, val_input: np.ndarray, test: Clips, test_input: np.ndarray) -> dict[str, Any]:
+    """Probabilities of test videos at a threshold chosen on validation videos; a video's is the mean of its clips'."""
+    val_videos = _by_video(val.table, predict(network, val_input))
+    test_videos = _by_video(test.table, predict(network, test_input))
+    labels = val_videos["label"].to_numpy()
+    probability = val_videos["probability"].to_numpy()
+    return {
+        "threshold": best_threshold(labels, probability),
+        "val_auc": area_under_curve(labels, probability),
+        "test_auc": area_under_curve(test_videos["label"].to_numpy(), test_videos["probability"].to_numpy()),
+        "predictions": test_videos.to_dict(orient="records"),
+    }
+
+
+def _by_video(table: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:
+    grouped = table[["id", "patient_id", "label"]].assign(probability=probability).groupby("id", sort=True)
+    columns = {"patient_id": "first", "label": "first", "probability": "mean"}
+    return grouped.agg(columns).reset_index().astype({"label": int, "patient_id": str})
+
+
+def _identity(section: ClassificationSettings, *what: Any) -> str:
+    """What the results are made from: settings and data."""
+    digest = hashlib.sha256(section.model_dump_json().encode())
+    for part in what:
+        if isinstance(part, Clips):
+            digest.update(np.ascontiguousarray(part.frames).data)
+            digest.update(str(part.labels.tolist()).encode())
+        else:
+            digest.update(repr(part).encode())
+    return digest.hexdigest()

@@ -1,0 +1,114 @@
+"""The classifiers, and what each of them looks at.
+
+`strain` sees x0 and two maps of how the tissue gives way, `tiny3d` and `r3d_18` see frames. A difference between them
+says whether the class lies in the motion and whether a network can find it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lddm.data.flow import strain_maps
+
+TINY_SIDE, TINY_FRAMES = 32, 8
+R3D_SIDE = 112
+STRAIN_SCALE = 2.0  # brings the slopes to the order of one
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """One entry of the registry.
+
+    Attributes:
+        prepare: clips uint8 (n, T + 1, S, S) -> float32 (n, C, ...), the network's input; a mirrored clip gives a
+            mirrored input (last axis), so that training may flip inputs.
+        build: a fresh network, input -> one logit (B,).
+    """
+
+    prepare: Callable[[np.ndarray], np.ndarray]
+    build: Callable[[], nn.Module]
+
+
+def strain_input(clips: np.ndarray) -> np.ndarray:
+    """x0 in [-1, 1] and the slopes of axial strain and displacement: float32 (n, 3, S, S)."""
+    x0 = clips[:, :1].astype(np.float32) / 127.5 - 1
+    return np.concatenate([x0, np.clip(strain_maps(clips) / STRAIN_SCALE, -4, 4)], axis=1)
+
+
+def frames_input(clips: np.ndarray) -> np.ndarray:
+    """Every other frame, at most 32 pixels wide, in [-1, 1]: float32 (n, 1, 8, 32, 32) for T = 16."""
+    chosen = np.linspace(0, clips.shape[1] - 1, TINY_FRAMES).round().astype(int)
+    side = min(TINY_SIDE, clips.shape[-1])
+    films = [
+        [cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in clip[chosen]] for clip in clips
+    ]
+    return (np.asarray(films, dtype=np.float32) / 127.5 - 1)[:, None]
+
+
+def full_input(clips: np.ndarray) -> np.ndarray:
+    """Frames 1..T in [-1, 1] at their own size: float32 (n, 1, T, S, S); `R3D` resizes them on the device."""
+    return (clips[:, 1:].astype(np.float32) / 127.5 - 1)[:, None]
+
+
+class StrainNetwork(nn.Module):
+    """Three blocks of 2-D convolutions with 24, 48 and 64 channels."""
+
+    def __init__(self, channels: tuple[int, ...] = (3, 24, 48, 64)):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip(channels[:-1], channels[1:], strict=True):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*layers)
+        # A lesion is a small part of the frame: the maximum finds it where the mean would dilute it.
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * channels[-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B,)."""
+        hidden = self.body(x)
+        return self.head(torch.cat([hidden.mean(dim=(2, 3)), hidden.amax(dim=(2, 3))], dim=1))[:, 0]
+
+
+class Tiny3d(nn.Module):
+    """Three blocks of 3-D convolutions with 8, 16 and 32 channels."""
+
+    def __init__(self, channels: tuple[int, ...] = (1, 8, 16, 32)):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip(channels[:-1], channels[1:], strict=True):
+            layers += [nn.Conv3d(before, after, 3, padding=1), nn.GroupNorm(4, after), nn.SiLU(), nn.MaxPool3d(2)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels[-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, T', S', S') -> (B,)."""
+        return self.head(self.body(x).mean(dim=(2, 3, 4)))[:, 0]
+
+
+class R3d18(nn.Module):
+    """torchvision's r3d_18 (Tran et al. 2018) from scratch, on grey frames resized to 112 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        from torchvision.models.video import r3d_18
+
+        self.network = r3d_18(weights=None)
+        self.network.fc = nn.Linear(self.network.fc.in_features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, T, S, S) -> (B,)."""
+        size = (x.shape[2], R3D_SIDE, R3D_SIDE)
+        x = nn.functional.interpolate(x, size=size, mode="trilinear", align_corners=False)
+        return self.network(x.expand(-1, 3, -1, -1, -1))[:, 0]
+
+
+CLASSIFIERS: dict[str, Classifier] = {
+    "strain": Classifier(strain_input, StrainNetwork),
+    "tiny3d": Classifier(frames_input, Tiny3d),
+    "r3d_18": Classifier(full_input, R3d18),
+}

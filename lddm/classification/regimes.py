@@ -1,0 +1,112 @@
+"""What a classifier is trained on: real videos, and what a regime adds to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.data.synthetic import load_synthetic
+from lddm.errors import LddmError
+
+AUGMENTED_COPIES = 16  # of each real clip, in the regime real+aug
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Labelled clips: uint8 (n, T + 1, S, S), labels (n,), and the table they come from."""
+
+    frames: np.ndarray
+    labels: np.ndarray
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def real_clips(store: FrameStore, splits: pd.DataFrame, fold: int, part: str) -> Clips:
+    """The clips of train, val or test of a fold."""
+    table = fold_clips(store, splits, fold, part)
+    return Clips(store.clip_frames(table), table["label"].to_numpy(), table)
+
+
+def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
+    """Rows of the clips of `count` videos, half of each class, patient by patient.
+
+    Nested: for one seed, the choice of 16 videos is part of the choice of 32, and it is the same for all regimes.
+
+    Args:
+        table: clips with id, patient_id and label.
+        count: number of videos; None is all.
+    """
+    if count is None:
+        return np.arange(len(table))
+    rng = np.random.default_rng([seed, 7])
+    chosen: list[str] = []
+    labels = sorted(table["label"].unique())
+    for place, label in enumerate(labels):
+        members = table[table["label"] == label]
+        patients = sorted(members["patient_id"].unique())
+        order = {patients[i]: rank for rank, i in enumerate(rng.permutation(len(patients)))}
+        videos = members.drop_duplicates("id").sort_values("id", kind="stable")
+        videos = videos.assign(rank=videos["patient_id"].map(order)).sort_values("rank", kind="stable")
+        share = count // len(labels) + (place < count % len(labels))
+        chosen += videos["id"].head(share).tolist()
+    return np.flatnonzero(table["id"].isin(chosen).to_numpy())
+
+
+def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int) -> Clips:
+    """Animated stills, checked against the fold.
+
+    Raises:
+        LddmError: a still shares its patient or duplicate cluster with a val or test video of the fold.
+    """
+    frames, table = load_synthetic(manifests)
+    held_out = splits[(splits["fold"] == fold) & splits["split"].isin(["val", "test"])]
+    for column in ("patient_id", "cluster"):
+        common = set(table[column].dropna()) & set(held_out[column].dropna())
+        if common:
+            raise LddmError(
+                f"leak: synthetic videos of {column} '{min(common)}', which is held out in fold {fold}",
+                "run the rules split and synthesize again",
+            )
+    stills = table["source"] == "stills"
+    if not stills.all():
+        raise LddmError(
+            f"{int((~stills).sum())} synthetic videos do not come from stills",
+            "pass the manifests of the source 'stills'",
+        )
+    return Clips(frames, table["label"].to_numpy(), table)
+
+
+def augmented_clips(real: Clips, seed: int) -> Clips:
+    """Classical augmentation: copies of each real clip, moved, turned, scaled, in other grey levels and at other speed.
+
+    The same change for all frames of a copy, so that the motion stays a motion.
+    """
+    index = np.repeat(np.arange(len(real)), AUGMENTED_COPIES)
+    frames = np.stack([_augment(real.frames[i], np.random.default_rng([seed, n])) for n, i in enumerate(index)])
+    return Clips(frames, real.labels[index], real.table.iloc[index].reset_index(drop=True))
+
+
+def _augment(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One changed copy of a clip uint8 (T + 1, S, S)."""
+    count, size = clip.shape[:2]
+    speed = rng.uniform(0.7, 1.0)  # slower only: frames after the last do not exist
+    times = np.minimum(np.round(np.arange(count) * speed), count - 1).astype(int)
+    if rng.random() < 0.5:
+        times = times[::-1]
+    centre = (size - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), rng.uniform(-8, 8), rng.uniform(1.0, 1.2))
+    matrix[:, 2] += rng.uniform(-0.05, 0.05, 2) * size
+    gamma, gain = rng.uniform(0.8, 1.25), rng.uniform(0.85, 1.15)
+    levels = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
+    warped = [
+        cv2.warpAffine(clip[t], matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        for t in times
+    ]
+    return levels[np.stack(warped)]

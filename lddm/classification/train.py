@@ -1,0 +1,105 @@
+"""Training one classifier: the same number of steps in every regime, so that more data is not more training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.classification.statistics import area_under_curve
+from lddm.settings.models import Training
+from lddm.training.loop import pick_device, step_indices, train
+
+logger = logging.getLogger(__name__)
+
+Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
+
+
+class ClassifierTask:
+    """Batches of real and added examples; see `lddm.training.loop.Task`."""
+
+    def __init__(
+        self, network: nn.Module, real: Inputs | None, added: Inputs | None, share: float, batch_size: int, seed: int
+    ):
+        """
+        Args:
+            real: real examples, None for a regime without.
+            added: synthetic or augmented examples, None for a regime without.
+            share: share of added examples in a batch where there are both.
+        """
+        self.players: dict[str, nn.Module] = {"classifier": network}
+        added_size = batch_size if real is None else 0 if added is None else round(share * batch_size)
+        sizes = ((real, batch_size - added_size), (added, added_size))
+        self.parts = [
+            (_balanced(examples, seed), size) for examples, size in sizes if examples is not None and size > 0
+        ]
+        self.seed, self.device = seed, pick_device()
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, step, 3])
+        inputs, labels = [], []
+        for place, ((x, y, order), size) in enumerate(self.parts):
+            index = order[step_indices(len(order), size, self.seed + 1000 * place, step)]
+            inputs.append(x[index])
+            labels.append(y[index])
+        batch = np.concatenate(inputs)
+        flipped = rng.random(len(batch)) < 0.5
+        batch[flipped] = batch[flipped][..., ::-1]
+        return torch.from_numpy(batch).to(self.device), torch.from_numpy(np.concatenate(labels)).to(self.device)
+
+    def loss(self, player: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
+        inputs, labels = batch
+        logits = self.players[player](inputs)
+        return F.binary_cross_entropy_with_logits(logits, labels.float()), {}
+
+
+def _balanced(examples: Inputs, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Examples and an order in which the rarer class is repeated until both are equally frequent."""
+    inputs, labels = examples
+    labels = labels.astype(np.int64)
+    members = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    most = max(len(m) for m in members)
+    rng = np.random.default_rng([seed, 11])
+    return inputs, labels, np.concatenate([np.concatenate([m, rng.choice(m, most - len(m))]) for m in members])
+
+
+@torch.no_grad()
+def predict(network: nn.Module, inputs: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Probability of the positive class for each clip: float64 (n,)."""
+    device = next(network.parameters()).device
+    logits = [
+        network(torch.from_numpy(inputs[i : i + batch_size]).to(device)) for i in range(0, len(inputs), batch_size)
+    ]
+    return torch.cat(logits).double().sigmoid().cpu().numpy()
+
+
+def train_classifier(
+    build: Callable[[], nn.Module],
+    training: Training,
+    real: Inputs | None,
+    added: Inputs | None,
+    val: Inputs,
+    share: float,
+    seed: int,
+    state_dir: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+    identity: str,
+) -> nn.Module:
+    """Train with a seed and keep the weights with the lowest loss on validation patients."""
+    torch.manual_seed(seed)  # initial weights
+    network = build()
+    task = ClassifierTask(network, real, added, share, training.batch_size, seed)
+
+    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
+        probability = predict(players["classifier"], val[0])
+        clipped = np.clip(probability, 1e-7, 1 - 1e-7)
+        loss = -np.mean(np.where(val[1] == 1, np.log(clipped), np.log(1 - clipped)))
+        return {"loss": float(loss), "auc": area_under_curve(val[1], probability)}
+
+    train(task, training, seed, state_dir, on_log, validate, keep_best="loss", data_identity=identity)
+    return network

@@ -1,0 +1,90 @@
+"""Measures without a reference, and ST-RRED, which needs a real video but reads only its statistics.
+
+They judge natural video; on ultrasound they are reported because the field reports them. Each gives a number a video.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lddm.metrics.features import in_batches, some_frames
+from lddm.metrics.paired import _pyiqa
+from lddm.metrics.weights import WeightsAbsent, find
+
+NIQE_SIDE = 193  # smallest frame of scikit-video's NIQE
+VIIDEO_SIDE = 48  # two blocks of VIIDEO, at half size too
+
+
+def piqe(clips: np.ndarray) -> np.ndarray:
+    """PIQE (Venkatanath et al. 2015) through pyiqa on a few frames; 0..100, lower is better."""
+    return _frames_score("piqe", ".", clips)
+
+
+def brisque(weights_dir: str | Path, clips: np.ndarray) -> np.ndarray:
+    """BRISQUE (Mittal et al. 2012) through pyiqa on a few frames; lower is better.
+
+    Raises:
+        WeightsAbsent: the support vectors are missing.
+    """
+    find("brisque", weights_dir)
+    return _frames_score("brisque", weights_dir, clips)
+
+
+def _frames_score(name: str, weights_dir: str | Path, clips: np.ndarray) -> np.ndarray:
+    network = _pyiqa(name, weights_dir)
+    frames = some_frames(clips)
+    flat = frames.reshape(-1, *frames.shape[2:])
+
+    def score(batch: torch.Tensor) -> torch.Tensor:
+        return network(batch[:, None].expand(-1, 3, -1, -1).float() / 255).reshape(-1, 1)
+
+    return in_batches(flat, 32, score).reshape(frames.shape[:2]).mean(axis=1)
+
+
+def niqe(clips: np.ndarray) -> np.ndarray:
+    """NIQE (Mittal et al. 2013) through scikit-video, which brings its parameters; lower is better.
+
+    Raises:
+        WeightsAbsent: the frames are too small for its blocks.
+    """
+    if clips.shape[-1] < NIQE_SIDE:
+        raise WeightsAbsent(f"niqe: needs frames of at least {NIQE_SIDE} pixels, these have {clips.shape[-1]}")
+    from lddm.data.scikit_video import skvideo
+
+    return _each(clips, lambda clip: skvideo.measure.niqe(some_frames(clip[None])[0]).mean())
+
+
+def viideo(clips: np.ndarray) -> np.ndarray:
+    """VIIDEO (Mittal et al. 2016) through scikit-video on all frames; lower is better.
+
+    Raises:
+        WeightsAbsent: the frames are too small for its blocks.
+    """
+    if clips.shape[-1] < VIIDEO_SIDE:
+        raise WeightsAbsent(f"viideo: needs frames of at least {VIIDEO_SIDE} pixels, these have {clips.shape[-1]}")
+    from lddm.data.scikit_video import skvideo
+
+    return _each(clips, lambda clip: skvideo.measure.viideo_score(clip))
+
+
+def strred(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """ST-RRED (Soundararajan & Bovik 2013) through scikit-video, frames 1..T; 0 = equal, lower is better.
+
+    Its float32 statistics are ill-conditioned: a few percent between versions of numpy.
+    """
+    from lddm.data.scikit_video import skvideo
+
+    pairs = np.stack([real[:, 1:], synthetic[:, 1:]], axis=1)
+    return _each(pairs, lambda pair: skvideo.measure.strred(pair[0], pair[1])[1])
+
+
+def _each(videos: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
+    """One number a video; constant videos divide by zero inside these measures and come out as NaN."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return np.array([float(np.squeeze(score(video))) for video in videos])

@@ -1,0 +1,88 @@
+"""Scores of the generators and the ablation as charts; all numbers are those of the tables."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lddm.report.style import COLOURS, empty, in_order, label
+
+# metric, source of the videos, reference, title
+PANELS = (
+    ("fvd", "heldout", "heldout", "FVD (Kinetics-400 I3D)"),
+    ("frechet_video", "heldout", "heldout", "Fréchet video distance\n(domain network)"),
+    ("frechet_frame", "heldout", "heldout", "Fréchet frame distance\n(EfficientNet-Lite0)"),
+    ("flow_magnitude", "heldout", "heldout", "Optical flow, distance of\ndistributions (px/frame)"),
+    ("flicker", "heldout", "heldout", "Flicker, distance of\ndistributions"),
+    ("ssim", "heldout", "same x0", "SSIM to the true video"),
+    ("diversity", "heldout", "", "Diversity of samples (L1)"),
+)
+LOG_RATIO = 30  # a chart whose values span more than this is drawn on a logarithmic axis
+
+
+def quality_chart(quality: pd.DataFrame) -> Figure:
+    """One panel a metric, one bar a generator (mean over folds), intervals of single folds as lines."""
+    panels = [panel for panel in PANELS if (quality["metric"] == panel[0]).any()]
+    figure, grid = plt.subplots(
+        1, max(1, len(panels)), figsize=(2.5 * max(1, len(panels)), 2.9), squeeze=False, layout="constrained"
+    )
+    if not panels:
+        empty(grid[0, 0], "no scores")
+    names = in_order(quality["generator"].tolist())
+    for axes, (metric, source, reference, title) in zip(grid[0], panels, strict=False):
+        rows = quality[(quality["metric"] == metric) & (quality["reference"].fillna("") == reference)]
+        rows = rows[(rows["source"] == source) | (rows["generator"] == "real")]
+        _bars(axes, rows, names)
+        better = rows["better"].iloc[0] if len(rows) else "lower"
+        axes.set_title(f"{title}\n{better} is better", fontsize=8.5)
+        axes.set_yticks(range(len(names)), [label(name) for name in names] if axes is grid[0, 0] else [])
+        axes.invert_yaxis()
+    return figure
+
+
+def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    positive = rows["value"][rows["value"] > 0]
+    log = len(positive) > 1 and positive.max() / positive.min() > LOG_RATIO
+    for place, name in enumerate(names):
+        mine = rows[rows["generator"] == name]
+        if mine.empty:
+            axes.text(0.02, place, "–", transform=axes.get_yaxis_transform(), va="center", color="#999999")
+            continue
+        axes.barh(place, mine["value"].mean(), color=COLOURS.get(name, "#666666"), height=0.65)
+        for _, row in mine.dropna(subset=["ci_low", "ci_high"]).iterrows():
+            low = max(row["ci_low"], positive.min() / 3) if log else row["ci_low"]
+            axes.plot([low, row["ci_high"]], [place, place], color="#333333", linewidth=1)
+    if log:
+        axes.set_xscale("log")
+
+
+def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
+    """One panel a classifier: the metric under each regime with its interval; a line where `real` lies."""
+    rows = table[table["metric"] == metric]
+    classifiers = list(dict.fromkeys(rows["classifier"]))
+    regimes = in_order(rows["regime"].tolist())
+    width, height = 4.2 * max(1, len(classifiers)), 0.42 * len(regimes) + 1.4
+    figure, grid = plt.subplots(
+        1, max(1, len(classifiers)), figsize=(width, height), squeeze=False, sharey=True, layout="constrained"
+    )
+    for axes, classifier in zip(grid[0], classifiers, strict=True):
+        mine = rows[rows["classifier"] == classifier].set_index("regime")
+        for place, regime in enumerate(regimes):
+            if regime not in mine.index:
+                continue
+            row, colour = mine.loc[regime], COLOURS.get(regime, "#666666")
+            axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, linewidth=2)
+            axes.plot(row["mean"], place, "o", color=colour)
+            if pd.notna(row["p_value"]) and row["p_value"] < 0.05:
+                axes.annotate("*", (row["ci_high"], place), xytext=(4, -4), textcoords="offset points", fontsize=12)
+        if "real" in mine.index:
+            axes.axvline(mine.loc["real", "mean"], color="#000000", linewidth=0.8, linestyle=":")
+        axes.axvline(0.5, color="#cccccc", linewidth=0.8)
+        axes.set_title(f"classifier: {classifier}")
+        axes.set_xlabel(f"{metric.upper()} on test patients, 95 % interval")
+        axes.set_yticks(np.arange(len(regimes)), [label(regime) for regime in regimes])
+    grid[0, 0].invert_yaxis()
+    return figure

@@ -1,0 +1,32 @@
+"""All figures of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lddm.report.charts import ablation_chart, quality_chart
+from lddm.report.curves import curves
+from lddm.report.results import Results
+from lddm.report.strips import choose, loop, strips
+from lddm.report.style import save
+from lddm.settings.evaluation import ReportSettings
+
+
+def figures(section: ReportSettings, results: Path, out_dir: Path) -> list[Path]:
+    """Draw strips, loops, curves and charts.
+
+    Returns:
+        strips.png, curves.png, quality.png, ablation.png and loop-<i>.webp below `out_dir`.
+    """
+    found = Results(results)
+    rows = choose(found, section.strips)
+    fps = found.meta()["fps"]
+    for old in out_dir.glob("loop-*.webp"):  # of an earlier run with more strips
+        old.unlink()
+    return [
+        save(strips(rows), out_dir / "strips.png"),
+        save(curves(found), out_dir / "curves.png"),
+        save(quality_chart(found.quality()), out_dir / "quality.png"),
+        save(ablation_chart(found.classification()), out_dir / "ablation.png"),
+        *(loop(versions, fps, out_dir / f"loop-{i}.webp") for i, (_, versions) in enumerate(rows)),
+    ]

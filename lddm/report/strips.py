@@ -1,0 +1,109 @@
+"""Real and synthetic videos side by side: as film strips with M-mode, and as loops. Synthetic ones say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from lddm.files import atomic_path
+from lddm.report.results import Results
+from lddm.report.style import COLOURS, empty, in_order, label
+
+SHOWN = 5  # frames of a strip
+TILE = 160  # pixels of a loop's tile
+MARK = "synthetic"
+
+Row = dict[str, np.ndarray]  # generator -> clip uint8 (T + 1, S, S), "real" first
+
+
+def choose(results: Results, count: int) -> list[tuple[str, Row]]:
+    """The first `count` held-out clips, spread over the patients and classes of the first fold, in all versions.
+
+    Returns:
+        For each: a title (class, patient) and the versions that begin with the same frame.
+    """
+    folds = results.folds()
+    videos = results.synthetic(folds[0], "heldout") if folds else {}
+    if not videos:
+        return []
+    first = next(iter(videos.values()))[1].dropna(subset=["clip_id"]).drop_duplicates("patient_id")
+    by_class = [part for _, part in first.groupby("label", sort=True)]
+    chosen = [part.iloc[i] for i in range(count) for part in by_class if i < len(part)][:count]
+    classes = results.meta()["classes"]
+    rows = []
+    for place in chosen:
+        versions: Row = {"real": results.real_clip(place["clip_id"])}
+        for name in in_order(list(videos)):
+            clips, manifest = videos[name]
+            at = np.flatnonzero((manifest["clip_id"] == place["clip_id"]).to_numpy())
+            if len(at):
+                versions[name] = clips[at[0]]
+        rows.append((f"{classes[int(place['label'])]}, {place['patient_id']}", versions))
+    return rows
+
+
+def strips(rows: list[tuple[str, Row]]) -> Figure:
+    """A block a first frame: a line a version, frames of it, and the M-mode of its central column."""
+    if not rows:
+        figure, axes = plt.subplots(figsize=(6, 2))
+        empty(axes, "no synthetic videos")
+        return figure
+    columns = min(2, len(rows))
+    lines = max(len(versions) for _, versions in rows)
+    height = -(-len(rows) // columns)
+    figure = plt.figure(figsize=(6.6 * columns, (0.98 * lines + 0.5) * height), layout="constrained")
+    blocks = figure.subfigures(height, columns, squeeze=False)
+    for block in blocks.flat[len(rows) :]:
+        block.set_facecolor("none")
+    for (title, versions), block in zip(rows, blocks.flat, strict=False):
+        block.suptitle(title, fontsize=10)
+        grid = block.subplots(len(versions), SHOWN + 1, squeeze=False, width_ratios=[1] * SHOWN + [1.6])
+        for line, (name, clip) in zip(grid, versions.items(), strict=True):
+            times = np.linspace(0, len(clip) - 1, SHOWN).round().astype(int)
+            for axes, time in zip(line, times, strict=False):
+                axes.imshow(clip[time], cmap="gray", vmin=0, vmax=255)
+                if line is grid[0]:
+                    axes.set_title("x0" if time == 0 else f"frame {time}", fontsize=8)
+            line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
+            if line is grid[0]:
+                line[-1].set_title("M-mode: depth over time", fontsize=8)
+            text = label(name) if name == "real" else f"{label(name)}\n({MARK})"
+            line[0].set_ylabel(
+                text, rotation=0, ha="right", va="center", fontsize=8, color=COLOURS.get(name, "#333333")
+            )
+            for axes in line:
+                axes.set_xticks([])
+                axes.set_yticks([])
+                for spine in axes.spines.values():
+                    spine.set_visible(False)
+    return figure
+
+
+def m_mode(clip: np.ndarray) -> np.ndarray:
+    """The central column over time, each frame repeated so that it can be seen: uint8 (S, 4 (T + 1))."""
+    return np.repeat(clip[:, :, clip.shape[2] // 2].T, 4, axis=1)
+
+
+def loop(versions: Row, fps: float, path: Path) -> Path:
+    """All versions of one first frame side by side as an animated WebP."""
+    names, clips = list(versions), list(versions.values())
+    frames = [_tiles(names, [clip[t] for clip in clips]) for t in range(len(clips[0]))]
+    duration = round(1000 / fps)
+    with atomic_path(path) as temporary:
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=80)
+    return path
+
+
+def _tiles(names: list[str], images: list[np.ndarray]) -> Image.Image:
+    picture = Image.new("L", (TILE * len(names) + 4 * (len(names) - 1), TILE + 30), 255)
+    draw = ImageDraw.Draw(picture)
+    for place, (name, image) in enumerate(zip(names, images, strict=True)):
+        left = place * (TILE + 4)
+        draw.text((left + 2, 1), label(name), fill=0)
+        draw.text((left + 2, 14), "" if name == "real" else MARK, fill=110)
+        picture.paste(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, 30))
+    return picture

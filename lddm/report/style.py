@@ -1,0 +1,81 @@
+"""One look for all figures: names, colours, order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # figures go to files; no display is needed
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lddm.files import atomic_path
+
+# Colours of Okabe & Ito (2008), distinct also without full colour vision.
+COLOURS = {
+    "real": "#000000",
+    "reconstruction": "#56B4E9",
+    "lddm": "#D55E00",
+    "cinn": "#0072B2",
+    "motion_transfer": "#009E73",
+    "static": "#999999",
+    "real+aug": "#CC79A7",
+    "real+static": "#999999",
+    "real+motion_transfer": "#009E73",
+    "real+cinn": "#0072B2",
+    "real+lddm": "#D55E00",
+    "lddm_only": "#E69F00",
+}
+ORDER = tuple(COLOURS)
+LABELS = {
+    "reconstruction": "autoencoder alone",
+    "lddm": "LDDM (ours)",
+    "cinn": "cINN",
+    "motion_transfer": "motion transfer",
+    "static": "x0 repeated",
+    "real+aug": "real + augmentation",
+    "real+static": "real + repeated stills",
+    "real+motion_transfer": "real + motion transfer",
+    "real+cinn": "real + cINN",
+    "real+lddm": "real + LDDM",
+    "lddm_only": "LDDM only",
+}
+DPI = 150
+
+plt.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "legend.frameon": False,
+        "svg.hashsalt": "lddm",
+    }
+)
+
+
+def label(name: str) -> str:
+    """What people read for a generator or regime."""
+    return LABELS.get(name, name)
+
+
+def in_order(names: list[str]) -> list[str]:
+    """Generators or regimes in the order of all figures and tables; unknown ones last."""
+    return sorted(dict.fromkeys(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure; without the date, so that equal results give equal files."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def empty(axes: Axes, text: str) -> None:
+    """Say in the place of a plot why there is none."""
+    axes.axis("off")
+    axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color="#666666")

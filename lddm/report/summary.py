@@ -1,0 +1,66 @@
+"""summary.json: the headline numbers for machines and for MLflow's comparison of pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lddm.files import write_json
+from lddm.report.results import Results
+from lddm.report.verdicts import ablation_sentences, quality_sentences
+from lddm.settings.evaluation import ReportSettings
+
+# metric, reference
+QUALITY = (
+    ("fvd", "heldout"),
+    ("frechet_video", "heldout"),
+    ("frechet_frame", "heldout"),
+    ("flow_magnitude", "heldout"),
+    ("flicker", "heldout"),
+    ("l1", "same x0"),
+    ("ssim", "same x0"),
+    ("diversity", ""),
+    ("copy_rate", "train"),
+)
+
+
+def summary(section: ReportSettings, results: Path, out: Path) -> None:
+    """Write the summary of an experiment; `headline` is flat: name -> number, mean over folds."""
+    found = Results(results)
+    quality, ablation = found.quality(), found.classification()
+    videos = found.videos()
+    usable = videos[videos["excluded"].isna()]
+    write_json(
+        out,
+        {
+            "title": section.title,
+            "experiment": results.name,
+            "pipeline": found.pipeline(),
+            "data": {
+                "videos": int((usable["kind"] == "video").sum()),
+                "stills": int((usable["kind"] == "image").sum()),
+                "patients": int(usable["patient_id"].nunique()),
+                "excluded": int(videos["excluded"].notna().sum()),
+                "folds": found.folds(),
+            },
+            "headline": headline(quality, ablation),
+            "sentences": quality_sentences(quality) + ablation_sentences(ablation),
+            "absent_metrics": found.absent_metrics(),
+        },
+    )
+
+
+def headline(quality: pd.DataFrame, ablation: pd.DataFrame) -> dict[str, float]:
+    """Flat numbers: quality/<generator>/<metric> and classification/<classifier>/<regime>/auc and .../delta_auc."""
+    numbers: dict[str, float] = {}
+    source = (quality["source"] == "heldout") | (quality["generator"] == "real")
+    for metric, reference in QUALITY:
+        chosen = source & (quality["metric"] == metric) & (quality["reference"].fillna("") == reference)
+        for generator, value in quality[chosen].groupby("generator")["value"].mean().items():
+            numbers[f"quality/{generator}/{metric}"] = round(float(value), 6)
+    for row in ablation[ablation["metric"] == "auc"].itertuples():
+        numbers[f"classification/{row.classifier}/{row.regime}/auc"] = round(float(row.mean), 6)
+        if pd.notna(row.delta_vs_real):
+            numbers[f"classification/{row.classifier}/{row.regime}/delta_auc"] = round(float(row.delta_vs_real), 6)
+    return numbers

@@ -1,0 +1,51 @@
+"""quality.csv: the scores of all generators and folds, one row a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lddm.errors import LddmError
+from lddm.files import atomic_path, read_json
+from lddm.report.style import in_order
+
+QUALITY = [
+    "fold",
+    "generator",
+    "source",
+    "metric",
+    "features",
+    "reference",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n_real",
+    "n_synthetic",
+    "better",
+]
+
+
+def quality_table(files: list[Path]) -> pd.DataFrame:
+    """Join the rows of all generators and folds; absent metrics have no row, their reasons are on the page.
+
+    Raises:
+        LddmError: a file is not a list of rows.
+    """
+    rows = []
+    for path in files:
+        content = read_json(path)
+        if not isinstance(content, list) or any(not set(QUALITY) <= set(row) for row in content):
+            raise LddmError(f"{path} holds no quality rows", "run the rule score again")
+        rows += [row for row in content if row["value"] is not None]
+    table = pd.DataFrame(rows, columns=QUALITY)
+    rank = {name: place for place, name in enumerate(in_order(table["generator"].tolist()))}
+    order = table.assign(rank=table["generator"].map(rank))
+    return order.sort_values(["metric", "source", "reference", "fold", "rank"], kind="stable")[QUALITY]
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a CSV with six significant digits, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    return path
