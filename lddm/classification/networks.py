@@ -65,13 +65,12 @@ class StrainNetwork(nn.Module):
         for before, after in zip(channels[:-1], channels[1:], strict=True):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU(), nn.MaxPool2d(2)]
         self.body = nn.Sequential(*layers)
-        # A lesion is a small part of the frame: the maximum finds it where the mean would dilute it.
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * channels[-1], 1))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels[-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B,)."""
-        hidden = self.body(x)
-        return self.head(torch.cat([hidden.mean(dim=(2, 3)), hidden.amax(dim=(2, 3))], dim=1))[:, 0]
+        # The mean over the frame; a maximum finds the lesion sooner, but with few videos it learns single patients.
+        return self.head(self.body(x).mean(dim=(2, 3)))[:, 0]
 
 
 class Tiny3d(nn.Module):

@@ -93,9 +93,11 @@ def _rgb(frames: Tensor) -> Tensor:
 def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
     """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does."""
     import pyiqa
+    from pyiqa.utils import download_util
 
-    before = torch.hub.get_dir()
+    before = torch.hub.get_dir(), download_util.DEFAULT_CACHE_DIR
     torch.hub.set_dir(str(weights_dir))
+    download_util.DEFAULT_CACHE_DIR = str(Path(weights_dir) / "pyiqa")
     try:
         return pyiqa.create_metric(name, device=pick_device())
     except Exception as error:  # damaged files raise whatever their format raises
@@ -103,4 +105,5 @@ def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
             f"{name}: pyiqa cannot use the files in weights_dir ({type(error).__name__}: {error})"
         ) from error
     finally:
-        torch.hub.set_dir(before)
+        torch.hub.set_dir(before[0])
+        download_util.DEFAULT_CACHE_DIR = before[1]

@@ -7,8 +7,8 @@ from scipy.ndimage import gaussian_filter1d
 
 AXIAL_OVERSAMPLING = 2
 DENSITY = 2.2  # scatterers a pixel: enough for fully developed speckle
-DYNAMIC_RANGE = 50.0  # dB
-GAMMA = 1.7
+DYNAMIC_RANGE = 45.0  # dB
+GAMMA = 2.4
 
 
 def draw_scatterers(rng: np.random.Generator, size: int, margin: int) -> tuple[np.ndarray, np.ndarray]:

@@ -88,10 +88,16 @@ def source_folder(data_root: Path, folder: str) -> Path:
 
 
 def safe_path(data_root: Path, relative: str) -> Path:
-    """The file of a row; a path that leaves data_root, or a link that does, is refused."""
-    path = data_root / relative
+    """The file of a row; a path or a link that leaves the data is refused.
+
+    The top folder of a source may itself be a link, as people keep large data on another disk.
+    """
+    path, parts = data_root / relative, Path(relative).parts
+    if not parts or ".." in parts or Path(relative).is_absolute():
+        raise UnreadableFile(f"{relative} lies outside the data folder", "copy the file into the data folder")
     try:
-        inside = path.resolve(strict=True).is_relative_to(data_root.resolve())
+        target = path.resolve(strict=True)
+        inside = any(target.is_relative_to(root.resolve()) for root in (data_root, data_root / parts[0]))
     except (OSError, RuntimeError) as error:
         raise UnreadableFile(f"{relative} cannot be opened: {error}", "check the file") from error
     if not inside:

@@ -1,0 +1,1 @@
+"""Our speed as ratios, each measured in one run on one machine: `make bench`."""

@@ -1,0 +1,143 @@
+"""Run all benchmarks and write benchmarks/latest.json.
+
+Times depend on the machine, ratios hardly do. Each benchmark alternates ours and the peer and takes medians, so that a
+busy machine disturbs both alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lddm.files import write_json
+
+REPEATS = 5
+
+
+def alternate(ours: Callable[[], Any], peer: Callable[[], Any]) -> tuple[float, float]:
+    """Median seconds of both, after one warm-up each."""
+    ours(), peer()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(REPEATS):
+        for place, work in enumerate((ours, peer)):
+            began = time.perf_counter()
+            work()
+            times[place].append(time.perf_counter() - began)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def machine() -> str:
+    """What the numbers were measured on."""
+    name = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
+        if line.startswith("model name"):
+            name = line.split(":", 1)[1].strip()
+            break
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{name}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
+
+
+def row(name: str, ours: float, peer: float, unit: str, setting: str) -> dict[str, Any]:
+    """One entry of latest.json; `ratio` = ours / peer."""
+    return {
+        "name": name,
+        "ours": round(ours, 6),
+        "peer": round(peer, 6),
+        "ratio": round(ours / peer, 4),
+        "unit": unit,
+        "setting": setting,
+        "machine": machine(),
+    }
+
+
+def preprocessing() -> dict[str, Any]:
+    """Frames a second of the rule preprocess, one process, against decoding the same files with PyAV alone."""
+    import av
+
+    from lddm.data.index import build_index
+    from lddm.data.preprocess import preprocess
+    from lddm.data.video_io import write_video
+    from lddm.settings.data import FolderSource, IndexSettings, PreprocessSettings
+
+    files, frames, height, width = 8, 120, 480, 640
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        rng = np.random.default_rng(0)
+        for number in range(files):
+            texture = np.kron(rng.integers(0, 255, (height // 4 + 40, width // 4)), np.ones((4, 4))).astype(np.uint8)
+            place = root / "own" / ("benign", "malignant")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            shift = np.round(20 + 15 * np.sin(np.arange(frames) / 9 + number)).astype(int)
+            write_video(place / f"{number}.mp4", np.stack([texture[s : s + height] for s in shift]), 30)
+        sources = IndexSettings(sources=[FolderSource(folder="own")])
+        index = build_index(sources, root, 0)
+        paths = sorted(root.glob("own/*/*.mp4"))
+
+        def decode() -> None:
+            for path in paths:
+                with av.open(str(path)) as container:
+                    for frame in container.decode(video=0):
+                        frame.to_ndarray(format="gray")
+
+        def ours() -> None:
+            preprocess(index, sources, PreprocessSettings(), root, root / "frames", 0, workers=1)
+
+        seconds = alternate(ours, decode)
+    count = files * frames
+    setting = f"{files} H.264 files of {frames} frames, {width} x {height}, to 64 px at 10 Hz with hashes and checks"
+    return row("preprocess_vs_decode", count / seconds[0], count / seconds[1], "frames/s", setting)
+
+
+def synthesis() -> dict[str, Any]:
+    """Seconds to animate one still, against one pass of the decoder alone; default networks, weights untrained."""
+    from lddm.autoencoder.model import Autoencoder
+    from lddm.diffusion.model import LatentDiffusion
+    from lddm.nn.condition import SamplingOptions
+    from lddm.settings.models import AutoencoderSettings, DiffusionSettings, SynthesisSettings
+
+    defaults = SynthesisSettings()
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(AutoencoderSettings(), 64, 16).eval()
+    generator = LatentDiffusion(DiffusionSettings(), autoencoder.spec, 64, 2).eval()
+    batch = defaults.batch_size
+    x0, label = torch.rand(batch, 1, 64, 64) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
+    z = torch.randn(batch, autoencoder.spec.size)
+    options = SamplingOptions(defaults.sampler, defaults.steps, defaults.guidance)
+
+    def decode() -> None:
+        with torch.no_grad():
+            autoencoder.decode(x0, z)
+
+    def ours() -> None:
+        with torch.no_grad():
+            autoencoder.decode(x0, generator.sample(x0, label, torch.Generator().manual_seed(0), options))
+
+    seconds = alternate(ours, decode)
+    setting = f"64 px, 16 frames, batch {batch}, {defaults.steps} {defaults.sampler} steps, guidance {defaults.guidance:g}"
+    return row("synthesis_vs_decoder_pass", seconds[0] / batch, seconds[1] / batch, "s/clip", setting)
+
+
+def main() -> None:
+    """Print each ratio as it comes, and write all of them."""
+    rows = []
+    for benchmark in (preprocessing, synthesis):
+        rows.append(benchmark())
+        last = rows[-1]
+        print(f"{last['name']}: {last['ratio']:.3g} ({last['ours']:.4g} against {last['peer']:.4g} {last['unit']})")
+        sys.stdout.flush()
+    write_json(Path(__file__).with_name("latest.json"), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The cells of the ablation: what they are trained on, that they resume, and what their table says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lddm.classification import classify as module
+from lddm.classification.classify import classify
+from lddm.classification.networks import CLASSIFIERS
+from lddm.classification.regimes import Clips, augmented_clips, choose_videos, real_clips, synthetic_clips
+from lddm.classification.table import COLUMNS, classification_table
+from lddm.classification.train import ClassifierTask
+from lddm.data.synthetic import save_synthetic
+from lddm.errors import LddmError
+from lddm.files import read_json, write_json
+from lddm.settings.evaluation import ClassificationSettings
+from lddm.settings.models import Training
+
+SECTION = ClassificationSettings(
+    seeds=2, real_videos=8, bootstrap=50, training=Training(steps=4, batch_size=8, val_every=2, ema_decay=0.0)
+)
+
+
+def stills(tmp_path, tiny_store, **changes):
+    """Animated stills of the tiny experiment."""
+    store, splits = tiny_store
+    rows = splits[(splits["kind"] == "image") & (splits["fold"] == 0)]
+    frames = np.repeat(store.still_frames(store.videos.set_index("id").loc[rows["id"]])[:, None], 9, axis=1)
+    manifest = pd.DataFrame(
+        {
+            "sample_id": rows["id"],
+            "generator": "lddm",
+            "source": "stills",
+            "x0_id": rows["id"],
+            "clip_id": None,
+            "label": rows["label"],
+            "patient_id": rows["patient_id"],
+            "cluster": None,
+            "sample": 0,
+            "seed": 0,
+        }
+    ).assign(**changes)
+    save_synthetic(tmp_path / "s.npy", frames, manifest)
+    return [tmp_path / "s.npy"]
+
+
+@pytest.mark.parametrize("name", ["strain", "tiny3d", "r3d_18"])
+def test_every_network_gives_one_logit_and_mirrors_like_its_clips(name):
+    clips = np.random.default_rng(0).integers(0, 255, (2, 17, 32, 32), dtype=np.uint8)
+    entry = CLASSIFIERS[name]
+    inputs = entry.prepare(clips)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        assert entry.build().eval()(torch.from_numpy(inputs)).shape == (2,)
+    mirrored = entry.prepare(np.ascontiguousarray(clips[..., ::-1]))
+    if name != "strain":  # optical flow is not exactly symmetric
+        assert np.allclose(mirrored, inputs[..., ::-1], atol=1e-6)
+
+
+def test_fewer_real_videos_are_part_of_more_and_classes_are_even():
+    rng = np.random.default_rng(0)
+    patients = [f"p{k}" for k in rng.integers(0, 30, 60)]
+    table = pd.DataFrame({"id": [f"v{i}" for i in range(60)], "patient_id": patients})
+    table["label"] = table["patient_id"].str[1:].astype(int) % 2
+    few, many = (set(choose_videos(table, n, 3)) for n in (8, 24))
+    assert len(few) == 8 and len(many) == 24 and few < many
+    assert table.iloc[sorted(few)]["label"].sum() == 4
+    assert set(choose_videos(table, 8, 4)) != few
+    assert len(choose_videos(table, None, 3)) == 60
+
+
+def test_augmented_copies_keep_labels_and_differ(tiny_store):
+    real = real_clips(*tiny_store, 0, "train")
+    few = Clips(real.frames[:2], real.labels[:2], real.table.iloc[:2])
+    copies = augmented_clips(few, 0)
+    assert len(copies) == 32 and copies.labels.tolist() == [few.labels[0]] * 16 + [few.labels[1]] * 16
+    assert copies.frames.dtype == np.uint8 and copies.frames.shape[1:] == few.frames.shape[1:]
+    assert len({clip.tobytes() for clip in copies.frames}) == 32
+    assert np.array_equal(augmented_clips(few, 0).frames, copies.frames)
+
+
+def test_batches_are_balanced_and_mixed_as_asked():
+    real = np.zeros((10, 1, 2, 2), np.float32), np.array([0] * 8 + [1] * 2)
+    added = np.ones((6, 1, 2, 2), np.float32), np.array([0, 1] * 3)
+    task = ClassifierTask(torch.nn.Identity(), real, added, 0.25, 16, 0)
+    inputs, labels = task.batch(0)
+    assert len(inputs) == 16 and inputs.mean().item() == 0.25
+    both = [ClassifierTask(torch.nn.Identity(), real, None, 0.25, 16, 0).batch(step)[1] for step in range(20)]
+    assert torch.cat(both).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    only, _ = ClassifierTask(torch.nn.Identity(), None, added, 0.25, 16, 0).batch(0)
+    assert only.min().item() == 1 and len(only) == 16
+
+
+def test_leaks_are_refused(tiny_store, tmp_path):
+    _, splits = tiny_store
+    held_out = splits[splits["split"] == "test"]["patient_id"].iloc[0]
+    with pytest.raises(LddmError, match="leak"):
+        synthetic_clips(stills(tmp_path, tiny_store, patient_id=held_out), splits, 0)
+    with pytest.raises(LddmError, match="do not come from stills"):
+        synthetic_clips(stills(tmp_path, tiny_store, source="heldout"), splits, 0)
+
+
+def test_a_cell_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
+    paths = classify(
+        SECTION, "tiny3d", "real+lddm", *tiny_store, 0, stills(tmp_path, tiny_store), tmp_path / "st", tmp_path / "o", 0,
+        lambda *_: None,
+    )  # fmt: skip
+    assert [path.name for path in paths] == ["seed-0.json", "seed-1.json"]
+    result = read_json(paths[0])
+    assert {row["id"] for row in result["predictions"]} == {"video-15", "video-16", "video-17"}
+    assert all(0 <= row["probability"] <= 1 for row in result["predictions"])
+    assert result["n_real_videos"] == 8 and result["n_added"] == 4 and 0 <= result["threshold"] <= 1
+
+
+def test_a_killed_cell_goes_on_and_ends_as_if_nothing_had_been(tiny_store, tmp_path, monkeypatch):
+    def run(name):
+        return classify(
+            SECTION, "tiny3d", "real", *tiny_store, 0, [], tmp_path / name, tmp_path / f"{name}-out", 0, lambda *_: None
+        )
+
+    whole = [path.read_text() for path in run("whole")]
+    real_training, calls = module.train_classifier, []
+
+    def killed(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real_training(*arguments, **keywords)
+
+    monkeypatch.setattr(module, "train_classifier", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("cut")
+    assert not (tmp_path / "cut-out").exists()  # no half of a result
+    assert [path.read_text() for path in run("cut")] == whole
+    assert len(calls) == 3  # the first seed was not trained again
+
+
+def test_a_regime_without_its_videos_is_an_error(tiny_store, tmp_path):
+    with pytest.raises(LddmError, match="needs synthetic videos"):
+        classify(SECTION, "tiny3d", "real+lddm", *tiny_store, 0, [], tmp_path, tmp_path, 0, lambda *_: None)
+
+
+def cells(tmp_path, quality):
+    """Made-up results: for each regime how well it tells the classes apart."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    noise = {s: rng.normal(size=80) for s in range(2)}
+    files = []
+    for regime, separation in quality.items():
+        for seed in range(2):
+            probability = 1 / (1 + np.exp(-(separation * (2 * labels - 1) + noise[seed])))
+            rows = [
+                {"id": f"v{i:02d}", "patient_id": f"p{i // 2}", "label": int(y), "probability": float(p)}
+                for i, (y, p) in enumerate(zip(labels, probability, strict=True))
+            ]
+            result = {
+                "classifier": "c",
+                "regime": regime,
+                "fold": 0,
+                "seed": seed,
+                "threshold": 0.5,
+                "predictions": rows,
+            }
+            files.append(tmp_path / f"{regime}-{seed}.json")
+            write_json(files[-1], result)
+    return files
+
+
+def test_the_table_tells_better_from_equal_and_pairs_its_differences(tmp_path):
+    files = cells(tmp_path, {"real": 0.3, "real+static": 0.3, "real+lddm": 2.0})
+    table = classification_table(files, SECTION.model_copy(update={"bootstrap": 400}), 0)
+    assert list(table.columns) == COLUMNS
+    auc = table[table["metric"] == "auc"].set_index("regime")
+    assert auc.loc["real+lddm", "p_value"] < 0.02 and auc.loc["real+lddm", "delta_ci_low"] > 0
+    # The same predictions: paired differences are exactly zero, unpaired ones would not be.
+    assert auc.loc["real+static", ["delta_vs_real", "delta_ci_low", "delta_ci_high"]].tolist() == [0, 0, 0]
+    assert auc.loc["real+static", "p_value"] == 1
+    assert pd.isna(auc.loc["real", "p_value"]) and auc.loc["real", "n_test"] == 80 and auc.loc["real", "n_seeds"] == 2
+    assert (auc["ci_low"] <= auc["mean"]).all() and (auc["mean"] <= auc["ci_high"]).all()
+
+
+def test_cells_tested_on_other_videos_are_refused(tmp_path):
+    files = cells(tmp_path, {"real": 0.3, "real+lddm": 1.0})
+    broken = read_json(files[-1])
+    broken["predictions"][0]["id"] = "another"
+    write_json(files[-1], broken)
+    with pytest.raises(LddmError, match="different videos"):
+        classification_table(files, SECTION, 0)

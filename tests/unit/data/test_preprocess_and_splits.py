@@ -1,0 +1,142 @@
+"""Time, space, duplicates and folds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lddm.data.clips import clip_starts, resample_indices
+from lddm.data.duplicates import cluster_duplicates, video_hashes
+from lddm.data.frames import FrameStore
+from lddm.data.index import build_index
+from lddm.data.preprocess import fit_square, preprocess
+from lddm.data.splits import check_no_leak, make_splits
+from lddm.errors import LddmError
+from lddm.settings.data import IndexSettings, PhantomSource, PreprocessSettings, SplitSettings
+
+
+def test_resampling_picks_the_nearest_frame_in_time():
+    assert resample_indices(30, 30.0, 10.0).tolist() == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
+    assert resample_indices(5, 8.0, 10.0).tolist() == [0, 1, 2, 3, 4]  # slower than the target: as it is
+    assert resample_indices(5, float("nan"), 10.0).tolist() == [0, 1, 2, 3, 4]
+
+
+@given(count=st.integers(1, 400), native=st.floats(1, 120), fps=st.floats(1, 60))
+@settings(deadline=None)
+def test_resampled_frames_exist_and_ascend(count, native, fps):
+    chosen = resample_indices(count, native, fps)
+    assert chosen[0] == 0 and chosen[-1] < count and (np.diff(chosen) >= 0).all()
+    if native > fps:
+        assert np.abs(chosen / native - np.arange(len(chosen)) / fps).max() <= 0.5 / native + 1e-9
+
+
+def test_clips_are_spread_and_never_reach_past_the_end():
+    section = PreprocessSettings(clip_length=16, clip_hop=8, max_clips=3)
+    starts = clip_starts(100, section)
+    assert starts == [0, 40, 80] and starts[-1] + 17 <= 100
+    assert clip_starts(16, section) == [] and clip_starts(17, section) == [0]
+
+
+def test_fitting_keeps_the_aspect():
+    frame = np.zeros((1, 40, 80), np.uint8)
+    frame[:, 10:30, 30:50] = 200  # a square
+    padded, cropped = fit_square(frame, 40, "pad"), fit_square(frame, 40, "crop")
+    rows, columns = np.nonzero(padded[0] > 100)
+    assert np.ptp(rows) == np.ptp(columns) == 9 and padded[0, 0].max() == 0
+    rows, columns = np.nonzero(cropped[0] > 100)
+    assert np.ptp(rows) == np.ptp(columns) == 19
+
+
+def test_duplicates_are_found_in_spite_of_brightness_and_contradictions_are_excluded():
+    rng = np.random.default_rng(0)
+    films = [np.kron(rng.integers(0, 200, (6, 9, 9)), np.ones((1, 8, 8))).astype(np.uint8) for _ in range(4)]
+    films.append((films[0][3:] * 0.8 + 20).astype(np.uint8))  # a darker excerpt of the first
+    films.append(films[1].copy())
+    table = pd.DataFrame({"source": "folder", "excluded": None, "cluster": None, "label": [0, 1, 0, 1, 0, 0]})
+    out = cluster_duplicates(table, [video_hashes(film) for film in films], 8)
+    assert out.loc[0, "cluster"] == out.loc[4, "cluster"] and pd.isna(out.loc[0, "excluded"])
+    assert out.loc[1, "cluster"] == out.loc[5, "cluster"] and "another class" in out.loc[1, "excluded"]
+    assert out.loc[[2, 3], "cluster"].isna().all()
+
+
+@pytest.fixture(scope="module")
+def phantom_store(tmp_path_factory):
+    out = tmp_path_factory.mktemp("p") / "frames"
+    sources = IndexSettings(sources=[PhantomSource(videos=24, stills=6, size=32)])
+    index = build_index(sources, out.parent, 0)
+    preprocess(index, sources, PreprocessSettings(size=32), out.parent, out, 0, workers=2)
+    return FrameStore.open(out), sources, out
+
+
+def test_the_store_holds_what_the_source_gives_whatever_the_number_of_processes(phantom_store, tmp_path):
+    store, sources, _ = phantom_store
+    assert len(store.clips) == 24 and store.clip_frames(store.clips).shape == (24, 17, 32, 32)
+    index = build_index(sources, tmp_path, 0)
+    preprocess(index, sources, PreprocessSettings(size=32), tmp_path, tmp_path / "frames", 0, workers=1)
+    assert np.array_equal(FrameStore.open(tmp_path / "frames").frames, store.frames)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_damaged_store_is_named(phantom_store, tmp_path):
+    import shutil
+
+    shutil.copytree(phantom_store[2], tmp_path / "frames")
+    whole = (tmp_path / "frames/frames.npy").read_bytes()
+    (tmp_path / "frames/frames.npy").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LddmError, match="preprocess"):
+        FrameStore.open(tmp_path / "frames")
+
+
+def videos_table(patients, clusters, labels, kinds):
+    n = len(patients)
+    return pd.DataFrame(
+        {
+            "id": [f"v{i:03d}" for i in range(n)],
+            "kind": kinds,
+            "label": labels,
+            "patient_id": patients,
+            "cluster": clusters,
+            "excluded": None,
+        }
+    )
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(deadline=None, max_examples=40)
+def test_no_patient_or_cluster_is_ever_on_both_sides(seed):
+    rng = np.random.default_rng(seed)
+    n = 80
+    numbers = rng.integers(0, 50, n)
+    clusters = [f"c{k}" if k < 6 else None for k in rng.integers(0, 40, n)]
+    kinds = rng.choice(["video", "image"], n, p=[0.8, 0.2])
+    table = videos_table([f"p{k}" for k in numbers], clusters, numbers % 2, kinds)
+    try:
+        splits = make_splits(table, SplitSettings(folds=3, min_patients=2), seed)
+    except LddmError:
+        return  # clusters happened to join too many patients
+    check_no_leak(splits)
+    for fold, part in splits.groupby("fold"):
+        videos = part[part["kind"] == "video"]
+        assert set(videos["split"]) == {"train", "val", "test"}, fold
+        held = set(videos.loc[videos["split"] != "train", "group"])
+        stills = part[part["kind"] == "image"]
+        assert not held & set(stills.loc[stills["split"] == "train", "group"])
+    tested = splits[(splits["split"] == "test") & (splits["kind"] == "video")]["id"]
+    assert tested.is_unique and set(tested) == set(table.loc[table["kind"] == "video", "id"])
+
+
+def test_a_planted_leak_and_an_empty_class_are_errors():
+    table = videos_table([f"p{i}" for i in range(30)], None, np.arange(30) % 2, "video")
+    splits = make_splits(table, SplitSettings(min_patients=2), 0)
+    planted = splits.copy()
+    planted.loc[planted.index[0], "patient_id"] = planted.loc[planted.index[-1], "patient_id"]
+    fold = planted["fold"] == 0
+    planted.loc[fold, "patient_id"] = np.where(
+        planted.loc[fold, "split"] != "train", "same", planted.loc[fold, "patient_id"]
+    )
+    with pytest.raises(LddmError, match="leak"):
+        check_no_leak(planted)
+    few = videos_table([f"p{i}" for i in range(30)], None, (np.arange(30) < 3).astype(int), "video")
+    with pytest.raises(LddmError, match="label 1 has 3 patients"):
+        make_splits(few, SplitSettings(), 0)

@@ -1,0 +1,117 @@
+"""Feature networks: loaded from files of the real form that the test makes, absent with a reason otherwise."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lddm.files import sha256
+from lddm.metrics import features, paired, weights
+from lddm.metrics.weights import WeightsAbsent
+
+RNG = np.random.default_rng(0)
+CLIPS = RNG.integers(0, 255, (3, 17, 32, 32), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setenv("LDDM_OFFLINE", "1")
+
+
+def pin(monkeypatch, name, path):
+    """Make the registry expect the file that the test made."""
+    entry = dataclasses.replace(weights.REGISTRY[name], sha256=sha256(path)[:8])
+    monkeypatch.setitem(weights.REGISTRY, name, entry)
+
+
+def test_absent_weights_are_a_reason(tmp_path):
+    with pytest.raises(WeightsAbsent, match="not in weights_dir"):
+        features.inception_frames(tmp_path)
+    with pytest.raises(WeightsAbsent, match="put i3d_dtdb"):
+        features.i3d_videos(tmp_path, "i3d_dtdb", 16)
+    with pytest.raises(WeightsAbsent, match="at least 9 frames"):
+        features.i3d_videos(tmp_path, "i3d_kinetics400", 8)
+
+
+def test_a_wrong_file_is_not_used(tmp_path):
+    (tmp_path / weights.REGISTRY["inception_v3_fid"].file).write_bytes(b"something else")
+    with pytest.raises(WeightsAbsent, match="expected 6726825d"):
+        features.inception_frames(tmp_path)
+
+
+def test_a_failing_download_is_a_reason(tmp_path, monkeypatch):
+    monkeypatch.delenv("LDDM_OFFLINE")
+    entry = dataclasses.replace(weights.REGISTRY["vgg16"], url="http://127.0.0.1:9/none.pth")
+    monkeypatch.setitem(weights.REGISTRY, "vgg16", entry)
+    with pytest.raises(WeightsAbsent, match="cannot be fetched"):
+        weights.find("vgg16", tmp_path)
+
+
+def test_inception_features_are_torch_fidelitys(tmp_path, monkeypatch):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    torch.manual_seed(0)
+    monkeypatch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+    monkeypatch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+    random = FeatureExtractorInceptionV3("random", ["2048"])
+    monkeypatch.undo()
+    monkeypatch.setenv("LDDM_OFFLINE", "1")
+    path = tmp_path / weights.REGISTRY["inception_v3_fid"].file
+    torch.save(random.state_dict(), path)
+    pin(monkeypatch, "inception_v3_fid", path)
+    name, extract = features.inception_frames(tmp_path)
+    assert name == "inception_v3_fid"
+    ours = extract(CLIPS)
+    frames = torch.from_numpy(CLIPS[:, [8, 16]].reshape(-1, 1, 32, 32)).expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        theirs = random(frames.contiguous())[0].double().numpy()
+    assert ours.shape == (6, 2048) and np.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+class Reference(torch.nn.Module):
+    """Called like the I3D of StyleGAN-V."""
+
+    def forward(self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False):
+        assert rescale and resize and return_features
+        assert x.shape[1] == 3 and x.dtype == torch.float32
+        return x.mean(dim=(3, 4)).flatten(1)
+
+
+def test_i3d_gets_raw_grey_levels_of_frames_1_to_T(tmp_path):
+    torch.jit.script(Reference()).save(str(tmp_path / weights.REGISTRY["i3d_kinetics400"].file))
+    name, extract = features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
+    assert name.startswith("i3d_kinetics400 (sha256 ")  # no published digest: the row says which file it was
+    expected = np.tile(CLIPS[:, 1:].mean(axis=(2, 3)), 3)
+    assert np.allclose(extract(CLIPS), expected, rtol=1e-5)
+    (tmp_path / weights.REGISTRY["i3d_kinetics400"].file).write_bytes(b"no TorchScript")
+    with pytest.raises(WeightsAbsent, match="not TorchScript"):
+        features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
+
+
+def test_lpips_from_files_in_weights_dir(tmp_path, monkeypatch):
+    import torchvision
+
+    torch.manual_seed(0)
+    backbone = tmp_path / weights.REGISTRY["alexnet"].file
+    backbone.parent.mkdir()
+    torch.save(torchvision.models.alexnet(weights=None).state_dict(), backbone)
+    heads = tmp_path / weights.REGISTRY["lpips_alex"].file
+    heads.parent.mkdir()
+    channels = (64, 192, 384, 256, 256)
+    torch.save({f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(channels)}, heads)
+    for name, path in (("alexnet", backbone), ("lpips_alex", heads)):
+        pin(monkeypatch, name, path)
+    # torch.hub compares the digest in the file's name only when it downloads; a local file is taken as it is.
+    clips = RNG.integers(0, 255, (2, 17, 64, 64), dtype=np.uint8)
+    measure = paired.lpips(tmp_path, "alex")
+    assert np.allclose(measure(clips, clips), 0, atol=1e-6)
+    assert (measure(clips, 255 - clips) > 0.01).all()
+
+
+def test_efficientnet_sees_a_difference():
+    name, extract = features.efficientnet_frames()
+    assert name == "efficientnet_lite0"
+    found = extract(CLIPS)
+    assert found.shape == (6, 1280) and np.isfinite(found).all()
+    assert np.abs(found[0] - found[2]).max() > 1e-3

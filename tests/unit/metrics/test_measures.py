@@ -1,0 +1,191 @@
+"""Paired, temporal, diversity and novelty measures; and the rows of quality.csv."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from lddm.data.frames import fold_clips
+from lddm.data.synthetic import save_synthetic
+from lddm.errors import LddmError
+from lddm.metrics import motion, no_reference, novelty, paired
+from lddm.metrics.domain_network import PRETEXTS, DomainNetwork, pretext_clip, train_domain_network
+from lddm.metrics.score import score
+from lddm.metrics.weights import WeightsAbsent
+from lddm.settings.evaluation import DomainNetworkSettings, QualitySettings
+from lddm.settings.models import Training
+from lddm.training.weights import load_weights, save_weights
+
+RNG = np.random.default_rng(0)
+
+
+def waves(n=4, speed=1.0, size=32, frames=17):
+    rows, columns = np.mgrid[:size, :size]
+    time = np.arange(frames)[:, None, None]
+    shift = RNG.uniform(0, 6, n)
+    clips = [128 + 90 * np.sin(rows / 3 + s + speed * np.sin(time / 4)) * np.cos(columns / 4) for s in shift]
+    return np.stack(clips).astype(np.uint8)
+
+
+def test_paired_measures_leave_x0_out_and_agree_with_scikit_image():
+    real, other = waves(), waves()
+    only_x0 = real.copy()
+    only_x0[:, 0] = 0
+    assert paired.l1(real, only_x0).max() == 0 and np.allclose(paired.ssim(real, only_x0), 1)
+    expected = [peak_signal_noise_ratio(a[1:], b[1:], data_range=255) for a, b in zip(real, other, strict=True)]
+    assert np.allclose(paired.psnr(real, other), expected, rtol=1e-5)
+    assert np.allclose(
+        paired.l1(real[:, :, :, :], np.clip(real.astype(int) + 51, 0, 255).astype(np.uint8))[:1], 0.2, atol=0.03
+    )
+
+
+def test_perceptual_distance_is_zero_for_equal_videos_and_symmetric():
+    measure, real, other = paired.perceptual(), waves(2), waves(2)
+    assert np.allclose(measure(real, real), 0, atol=1e-6)
+    assert np.allclose(measure(real, other), measure(other, real), rtol=1e-4) and (measure(real, other) > 0).all()
+
+
+def test_motion_measures_rise_with_what_they_are_named_after():
+    slow, fast = waves(speed=0.5), waves(speed=3.0)
+    assert motion.flow_magnitude(fast).mean() > 2 * motion.flow_magnitude(slow).mean()
+    assert motion.temporal_difference(fast).mean() > 2 * motion.temporal_difference(slow).mean()
+    noisy = np.clip(slow + RNG.normal(0, 12, slow.shape), 0, 255).astype(np.uint8)
+    assert motion.flicker(noisy).mean() > 3 * motion.flicker(slow).mean()
+    still = np.repeat(slow[:, :1], 17, axis=1)
+    for measure in motion.MEASURES.values():
+        assert np.allclose(measure(still), 0, atol=0.03)  # Farneback's flow of equal frames is not quite zero
+
+
+def test_flicker_is_the_share_above_half_the_nyquist_frequency():
+    time = np.arange(16)
+    for cycles, expected in ((2, 0.0), (7, 1.0)):
+        pixels = 128 + 50 * np.cos(2 * np.pi * cycles * time / 16)
+        clip = np.broadcast_to(pixels[None, :, None, None], (1, 16, 4, 4)).round().astype(np.uint8)
+        assert motion.flicker(clip)[0] == pytest.approx(expected, abs=0.01)
+
+
+def test_no_reference_measures_say_when_frames_are_too_small():
+    with pytest.raises(WeightsAbsent, match="193 pixels"):
+        no_reference.niqe(waves(1))
+    with pytest.raises(WeightsAbsent, match="48 pixels"):
+        no_reference.viideo(waves(1))
+    assert no_reference.piqe(waves(2)).shape == (2,)
+    assert np.isfinite(no_reference.viideo(waves(1, size=64))).all()
+    assert no_reference.strred(waves(1, size=64), waves(1, size=64)).shape == (1,)
+
+
+def test_planted_copies_are_found():
+    train, held_out = RNG.normal(size=(200, 12)), RNG.normal(size=(60, 12))
+    synthetic = RNG.normal(size=(40, 12))
+    synthetic[:7] = train[3:10] + 1e-3
+    flags = novelty.copies(synthetic, held_out, train, 0.05)
+    assert flags[:7].all() and flags[7:].mean() < 0.2
+    assert novelty.copies(held_out, held_out, train, 0.1).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_diversity_compares_samples_of_one_x0_only():
+    clips = np.zeros((4, 3, 8, 8), np.uint8)
+    clips[1, 1:] = 51  # 0.2 of the range away from its sibling
+    manifest = pd.DataFrame({"clip_id": ["a", "a", "b", "c"], "x0_id": "x", "patient_id": ["p", "p", "q", "r"]})
+    values, patients = novelty.diversity(clips, manifest)
+    assert values == pytest.approx([0.2]) and patients.tolist() == ["p"]
+
+
+def test_pretexts_break_motion_and_nothing_else():
+    clip = waves(1)[0]
+    rng = np.random.default_rng(0)
+    broken = {name: pretext_clip(clip, kind, rng) for kind, name in enumerate(PRETEXTS)}
+    assert all(b.shape == clip.shape and b.dtype == np.uint8 for b in broken.values())
+    assert np.array_equal(broken["real"], clip)
+    assert np.abs(np.diff(broken["frozen"].astype(float), axis=0)).mean() < 6
+    assert sorted(map(bytes, broken["shuffled"])) == sorted(map(bytes, clip))
+    assert np.array_equal(broken["fast"][:3], clip[[0, 2, 4]])
+    assert np.array_equal(broken["torn"][:, :, :16], clip[:, :, :16])
+    assert not np.array_equal(broken["torn"][:, :, 16:], clip[:, :, 16:])
+
+
+def test_domain_network_reports_its_held_out_accuracy(tiny_store, tmp_path):
+    section = DomainNetworkSettings(width=4, training=Training(steps=4, batch_size=4, val_every=2, ema_decay=0.0))
+    lines = []
+    out = tmp_path / "m.safetensors"
+    train_domain_network(section, *tiny_store, 0, 0, tmp_path / "s", out, lambda *line: lines.append(line))
+    _, about = load_weights(out, "domain_network")
+    assert 0 <= about["held_out"]["accuracy"] <= 1 and about["train_clips"] == 12 and lines
+
+
+@pytest.fixture
+def scored(tiny_store, tmp_path, monkeypatch):
+    """A function that scores made-up videos of a generator."""
+    monkeypatch.setenv("LDDM_OFFLINE", "1")
+    store, splits = tiny_store
+    network = tmp_path / "domain.safetensors"
+    save_weights(network, DomainNetwork(4), "domain_network", width=4, held_out={"accuracy": 0.9, "loss": 0.1})
+    test = fold_clips(store, splits, 0, "test")
+
+    def run(generator, change=lambda clips: clips, clip_ids=None):
+        paths = []
+        if generator != "real":
+            table = pd.concat([test, test], ignore_index=True)
+            manifest = pd.DataFrame(
+                {
+                    "sample_id": [f"s{i}" for i in range(len(table))],
+                    "generator": generator,
+                    "source": "heldout",
+                    "x0_id": table["id"],
+                    "clip_id": clip_ids or table["clip_id"],
+                    "label": table["label"],
+                    "patient_id": table["patient_id"],
+                    "cluster": None,
+                    "sample": [0] * len(test) + [1] * len(test),
+                    "seed": 0,
+                }
+            )
+            save_synthetic(tmp_path / f"{generator}.npy", change(store.clip_frames(table).copy()), manifest)
+            paths = [tmp_path / f"{generator}.npy"]
+        section = QualitySettings(bootstrap=5, max_videos=10, max_slow=2)
+        return score(section, generator, store, splits, 0, network, tmp_path / "weights", paths, 0)
+
+    return run
+
+
+def noise(clips):
+    clips[:, 1:] = RNG.integers(0, 255, clips[:, 1:].shape)
+    return clips
+
+
+def test_rows_carry_what_the_contract_asks_for(scored):
+    rows = scored("lddm", noise)
+    keys = "fold generator source metric features reference value ci_low ci_high n_real n_synthetic better".split()
+    assert all(set(keys) <= set(row) for row in rows)
+    json.dumps(rows, allow_nan=False)
+    by_metric = {(row["metric"], row["reference"]): row for row in rows}
+    assert by_metric["frechet_video", "heldout"]["n_synthetic"] == 6
+    assert by_metric["frechet_video", "heldout"]["n_real"] == 3
+    assert "accuracy 0.90" in by_metric["frechet_video", "heldout"]["features"]
+    assert by_metric["ssim", "same x0"]["better"] == "higher" and by_metric["l1", "same x0"]["value"] > 0.1
+    for metric in ("fvd", "kvd", "dt_fvd", "fid", "kid", "lpips_vgg", "lpips_alex", "brisque", "niqe"):
+        row = by_metric[metric, ""]
+        assert row["value"] is None and row["reason"], metric
+
+
+def test_the_truth_scores_zero_and_noise_does_not(scored):
+    truth = {(r["metric"], r["reference"]): r["value"] for r in scored("reconstruction")}
+    bad = {(r["metric"], r["reference"]): r["value"] for r in scored("lddm", noise)}
+    assert truth["l1", "same x0"] == 0 and truth["ssim", "same x0"] == pytest.approx(1)
+    assert truth["flow_magnitude", "heldout"] == pytest.approx(0, abs=1e-9)
+    for key in (("frechet_frame", "heldout"), ("flicker", "heldout"), ("temporal_difference", "heldout")):
+        assert bad[key] > truth[key] >= 0, key
+
+
+def test_the_floor_is_real_against_real_of_other_patients(scored):
+    rows = scored("real")
+    floor = next(row for row in rows if row["metric"] == "frechet_video")
+    assert (floor["source"], floor["reference"], floor["n_real"], floor["n_synthetic"]) == ("train", "heldout", 3, 3)
+    assert floor["value"] > 0
+
+
+def test_videos_of_other_clips_are_refused(scored):
+    with pytest.raises(LddmError, match="not test clips of fold 0"):
+        scored("lddm", clip_ids=["video-00@0"] * 6)
