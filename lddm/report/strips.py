@@ -62,14 +62,14 @@ def strips(rows: list[tuple[str, Row]]) -> Figure:
     for (title, versions), block in zip(rows, blocks.flat, strict=False):
         block.suptitle(title, fontsize=10)
         grid = block.subplots(len(versions), SHOWN + 1, squeeze=False, width_ratios=[1] * SHOWN + [1.6])
-        for line, (name, clip) in zip(grid, versions.items(), strict=True):
+        for number, (line, (name, clip)) in enumerate(zip(grid, versions.items(), strict=True)):
             times = np.linspace(0, len(clip) - 1, SHOWN).round().astype(int)
             for axes, time in zip(line, times, strict=False):
-                axes.imshow(clip[time], cmap="gray", vmin=0, vmax=255)
-                if line is grid[0]:
+                axes.imshow(clip[time], cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+                if number == 0:
                     axes.set_title("x0" if time == 0 else f"frame {time}", fontsize=8)
             line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
-            if line is grid[0]:
+            if number == 0:
                 line[-1].set_title("M-mode: depth over time", fontsize=8)
             text = label(name) if name == "real" else f"{label(name)}\n({MARK})"
             line[0].set_ylabel(

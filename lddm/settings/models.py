@@ -82,7 +82,7 @@ class DiffusionSettings(Section):
     use_label: bool = Field(True, description="condition on the class label of the still")
     label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
     image_dropout: float = Field(0.05, ge=0, lt=1, description="share of training examples without image")
-    training: Training = Training(steps=1500, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
+    training: Training = Training(steps=1200, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
 
 
 class CinnSettings(Section):
@@ -91,7 +91,7 @@ class CinnSettings(Section):
     blocks: int = Field(8, ge=1, description="coupling blocks (20 in the paper)")
     width: int = Field(256, ge=8, description="hidden units of the coupling networks")
     use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
-    training: Training = Training(steps=1500, batch_size=32, learning_rate=5e-4, ema_decay=0.995)
+    training: Training = Training(steps=1000, batch_size=32, learning_rate=5e-4, ema_decay=0.995)
 
 
 class SynthesisSettings(Section):
