@@ -69,11 +69,15 @@ def _checked(features: np.ndarray) -> np.ndarray:
     return features
 
 
-def resample(groups: Sequence, rng: np.random.Generator) -> np.ndarray:
+def members_of(groups: Sequence) -> list[np.ndarray]:
+    """Indices of the members of each group (patient)."""
+    _, inverse = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+
+
+def resample(members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Indices of a bootstrap sample that draws whole groups (patients), since their videos are not independent."""
-    names, inverse = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-    return np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+    return np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
 
 
 def distance_interval(
@@ -99,10 +103,10 @@ def distance_interval(
     value = distance(first, second)
     if resamples < 2:
         return value, float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
+    rng, members = np.random.default_rng(seed), [members_of(g) for g in groups]
     draws = []
     for _ in range(resamples):
-        i, j = resample(groups[0], rng), resample(groups[1], rng)
+        i, j = resample(members[0], rng), resample(members[1], rng)
         draws.append(distance(first[i], second[j]))
     half = Z95 * float(np.std(draws, ddof=1))
     low = value - half if distance is kernel_distance else max(0.0, value - half)  # only the unbiased one may be < 0
@@ -115,7 +119,7 @@ def mean_interval(values: np.ndarray, groups: Sequence, resamples: int, seed: in
     value = float(values.mean())
     if resamples < 2:
         return value, float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = [values[resample(groups, rng)].mean() for _ in range(resamples)]
+    rng, members = np.random.default_rng(seed), members_of(groups)
+    means = [values[resample(members, rng)].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return value, float(low), float(high)

