@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from lddm.nn.latent import LatentSpec
 
-# Directions with less than this share of the mean variance are noise and are not blown up to unit variance.
-FLOOR = 0.002
+# Directions with less than this share of the mean variance are noise and are not blown up to unit variance. The fewer
+# clips there are for each dimension, the less a covariance knows of its small directions: SCARCE * dimensions / clips.
+FLOOR, SCARCE = 0.002, 0.02
 
 
 class Whitening(nn.Module):
@@ -48,10 +49,11 @@ class Whitening(nn.Module):
             return self
         parts = zip(("maps", "rows"), spec.split(centred), spec.split(noise[None]), strict=True)
         for name, values, spread in parts:
+            floor = FLOOR + SCARCE * values.flatten(2).shape[2] / len(mean)
             values, spread = values.flatten(2).transpose(0, 1), spread[0].flatten(1)  # (C, n, size), (C, size)
             covariance = values.transpose(1, 2) @ values / len(centred) + torch.diag_embed(spread)
             variance, axes = torch.linalg.eigh(covariance)
-            variance = variance.clamp_min(0) + FLOOR * variance.mean(dim=1, keepdim=True).clamp_min(1e-8)
+            variance = variance.clamp_min(0) + floor * variance.mean(dim=1, keepdim=True).clamp_min(1e-8)
             for kind, power in (("whiten", -0.5), ("colour", 0.5)):
                 matrix = axes @ torch.diag_embed(variance**power) @ axes.transpose(1, 2)
                 self.get_buffer(f"{kind}_{name}").copy_(matrix)
