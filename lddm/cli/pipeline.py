@@ -241,7 +241,8 @@ def score(
 
         rows = work(section, generator, *_data(frames, splits), fold, domain_network, weights_dir, synthetic, seed)
         write_json(out, rows)
-        named = {f"{r['source']}/{r['metric']}/{r['features']}/{r['reference']}": r["value"] for r in rows}
+        keys = ("source", "metric", "features", "reference")
+        named = {"/".join(r[key] for key in keys if r[key]): r["value"] for r in rows}
         run.metrics(0, {name: value for name, value in named.items() if value is not None})
         run.artifacts(out)
 

@@ -70,7 +70,7 @@ def strips(rows: list[tuple[str, Row]]) -> Figure:
                     axes.set_title("x0" if time == 0 else f"frame {time}", fontsize=8)
             line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
             if number == 0:
-                line[-1].set_title("M-mode: depth over time", fontsize=8)
+                line[-1].set_title("M-mode", fontsize=8)
             text = label(name) if name == "real" else f"{label(name)}\n({MARK})"
             line[0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=8, color=COLOURS.get(name, "#333333")

@@ -101,7 +101,10 @@ def sync(results: Path, uri: str) -> int:
         newest = about
         if about["status"] == "RUNNING" and is_alive(about):
             continue
-        sent += push(folder, uri, about["experiment"])
+        try:
+            sent += push(folder, uri, about["experiment"])
+        except MlflowException as error:  # one that MLflow does not take must not keep the others back
+            logger.warning("%s is not in MLflow: %s", folder, error)
     summary = results / "summary.json"
     if newest is not None and summary.is_file():
         push_summary(summary, uri, newest["experiment"], newest["pipeline"])
@@ -202,7 +205,7 @@ def _send_files(client: MlflowClient, run_id: str, record_dir: Path, about: dict
 def _supersede(client: MlflowClient, experiment_id: str, about: dict[str, Any]) -> None:
     """Of all attempts of a job the newest counts; the others carry `lddm.superseded_by`."""
     runs = _runs(client, experiment_id, f"tags.`lddm.job` = '{job_name(about)}' and tags.`lddm.complete` = 'true'")
-    newest = max(runs, key=lambda run: run.data.tags["lddm.record"])
+    newest = max(runs, key=lambda run: (int(run.data.tags["lddm.attempt"]), run.data.tags["lddm.record"]))
     for run in runs:
         if run is newest:
             client.set_tag(run.info.run_id, "lddm.superseded", "false")
@@ -234,8 +237,9 @@ def _params(settings: dict[str, Any], prefix: str = "") -> list[Param]:
 
 
 def _name(text: str) -> str:
-    """MLflow allows word characters, dashes, dots, spaces, colons and slashes."""
-    return re.sub(r"[^\w\-./ :]", "-", text)
+    """MLflow allows word characters, dashes, dots, spaces, colons and slashes, and no empty part between slashes."""
+    parts = re.sub(r"[^\w\-./ :]", "-", text).split("/")
+    return "/".join(part for part in parts if part.strip(". ")) or "unnamed"
 
 
 def _milliseconds(moment: str | None) -> int | None:

@@ -45,7 +45,7 @@ class Record:
         """Begin a record of a new attempt; earlier attempts of the same job stay beside it."""
         folder = Path(root) / rule / slug(wildcards)
         now = datetime.now(UTC)
-        name = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        name = f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
         about = {
             "record": name,
             "rule": rule,

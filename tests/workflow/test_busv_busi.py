@@ -16,7 +16,15 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_BUSI = ROOT.parent / "shared/data/busi"
-FEW = {"steps": 4, "batch_size": 4, "warmup_steps": 1, "log_every": 2, "val_every": 2, "checkpoint_every": 2, "precision": "no"}
+FEW = {
+    "steps": 4,
+    "batch_size": 4,
+    "warmup_steps": 1,
+    "log_every": 2,
+    "val_every": 2,
+    "checkpoint_every": 2,
+    "precision": "no",
+}
 SMALL = {
     "preprocess": {"size": 32, "clip_length": 8, "max_clips": 1},
     "split": {"folds": 3, "run_folds": 1, "min_patients": 2},

@@ -25,7 +25,7 @@ def make_record(root, wildcards=None, fail=False, artifact=None):
         with Record.start(
             root, "score", wildcards or {"fold": 0}, {"quality": {"bootstrap": 5}}, "exp", "pipe1"
         ) as record:
-            record.metrics({"loss": 1.0, "bad": float("nan")}, 1)
+            record.metrics({"loss": 1.0, "bad": float("nan"), "heldout/piqe (pyiqa)//": 3.0}, 1)
             record.metrics({"loss": 0.5}, 2)
             if artifact:
                 record.output(artifact)
@@ -49,7 +49,10 @@ def test_a_record_says_what_was_asked_and_what_came_out(tmp_path):
     about, lines = load_record(make_record(tmp_path / "r", artifact=made))
     assert about["status"] == "FINISHED" and about["settings"] == {"quality": {"bootstrap": 5}}
     assert about["outputs"][0]["size"] == 5 and len(about["outputs"][0]["sha256"]) == 64
-    assert [line["values"] for line in lines] == [{"loss": 1.0, "bad": None}, {"loss": 0.5}]
+    assert [line["values"] for line in lines] == [
+        {"loss": 1.0, "bad": None, "heldout/piqe (pyiqa)//": 3.0},
+        {"loss": 0.5},
+    ]
     failed, _ = load_record(make_record(tmp_path / "r", fail=True))
     assert failed["status"] == "FAILED" and "boom" in failed["error"] and failed["attempt"] == 2
 
@@ -65,7 +68,7 @@ def test_a_record_becomes_one_flat_run_and_only_once(tmp_path, uri):
     assert run.data.tags["lddm.pipeline"] == "pipe1" and "mlflow.parentRunId" not in run.data.tags
     assert run.data.params == {"quality.bootstrap": "5"} and run.data.metrics["loss"] == 0.5
     assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
-    assert run.info.status == "FINISHED"
+    assert run.info.status == "FINISHED" and run.data.metrics["heldout/piqe -pyiqa-"] == 3
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"record.json", "outputs"} <= names
 
