@@ -28,7 +28,7 @@ def _flow(first: np.ndarray, second: np.ndarray) -> float:
 
 def temporal_difference(clips: np.ndarray) -> np.ndarray:
     """Mean absolute difference of neighbouring frames, as a share of the grey range: (n,)."""
-    return np.abs(np.diff(clips.astype(np.float32), axis=1)).mean(axis=(1, 2, 3)) / 255
+    return np.array([np.abs(np.diff(clip.astype(np.float32), axis=0)).mean() / 255 for clip in clips])
 
 
 def flicker(clips: np.ndarray) -> np.ndarray:
@@ -36,12 +36,13 @@ def flicker(clips: np.ndarray) -> np.ndarray:
 
     The power spectrum over time of each pixel (its mean taken out), summed over pixels.
     """
-    values = clips.astype(np.float32)
-    values -= values.mean(axis=1, keepdims=True)
-    power = np.square(np.abs(np.fft.rfft(values, axis=1))).sum(axis=(2, 3))[:, 1:]  # (n, frequencies)
-    total = power.sum(axis=1)
-    high = power[:, power.shape[1] // 2 :].sum(axis=1)
-    return np.divide(high, total, out=np.zeros_like(total), where=total > 0).astype(np.float64)
+    return np.array([_high_share(clip.astype(np.float32)) for clip in clips])
+
+
+def _high_share(clip: np.ndarray) -> float:
+    spectrum = np.fft.rfft(clip - clip.mean(axis=0), axis=0)[1:]  # (frequencies, S, S)
+    power = np.square(np.abs(spectrum)).sum(axis=(1, 2), dtype=np.float64)
+    return float(power[len(power) // 2 :].sum() / power.sum()) if power.sum() > 0 else 0.0
 
 
 MEASURES = {"flow_magnitude": flow_magnitude, "temporal_difference": temporal_difference, "flicker": flicker}

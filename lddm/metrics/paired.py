@@ -26,13 +26,14 @@ SSIM_WINDOW = 7
 
 def l1(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """Mean absolute difference of frames 1..T in units of the grey range (0..1): uint8 (n, T + 1, S, S) x 2 -> (n,)."""
-    difference = real[:, 1:].astype(np.float32) - synthetic[:, 1:]
-    return np.abs(difference).mean(axis=(1, 2, 3)) / 255
+    pairs = zip(real[:, 1:], synthetic[:, 1:], strict=True)
+    return np.array([np.abs(a.astype(np.float32) - b).mean() / 255 for a, b in pairs])
 
 
 def psnr(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio in dB of frames 1..T, by the mean squared error of the video; at most 100."""
-    squared = np.square(real[:, 1:].astype(np.float32) - synthetic[:, 1:]).mean(axis=(1, 2, 3))
+    pairs = zip(real[:, 1:], synthetic[:, 1:], strict=True)
+    squared = np.array([np.square(a.astype(np.float32) - b).mean() for a, b in pairs])
     return np.minimum(100.0, 10 * np.log10(255**2 / np.maximum(squared, 1e-12)))
 
 

@@ -42,6 +42,7 @@ SMALL = {
         "training": FEW,
     },
     "report": {"strips": 1},
+    "tracking": {"enabled": False},
 }
 
 
@@ -83,7 +84,7 @@ def test_the_papers_pipeline_on_a_small_tree(tmp_path: Path):
     (tmp_path / "config").symlink_to(ROOT / "config")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
     command += ["--directory", str(tmp_path), "--configfile", str(ROOT / "config/busv_busi.yaml"), "small.yaml"]
-    command += ["--config", "data_root=raw", "tracking={enabled: false}"]
+    command += ["--config", "data_root=raw"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
