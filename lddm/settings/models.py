@@ -106,5 +106,5 @@ class SynthesisSettings(Section):
     )
     sampler: Literal["ddim", "dpmsolver++"] = Field("ddim", description="sampler of the diffusion model")
     steps: int = Field(25, ge=1, description="denoising steps")
-    guidance: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
+    guidance: float = Field(1.5, ge=0, description="classifier-free guidance scale; 1 = off")
     batch_size: int = Field(16, ge=1, description="videos at a time")
