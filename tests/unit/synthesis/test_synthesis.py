@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
@@ -98,6 +99,40 @@ def test_animator_takes_any_image_size_and_checks_its_input(bundles):
             animator.animate(bad)
     with pytest.raises(LddmError, match="unknown class 'c'"):
         animator.animate(image, label="c")
+
+
+def animate(bundle, image, out, *options):
+    """The command as people type it."""
+    command = [sys.executable, "-c", "from lddm.cli import app; app()", "animate", str(image)]
+    command += ["--model", str(bundle), "--out", str(out), "--steps", "2", *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "still image.png")
+    done = animate(bundles / "lddm", tmp_path / "still image.png", tmp_path / "v.npz", "--samples", "2", "--label", "b")
+    assert done.returncode == 0 and "synthetic" in done.stdout, done.stderr
+    videos = [np.load(tmp_path / f"v-{i}.npz") for i in range(2)]
+    assert all(video["frames"].shape == (9, 32, 32) and "synthetic" in str(video["comment"]) for video in videos)
+    assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        ("absent.png", [], "does not exist"),
+        ("text.png", [], "cannot be decoded"),
+        ("still.png", ["--label", "c"], "unknown class 'c'"),
+        ("still.png", ["--out", "video.xyz"], "cannot write '.xyz'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_error(bundles, tmp_path, image, options, message):
+    (tmp_path / "text.png").write_text("no image")
+    Image.fromarray(np.full((40, 40), 99, np.uint8)).save(tmp_path / "still.png")
+    done = animate(bundles / "lddm", tmp_path / image, tmp_path / "v.gif", *options)
+    assert done.returncode == 1 and message in done.stderr and "Hint:" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_bundles_are_checked(bundles, tmp_path):
