@@ -124,7 +124,9 @@ def synthesis() -> dict[str, Any]:
             autoencoder.decode(x0, generator.sample(x0, label, torch.Generator().manual_seed(0), options))
 
     seconds = alternate(ours, decode)
-    setting = f"64 px, 16 frames, batch {batch}, {defaults.steps} {defaults.sampler} steps, guidance {defaults.guidance:g}"
+    setting = (
+        f"64 px, 16 frames, batch {batch}, {defaults.steps} {defaults.sampler} steps, guidance {defaults.guidance:g}"
+    )
     return row("synthesis_vs_decoder_pass", seconds[0] / batch, seconds[1] / batch, "s/clip", setting)
 
 

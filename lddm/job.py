@@ -62,7 +62,7 @@ def job(
     the default store, "off" for none).
     """
     set_up_logging()
-    if records is None:
+    if records is None or os.environ.get("RANK", "0") != "0":  # of processes that train together the first keeps it
         yield Job(None)
         return
     experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")

@@ -12,7 +12,7 @@ from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.train import ClipReader
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.training.latents import save_latents
-from lddm.training.loop import pick_device
+from lddm.training.parallel import pick_device
 
 
 @torch.no_grad()

@@ -20,7 +20,9 @@ from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
 from lddm.nn.perceptual import PerceptualLoss
 from lddm.settings.models import AutoencoderSettings
-from lddm.training.loop import pick_device, step_indices, train
+from lddm.training.loop import train
+from lddm.training.parallel import pick_device
+from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
 

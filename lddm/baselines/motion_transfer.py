@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.training.generator import Decode
 from lddm.training.latents import LatentSet
 from lddm.training.weights import load_into, load_weights, save_weights
 
 
 class MotionTransfer(nn.Module):
-    """A bank of training latents; the same interface as `LatentDiffusion`.
+    """A bank of training latents; z for every x0, whatever it shows.
 
     The label is used as the other generators use it: a still of a known class gets the z of a clip of that class.
     """
@@ -37,6 +38,12 @@ class MotionTransfer(nn.Module):
                 allowed = torch.arange(len(self.bank))
             chosen.append(allowed[torch.randint(len(allowed), (1,), generator=rng)])
         return self.bank[torch.cat(chosen).to(self.bank.device)]
+
+    def video(
+        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
+    ) -> Tensor:
+        """As `Generator.video`."""
+        return decode(x0, self.sample(x0, label, rng, options))
 
     @classmethod
     def from_latents(cls, latents: LatentSet) -> MotionTransfer:

@@ -8,24 +8,35 @@ import torch
 from torch import Tensor, nn
 
 from lddm.nn.condition import SamplingOptions
+from lddm.training.generator import Decode
 from lddm.training.weights import load_weights, save_weights
 
 
 class Static(nn.Module):
-    """No latent at all: `sample` gives None, and the animator then repeats x0."""
+    """No latent at all.
+
+    Args:
+        frames: T.
+    """
 
     name = "static"
 
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> None:
-        """None, by design."""
-        return None
+    def __init__(self, frames: int):
+        super().__init__()
+        self.frames = frames
+
+    def video(
+        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
+    ) -> Tensor:
+        """x0 for every frame; float (B, 1, T, S, S)."""
+        return x0[:, :, None].expand(-1, -1, self.frames, -1, -1)
 
     def save(self, path: str | Path, **provenance) -> None:
         """Write a file that only says what it is."""
-        save_weights(path, {"none": torch.zeros(1)}, "generator:static", provenance=provenance)
+        save_weights(path, {"none": torch.zeros(1)}, "generator:static", frames=self.frames, provenance=provenance)
 
     @classmethod
     def load(cls, path: str | Path) -> Static:
         """Read what `save` wrote."""
-        load_weights(path, "generator:static")
-        return cls()
+        _, about = load_weights(path, "generator:static")
+        return cls(about["frames"])

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from lddm.classification.statistics import area_under_curve
 from lddm.settings.models import Training
-from lddm.training.loop import pick_device, step_indices, train
+from lddm.training.loop import train
+from lddm.training.parallel import pick_device
+from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,15 @@ app = typer.Typer()
 def animate(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG or DICOM")],
     model: Annotated[Path, typer.Option(help="model bundle, e.g. results/phantom/fold-0/generators/lddm/bundle")],
-    out: Annotated[Path, typer.Option(help="video to write: .mp4, .gif or .npz")] = Path("animated.mp4"),
+    out: Annotated[
+        Path, typer.Option(help="video to write: .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder of PNG")
+    ] = Path("animated.mp4"),
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
     seed: Annotated[int, typer.Option(help="the same seed gives the same videos")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 25,
     sampler: Annotated[str, typer.Option(help="ddim or dpmsolver++")] = "ddim",
     guidance: Annotated[float, typer.Option(min=0, help="guidance scale; 1 = off")] = 1.0,
+    length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
 ) -> None:
     """Animate one still image with a trained bundle."""
@@ -38,7 +41,8 @@ def animate(
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
     still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
     animator = Animator.load(model)
-    videos = animator.animate(still, samples, seed, label if label else -1, SamplingOptions(sampler, steps, guidance))
+    options = SamplingOptions(sampler, steps, guidance)
+    videos = animator.animate(still, samples, seed, label or -1, options, length=length or None)
     for number, video in enumerate(videos):
         path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
         write_video(path, video, animator.fps, comment="synthetic video made by LDDM; not for diagnosis")

@@ -19,6 +19,7 @@ from lddm.settings import (
     DiffusionSettings,
     DomainNetworkSettings,
     IndexSettings,
+    PixelSettings,
     PreprocessSettings,
     QualitySettings,
     ReportSettings,
@@ -141,7 +142,7 @@ def encode(
 
 @app.command()
 def train_generator(
-    name: Annotated[str, typer.Argument(help="lddm, cinn, motion_transfer or static")],
+    name: Annotated[str, typer.Argument(help="lddm, cinn, motion_transfer, static or pixel")],
     settings: SettingsText,
     autoencoder: Annotated[Path, _option("weights of stage 1")],
     latents: Annotated[Path, _option("latents made by encode")],
@@ -153,7 +154,7 @@ def train_generator(
     record: Records = None,
 ) -> None:
     """Stage 2: train a generator of z and bundle it with stage 1."""
-    section = {"lddm": (DiffusionSettings,), "cinn": (CinnSettings,)}.get(name, ())
+    section = {"lddm": (DiffusionSettings,), "cinn": (CinnSettings,), "pixel": (PixelSettings,)}.get(name, ())
     seed, *sections = parse_stage(settings, *section)
     about = {type(s).__name__: s.model_dump(mode="json") for s in sections}
     with job("train_generator", record, about, {"fold": fold, "generator": name}) as run:

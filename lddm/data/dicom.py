@@ -67,6 +67,47 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
     return np.stack(frames)[:, top:bottom, left:right], _frame_rate(header) if count > 1 else float("nan")
 
 
+def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str = "") -> None:
+    """Write a synthetic cine loop as an ultrasound multi-frame image.
+
+    It names nobody: patient, study and series are new, and its type says that it is derived, not measured.
+
+    Args:
+        path: the file, overwritten.
+        frames: uint8 (T, H, W).
+        fps: frame rate in Hz.
+        comment: kept in ImageComments and burned into no pixel.
+    """
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.Modality, image.Manufacturer = "US", "LDDM"
+    image.ImageType = ["DERIVED", "SECONDARY"]
+    image.PatientName = image.PatientID = "SYNTHETIC"
+    image.PatientBirthDate = image.PatientSex = image.StudyDate = image.StudyTime = ""
+    image.AccessionNumber = image.ReferringPhysicianName = image.StudyID = ""
+    image.SeriesNumber, image.InstanceNumber = 1, 1
+    image.SeriesDescription = "synthetic"
+    image.ImageComments = comment
+    image.BurnedInAnnotation = "NO"
+    image.NumberOfFrames, image.Rows, image.Columns = frames.shape
+    image.FrameTime = f"{1000 / fps:.6g}"
+    image.FrameIncrementPointer = 0x00181063  # FrameTime
+    image.CineRate = round(fps)
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
+    pixels = np.ascontiguousarray(frames).tobytes()
+    image.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    image.save_as(path, enforce_file_format=True)
+
+
 def hashed_patient(path: str | Path) -> str | None:
     """A pseudonym of the patient, the same for all files of one patient; None where the file names nobody."""
     import pydicom

@@ -109,8 +109,8 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float, comment: str =
     """Write a grayscale video; the suffix chooses the form.
 
     Args:
-        path: .mp4 (H.264), .avi (FFV1, lossless), .gif, .webp, .npz (frames, fps, comment), or no suffix for a
-            folder of PNG files.
+        path: .mp4 (H.264), .avi (FFV1, lossless), .gif, .webp, .npz (frames, fps, comment), .dcm (ultrasound cine
+            loop), or no suffix for a folder of PNG files.
         frames: uint8 (T, H, W).
         fps: frame rate in Hz.
         comment: kept in the file's metadata, e.g. that the video is synthetic.
@@ -132,10 +132,14 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float, comment: str =
             images[0].save(
                 temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, **options
             )
+        elif suffix == ".dcm":
+            from lddm.data.dicom import write_dicom  # it imports this module
+
+            write_dicom(temporary, frames, fps, comment)
         elif suffix == ".npz":
             np.savez_compressed(temporary, frames=frames, fps=fps, comment=comment)
         else:
-            raise LddmError(f"cannot write '{suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, or a folder")
+            raise LddmError(f"cannot write '{suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
 
 
 def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, lossless: bool) -> None:

@@ -33,13 +33,15 @@ class FactorisedDenoiser(nn.Module):
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         numbers = spec.coefficient_rows * spec.frames
         self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.enter_time = nn.Linear(spec.coefficient_rows, tokens := 2 * width)
+        self.place = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
         self.enter = nn.Conv2d(spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
         self.blocks = nn.ModuleList(ResBlock2d(width, width, dim) for _ in range(depth))
         self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
         self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, spec.map_channels, 3, 1, 1))
         self.pool_maps = nn.Linear(width, dim)
-        self.coefficient_blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(2))
-        self.write_coefficients = nn.Linear(dim, numbers)
+        self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
+        self.leave_time = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
         rows = torch.linspace(-1, 1, spec.map_size)
         grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
         self.register_buffer("grid", grid, persistent=False)
@@ -57,16 +59,36 @@ class FactorisedDenoiser(nn.Module):
         maps, coefficients = self.spec.split(z)
         features, vector = self.condition(x0, label, keep_image, keep_label)
         vector = vector + self.time(sinusoidal(timestep, self.width))
-        hidden_coefficients = self.read_coefficients(coefficients.flatten(1))
-        code = F.silu(vector + hidden_coefficients)
+        code = F.silu(vector + self.read_coefficients(coefficients.flatten(1)))
         grid = self.grid.expand(len(z), -1, -1, -1)
         hidden = self.enter(torch.cat([maps, features, grid], dim=1))
         for block, attention in zip(self.blocks, self.attention, strict=True):
             hidden = attention(block(hidden, code))
         vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
-        for block in self.coefficient_blocks:
-            hidden_coefficients = block(hidden_coefficients, vector)
-        return self.spec.join(self.leave(hidden), self.write_coefficients(hidden_coefficients))
+        frames = self.enter_time(coefficients.transpose(1, 2)) + self.place  # (B, T, C)
+        for block in self.time_blocks:
+            frames = block(frames, vector)
+        return self.spec.join(self.leave(hidden), self.leave_time(frames).transpose(1, 2))
+
+
+class TimeBlock(nn.Module):
+    """Self-attention over frames and an MLP, both with scale, shift and gate from a code (Peebles & Xie 2023)."""
+
+    def __init__(self, dim: int, code: int, heads: int = 4):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.modulate = nn.Linear(code, 3 * dim)
+        self.mlp = AdaptiveMLP(dim, code)
+        nn.init.zeros_(self.modulate.weight)  # the gate starts shut: each block begins as the identity
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """x (B, T, C), code (B, D) -> (B, T, C)."""
+        scale, shift, gate = self.modulate(F.silu(code))[:, None].chunk(3, dim=-1)  # (B, 1, C)
+        normal = self.norm(x) * (1 + scale) + shift
+        seen, _ = self.attention(normal, normal, normal, need_weights=False)
+        return self.mlp(x + gate * seen, code[:, None])
 
 
 class VectorDenoiser(nn.Module):

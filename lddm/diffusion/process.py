@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import DiffusionSettings
 
-Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
+Scheduler = DDIMScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
 
 
 def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
-    """A diffusers scheduler for the settings' noise schedule; `sampler` is "ddim" or "dpmsolver++"."""
+    """A diffusers scheduler for the settings' noise schedule.
+
+    Args:
+        settings: noise schedule and what the denoiser predicts.
+        sampler: "ddim" (for flow matching its counterpart, Euler steps) or "dpmsolver++".
+    """
+    if sampler not in ("ddim", "dpmsolver++"):
+        raise ValueError(f"unknown sampler '{sampler}'")
+    if settings.prediction == "flow":
+        if sampler == "ddim":
+            return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.noise_steps)
+        return DPMSolverMultistepScheduler(
+            num_train_timesteps=settings.noise_steps,
+            prediction_type="flow_prediction",
+            use_flow_sigmas=True,
+            flow_shift=1.0,
+        )
     common = {
         "num_train_timesteps": settings.noise_steps,
         "beta_schedule": settings.schedule,
@@ -22,31 +42,65 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
     }
     if sampler == "ddim":
         return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
-    if sampler == "dpmsolver++":
-        return DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
-    raise ValueError(f"unknown sampler '{sampler}'")
+    return DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
 
 
-def add_noise(scheduler: DDIMScheduler, z: Tensor, noise: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
+def denoise(
+    settings: DiffusionSettings,
+    options: SamplingOptions,
+    noise: Tensor,
+    predict: Callable[[Tensor, Tensor, bool], Tensor],
+) -> Tensor:
+    """From noise to a sample, with classifier-free guidance (Ho & Salimans 2022, eq. 6).
+
+    Args:
+        noise: float (B, ...), standard normal.
+        predict: (noisy, timestep (B,), conditioned?) -> prediction; unconditioned, it knows neither image nor label.
+
+    Returns:
+        float, of the shape of `noise`.
+    """
+    scheduler = make_scheduler(settings, options.sampler)
+    scheduler.set_timesteps(options.steps)
+    sample = noise
+    for timestep in scheduler.timesteps:
+        each = timestep.to(noise.device).expand(len(noise))
+        prediction = predict(sample, each, True)
+        if options.guidance != 1:
+            free = predict(sample, each, False)
+            prediction = free + options.guidance * (prediction - free)
+        sample = scheduler.step(prediction, timestep, sample).prev_sample
+    return sample
+
+
+def add_noise(scheduler: Scheduler, z: Tensor, noise: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
     """q(z_t | z_0) and what the denoiser has to predict.
 
     Args:
-        z: float (B, D), standardised.
-        noise: float (B, D), standard normal.
+        scheduler: from `make_scheduler(settings, "ddim")`.
+        z: float (B, ...), standardised.
+        noise: the same shape, standard normal.
         timestep: int64 (B,).
 
     Returns:
-        Noisy z (B, D) and the target (B, D): the noise or v (Salimans & Ho 2022, app. D).
+        Noisy z and the target, of the shape of z: the noise, v (Salimans & Ho 2022, app. D), or the velocity noise - z of
+        the straight path from z to the noise (Lipman et al. 2023).
     """
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        sigma = timestep.reshape(-1, *[1] * (z.dim() - 1)) / scheduler.config.num_train_timesteps
+        return (1 - sigma) * z + sigma * noise, noise - z
     noisy = scheduler.add_noise(z, noise, timestep)
     if scheduler.config.prediction_type == "v_prediction":
         return noisy, scheduler.get_velocity(z, noise, timestep)
     return noisy, noise
 
 
-def loss_weights(scheduler: DDIMScheduler, timestep: Tensor, gamma: float | None) -> Tensor:
-    """Min-SNR weights (B,) (Hang et al. 2023, sec. 3.4): min(SNR, gamma) in z-space, divided by the target's own weight."""
-    if gamma is None:
+def loss_weights(scheduler: Scheduler, timestep: Tensor, gamma: float | None) -> Tensor:
+    """Min-SNR weights (B,) (Hang et al. 2023, sec. 3.4): min(SNR, gamma) in z-space, divided by the target's own weight.
+
+    Flow matching is left as published, with equal weights.
+    """
+    if gamma is None or isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return torch.ones(timestep.shape, device=timestep.device)
     alpha = scheduler.alphas_cumprod.to(timestep.device)[timestep]
     snr = alpha / (1 - alpha)

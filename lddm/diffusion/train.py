@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lddm.data.frames import FrameStore
 from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.process import add_noise, loss_weights, make_scheduler
-from lddm.settings.models import DiffusionSettings
-from lddm.training.latents import LatentReader, LatentSet
-from lddm.training.loop import pick_device, step_indices, step_rng, train
-
-logger = logging.getLogger(__name__)
+from lddm.training.generator import LatentTask, fit_generator
+from lddm.training.latents import LatentReader
 
 
-class DiffusionTask:
-    """Stage 2 as the training loop sees it; see `lddm.training.loop.Task`."""
+class DiffusionTask(LatentTask):
+    """Diffusion as the training loop sees it."""
 
     def __init__(self, model: LatentDiffusion, reader: LatentReader, seed: int):
-        self.settings, self.reader, self.seed = model.settings, reader, seed
-        self.players: dict[str, nn.Module] = {"lddm": model}
+        super().__init__(model, reader, seed)
         self.scheduler = make_scheduler(model.settings, "ddim")
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        index = step_indices(len(self.reader), self.settings.training.batch_size, self.seed, step)
-        return self.reader.read(index, step_rng(self.seed + 1, step))
 
     def loss(self, player: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
         x0, z, label = batch
@@ -68,27 +57,4 @@ def validation_loss(model: LatentDiffusion, reader: LatentReader, seed: int, lev
     return {"loss": float(np.mean(weighted)), **quarters}
 
 
-def train_diffusion(
-    settings: DiffusionSettings,
-    latents: LatentSet,
-    store: FrameStore,
-    seed: int,
-    state_dir: Path,
-    out: Path,
-    on_log: Callable[[int, dict[str, float]], None],
-) -> None:
-    """Train stage 2 on the train latents and write the weights that are best on the val latents."""
-    device = pick_device()
-    torch.manual_seed(seed)  # initial weights
-    model = LatentDiffusion(settings, latents.spec, store.size, len(store.meta["classes"]))
-    model.whitening.load_state_dict(latents.whitening.state_dict())
-    reader, val_reader = (LatentReader(latents, store, part, device) for part in (True, False))
-    logger.info("stage 2: %d train and %d val latents of %d numbers", len(reader), len(val_reader), latents.spec.size)
-
-    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
-        return validation_loss(players["lddm"], val_reader, seed)
-
-    identity = f"{latents.mean.double().sum().item()!r} {latents.clip[:1]} {len(latents.clip)}"
-    task = DiffusionTask(model, reader, seed)
-    train(task, settings.training, seed, state_dir, on_log, validate, keep_best="loss", data_identity=identity)
-    model.save(out, seed=seed, latents=len(reader))
+train_diffusion = partial(fit_generator, LatentDiffusion, DiffusionTask, validation_loss, "loss")

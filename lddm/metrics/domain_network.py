@@ -21,7 +21,9 @@ from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
 from lddm.metrics.features import in_batches
 from lddm.settings.evaluation import DomainNetworkSettings
-from lddm.training.loop import pick_device, step_indices, train
+from lddm.training.loop import train
+from lddm.training.parallel import pick_device
+from lddm.training.schedule import step_indices
 from lddm.training.weights import load_into, load_weights, save_weights
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lddm.metrics.weights import WeightsAbsent, find, label
 from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
-from lddm.training.loop import pick_device
+from lddm.training.parallel import pick_device
 
 # ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
 FRAMES_OF_A_CLIP = 2

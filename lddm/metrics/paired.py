@@ -18,7 +18,7 @@ from lddm.data.ranges import to_float
 from lddm.metrics.features import in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find
 from lddm.nn.perceptual import PerceptualLoss
-from lddm.training.loop import pick_device
+from lddm.training.parallel import pick_device
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 SSIM_WINDOW = 7

@@ -13,7 +13,7 @@ from lddm.settings.evaluation import (
     ReportSettings,
     TrackingSettings,
 )
-from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, SynthesisSettings
+from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, PixelSettings, SynthesisSettings
 
 
 class Settings(Section):
@@ -35,6 +35,7 @@ class Settings(Section):
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     cinn: CinnSettings = CinnSettings()
+    pixel: PixelSettings = PixelSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     domain_network: DomainNetworkSettings = DomainNetworkSettings()
     quality: QualitySettings = QualitySettings()

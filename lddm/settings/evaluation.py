@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lddm.settings.base import Section
 from lddm.settings.models import Training
@@ -54,6 +54,12 @@ class ClassificationSettings(Section):
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )
+
+    @model_validator(mode="after")
+    def _one_process(self):
+        if self.training.processes > 1:
+            raise ValueError("a classifier trains in one process; its seeds, regimes and folds are jobs of their own")
+        return self
 
 
 class ReportSettings(Section):

@@ -20,7 +20,9 @@ def explain(model: type[Section], raw: Any, error: ValidationError) -> LddmError
     lines = [f"  {_describe(model, raw, item)}" for item in items]
     hint = "config/config.yaml lists each key with its meaning"
     if any(_is_number_text(item["input"]) for item in items):
-        hint += "; YAML reads 1e-3 as text, write 1.0e-3; numbers nested in --config arrive as text, put them into a file"
+        hint += (
+            "; YAML reads 1e-3 as text, write 1.0e-3; numbers nested in --config arrive as text, put them into a file"
+        )
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return LddmError("\n".join([f"the config has {count}:", *lines]), hint)
 

@@ -13,7 +13,9 @@ class Training(Section):
     """One training run; budgets are steps, never wall time, so that results repeat."""
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
-    batch_size: int = Field(8, ge=1, description="clips or latents of a step")
+    batch_size: int = Field(8, ge=1, description="clips or latents that a process holds at a time")
+    accumulation: int = Field(1, ge=1, description="batches of a process that make one step together")
+    processes: int = Field(1, ge=1, description="processes (GPUs) that train together, each with its own batches")
     learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule (AdamW)")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
     warmup_steps: int = Field(50, ge=0, description="linear warm-up")
@@ -25,6 +27,7 @@ class Training(Section):
     val_every: int = Field(250, ge=1, description="steps between two validations")
     checkpoint_every: int = Field(250, ge=1, description="steps between two resumable states")
     precision: Literal["no", "bf16"] = Field("no", description="mixed precision (accelerate)")
+    compile: bool = Field(False, description="torch.compile: slow start, faster steps on a GPU")
 
 
 class AutoencoderSettings(Section):
@@ -73,7 +76,9 @@ class DiffusionSettings(Section):
 
     width: int = Field(64, ge=8, description="channels of the denoiser")
     depth: int = Field(4, ge=1, description="residual blocks")
-    prediction: Literal["v_prediction", "epsilon"] = Field("v_prediction", description="what the denoiser predicts")
+    prediction: Literal["v_prediction", "epsilon", "flow"] = Field(
+        "v_prediction", description="what the denoiser predicts; flow = the velocity of flow matching (no schedule)"
+    )
     noise_steps: int = Field(1000, ge=10, description="steps of the noising process in training")
     schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
         "squaredcos_cap_v2", description="noise schedule (diffusers)"
@@ -85,9 +90,22 @@ class DiffusionSettings(Section):
     training: Training = Training(steps=1200, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
 
 
+class PixelSettings(DiffusionSettings):
+    """The reference without a latent: video diffusion in pixels (diffusers' 3-D U-Net); slow."""
+
+    width: int = Field(32, ge=8, multiple_of=8, description="channels of the first level")
+    depth: int = Field(1, ge=1, description="residual layers of each level")
+    training: Training = Training(steps=1000, batch_size=8, learning_rate=2e-4, ema_decay=0.995)
+
+
 class CinnSettings(Section):
     """Stage 2, the baseline: p(z | x0) by a conditional normalising flow (Dorkenwald et al. 2021)."""
 
+    coupling: Literal["clamped", "published"] = Field(
+        "clamped",
+        description="published: ActNorm, leaky ReLU, double coupling with unbounded log-scale, permutation; clamped: "
+        "FrEIA's block with bounded log-scale and soft permutation",
+    )
     blocks: int = Field(8, ge=1, description="coupling blocks (20 in the paper)")
     width: int = Field(256, ge=8, description="hidden units of the coupling networks")
     use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
@@ -97,7 +115,7 @@ class CinnSettings(Section):
 class SynthesisSettings(Section):
     """From bundles to videos."""
 
-    generators: list[Literal["lddm", "cinn", "static", "motion_transfer"]] = Field(
+    generators: list[Literal["lddm", "cinn", "static", "motion_transfer", "pixel"]] = Field(
         ["lddm", "cinn", "static", "motion_transfer"], min_length=1, description="who animates"
     )
     shards: int = Field(1, ge=1, description="parts of a source's first frames, one job and one GPU each")

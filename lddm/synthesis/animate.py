@@ -11,7 +11,11 @@ from lddm.data.ranges import to_float, to_uint8
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.synthesis.bundle import Bundle, load_bundle
-from lddm.training.loop import pick_device
+from lddm.synthesis.chain import chain_windows
+from lddm.synthesis.seeds import shard_seed
+from lddm.training.parallel import pick_device
+
+OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
 
 
 class Animator:
@@ -50,6 +54,7 @@ class Animator:
         label: int | str = -1,
         options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         batch_size: int = 16,
+        length: int | None = None,
     ) -> np.ndarray:
         """Draw videos of one still.
 
@@ -60,9 +65,11 @@ class Animator:
             label: class of the still, by number or name; -1 = unknown.
             options: sampler, steps, guidance.
             batch_size: videos at a time.
+            length: frames after the still, at least 1; None is T, the clip length of training. Longer videos are
+                chained from overlapping windows (`lddm.synthesis.chain`).
 
         Returns:
-            uint8 (samples, T + 1, S, S); frame 0 is the still.
+            uint8 (samples, length + 1, S, S); frame 0 is the still.
 
         Raises:
             LddmError: not a grayscale uint8 image, or an unknown class.
@@ -75,8 +82,18 @@ class Animator:
                 "read it with lddm.data.video_io.decode_image",
             )
         still = fit_square(image[None], self.size, self.about.get("fit", "pad"))[0]
-        labels = np.full(samples, self._label_number(label))
-        return self.animate_batch(np.repeat(still[None], samples, 0), labels, seed, options, batch_size)
+        number, frames = self._label_number(label), self.about["frames"]
+        if length is not None and length < 1:
+            raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
+
+        def window(x0: np.ndarray, place: int) -> np.ndarray:
+            key = seed if place == 0 else shard_seed(seed, "window", place)
+            first = np.clip(np.rint(x0), 0, 255).astype(np.uint8)
+            return self.animate_batch(first, np.full(len(x0), number), key, options, batch_size).astype(np.float32)
+
+        x0 = np.repeat(still[None], samples, 0)
+        video = chain_windows(window, x0, length or frames, max(1, frames // OVERLAP), CANDIDATES)
+        return np.rint(video).astype(np.uint8)
 
     @torch.no_grad()
     def animate_batch(
@@ -100,12 +117,12 @@ class Animator:
             still = to_float(torch.from_numpy(x0[part]).to(self.device))[:, None]  # (B, 1, S, S)
             label = torch.from_numpy(np.asarray(labels[part], dtype=np.int64)).to(self.device)
             rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
-            z = self.generator.sample(still, label, rng, options)
-            if z is None:
-                videos[part, 1:] = x0[part, None]
-            else:
-                videos[part, 1:] = to_uint8(self.autoencoder.decode(still, z).frames)[:, 0].cpu().numpy()
+            frames = self.generator.video(still, label, rng, options, self._decode)
+            videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
         return videos
+
+    def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return self.autoencoder.decode(x0, z).frames
 
     def _label_number(self, label: int | str) -> int:
         classes = self.about["classes"]

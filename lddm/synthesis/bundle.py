@@ -20,10 +20,13 @@ from lddm.baselines.cinn import ConditionalFlow
 from lddm.baselines.motion_transfer import MotionTransfer
 from lddm.baselines.static import Static
 from lddm.diffusion.model import LatentDiffusion
+from lddm.diffusion.pixel import PixelDiffusion
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
 
-GENERATORS: dict[str, type[nn.Module]] = {g.name: g for g in (LatentDiffusion, ConditionalFlow, Static, MotionTransfer)}
+GENERATORS: dict[str, type[nn.Module]] = {
+    g.name: g for g in (LatentDiffusion, ConditionalFlow, Static, MotionTransfer, PixelDiffusion)
+}
 
 CARD = """# Model card: {generator} ({experiment})
 

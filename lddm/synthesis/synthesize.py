@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lddm.data.synthetic import save_synthetic
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
+from lddm.synthesis.seeds import shard_seed
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,6 @@ def first_frames(store: FrameStore, splits: pd.DataFrame, fold: int, source: str
         table = stills.assign(x0_id=stills["id"], clip_id=None)
         x0 = store.still_frames(stills)
     return table[["x0_id", "clip_id", "label", "patient_id", "cluster"]].reset_index(drop=True), np.asarray(x0)
-
-
-def shard_seed(seed: int, *names: object) -> int:
-    """A seed of its own for each (generator, source, shard), the same on every machine."""
-    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")
 
 
 def synthesize(

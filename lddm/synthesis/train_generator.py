@@ -11,16 +11,18 @@ from lddm.baselines.cinn import train_cinn
 from lddm.baselines.motion_transfer import MotionTransfer
 from lddm.baselines.static import Static
 from lddm.data.frames import FrameStore
+from lddm.diffusion.pixel import train_pixel
 from lddm.diffusion.train import train_diffusion
 from lddm.errors import LddmError
-from lddm.settings.models import CinnSettings, DiffusionSettings
+from lddm.settings.models import CinnSettings, DiffusionSettings, PixelSettings
 from lddm.synthesis.bundle import GENERATORS, write_bundle
 from lddm.training.latents import LatentSet
+from lddm.training.parallel import is_first, wait
 
 
 def train_generator(
     name: str,
-    settings: DiffusionSettings | CinnSettings | None,
+    settings: DiffusionSettings | CinnSettings | PixelSettings | None,
     autoencoder: Path,
     latents_path: Path,
     store: FrameStore,
@@ -46,10 +48,12 @@ def train_generator(
             train_diffusion(settings, latents, store, seed, state_dir, weights, on_log)
         elif name == "cinn":
             train_cinn(settings, latents, store, seed, state_dir, weights, on_log)
+        elif name == "pixel":
+            train_pixel(settings, latents, store, seed, state_dir, weights, on_log)
         elif name == "motion_transfer":
             MotionTransfer.from_latents(latents).save(weights)
         else:
-            Static().save(weights)
+            Static(store.clip_length).save(weights)
         about = {
             "experiment": store.meta.get("experiment", out_dir.resolve().parents[3].name),
             "fold": fold,
@@ -61,4 +65,6 @@ def train_generator(
             "classes": store.meta["classes"],
             "clips": int(latents.train.sum()) // 2,  # each clip is there as it is and mirrored
         }
-        write_bundle(out_dir, name, weights, autoencoder, about)
+        if is_first():
+            write_bundle(out_dir, name, weights, autoencoder, about)
+        wait()

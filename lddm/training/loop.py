@@ -1,21 +1,22 @@
 """The one training loop.
 
 Each step's data and noise are pure functions of (seed, step). So a run that was killed and resumed ends, on one
-machine and thread count, with the same weights as an unbroken one, and no random state has to be saved.
+machine and thread count, with the same weights as an unbroken one, and no random state has to be saved. The same holds
+for how a step is spread: two processes make the step that one process makes with twice the accumulation.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lddm.errors import LddmError
 from lddm.settings.models import Training
+from lddm.training.parallel import average_gradients, is_first, pick_device
+from lddm.training.schedule import learning_rate, step_rng
 from lddm.training.state import load_state, optimizer_tensors, restore_optimizer, save_state
 from lddm.training.weights import cpu_state
 
@@ -39,46 +42,11 @@ class Task(Protocol):
 
     players: dict[str, nn.Module]
 
-    def batch(self, step: int) -> Any:
-        """The data of a step, a pure function of the step; on any device."""
+    def batch(self, number: int) -> Any:
+        """Micro-batch `number` of the run, a pure function of the number; on any device."""
 
     def loss(self, player: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
         """The player's loss (None: it rests in this step) and numbers for the log. `rng` is on the CPU."""
-
-
-def pick_device() -> torch.device:
-    """The device that jobs run on: the first visible GPU, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of a step: shuffled anew for each pass over the data, a pure function of (seed, step).
-
-    Args:
-        n: number of examples.
-        batch_size: examples of a step.
-
-    Returns:
-        int64 (batch_size,) in [0, n).
-    """
-    if n < 1:
-        raise ValueError("no examples")
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(n) for epoch in np.unique(positions // n).tolist()
-    }
-    return np.array([epochs[p // n][p % n] for p in positions.tolist()], dtype=np.int64)
-
-
-def step_rng(seed: int, step: int) -> torch.Generator:
-    """The source of a step's noise, on the CPU so that a GPU run draws the same numbers."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
-
-
-def learning_rate(training: Training, step: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(1, training.warmup_steps))
-    return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / training.steps))
 
 
 def train(
@@ -124,33 +92,49 @@ def train(
         name: AveragedModel(player, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay), use_buffers=False)
         for name, player in players.items()
     }
-    identity = _identity(training, seed, players, data_identity)
+    # A step is made of micro-batches: `accumulation` of them in each process, one after the other.
+    world = accelerator.num_processes
+    parts = training.accumulation * world
+    mine = range(
+        accelerator.process_index * training.accumulation, (accelerator.process_index + 1) * training.accumulation
+    )
+    identity = _identity(training, seed, players, f"{data_identity} {world}")
     start, best_value, best_step, best = _restore(Path(state_dir), identity, players, averages, optimizers)
     if start:
         logger.info("resumed at step %d of %d", start, training.steps)
+    if training.compile:
+        for player in players.values():
+            player.compile()
     means = _Means()
     began = time.monotonic()
     for step in range(start, training.steps):
-        batch = task.batch(step)
-        for turn, (name, player) in enumerate(players.items()):
-            with accelerator.autocast():
-                loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, step))
-            means.add(logs)
-            if loss is None:
-                continue
-            if not torch.isfinite(loss):
+        losses: dict[str, Tensor] = {}
+        for optimizer in optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        for part in mine:
+            batch = task.batch(step * parts + part)
+            for turn, (name, player) in enumerate(players.items()):
+                with _only(players, player), accelerator.autocast():
+                    loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, step * parts + part))
+                    means.add(logs)
+                    if loss is None:
+                        continue
+                    loss = loss / training.accumulation
+                    losses[name] = losses.get(name, 0) + loss.detach()
+                    accelerator.backward(loss)
+        for name, loss in losses.items():
+            loss = average_gradients(players[name], loss, world)
+            norm = nn.utils.clip_grad_norm_(players[name].parameters(), training.grad_clip)
+            if not torch.isfinite(loss + norm):
                 raise LddmError(
-                    f"the loss of '{name}' is {loss.item()} at step {step}",
+                    f"the loss of '{name}' is {loss.item()}, its gradient's norm {norm.item()} at step {step}",
                     "lower learning_rate or grad_clip, or use precision 'no'; the last good state is kept",
                 )
             for group in optimizers[name].param_groups:
                 group["lr"] = learning_rate(training, step)
-            optimizers[name].zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            norm = nn.utils.clip_grad_norm_(player.parameters(), training.grad_clip)
             means.add({f"{name}/loss": loss, f"{name}/grad_norm": norm})
             optimizers[name].step()
-            averages[name].update_parameters(player)
+            averages[name].update_parameters(players[name])
         done = step + 1
         if validate is not None and (done % training.val_every == 0 or done == training.steps):
             values = validate(_averaged(averages))
@@ -159,10 +143,13 @@ def train(
                 best_value, best_step = values[keep_best], done
                 best = {name: cpu_state(average.module) for name, average in averages.items()}
         if done % training.log_every == 0 or done == training.steps:
-            values = means.flush() | {"steps_per_second": (done - start) / max(1e-9, time.monotonic() - began)}
-            logger.info("step %d/%d %s", done, training.steps, " ".join(f"{k} {v:.4g}" for k, v in values.items()))
+            rate = (done - start) / max(1e-9, time.monotonic() - began)
+            values = means.flush() | {"steps_per_second": rate}
+            numbers = " ".join(f"{k} {v:.4g}" for k, v in values.items())
+            left = (training.steps - done) / rate
+            logger.info("step %d/%d, %d:%02d left, %s", done, training.steps, *divmod(round(left), 60), numbers)
             on_log(done, values)
-        if done % training.checkpoint_every == 0 and done < training.steps:
+        if done % training.checkpoint_every == 0 and done < training.steps and is_first():
             about = {"best_value": best_value if math.isfinite(best_value) else None, "best_step": best_step}
             save_state(Path(state_dir), identity, done, about, _groups(players, averages, optimizers, best))
     if best:
@@ -173,6 +160,19 @@ def train(
         player.load_state_dict(averages[name].module.state_dict())
         player.eval()
     return players
+
+
+@contextlib.contextmanager
+def _only(players: dict[str, nn.Module], player: nn.Module) -> Iterator[None]:
+    """Gradients for one player's weights only: a generator's loss goes through its judges, but does not train them."""
+    others = [p for other in players.values() if other is not player for p in other.parameters() if p.requires_grad]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
 
 
 class _Means:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 import lddm
 from lddm.errors import LddmError
 from lddm.files import atomic_path
+from lddm.training.parallel import is_first, wait
 
 
 def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], kind: str, **about: Any) -> None:
-    """Write weights with a description.
+    """Write weights with a description. Of several processes the first writes, and all go on when it has.
 
     Args:
         path: a .safetensors file, replaced atomically.
@@ -31,8 +32,10 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
     # One entry only: safetensors writes several in an order that changes from run to run, and equal weights shall be
     # equal files.
     metadata = {"lddm": json.dumps({"kind": kind, "version": lddm.__version__, "about": about})}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+    if is_first():
+        with atomic_path(path) as temporary:
+            save_file(state, temporary, metadata=metadata)
+    wait()
 
 
 def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

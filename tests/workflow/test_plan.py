@@ -92,6 +92,15 @@ def test_jobs_get_only_the_settings_of_their_stage(pipeline: Pipeline):
     assert seen == set(sections)
 
 
+def test_processes_that_train_together_are_started_by_torchrun(pipeline: Pipeline):
+    config = SMALL | {"autoencoder": {"training": {"processes": 2}}, "diffusion": {"training": {"processes": 3}}}
+    done = pipeline.run("--dry-run", "--printshellcmds", config=config)
+    text = done.stdout + done.stderr
+    assert "torchrun --standalone --nproc-per-node 2 --no-python lddm train-autoencoder" in text
+    assert "torchrun --standalone --nproc-per-node 3 --no-python lddm train-generator lddm" in text
+    assert text.count("torchrun") == 2  # the baselines of this config train alone
+
+
 def test_a_failed_job_keeps_its_log_and_is_named(pipeline: Pipeline):
     done = pipeline.run(config=SMALL, FAIL_VERB="encode")
     assert done.returncode == 1

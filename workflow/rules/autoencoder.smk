@@ -21,14 +21,15 @@ rule train_autoencoder:
     resources:
         mem_mb=memory(8000),
         runtime=24 * 60,
-        gpu=1,
+        gpu=processes("autoencoder"),
     params:
+        launch=launcher("autoencoder"),
         settings=stage("autoencoder"),
         frames=frames_folder,
         state=f"{FOLD}/state/autoencoder",
         record=RECORDS,
     shell:
-        "lddm train-autoencoder --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        "{params.launch}lddm train-autoencoder --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} --out {output:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 

@@ -50,7 +50,7 @@ shell.prefix(
 wildcard_constraints:
     fold=r"\d+",
     shard=r"\d+",
-    generator="real|reconstruction|lddm|cinn|static|motion_transfer",
+    generator="real|reconstruction|lddm|cinn|static|motion_transfer|pixel",
     source="heldout|stills",
     classifier="[a-z0-9_]+",
     regime=r"[a-z_+]+",
@@ -67,8 +67,23 @@ def stage(*sections):
 
 def generator_stage(wildcards):
     """The section of the generator's own training, so that a change of one does not retrain the other."""
-    sections = {"lddm": ["diffusion"], "cinn": ["cinn"]}.get(wildcards.generator, [])
-    return build.stage_json(SETTINGS, *sections)
+    return build.stage_json(SETTINGS, *generator_section(wildcards))
+
+
+def processes(*sections):
+    """How many processes train together; each wants a GPU."""
+    return getattr(SETTINGS, sections[0]).training.processes if sections else 1
+
+
+def launcher(*sections):
+    """What comes before `lddm` where several processes train together."""
+    count = processes(*sections)
+    return "" if count == 1 else f"torchrun --standalone --nproc-per-node {count} --no-python "
+
+
+def generator_section(wildcards):
+    """The section of the generator's own training; baselines without training have none."""
+    return {"lddm": ["diffusion"], "cinn": ["cinn"], "pixel": ["pixel"]}.get(wildcards.generator, [])
 
 
 def code(*rooms):

@@ -2,7 +2,7 @@
 
 Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/splits.parquet.
 Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs.
-Settings: diffusion for `lddm`, cinn for `cinn`; `static` and `motion_transfer` have none.
+Settings: diffusion for `lddm`, cinn for `cinn`, pixel for `pixel`; `static` and `motion_transfer` have none.
 """
 
 
@@ -23,15 +23,16 @@ rule train_generator:
     resources:
         mem_mb=memory(8000),
         runtime=24 * 60,
-        gpu=1,
+        gpu=lambda wildcards: processes(*generator_section(wildcards)),
     params:
+        launch=lambda wildcards: launcher(*generator_section(wildcards)),
         settings=generator_stage,
         frames=frames_folder,
         state=f"{FOLD}/state/{{generator}}",
         out_dir=output_folder,
         record=RECORDS,
     shell:
-        "lddm train-generator {wildcards.generator} --settings {params.settings:q}"
+        "{params.launch}lddm train-generator {wildcards.generator} --settings {params.settings:q}"
         " --autoencoder {input.autoencoder:q} --latents {input.latents:q} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q}"
         " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

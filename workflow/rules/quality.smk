@@ -21,14 +21,15 @@ rule train_domain_network:
     resources:
         mem_mb=memory(8000),
         runtime=6 * 60,
-        gpu=1,
+        gpu=processes("domain_network"),
     params:
+        launch=launcher("domain_network"),
         settings=stage("domain_network"),
         frames=frames_folder,
         state=f"{FOLD}/state/domain_network",
         record=RECORDS,
     shell:
-        "lddm train-domain-network --settings {params.settings:q} --frames {params.frames:q}"
+        "{params.launch}lddm train-domain-network --settings {params.settings:q} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} --out {output:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 

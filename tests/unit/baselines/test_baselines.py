@@ -19,18 +19,20 @@ SMALL = CinnSettings(
 )
 
 
-def stirred_flow():
+def stirred_flow(coupling):
     np.random.seed(0)
     torch.manual_seed(0)
-    model = ConditionalFlow(SMALL, SPEC, 32, classes=2)
+    model = ConditionalFlow(SMALL.model_copy(update={"coupling": coupling}), SPEC, 32, classes=2)
+    model.prepare(torch.rand(8, 1, 32, 32), 2 + 3 * torch.randn(8, 6), torch.zeros(8, dtype=torch.long))
     for parameter in model.flow.parameters():  # the couplings start closed; open them
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
     return model.double().eval()
 
 
-def test_flow_inverts_and_its_log_determinant_is_autograds():
-    model = stirred_flow()
+@pytest.mark.parametrize("coupling", ["clamped", "published"])
+def test_flow_inverts_and_its_log_determinant_is_autograds(coupling):
+    model = stirred_flow(coupling)
     z, x0, label = torch.randn(3, 6).double(), torch.rand(3, 1, 32, 32).double(), torch.tensor([0, 1, -1])
     _, condition = model.condition(x0, label)
     residual, log_det = model.flow(z, c=[condition])
@@ -43,6 +45,17 @@ def test_flow_inverts_and_its_log_determinant_is_autograds():
         assert torch.linalg.slogdet(jacobian).logabsdet.item() == pytest.approx(log_det[i].item(), abs=1e-4)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(residual).sum(dim=1) + log_det
     assert torch.allclose(model.log_prob(z, x0, label), expected)
+
+
+def test_actnorm_standardises_the_first_batch():
+    model = ConditionalFlow(SMALL.model_copy(update={"coupling": "published", "blocks": 1}), SPEC, 32, classes=2)
+    z, x0, label = 5 + 3 * torch.randn(64, 6), torch.rand(64, 1, 32, 32), torch.zeros(64, dtype=torch.long)
+    model.prepare(x0, z, label)
+    norm = model.flow.module_list[0]
+    white, _ = norm([z], rev=False)
+    assert white[0].mean(dim=0).abs().max() < 1e-4 and (white[0].std(dim=0) - 1).abs().max() < 1e-4
+    model.log_prob(z + 9, x0, label)  # a later batch changes nothing
+    assert torch.equal(norm([z], rev=False)[0][0], white[0])
 
 
 def latents(store, tmp_path, mean):
@@ -107,6 +120,8 @@ def test_motion_transfer_takes_the_z_of_a_training_clip_of_the_label(tiny_store,
     assert len(z[:, 0].unique()) > 5
 
 
-def test_static_has_no_latent(tmp_path):
-    Static().save(tmp_path / "m")
-    assert Static.load(tmp_path / "m").sample(None, None, None, SamplingOptions()) is None
+def test_static_repeats_x0(tmp_path):
+    Static(5).save(tmp_path / "m")
+    x0 = torch.rand(2, 1, 8, 8)
+    frames = Static.load(tmp_path / "m").video(x0, None, None, SamplingOptions(), None)
+    assert frames.shape == (2, 1, 5, 8, 8) and all(torch.equal(frames[:, :, t], x0) for t in range(5))

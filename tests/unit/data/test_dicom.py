@@ -5,7 +5,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
-from lddm.data.dicom import decode_dicom, hashed_patient, is_dicom
+from lddm.data.dicom import decode_dicom, hashed_patient, is_dicom, write_dicom
 from lddm.data.sources import folder
 from lddm.data.video_io import UnreadableFile
 from lddm.settings.data import FolderSource
@@ -75,3 +75,15 @@ def test_a_damaged_file_is_named(tmp_path, frames):
     (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadableFile, match="cut.dcm"):
         decode_dicom(tmp_path / "cut.dcm")
+
+
+def test_a_synthetic_cine_loop_reads_back_and_says_that_it_is_synthetic(tmp_path, frames):
+    import pydicom
+
+    grey = frames[..., 0] if frames.ndim == 4 else frames
+    write_dicom(tmp_path / "s.dcm", grey, 12.5, "synthetic, not for diagnosis")
+    back, fps = decode_dicom(tmp_path / "s.dcm")
+    assert np.array_equal(back, grey) and fps == pytest.approx(12.5)
+    header = pydicom.dcmread(tmp_path / "s.dcm")
+    assert header.ImageType[0] == "DERIVED" and header.PatientID == "SYNTHETIC"
+    assert "not for diagnosis" in header.ImageComments and header.Modality == "US"

@@ -27,6 +27,17 @@ def test_v_target_and_noise_recover_z():
     assert torch.allclose(alpha.sqrt() * noisy - (1 - alpha).sqrt() * v, z, atol=1e-4)
 
 
+def test_flow_matching_goes_straight_from_z_to_the_noise():
+    scheduler = make_scheduler(SMALL.model_copy(update={"prediction": "flow"}), "ddim")
+    z, noise, t = torch.randn(3, 5), torch.randn(3, 5), torch.tensor([0, 500, 1000])
+    noisy, velocity = add_noise(scheduler, z, noise, t)
+    sigma = torch.tensor([0.0, 0.5, 1.0])[:, None]
+    assert torch.allclose(noisy, (1 - sigma) * z + sigma * noise) and torch.allclose(
+        noisy - sigma * velocity, z, atol=1e-6
+    )
+    assert torch.equal(loss_weights(scheduler, t, 5.0), torch.ones(3))
+
+
 def test_min_snr_weights():
     scheduler = make_scheduler(SMALL, "ddim")
     t = torch.tensor([0, 400, 999])
@@ -55,13 +66,17 @@ def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
 
 
 class Ideal(torch.nn.Module):
-    """The exact v for z ~ N(mean, std^2)."""
+    """The exact prediction for z ~ N(mean, std^2)."""
 
     def __init__(self, scheduler, mean, std):
         super().__init__()
         self.scheduler, self.mean, self.std = scheduler, mean, std
 
     def forward(self, z, timestep, x0, label, *_):
+        if self.scheduler is None:  # flow matching: E[noise - clean | z]
+            sigma = timestep[:, None] / 1000
+            share = (z - (1 - sigma) * self.mean) / ((1 - sigma) ** 2 * self.std**2 + sigma**2)
+            return sigma * share - (self.mean + (1 - sigma) * self.std**2 * share)
         alpha = self.scheduler.alphas_cumprod[timestep][:, None]
         variance = alpha * self.std**2 + 1 - alpha
         centred = z - alpha.sqrt() * self.mean
@@ -70,10 +85,12 @@ class Ideal(torch.nn.Module):
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
 
 
+@pytest.mark.parametrize("prediction", ["v_prediction", "flow"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
-def test_an_ideal_denoiser_yields_the_true_distribution(sampler):
-    model = LatentDiffusion(SMALL, VECTOR, 32, classes=0)
-    model.denoiser = Ideal(make_scheduler(SMALL, "ddim"), mean=2.0, std=0.5)
+def test_an_ideal_denoiser_yields_the_true_distribution(sampler, prediction):
+    settings = SMALL.model_copy(update={"prediction": prediction})
+    model = LatentDiffusion(settings, VECTOR, 32, classes=0)
+    model.denoiser = Ideal(None if prediction == "flow" else make_scheduler(SMALL, "ddim"), mean=2.0, std=0.5)
     n = 4000
     z = model.sample(
         torch.zeros(n, 1, 32, 32),

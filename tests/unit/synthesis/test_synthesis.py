@@ -15,7 +15,14 @@ from lddm.data.frames import fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
-from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, SynthesisSettings, Training
+from lddm.settings.models import (
+    AutoencoderSettings,
+    CinnSettings,
+    DiffusionSettings,
+    PixelSettings,
+    SynthesisSettings,
+    Training,
+)
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import load_bundle
 from lddm.synthesis.leases import gpu_lease
@@ -26,6 +33,7 @@ QUICK = Training(steps=2, batch_size=4, log_every=1, val_every=2, checkpoint_eve
 SETTINGS = {
     "lddm": DiffusionSettings(width=16, depth=1, training=QUICK),
     "cinn": CinnSettings(blocks=2, width=16, training=QUICK),
+    "pixel": PixelSettings(width=8, training=QUICK),
 }
 SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
 
@@ -37,7 +45,7 @@ def bundles(tiny_store, tmp_path_factory):
     store, splits = tiny_store
     Autoencoder(AutoencoderSettings(width=4, motion_rank=2), 32, 8).save(folder / "ae.safetensors")
     encode_clips(folder / "ae.safetensors", store, splits, 0, folder / "z.safetensors")
-    for name in ("lddm", "cinn", "static", "motion_transfer"):
+    for name in ("lddm", "cinn", "static", "motion_transfer", "pixel"):
         train_generator(
             name, SETTINGS.get(name), folder / "ae.safetensors", folder / "z.safetensors", store, 0, 0,
             folder / "state", folder / name, lambda *_: None,
@@ -50,7 +58,7 @@ def run(bundles, tiny_store, out, generator="lddm", source="heldout", shard=0, s
     return synthesize(SYNTHESIS, generator, bundle, *tiny_store, 0, source, shard, shards, seed, out)
 
 
-@pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer"])
+@pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer", "pixel"])
 def test_held_out_videos_are_animated_with_several_samples(bundles, tiny_store, tmp_path, generator):
     assert run(bundles, tiny_store, tmp_path / "s.npy", generator) == 6
     videos, table = load_synthetic([tmp_path / "s.parquet"])
@@ -106,6 +114,19 @@ def animate(bundle, image, out, *options):
     command = [sys.executable, "-c", "from lddm.cli import app; app()", "animate", str(image)]
     command += ["--model", str(bundle), "--out", str(out), "--steps", "2", *options]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("generator", ["lddm", "static"])
+def test_videos_of_another_length(bundles, generator):
+    animator = Animator.load(bundles / generator)
+    image = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
+    options = SamplingOptions(steps=2)
+    short, usual, long = (animator.animate(image, 2, 3, options=options, length=n) for n in (3, None, 21))
+    assert (short.shape[1], usual.shape[1], long.shape[1]) == (4, 9, 22) and long.dtype == np.uint8
+    assert np.array_equal(short, usual[:, :4]) and np.array_equal(long[:, :6], usual[:, :6])
+    assert np.array_equal(long, animator.animate(image, 2, 3, options=options, length=21))
+    with pytest.raises(LddmError, match="at least 1 frame"):
+        animator.animate(image, length=0)
 
 
 def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path):

@@ -9,8 +9,8 @@ from torch import nn
 
 from lddm.errors import LddmError
 from lddm.settings.models import Training
-from lddm.training import loop
-from lddm.training.loop import learning_rate, step_indices, train
+from lddm.training.loop import train
+from lddm.training.schedule import learning_rate, step_indices, step_rng
 from lddm.training.weights import load_weights, save_weights
 
 TRAINING = Training(
@@ -127,10 +127,10 @@ def test_learning_rate_warms_up_and_ends_near_zero():
 
 
 def test_noise_of_a_step_is_the_same_whatever_ran_before():
-    first = torch.randn(3, generator=loop.step_rng(1, 7))
+    first = torch.randn(3, generator=step_rng(1, 7))
     torch.randn(100)
-    assert torch.equal(first, torch.randn(3, generator=loop.step_rng(1, 7)))
-    assert not torch.equal(first, torch.randn(3, generator=loop.step_rng(1, 8)))
+    assert torch.equal(first, torch.randn(3, generator=step_rng(1, 7)))
+    assert not torch.equal(first, torch.randn(3, generator=step_rng(1, 8)))
 
 
 def test_weights_say_what_they_are(tmp_path):

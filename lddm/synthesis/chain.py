@@ -1,0 +1,49 @@
+"""Videos longer than a clip: windows that overlap, each begun where the last one is sure to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+# float or uint8 first frames (n, S, S) and the number of the window -> float32 (n, T + 1, S, S), first frame included
+Window = Callable[[np.ndarray, int], np.ndarray]
+
+
+def chain_windows(window: Window, x0: np.ndarray, length: int, overlap: int, candidates: int) -> np.ndarray:
+    """Chain windows so that motion goes on over the seam.
+
+    A generator that knows one frame knows where things are, not where they are going. So each further window starts
+    `overlap` frames before the end, `candidates` of them are drawn, the one that repeats the overlap best goes on, and
+    the two are blended over the overlap.
+
+    Args:
+        window: draws videos; each call of one number repeats.
+        x0: uint8 (n, S, S).
+        length: frames after x0.
+        overlap: frames that two windows share, at least 1 and less than T.
+        candidates: windows drawn for each seam.
+
+    Returns:
+        float32 (n, length + 1, S, S) in the units of `window`; frame 0 is x0.
+
+    Raises:
+        ValueError: an overlap that leaves no new frames.
+    """
+    video = window(x0, 0)
+    frames = video.shape[1] - 1
+    if not 1 <= overlap < frames:
+        raise ValueError(f"overlap must be from 1 to {frames - 1}, got {overlap}")
+    weight = (np.arange(1, overlap + 1, dtype=np.float32) / (overlap + 1))[:, None, None]
+    number = 1
+    while video.shape[1] < length + 1:
+        start = video[:, -1 - overlap]
+        drawn = window(np.repeat(start, candidates, axis=0), number)
+        drawn = drawn.reshape(len(x0), candidates, *drawn.shape[1:])  # (n, candidates, T + 1, S, S)
+        shared = video[:, None, -overlap:]
+        error = np.abs(drawn[:, :, 1 : overlap + 1] - shared).mean(axis=(2, 3, 4))  # (n, candidates)
+        best = drawn[np.arange(len(x0)), error.argmin(axis=1), 1:]  # (n, T, S, S)
+        blend = (1 - weight) * video[:, -overlap:] + weight * best[:, :overlap]
+        video = np.concatenate([video[:, :-overlap], blend, best[:, overlap:]], axis=1)
+        number += 1
+    return video[:, : length + 1]
