@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from lddm.autoencoder.encoder import halvings
 from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm
-from lddm.nn.latent import LatentSpec
+from lddm.nn.latent import LatentSpec, unit_rows
 from lddm.nn.warping import compose_motion, upsample_maps, warp_sequence
+
+OPEN = 4.0  # logit of visibility before training: 0.98
 
 
 @dataclass(frozen=True)
@@ -28,46 +31,72 @@ class Decoded:
 
 
 class WarpDecoder(nn.Module):
-    """Move x0 by a low-rank motion field and add a low-rank residual.
+    """Move x0 by a low-rank motion field, paint what enters the view, and add a low-rank residual.
 
-    frame_t = warp(x0, sum_k a_k(t) B_k) + sum_j b_j(t) rho_j, where the residual images rho_j are painted by a small
-    top-down network from z's maps and the features of x0 at every scale, modulated by z's coefficients through AdaIN.
+    frame_t = (1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t N + sum_j b_j(t) rho_j. The images rho_j, the new tissue N and
+    its maps of occlusion are painted by a top-down network from the maps and the features of x0 at every scale,
+    modulated by the coefficients through AdaIN. o_t is one where the field points out of x0, and elsewhere what the
+    network says: tissue that comes from behind a fold or from another plane.
+
+    Args:
+        spec: any kind; from a vector or a grid the maps and coefficients are decoded first.
+        size: height and width S of a frame.
+        width: channels of the first level.
+        ranks: K and R of the decoded maps, where z does not say them.
+        map_size: their height and width, where z does not say it.
     """
 
-    def __init__(self, spec: LatentSpec, size: int, width: int):
+    def __init__(self, spec: LatentSpec, size: int, width: int, ranks: tuple[int, int], map_size: int):
         super().__init__()
-        self.spec, self.size = spec, size
+        self.size = size
+        self.inner = spec
+        self.factors = None
+        if spec.kind != "factorised":
+            side = spec.map_size if spec.kind == "grid" else map_size
+            self.inner = LatentSpec(
+                "factorised", spec.frames, motion_rank=ranks[0], residual_rank=ranks[1], map_size=side
+            )
         code = 4 * width
         # Down to the grid of the maps; the residual is painted at half size, which is enough for what is no motion.
-        self.pyramid = ImagePyramid(size, spec.map_size, width)
-        self.coefficients = nn.Sequential(
-            nn.Linear(spec.coefficient_rows * spec.frames, code), nn.SiLU(), nn.Linear(code, code)
-        )
+        self.pyramid = ImagePyramid(size, self.inner.map_size, width)
         channels = self.pyramid.channels[::-1]  # coarsest first
-        self.enter = nn.Conv2d(spec.map_channels + channels[0], channels[0], 3, 1, 1)
+        if spec.kind != "factorised":
+            self.factors = FactorHead(spec, self.inner, channels[0])
+        self.coefficients = nn.Sequential(
+            nn.Linear(self.inner.coefficient_rows * spec.frames, code), nn.SiLU(), nn.Linear(code, code)
+        )
+        self.enter = nn.Conv2d(self.inner.map_channels + channels[0], channels[0], 3, 1, 1)
         self.blocks = nn.ModuleList(ResBlock2d(channels[0], channels[0], code) for _ in range(1))
         self.blocks.extend(
             ResBlock2d(before + after, after, code) for before, after in zip(channels, channels[1:-1], strict=False)
         )
         last = channels[-2] if len(channels) > 1 else channels[0]
-        self.leave = nn.Sequential(group_norm(last), nn.SiLU(), nn.Conv2d(last, spec.residual_rank, 3, 1, 1))
+        painted = 2 * self.inner.residual_rank + 1  # rho_j, occlusion maps, N
+        self.leave = nn.Sequential(group_norm(last), nn.SiLU(), nn.Conv2d(last, painted, 3, 1, 1))
         nn.init.zeros_(self.leave[-1].weight)  # begin as the pure warp
         nn.init.zeros_(self.leave[-1].bias)
 
     def forward(self, x0: Tensor, z: Tensor) -> Decoded:
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
-        maps, coefficients = self.spec.split(z)
-        rank = self.spec.motion_rank
-        fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))  # (B, K, 2, h, w)
-        motion = compose_motion(fields, coefficients[:, :rank], self.size)
-        moved = warp_sequence(x0, motion)  # (B, 1, T, S, S)
-        residual = self._residual_images(x0, maps, coefficients)  # (B, R, S, S)
-        added = torch.einsum("brt,brhw->bthw", coefficients[:, rank:], residual)[:, None]
-        return Decoded((moved + added).clamp(-1, 1), motion)
-
-    def _residual_images(self, x0: Tensor, maps: Tensor, coefficients: Tensor) -> Tensor:
         features = self.pyramid(x0)[::-1]  # coarsest first
-        code = self.coefficients(coefficients.flatten(1))
+        maps, rows = self.inner.split(z) if self.factors is None else self.factors(z, features[0])
+        rows = unit_rows(rows)
+        rank, added = self.inner.motion_rank, self.inner.residual_rank
+        fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))  # (B, K, 2, h, w)
+        motion = compose_motion(fields, rows[:, :rank], self.size)
+        moved = warp_sequence(x0, motion)  # (B, 1, T, S, S)
+        painted = self._paint(features, maps, rows)  # (B, 2R + 1, S, S)
+        residual, hidden = (
+            torch.einsum("brt,brhw->bthw", rows[:, rank:], part)[:, None]  # (B, 1, T, S, S)
+            for part in painted[:, : 2 * added].chunk(2, dim=1)
+        )
+        occluded = 1 - (1 - outside(motion)) * torch.sigmoid(OPEN - hidden)
+        entering = (x0 + painted[:, 2 * added :])[:, :, None]
+        frames = moved + occluded * (entering - moved) + residual
+        return Decoded(frames.clamp(-1, 1), motion)
+
+    def _paint(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
+        code = self.coefficients(rows.flatten(1))
         hidden = self.blocks[0](self.enter(torch.cat([maps, features[0]], dim=1)), code)
         for block, skip in zip(self.blocks[1:], features[1:], strict=False):
             hidden = F.interpolate(hidden, scale_factor=2, mode="nearest")
@@ -75,37 +104,89 @@ class WarpDecoder(nn.Module):
         return upsample_maps(self.leave(hidden), self.size)
 
 
+class FactorHead(nn.Module):
+    """Maps and coefficients from a global vector or a grid, with the features of x0 on the grid of the maps."""
+
+    def __init__(self, spec: LatentSpec, inner: LatentSpec, channels: int):
+        super().__init__()
+        self.spec, self.inner = spec, inner
+        self.code = spec.dim if spec.kind == "vector" else spec.map_channels
+        extra = 0 if spec.kind == "vector" else spec.map_channels
+        self.enter = nn.Conv2d(channels + extra, channels, 3, 1, 1)
+        self.block = ResBlock2d(channels, channels, self.code)
+        self.maps = nn.Conv2d(channels, inner.map_channels, 3, 1, 1)
+        numbers = inner.coefficient_rows * inner.frames
+        self.rows = nn.Sequential(nn.Linear(self.code, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, numbers))
+        nn.init.normal_(self.maps.weight, std=1e-3)  # begin nearly still
+        nn.init.zeros_(self.maps.bias)
+
+    def forward(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, D) and features (B, C, h, w) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T)."""
+        code = z
+        if self.spec.kind == "grid":
+            grid, _ = self.spec.split(z)
+            features, code = torch.cat([features, grid], dim=1), grid.mean(dim=(2, 3))
+        hidden = self.block(self.enter(features), code)
+        rows = self.rows(code).unflatten(1, (self.inner.coefficient_rows, self.inner.frames))
+        return self.maps(hidden), rows
+
+
+def outside(motion: Tensor) -> Tensor:
+    """How far a field points out of x0: (B, T, 2, S, S) in pixels -> (B, 1, T, S, S), 0 inside, 1 from a pixel outside."""
+    size = motion.shape[-1]
+    place = torch.arange(size, device=motion.device, dtype=motion.dtype)
+    rows, columns = motion[:, :, 0] + place[:, None], motion[:, :, 1] + place
+    beyond = torch.stack([-rows, rows - size + 1, -columns, columns - size + 1]).amax(dim=0)
+    return beyond.clamp(0, 1)[:, None]
+
+
 class PaintDecoder(nn.Module):
     """The paper's kind: every frame painted, z by AdaIN and x0 by SPADE at every scale.
 
     ASSUME: layers as in the cINN code (Dorkenwald et al. 2021): a seed of 4 x 4 x 1 from z, residual blocks whose
-    first normalisation takes x0 and whose second takes z, nearest-neighbour upsampling between them.
+    first normalisation takes x0 and whose second takes z, nearest-neighbour upsampling between them. From a grid it
+    starts on the grid itself, and AdaIN takes the mean of its cells.
+
+    Args:
+        spec: a vector or a grid.
+        size: height and width S of a frame.
+        width: channels of the last level.
+        checkpointing: keep no activations of the blocks and compute them again in the backward pass.
     """
 
-    def __init__(self, spec: LatentSpec, size: int, width: int):
+    def __init__(self, spec: LatentSpec, size: int, width: int, checkpointing: bool = False):
         super().__init__()
-        doublings = math.log2(size / 4)
-        time_doublings = math.log2(spec.frames)
-        if doublings != int(doublings) or time_doublings != int(time_doublings) or time_doublings > doublings:
-            raise ValueError(f"'paint' takes sizes of 4 * 2^k and T = 2^j with j <= k, got {size} and {spec.frames}")
-        steps = int(doublings)
+        self.spec, self.checkpointing = spec, checkpointing
+        grid = spec.kind == "grid"
+        steps = halvings(size, spec.map_size if grid else 4, "size")
+        self.time_steps = halvings(spec.frames, spec.grid_frames if grid else 1, "T")
+        if self.time_steps > steps:
+            raise ValueError(f"T {spec.frames} is doubled more often than the size {size}")
         channels = [width * min(2 ** (steps - i), 16) for i in range(steps + 1)]  # narrower as the grid grows
-        self.time_steps = int(time_doublings)
-        self.seed = nn.Linear(spec.dim, channels[0] * 16)
+        code = spec.map_channels if grid else spec.dim
+        self.seed = nn.Conv3d(spec.channels, channels[0], 3, 1, 1) if grid else nn.Linear(spec.dim, channels[0] * 16)
         self.blocks = nn.ModuleList(
-            [PaintBlock(channels[0], channels[0], spec.dim)]
-            + [PaintBlock(before, after, spec.dim) for before, after in zip(channels, channels[1:], strict=False)]
+            [PaintBlock(channels[0], channels[0], code)]
+            + [PaintBlock(before, after, code) for before, after in zip(channels, channels[1:], strict=False)]
         )
         self.leave = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
     def forward(self, x0: Tensor, z: Tensor) -> Decoded:
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
-        hidden = self.seed(z).reshape(len(z), -1, 1, 4, 4)  # (B, C, T, H, W)
+        if self.spec.kind == "grid":
+            grid, _ = self.spec.split(z)
+            cells = grid.unflatten(1, (self.spec.grid_frames, self.spec.channels)).transpose(1, 2)
+            hidden, z = self.seed(cells), grid.mean(dim=(2, 3))  # (B, C, t, h, w)
+        else:
+            hidden = self.seed(z).reshape(len(z), -1, 1, 4, 4)  # (B, C, T, H, W)
         for i, block in enumerate(self.blocks):
             if i > 0:
                 time = 2 if i <= self.time_steps else 1
                 hidden = F.interpolate(hidden, scale_factor=(time, 2, 2), mode="nearest")
-            hidden = block(hidden, x0, z)
+            if self.checkpointing and self.training:
+                hidden = checkpoint(block, hidden, x0, z, use_reentrant=False)
+            else:
+                hidden = block(hidden, x0, z)
         return Decoded(torch.tanh(self.leave(F.leaky_relu(hidden, 0.2))), None)
 
 

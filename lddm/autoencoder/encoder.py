@@ -1,4 +1,4 @@
-"""E: video -> q(z | x), for both kinds of latent."""
+"""E: video -> q(z | x), for each kind of latent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lddm.autoencoder.motion_code import MotionCode
 from lddm.autoencoder.posterior import Posterior
 from lddm.nn.blocks import group_norm
-from lddm.nn.latent import LatentSpec
+from lddm.nn.latent import LatentSpec, unit_rows
 from lddm.nn.warping import compose_motion, warp_sequence
 
 
@@ -20,6 +20,10 @@ class FactorisedEncoder(nn.Module):
 
     The residual code is bilinear like the motion: coefficients b_j(t) say when, maps r_j say where. The network reads
     each frame beside the warped x0, and so sees what is left to explain.
+
+    In z each row of coefficients has the amplitude of its map; decoding undoes it (`unit_rows`). A small motion is
+    measured with noisy coefficients, a large one with smooth ones. As unit rows, the noise would depend on another part
+    of z, and generators draw large motions with the noise of small ones; in this form it is the same for all.
 
     Args:
         spec: a factorised latent.
@@ -34,9 +38,7 @@ class FactorisedEncoder(nn.Module):
     def __init__(self, spec: LatentSpec, size: int, width: int):
         super().__init__()
         self.spec, self.size = spec, size
-        levels = int(math.log2(size // spec.map_size))
-        if spec.map_size * 2**levels != size:
-            raise ValueError(f"frame size {size} must be map_size {spec.map_size} times a power of two")
+        levels = halvings(size, spec.map_size, "frame size")
         channels = [3] + [width * min(2**i, 4) for i in range(levels)]
         self.frames = nn.Sequential(
             *[
@@ -58,16 +60,16 @@ class FactorisedEncoder(nn.Module):
         features = self.frames(seen.transpose(1, 2).flatten(0, 1))  # (B T, C, h, w)
         features = self.mix(features.unflatten(0, (len(video), -1)).transpose(1, 2))  # (B, C, T, h, w)
         when = self.when(features.mean(dim=(-2, -1)))  # (B, R, T)
-        when = when / when.square().mean(dim=2, keepdim=True).add(1e-6).sqrt()  # unit RMS: the maps carry the size
+        when = unit_rows(when)
         where, spread = self.where(features).chunk(2, dim=1)  # (B, R, T, h, w) each
         where = torch.einsum("brt,brthw->brhw", when, where) / self.spec.frames
         spread = spread.mean(dim=2).clamp(-8, 4)
-        mean = self.spec.join(
-            torch.cat([motion.maps.flatten(1, 2), where], dim=1), torch.cat([motion.coefficients, when], dim=1)
-        )
+        maps = torch.cat([motion.maps.flatten(1, 2), where], dim=1)
+        rows = torch.cat([motion.coefficients, when], dim=1) * self.spec.map_amplitude(maps)[:, :, None]
         fixed_maps = torch.full_like(motion.maps.flatten(1, 2), self.MOTION_LOGVAR)
-        fixed_when = torch.full_like(torch.cat([motion.coefficients, when], dim=1), self.MOTION_LOGVAR)
-        return Posterior(mean, self.spec.join(torch.cat([fixed_maps, spread], dim=1), fixed_when))
+        fixed_rows = torch.full_like(rows, self.MOTION_LOGVAR)
+        logvar = self.spec.join(torch.cat([fixed_maps, spread], dim=1), fixed_rows)
+        return Posterior(self.spec.join(maps, rows), logvar)
 
 
 class VectorEncoder(nn.Module):
@@ -96,6 +98,45 @@ class VectorEncoder(nn.Module):
         features = self.body(video[:, :, 1:])  # (B, C, 1, 4, 4)
         mean, logvar = self.heads(features.flatten(1)).chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-12, 4))
+
+
+class GridEncoder(nn.Module):
+    """A 3-D residual network that stops at a small grid of space and time, aligned with x0.
+
+    Args:
+        spec: a grid latent.
+        size: height and width S of a frame; S / map_size and T / grid_frames must be powers of two.
+        width: channels of the first level.
+    """
+
+    def __init__(self, spec: LatentSpec, size: int, width: int):
+        super().__init__()
+        self.spec = spec
+        space, time = halvings(size, spec.map_size, "size"), halvings(spec.frames, spec.grid_frames, "T")
+        layers: list[nn.Module] = [nn.Conv3d(3, width, 3, padding=1), group_norm(width), nn.SiLU()]
+        channels = width
+        for level in range(max(space, time)):
+            stride = (2 if level < time else 1, 2 if level < space else 1, 2 if level < space else 1)
+            wider = min(channels * 2, 8 * width)
+            layers.append(ResBlock3d(channels, wider, stride))
+            channels = wider
+        self.body = nn.Sequential(*layers, nn.Conv3d(channels, 2 * spec.channels, 1))
+
+    def forward(self, video: Tensor, motion: MotionCode | None = None) -> Posterior:
+        """video float (B, 1, T + 1, S, S) in [-1, 1] -> q(z | x)."""
+        frames = video[:, :, 1:]
+        x0 = video[:, :, :1].expand_as(frames)
+        grid = self.body(torch.cat([frames, x0, 4 * (frames - x0)], dim=1))  # (B, 2C, t, h, w)
+        mean, logvar = grid.transpose(1, 2).chunk(2, dim=2)  # (B, t, C, h, w) each
+        return Posterior(mean.flatten(1), logvar.clamp(-12, 4).flatten(1))
+
+
+def halvings(large: int, small: int, name: str) -> int:
+    """How often `large` is halved to get `small`."""
+    count = int(math.log2(large // small)) if large >= small else -1
+    if count < 0 or small * 2**count != large:
+        raise ValueError(f"{name} {large} must be {small} times a power of two")
+    return count
 
 
 class ResBlock3d(nn.Module):

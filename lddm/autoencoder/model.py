@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lddm.autoencoder.decoder import Decoded, PaintDecoder, WarpDecoder
-from lddm.autoencoder.encoder import FactorisedEncoder, VectorEncoder
+from lddm.autoencoder.encoder import FactorisedEncoder, GridEncoder, VectorEncoder
 from lddm.autoencoder.motion_code import MotionCode, measure_motion
 from lddm.autoencoder.posterior import Posterior
 from lddm.errors import LddmError
@@ -34,20 +34,14 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.settings, self.size, self.frames = settings, size, frames
         try:
-            if settings.latent == "factorised":
-                self.spec = LatentSpec(
-                    "factorised",
-                    frames,
-                    motion_rank=settings.motion_rank,
-                    residual_rank=settings.residual_rank,
-                    map_size=settings.map_size,
-                )
-                self.encoder = FactorisedEncoder(self.spec, size, settings.width)
-                self.decoder = WarpDecoder(self.spec, size, settings.width)
+            self.spec = latent_spec(settings, frames)
+            encoder = {"factorised": FactorisedEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
+            self.encoder = encoder(self.spec, size, settings.width)
+            if settings.decoder == "warp":
+                ranks = (settings.motion_rank, settings.residual_rank)
+                self.decoder = WarpDecoder(self.spec, size, settings.width, ranks, settings.map_size)
             else:
-                self.spec = LatentSpec("vector", frames, dim=settings.vector_dim)
-                self.encoder = VectorEncoder(self.spec, size, settings.width)
-                self.decoder = PaintDecoder(self.spec, size, settings.width)
+                self.decoder = PaintDecoder(self.spec, size, settings.width, settings.checkpointing)
         except ValueError as error:
             raise LddmError(
                 f"the autoencoder does not take these sizes: {error}",
@@ -56,14 +50,15 @@ class Autoencoder(nn.Module):
 
     @property
     def measures_motion(self) -> bool:
-        """Whether the encoder needs the measured motion of the clips."""
-        return self.spec.kind == "factorised"
+        """Whether training needs the measured motion of the clips: as the code itself, or as its teacher."""
+        return self.settings.decoder == "warp"
 
     def measure(self, clips: np.ndarray) -> MotionCode | None:
-        """The measured motion that `encode` needs; clips uint8 (n, T + 1, S, S). On the CPU."""
+        """The measured motion that `encode` and the teacher need; clips uint8 (n, T + 1, S, S). On the CPU."""
         if not self.measures_motion:
             return None
-        return measure_motion(clips, self.spec.motion_rank, self.spec.map_size)
+        inner = self.decoder.inner
+        return measure_motion(clips, inner.motion_rank, inner.map_size)
 
     def encode(self, video: Tensor, motion: MotionCode | None) -> Posterior:
         """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""
@@ -89,3 +84,14 @@ class Autoencoder(nn.Module):
         state, about = load_weights(path, "autoencoder")
         model = cls(AutoencoderSettings.model_validate(about["settings"]), about["size"], about["frames"])
         return load_into(model, state, path)
+
+
+def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:
+    """The structure of z that the settings ask for, at T = `frames`."""
+    if settings.latent == "vector":
+        return LatentSpec("vector", frames, dim=settings.vector_dim)
+    if settings.latent == "grid":
+        grid = {"channels": settings.grid_channels, "grid_frames": settings.grid_frames}
+        return LatentSpec("grid", frames, map_size=settings.map_size, **grid)
+    ranks = {"motion_rank": settings.motion_rank, "residual_rank": settings.residual_rank}
+    return LatentSpec("factorised", frames, map_size=settings.map_size, **ranks)

@@ -19,6 +19,7 @@ from lddm.autoencoder.motion_code import MotionCode
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
 from lddm.nn.perceptual import PerceptualLoss
+from lddm.nn.warping import compose_motion
 from lddm.settings.models import AutoencoderSettings
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -61,7 +62,14 @@ def _measure_all(store: FrameStore, clips: pd.DataFrame, model: Autoencoder, chu
 class AutoencoderTask:
     """Stage 1 as the training loop sees it; see `lddm.training.loop.Task`."""
 
-    def __init__(self, model: Autoencoder, settings: AutoencoderSettings, reader: ClipReader, seed: int):
+    def __init__(
+        self,
+        model: Autoencoder,
+        settings: AutoencoderSettings,
+        reader: ClipReader,
+        seed: int,
+        perceptual: nn.Module | None = None,
+    ):
         self.settings, self.reader, self.seed = settings, reader, seed
         self.model = model
         self.players: dict[str, nn.Module] = {"autoencoder": model}
@@ -69,7 +77,9 @@ class AutoencoderTask:
             width = settings.discriminator_width
             self.players["spatial"] = SpatialDiscriminator(width)
             self.players["temporal"] = TemporalDiscriminator(width)
-        self.perceptual = PerceptualLoss().to(reader.device) if settings.perceptual_weight > 0 else None
+        self.perceptual = None
+        if settings.perceptual_weight > 0:
+            self.perceptual = (perceptual or PerceptualLoss()).to(reader.device)
         self._decoded: Tensor | None = None
 
     def batch(self, step: int) -> Batch:
@@ -84,7 +94,7 @@ class AutoencoderTask:
             return None, {}
         real, fake = batch[0][:, :, 1:], self._decoded
         if player == "spatial":
-            real, fake = _some_frames(real, fake, rng)
+            real, fake = self._some_frames(real, fake, rng)
             return losses.hinge_discriminator(self.players["spatial"](real), self.players["spatial"](fake)), {}
         real = real.clone().requires_grad_()
         real_logits, _ = self.players["temporal"](real)
@@ -104,11 +114,16 @@ class AutoencoderTask:
             "kl": posterior.kl(),
         }
         loss = parts["l1"] + weights.temporal_weight * parts["temporal"] + weights.kl_weight * parts["kl"]
+        if self.model.spec.kind != "factorised" and decoded.motion is not None and weights.teacher_weight > 0:
+            measured = compose_motion(motion.maps, motion.coefficients, self.model.size)
+            parts["teacher"] = F.l1_loss(decoded.motion, measured)
+            share = max(0.0, 1 - step / (0.6 * weights.training.steps))
+            loss = loss + weights.teacher_weight * share * parts["teacher"]
         if self.perceptual is not None:
-            parts["perceptual"] = self.perceptual(*_some_frames(real, decoded.frames, rng))
+            parts["perceptual"] = self.perceptual(*self._some_frames(real, decoded.frames, rng))
             loss = loss + weights.perceptual_weight * parts["perceptual"]
         if weights.adversarial_weight > 0 and step >= weights.adversarial_start:
-            _, fake_frames = _some_frames(real, decoded.frames, rng)
+            _, fake_frames = self._some_frames(real, decoded.frames, rng)
             fake_logits, fake_features = self.players["temporal"](decoded.frames)
             _, real_features = self.players["temporal"](real)
             parts["adversarial_space"] = losses.hinge_generator(self.players["spatial"](fake_frames))
@@ -123,11 +138,10 @@ class AutoencoderTask:
         self._decoded = decoded.frames.detach()
         return loss, parts
 
-
-def _some_frames(real: Tensor, fake: Tensor, rng: torch.Generator, frames: int = 4) -> tuple[Tensor, Tensor]:
-    """The same random frames of real and decoded clips as images (B * frames, 1, S, S): memory, not maths."""
-    chosen = torch.randperm(real.shape[2], generator=rng)[:frames]
-    return tuple(v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
+    def _some_frames(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The same random frames of real and decoded clips as images (B * frames, 1, S, S): memory, not maths."""
+        chosen = torch.randperm(real.shape[2], generator=rng)[: self.settings.perceptual_frames]
+        return tuple(v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
 
 
 @torch.no_grad()
@@ -152,8 +166,12 @@ def train_autoencoder(
     state_dir: Path,
     out: Path,
     on_log: Callable[[int, dict[str, float]], None],
+    perceptual: nn.Module | None = None,
 ) -> dict[str, float]:
     """Train stage 1 on the train clips of a fold and write the weights that are best on its val clips.
+
+    Args:
+        perceptual: two batches of frames (N, 1, S, S) in [-1, 1] -> loss; None = EfficientNet-Lite0 features.
 
     Returns:
         The validation values of the weights that were kept.
@@ -167,7 +185,7 @@ def train_autoencoder(
     )
     reader = ClipReader(store, train_clips, model, device)
     val_reader = ClipReader(store, val_clips, model, device)
-    task = AutoencoderTask(model, settings, reader, seed)
+    task = AutoencoderTask(model, settings, reader, seed, perceptual)
     batch_size = settings.training.batch_size
 
     def validate(players: dict[str, nn.Module]) -> dict[str, float]:

@@ -109,14 +109,26 @@ def split(settings: SettingsText, frames: Frames, out: Out, record: Records = No
 
 @app.command()
 def train_autoencoder(
-    settings: SettingsText, frames: Frames, splits: Splits, fold: Fold, state: State, out: Out, record: Records = None
+    settings: SettingsText,
+    frames: Frames,
+    splits: Splits,
+    fold: Fold,
+    state: State,
+    out: Out,
+    weights_dir: Annotated[Path, _option("folder of pretrained networks, for the perceptual loss")] = Path("weights"),
+    record: Records = None,
 ) -> None:
     """Stage 1: train E and D on the fold's training clips."""
     seed, section = parse_stage(settings, AutoencoderSettings)
     with job("train_autoencoder", record, {"autoencoder": section.model_dump(mode="json")}, {"fold": fold}) as run:
         from lddm.autoencoder.train import train_autoencoder as work
 
-        kept = work(section, *_data(frames, splits), fold, seed, state, out, run.metrics)
+        perceptual = None
+        if section.perceptual_weight > 0:
+            from lddm.metrics.paired import perceptual_loss
+
+            perceptual = perceptual_loss(weights_dir)
+        kept = work(section, *_data(frames, splits), fold, seed, state, out, run.metrics, perceptual)
         run.metrics(section.training.steps, {f"kept/{name}": value for name, value in kept.items()})
         run.outputs(out)
 

@@ -11,14 +11,14 @@ from lddm.nn.condition import ImageCondition
 from lddm.nn.latent import LatentSpec
 
 
-class FactorisedDenoiser(nn.Module):
+class MapDenoiser(nn.Module):
     """Maps by a small convolutional network with attention, coefficients by a residual network; each sees the other.
 
     The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain just
     where it lies; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
 
     Args:
-        spec: a factorised latent.
+        spec: a factorised latent, or a grid, which has maps only.
         size: height and width S of x0.
         width: channels.
         depth: residual blocks.
@@ -32,16 +32,18 @@ class FactorisedDenoiser(nn.Module):
         self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         numbers = spec.coefficient_rows * spec.frames
-        self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.enter_time = nn.Linear(spec.coefficient_rows, tokens := 2 * width)
-        self.place = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
+        if numbers:
+            tokens = 2 * width
+            self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
+            self.pool_maps = nn.Linear(width, dim)
+            self.enter_time = nn.Linear(spec.coefficient_rows, tokens)
+            self.place = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
+            self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
+            self.leave_time = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
         self.enter = nn.Conv2d(spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
         self.blocks = nn.ModuleList(ResBlock2d(width, width, dim) for _ in range(depth))
         self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
         self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, spec.map_channels, 3, 1, 1))
-        self.pool_maps = nn.Linear(width, dim)
-        self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
-        self.leave_time = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
         rows = torch.linspace(-1, 1, spec.map_size)
         grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
         self.register_buffer("grid", grid, persistent=False)
@@ -59,11 +61,14 @@ class FactorisedDenoiser(nn.Module):
         maps, coefficients = self.spec.split(z)
         features, vector = self.condition(x0, label, keep_image, keep_label)
         vector = vector + self.time(sinusoidal(timestep, self.width))
-        code = F.silu(vector + self.read_coefficients(coefficients.flatten(1)))
+        timed = self.spec.coefficient_rows > 0
+        code = F.silu(vector + self.read_coefficients(coefficients.flatten(1))) if timed else F.silu(vector)
         grid = self.grid.expand(len(z), -1, -1, -1)
         hidden = self.enter(torch.cat([maps, features, grid], dim=1))
         for block, attention in zip(self.blocks, self.attention, strict=True):
             hidden = attention(block(hidden, code))
+        if not timed:
+            return self.spec.join(self.leave(hidden), coefficients)
         vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
         frames = self.enter_time(coefficients.transpose(1, 2)) + self.place  # (B, T, C)
         for block in self.time_blocks:
@@ -92,7 +97,7 @@ class TimeBlock(nn.Module):
 
 
 class VectorDenoiser(nn.Module):
-    """Residual network with adaptive normalisation for a global vector; arguments as in `FactorisedDenoiser`."""
+    """Residual network with adaptive normalisation for a global vector; arguments as in `MapDenoiser`."""
 
     def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
         super().__init__()
@@ -113,7 +118,7 @@ class VectorDenoiser(nn.Module):
         keep_image: Tensor | None = None,
         keep_label: Tensor | None = None,
     ) -> Tensor:
-        """As `FactorisedDenoiser.forward`."""
+        """As `MapDenoiser.forward`."""
         _, vector = self.condition(x0, label, keep_image, keep_label)
         vector = vector + self.time(sinusoidal(timestep, self.width))
         hidden = self.enter(z)
@@ -156,5 +161,5 @@ class SelfAttention2d(nn.Module):
 
 def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> nn.Module:
     """The denoiser of a kind of latent."""
-    kind = FactorisedDenoiser if spec.kind == "factorised" else VectorDenoiser
+    kind = VectorDenoiser if spec.kind == "vector" else MapDenoiser
     return kind(spec, size, width, depth, classes)

@@ -6,6 +6,7 @@ is that of the reconstruction.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from lddm.metrics.features import in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find
 from lddm.nn.perceptual import PerceptualLoss
 from lddm.training.parallel import pick_device
+
+logger = logging.getLogger(__name__)
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 SSIM_WINDOW = 7
@@ -78,6 +81,33 @@ def lpips(weights_dir: str | Path, net: str) -> Measure:
     return _on_frames(distance)
 
 
+class LpipsLoss(nn.Module):
+    """LPIPS-VGG with gradients, as the perceptual loss of stage 1.
+
+    Raises:
+        WeightsAbsent: backbone or heads are missing.
+    """
+
+    def __init__(self, weights_dir: str | Path):
+        super().__init__()
+        find("vgg16", weights_dir)
+        find("lpips_vgg", weights_dir)
+        self.network = _pyiqa("lpips-vgg", weights_dir, as_loss=True).requires_grad_(False)
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Two batches of frames float (N, 1, S, S) in [-1, 1] -> scalar."""
+        return self.network(_rgb(fake[:, 0]), _rgb(real[:, 0])).mean()
+
+
+def perceptual_loss(weights_dir: str | Path) -> nn.Module:
+    """LPIPS-VGG if its weights are there, else EfficientNet-Lite0 features; the log says which."""
+    try:
+        return LpipsLoss(weights_dir)
+    except WeightsAbsent as absent:
+        logger.warning("perceptual loss in EfficientNet-Lite0 features: %s", absent)
+        return PerceptualLoss()
+
+
 def _on_frames(distance: Callable[[Tensor, Tensor], Tensor]) -> Measure:
     def measure(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
         both = np.stack([some_frames(real), some_frames(synthetic)], axis=1)  # (n, 2, frames, S, S)
@@ -91,7 +121,7 @@ def _rgb(frames: Tensor) -> Tensor:
     return ((frames + 1) / 2)[:, None].expand(-1, 3, -1, -1)
 
 
-def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
+def _pyiqa(name: str, weights_dir: str | Path, as_loss: bool = False) -> nn.Module:
     """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does."""
     import pyiqa
     from pyiqa.utils import download_util
@@ -100,7 +130,7 @@ def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
     torch.hub.set_dir(str(weights_dir))
     download_util.DEFAULT_CACHE_DIR = str(Path(weights_dir) / "pyiqa")
     try:
-        return pyiqa.create_metric(name, device=pick_device())
+        return pyiqa.create_metric(name, device=pick_device(), as_loss=as_loss)
     except Exception as error:  # damaged files raise whatever their format raises
         raise WeightsAbsent(
             f"{name}: pyiqa cannot use the files in weights_dir ({type(error).__name__}: {error})"

@@ -18,27 +18,32 @@ class LatentSpec:
     fields (axial, lateral) and `residual_rank` code maps of the residual branch, `map_size` pixels high and wide; each
     field and each code map has one coefficient a frame. Motion of frame t = sum_k a_k(t) B_k: the local strain that a
     global vector loses stays where it is.
+    `grid`: `channels` maps for each of `grid_frames` steps of time, no coefficients.
 
     Attributes:
-        kind: vector or factorised.
+        kind: vector, factorised or grid.
         frames: T.
         dim: size of the vector (vector only).
         motion_rank: K (factorised only).
         residual_rank: R (factorised only).
-        map_size: height and width of the maps (factorised only).
+        map_size: height and width of the maps (factorised and grid).
+        channels: numbers of a cell of the grid (grid only).
+        grid_frames: steps of time of the grid (grid only).
     """
 
-    kind: Literal["vector", "factorised"]
+    kind: Literal["vector", "factorised", "grid"]
     frames: int
     dim: int = 0
     motion_rank: int = 0
     residual_rank: int = 0
     map_size: int = 0
+    channels: int = 0
+    grid_frames: int = 0
 
     @property
     def map_channels(self) -> int:
-        """Channels of the maps: K axial-lateral pairs, then R code maps."""
-        return 2 * self.motion_rank + self.residual_rank
+        """Channels of the maps: K axial-lateral pairs, then R code maps; or those of the grid, step after step."""
+        return self.channels * self.grid_frames if self.kind == "grid" else 2 * self.motion_rank + self.residual_rank
 
     @property
     def coefficient_rows(self) -> int:
@@ -53,16 +58,26 @@ class LatentSpec:
         return self.map_channels * self.map_size**2 + self.coefficient_rows * self.frames
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, D) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T); factorised only."""
+        """z (B, D) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T); a grid has no coefficients."""
         cells = self.map_channels * self.map_size**2
-        maps = z[:, :cells].reshape(-1, self.map_channels, self.map_size, self.map_size)
-        coefficients = z[:, cells:].reshape(-1, self.coefficient_rows, self.frames)
-        return maps, coefficients
+        maps = z[:, :cells].reshape(len(z), self.map_channels, self.map_size, self.map_size)
+        return maps, z[:, cells:].reshape(len(z), self.coefficient_rows, self.frames)
 
     def join(self, maps: Tensor, coefficients: Tensor) -> Tensor:
         """The inverse of `split`: z (B, D)."""
         return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
 
+    def map_amplitude(self, maps: Tensor) -> Tensor:
+        """Root mean square of each field and each code map: maps (B, 2K + R, h, w) -> (B, K + R)."""
+        power = maps.square().mean(dim=(2, 3))
+        fields = power[:, : 2 * self.motion_rank].unflatten(1, (self.motion_rank, 2)).mean(dim=2)
+        return torch.cat([fields, power[:, 2 * self.motion_rank :]], dim=1).sqrt()
+
     def to_dict(self) -> dict:
         """JSON form; `LatentSpec(**d)` is its inverse."""
         return asdict(self)
+
+
+def unit_rows(coefficients: Tensor) -> Tensor:
+    """Coefficients (B, K + R, T) with a root mean square of one over time: the maps carry the size."""
+    return coefficients / coefficients.square().mean(dim=2, keepdim=True).add(1e-10).sqrt()

@@ -9,7 +9,10 @@ from lddm.nn.latent import LatentSpec
 
 # Directions with less than this share of the mean variance are noise and are not blown up to unit variance. The fewer
 # clips there are for each dimension, the less a covariance knows of its small directions: SCARCE * dimensions / clips.
-FLOOR, SCARCE = 0.002, 0.02
+# Rows of coefficients have no such noise: their smallest directions are jerks, and a generator that gets these wrong
+# moves jerkily, however right it is in all else.
+FLOOR = {"maps": 0.002, "rows": 3e-5}
+SCARCE = {"maps": 0.02, "rows": 0.0}
 
 
 class Whitening(nn.Module):
@@ -49,7 +52,9 @@ class Whitening(nn.Module):
             return self
         parts = zip(("maps", "rows"), spec.split(centred), spec.split(noise[None]), strict=True)
         for name, values, spread in parts:
-            floor = FLOOR + SCARCE * values.flatten(2).shape[2] / len(mean)
+            if values.shape[1] == 0:  # a grid has no coefficients
+                continue
+            floor = FLOOR[name] + SCARCE[name] * values.flatten(2).shape[2] / len(mean)
             values, spread = values.flatten(2).transpose(0, 1), spread[0].flatten(1)  # (C, n, size), (C, size)
             covariance = values.transpose(1, 2) @ values / len(centred) + torch.diag_embed(spread)
             variance, axes = torch.linalg.eigh(covariance)

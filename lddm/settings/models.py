@@ -38,23 +38,35 @@ class AutoencoderSettings(Section):
         description="warp: low-rank motion field moves x0, plus a learned residual (frugal); paint: every frame painted, "
         "z by AdaIN and x0 at every scale (the paper)",
     )
-    latent: Literal["factorised", "vector"] = Field(
+    latent: Literal["factorised", "vector", "grid"] = Field(
         "factorised",
         description="factorised: motion maps aligned with x0 times temporal coefficients (keeps local strain); "
-        "vector: one global vector (the paper)",
+        "vector: one global vector (the paper); grid: a small grid of space and time",
     )
     width: int = Field(16, ge=4, description="channels of the first level")
-    motion_rank: int = Field(2, ge=1, description="K: motion maps of the factorised latent")
-    residual_rank: int = Field(2, ge=1, description="R: residual maps of the factorised latent")
-    map_size: int = Field(8, ge=2, description="height and width of the maps of the factorised latent")
+    motion_rank: int = Field(2, ge=1, description="K: motion maps of decoder warp")
+    residual_rank: int = Field(2, ge=1, description="R: residual maps of decoder warp")
+    map_size: int = Field(8, ge=2, description="height and width of the maps, or of the grid")
+    grid_channels: int = Field(4, ge=1, description="numbers of a cell when latent is grid")
+    grid_frames: int = Field(4, ge=1, description="steps of time when latent is grid")
     vector_dim: int = Field(
         64, ge=2, description="size of z when latent is vector (64 in the cINN code; ASSUME the same)"
     )
     kl_weight: float = Field(1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions")
     temporal_weight: float = Field(0.5, ge=0, description="weight of L1 between frame differences")
-    perceptual_weight: float = Field(
-        0.0, ge=0, description="weight of the perceptual loss (EfficientNet-Lite0 features)"
+    teacher_weight: float = Field(
+        0.1,
+        ge=0,
+        description="weight of L1 (px) between decoded and measured motion, for decoder warp from a vector or a grid; "
+        "falls to 0 at 60 % of the run",
     )
+    perceptual_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the perceptual loss: LPIPS-VGG if its weights are there, else EfficientNet-Lite0 features",
+    )
+    perceptual_frames: int = Field(4, ge=1, description="random frames of a clip that image losses look at")
+    checkpointing: bool = Field(False, description="less memory, more time: recompute activations (decoder paint)")
     adversarial_weight: float = Field(0.0, ge=0, description="weight of the hinge losses in space and in time; 0 = off")
     feature_weight: float = Field(
         10.0, ge=0, description="weight of feature matching, relative to the adversarial losses"
@@ -66,8 +78,8 @@ class AutoencoderSettings(Section):
 
     @model_validator(mode="after")
     def _known_pair(self):
-        if (self.decoder, self.latent) not in (("warp", "factorised"), ("paint", "vector")):
-            raise ValueError("decoder 'warp' takes latent 'factorised', decoder 'paint' takes latent 'vector'")
+        if (self.decoder, self.latent) == ("paint", "factorised"):
+            raise ValueError("latent 'factorised' is the motion of decoder 'warp'; 'paint' takes 'vector' or 'grid'")
         return self
 
 

@@ -85,7 +85,7 @@ def test_stage_json_of_another_stage_is_refused(text: str):
         ({"index": {"sources": [{"kind": "bsi"}]}}, r"index\.sources\.0\.kind: .*did you mean 'busi'"),
         ({"index": None}, r"index: expected a section"),
         ({"autoencoder": {"decoder": "wrap"}}, r"autoencoder\.decoder: .*did you mean 'warp'"),
-        ({"autoencoder": {"decoder": "paint"}}, r"autoencoder: decoder 'warp' takes latent 'factorised'"),
+        ({"autoencoder": {"decoder": "paint"}}, r"autoencoder: latent 'factorised' is the motion of decoder 'warp'"),
         ({"cinn": {"training": {"learning_rate": "1e-3"}}}, r"(?s)learning_rate.*write 1\.0e-3"),
         ({"synthesis": {"samples": {"helout": 1}}}, r"synthesis\.samples\.helout: .*'heldout'"),
         ({"synthesis": {"samples": {"stills": 1}}}, r"synthesis\.samples\.heldout"),

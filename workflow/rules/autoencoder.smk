@@ -27,10 +27,11 @@ rule train_autoencoder:
         settings=stage("autoencoder"),
         frames=frames_folder,
         state=f"{FOLD}/state/autoencoder",
+        weights_dir=SETTINGS.weights_dir,
         record=RECORDS,
     shell:
         "{params.launch}lddm train-autoencoder --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
-        " --fold {wildcards.fold} --state {params.state:q} --out {output:q}"
+        " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --weights-dir {params.weights_dir:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
 

@@ -4,26 +4,38 @@ import numpy as np
 import pytest
 import torch
 
+from lddm.autoencoder.decoder import outside
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.motion_code import measure_motion
-from lddm.autoencoder.train import train_autoencoder
+from lddm.autoencoder.train import AutoencoderTask, ClipReader, train_autoencoder
 from lddm.data.frames import fold_clips
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
+from lddm.nn.latent import unit_rows
+from lddm.nn.warping import compose_motion
 from lddm.settings.models import AutoencoderSettings, Training
 from lddm.training.latents import LatentReader, LatentSet
 
 QUICK = Training(steps=6, batch_size=4, log_every=2, val_every=3, checkpoint_every=2, warmup_steps=1)
 WARP = AutoencoderSettings(width=4, motion_rank=2, residual_rank=2, map_size=8, training=QUICK)
 PAINT = AutoencoderSettings(decoder="paint", latent="vector", width=4, vector_dim=6, training=QUICK)
+GRID = {"latent": "grid", "grid_channels": 3, "grid_frames": 2, "map_size": 8}
+KINDS = {
+    "warp-factorised": WARP,
+    "warp-vector": WARP.model_copy(update={"latent": "vector", "vector_dim": 6}),
+    "warp-grid": WARP.model_copy(update=GRID),
+    "paint-vector": PAINT,
+    "paint-grid": PAINT.model_copy(update=GRID),
+}
+each_kind = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
 
 
 def clips_of(store, splits, n=4):
     return store.clip_frames(fold_clips(store, splits, 0, "train").iloc[:n])
 
 
-@pytest.mark.parametrize("settings", [WARP, PAINT], ids=["warp", "paint"])
+@each_kind
 def test_shapes_and_range(tiny_store, settings):
     clips = clips_of(*tiny_store)
     model = Autoencoder(settings, 32, 8)
@@ -48,6 +60,74 @@ def test_an_untrained_warp_already_follows_the_motion(tiny_store):
     assert error < 0.5 * still
 
 
+def test_z_says_how_large_a_motion_is_in_its_maps_and_its_coefficients(tiny_store):
+    clips = clips_of(*tiny_store)
+    model = Autoencoder(WARP, 32, 8).eval()
+    video, code = to_float(torch.from_numpy(clips))[:, None], model.measure(clips)
+    maps, rows = model.spec.split(model.encode(video, code).mean)
+    amplitude = model.spec.map_amplitude(maps)
+    assert torch.allclose(amplitude[:, 0], code.maps[:, 0].square().mean(dim=(1, 2, 3)).sqrt())
+    assert torch.allclose(rows.square().mean(dim=2).sqrt(), amplitude, rtol=1e-3)
+    assert torch.allclose(unit_rows(rows)[:, :2], code.coefficients, atol=1e-4)
+    still = torch.zeros(1, model.spec.size)
+    assert torch.equal(unit_rows(model.spec.split(still)[1]), torch.zeros(1, 4, 8))
+
+
+def test_tissue_that_enters_is_painted_not_smeared():
+    motion = torch.zeros(1, 1, 2, 8, 8)
+    motion[:, :, 0] = 2.0  # each pixel comes from two rows further down: the last two rows have no source
+    gone = outside(motion)[0, 0, 0]
+    assert gone[:6].max() == 0 and gone[6:].min() == 1
+    torch.manual_seed(0)
+    decoder = Autoencoder(WARP, 32, 8).decoder
+    x0, z = torch.rand(1, 1, 32, 32) - 0.5, torch.zeros(1, decoder.inner.size)
+    maps, rows = decoder.inner.split(z)
+    maps[:, 0] = 4.0
+    rows[:, 0] = 1.0
+    with torch.no_grad():
+        before = decoder(x0, z).frames
+        decoder.leave[-1].bias[-1] = 0.4  # the new tissue's image
+        after = decoder(x0, z).frames
+    change = (after - before)[0, 0]
+    assert change[:, -3:].mean() == pytest.approx(0.4, abs=0.01)
+    assert change[:, :-5].abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (30, 0.5), (60, 0.0), (99, 0.0)])
+def test_the_teacher_fades_over_the_first_part_of_the_run(tiny_store, step, share):
+    store, splits = tiny_store
+    training = QUICK.model_copy(update={"steps": 100})
+    settings = KINDS["warp-vector"].model_copy(update={"teacher_weight": 0.5, "training": training})
+    torch.manual_seed(0)
+    model = Autoencoder(settings, 32, 8)
+    reader = ClipReader(store, fold_clips(store, splits, 0, "train"), model, torch.device("cpu"))
+    losses = {}
+    for weight in (0.5, 0.0):
+        task = AutoencoderTask(model, settings.model_copy(update={"teacher_weight": weight}), reader, 0)
+        losses[weight], parts = task.loss("autoencoder", task.batch(0), step, torch.Generator().manual_seed(0))
+        if weight:
+            teacher = parts["teacher"]
+    decoded, _ = model(*task.batch(0), torch.Generator().manual_seed(0))
+    code = task.batch(0)[1]
+    assert teacher.item() == pytest.approx(
+        (decoded.motion - compose_motion(code.maps, code.coefficients, 32)).abs().mean().item()
+    )
+    assert (losses[0.5] - losses[0.0]).item() == pytest.approx(0.5 * share * teacher.item(), abs=1e-5)
+
+
+def test_checkpointing_changes_memory_only(tiny_store):
+    video = to_float(torch.from_numpy(clips_of(*tiny_store, n=2)))[:, None]
+
+    def gradient(checkpointing):
+        torch.manual_seed(0)
+        model = Autoencoder(PAINT.model_copy(update={"checkpointing": checkpointing}), 32, 8)
+        decoded, _ = model(video, None, torch.Generator().manual_seed(0))
+        decoded.frames.square().mean().backward()
+        return model.decoder.seed.weight.grad
+
+    assert torch.allclose(gradient(False), gradient(True), atol=1e-7)
+
+
 def test_mirrored_clips_have_the_mirrored_code(tiny_store):
     clips = clips_of(*tiny_store)
     code = measure_motion(clips, 2, 8)
@@ -64,7 +144,7 @@ def test_sizes_that_do_not_fit_are_named():
         Autoencoder(WARP, 48 - 8, 8)
 
 
-@pytest.mark.parametrize("settings", [WARP, PAINT], ids=["warp", "paint"])
+@each_kind
 def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_only(tiny_store, tmp_path, settings):
     store, splits = tiny_store
     lines = []

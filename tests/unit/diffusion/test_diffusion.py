@@ -14,6 +14,7 @@ from lddm.training.latents import LatentSet, save_latents
 
 VECTOR = LatentSpec("vector", frames=8, dim=5)
 MAPS = LatentSpec("factorised", frames=8, motion_rank=2, residual_rank=1, map_size=4)
+GRID = LatentSpec("grid", frames=8, channels=3, grid_frames=2, map_size=4)
 QUICK = Training(steps=4, batch_size=4, log_every=2, val_every=2, checkpoint_every=2, warmup_steps=1)
 SMALL = DiffusionSettings(width=16, depth=1, training=QUICK)
 
@@ -47,7 +48,7 @@ def test_min_snr_weights():
     assert torch.equal(loss_weights(scheduler, t, None), torch.ones(3))
 
 
-@pytest.mark.parametrize("spec", [VECTOR, MAPS], ids=["vector", "factorised"])
+@pytest.mark.parametrize("spec", [VECTOR, MAPS, GRID], ids=["vector", "factorised", "grid"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
 def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
     torch.manual_seed(0)
