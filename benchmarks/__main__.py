@@ -22,6 +22,7 @@ import torch
 from lddm.files import write_json
 
 REPEATS = 5
+SIZE, FRAMES = 64, 16
 
 
 def alternate(ours: Callable[[], Any], peer: Callable[[], Any]) -> tuple[float, float]:
@@ -99,8 +100,8 @@ def preprocessing() -> dict[str, Any]:
     return row("preprocess_vs_decode", count / seconds[0], count / seconds[1], "frames/s", setting)
 
 
-def synthesis() -> dict[str, Any]:
-    """Seconds to animate one still, against one pass of the decoder alone; default networks, weights untrained."""
+def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
+    """Stage 1, diffusion and sampling options at their defaults, untrained, and the batch size."""
     from lddm.autoencoder.model import Autoencoder
     from lddm.diffusion.model import LatentDiffusion
     from lddm.nn.condition import SamplingOptions
@@ -108,12 +109,21 @@ def synthesis() -> dict[str, Any]:
 
     defaults = SynthesisSettings()
     torch.manual_seed(0)
-    autoencoder = Autoencoder(AutoencoderSettings(), 64, 16).eval()
-    generator = LatentDiffusion(DiffusionSettings(), autoencoder.spec, 64, 2).eval()
-    batch = defaults.batch_size
-    x0, label = torch.rand(batch, 1, 64, 64) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
+    autoencoder = Autoencoder(AutoencoderSettings(**changes), SIZE, FRAMES).eval()
+    generator = LatentDiffusion(DiffusionSettings(), autoencoder.spec, SIZE, 2).eval()
+    return (
+        autoencoder,
+        generator,
+        SamplingOptions(defaults.sampler, defaults.steps, defaults.guidance),
+        defaults.batch_size,
+    )
+
+
+def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, Any]:
+    """Seconds to animate one still, against one pass of the decoder alone; default networks, weights untrained."""
+    autoencoder, generator, options, batch = _default_parts(**changes)
+    x0, label = torch.rand(batch, 1, SIZE, SIZE) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
     z = torch.randn(batch, autoencoder.spec.size)
-    options = SamplingOptions(defaults.sampler, defaults.steps, defaults.guidance)
 
     def decode() -> None:
         with torch.no_grad():
@@ -124,16 +134,71 @@ def synthesis() -> dict[str, Any]:
             autoencoder.decode(x0, generator.sample(x0, label, torch.Generator().manual_seed(0), options))
 
     seconds = alternate(ours, decode)
-    setting = (
-        f"64 px, 16 frames, batch {batch}, {defaults.steps} {defaults.sampler} steps, guidance {defaults.guidance:g}"
+    what = f"{options.steps} {options.sampler} steps, guidance {options.guidance:g}"
+    return row(
+        name, seconds[0] / batch, seconds[1] / batch, "s/clip", f"{SIZE} px, {FRAMES} frames, batch {batch}, {what}"
     )
-    return row("synthesis_vs_decoder_pass", seconds[0] / batch, seconds[1] / batch, "s/clip", setting)
+
+
+def synthesis_paper() -> dict[str, Any]:
+    """The same for the paper's decoder and vector latent: how much of a clip's time the diffusion takes."""
+    return synthesis("synthesis_vs_decoder_pass_paper", decoder="paint", latent="vector")
+
+
+def pixels() -> dict[str, Any]:
+    """Seconds to animate one still, against video diffusion in pixels with as many steps; both without guidance.
+
+    The peer runs two steps, which are scaled up: one clip of it takes minutes.
+    """
+    from lddm.diffusion.pixel import PixelDiffusion
+    from lddm.nn.condition import SamplingOptions
+    from lddm.settings.models import PixelSettings
+
+    autoencoder, generator, options, batch = _default_parts()
+    peer = PixelDiffusion(PixelSettings(), SIZE, FRAMES, 2).eval()
+    x0, label = torch.rand(batch, 1, SIZE, SIZE) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
+    plain, short = SamplingOptions(options.sampler, options.steps), SamplingOptions(options.sampler, 2)
+
+    def ours() -> None:
+        rng = torch.Generator().manual_seed(0)
+        generator.video(x0, label, rng, plain, lambda x, z: autoencoder.decode(x, z).frames)
+
+    def theirs() -> None:
+        peer.video(x0[:1], label[:1], torch.Generator().manual_seed(0), short, None)
+
+    seconds = alternate(ours, theirs)
+    setting = f"{SIZE} px, {FRAMES} frames, {options.steps} steps, ours in batches of {batch}, no guidance"
+    return row("synthesis_vs_pixel_diffusion", seconds[0] / batch, seconds[1] * options.steps / 2, "s/clip", setting)
+
+
+def stage1_step() -> dict[str, Any]:
+    """Seconds of a training step of stage 1 with the frugal decoder, against the paper's at the same width and size."""
+    from lddm.autoencoder.motion_code import MotionCode
+
+    batch = 8
+    video = torch.rand(batch, 1, FRAMES + 1, SIZE, SIZE) * 2 - 1
+    code = MotionCode(torch.randn(batch, 2, 2, 8, 8), torch.randn(batch, 2, FRAMES))
+    steps = []
+    for changes in ({}, {"decoder": "paint", "latent": "vector"}):
+        autoencoder, *_ = _default_parts(**changes)
+        autoencoder.train()
+
+        def step(model=autoencoder) -> None:
+            decoded, posterior = model(video, code, torch.Generator().manual_seed(0))
+            ((decoded.frames - video[:, :, 1:]).abs().mean() + 1e-5 * posterior.kl()).backward()
+            model.zero_grad()
+
+        steps.append(step)
+    seconds = alternate(*steps)
+    return row(
+        "stage1_step_vs_paper", *seconds, "s/step", f"{SIZE} px, {FRAMES} frames, batch {batch}, width 16, L1 and KL"
+    )
 
 
 def main() -> None:
     """Print each ratio as it comes, and write all of them."""
     rows = []
-    for benchmark in (preprocessing, synthesis):
+    for benchmark in (preprocessing, synthesis, synthesis_paper, pixels, stage1_step):
         rows.append(benchmark())
         last = rows[-1]
         print(f"{last['name']}: {last['ratio']:.3g} ({last['ours']:.4g} against {last['peer']:.4g} {last['unit']})")

@@ -13,6 +13,9 @@ from typing import Any
 
 from lddm.errors import LddmError
 
+UMASK = os.umask(0)  # it can only be read by setting it
+os.umask(UMASK)
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -27,6 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~UMASK)  # some writers (safetensors) let nobody else read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

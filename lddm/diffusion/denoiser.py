@@ -58,8 +58,11 @@ class MapDenoiser(nn.Module):
         keep_label: Tensor | None = None,
     ) -> Tensor:
         """Noisy z (B, D), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, D)."""
+        return self.denoise(z, timestep, *self.condition(x0, label, keep_image, keep_label))
+
+    def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
+        """The same from what `condition` gives, which sampling computes once for all steps."""
         maps, coefficients = self.spec.split(z)
-        features, vector = self.condition(x0, label, keep_image, keep_label)
         vector = vector + self.time(sinusoidal(timestep, self.width))
         timed = self.spec.coefficient_rows > 0
         code = F.silu(vector + self.read_coefficients(coefficients.flatten(1))) if timed else F.silu(vector)
@@ -119,7 +122,10 @@ class VectorDenoiser(nn.Module):
         keep_label: Tensor | None = None,
     ) -> Tensor:
         """As `MapDenoiser.forward`."""
-        _, vector = self.condition(x0, label, keep_image, keep_label)
+        return self.denoise(z, timestep, *self.condition(x0, label, keep_image, keep_label))
+
+    def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
+        """As `MapDenoiser.denoise`."""
         vector = vector + self.time(sinusoidal(timestep, self.width))
         hidden = self.enter(z)
         for block in self.blocks:

@@ -28,10 +28,11 @@ class LatentDiffusion(LatentGenerator):
     def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
         """Draw z for each x0; see `LatentGenerator.sample`."""
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
+        known = self.denoiser.condition(x0, label)
+        free = self.denoiser.condition(x0, label, nothing, nothing)
 
         def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
-            keep = (None, None) if conditioned else (nothing, nothing)
-            return self.denoiser(z, timestep, x0, label, *keep)
+            return self.denoiser.denoise(z, timestep, *(known if conditioned else free))
 
         noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
         return self.whitening.invert(denoise(self.settings, options, noise, predict))

@@ -15,6 +15,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
+from lddm.data.flow import strain_maps
 from lddm.data.ranges import to_float
 from lddm.metrics.features import in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find
@@ -50,6 +51,14 @@ def ssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
             for x, y in zip(real[:, 1:], synthetic[:, 1:], strict=True)
         ]
     )
+
+
+def strain_error(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """Mean absolute difference of the normalised strain maps (`lddm.data.flow.strain_maps`): (n,), no unit.
+
+    How hard the probe pressed does not matter, where the tissue gave way does: two futures of one x0 agree in it.
+    """
+    return np.abs(strain_maps(real)[:, 0] - strain_maps(synthetic)[:, 0]).mean(axis=(1, 2))
 
 
 def perceptual() -> Measure:

@@ -232,6 +232,7 @@ class _Protocol:
             ("l1", "pixels", lambda: paired.l1),
             ("ssim", "pixels", lambda: paired.ssim),
             ("psnr", "pixels", lambda: paired.psnr),
+            ("strain_error", "optical flow", lambda: paired.strain_error),
             ("perceptual", "efficientnet_lite0", paired.perceptual),
             ("lpips_vgg", "vgg16", lambda: paired.lpips(self.weights_dir, "vgg")),
             ("lpips_alex", "alexnet", lambda: paired.lpips(self.weights_dir, "alex")),

@@ -73,7 +73,10 @@ class Ideal(torch.nn.Module):
         super().__init__()
         self.scheduler, self.mean, self.std = scheduler, mean, std
 
-    def forward(self, z, timestep, x0, label, *_):
+    def condition(self, *_):
+        return None, None
+
+    def denoise(self, z, timestep, features, vector):
         if self.scheduler is None:  # flow matching: E[noise - clean | z]
             sigma = timestep[:, None] / 1000
             share = (z - (1 - sigma) * self.mean) / ((1 - sigma) ** 2 * self.std**2 + sigma**2)

@@ -9,6 +9,7 @@ import torch
 from lddm.files import sha256
 from lddm.metrics import features, paired, weights
 from lddm.metrics.weights import WeightsAbsent
+from lddm.nn.perceptual import PerceptualLoss
 
 RNG = np.random.default_rng(0)
 CLIPS = RNG.integers(0, 255, (3, 17, 32, 32), dtype=np.uint8)
@@ -89,24 +90,46 @@ def test_i3d_gets_raw_grey_levels_of_frames_1_to_T(tmp_path):
         features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
 
 
-def test_lpips_from_files_in_weights_dir(tmp_path, monkeypatch):
+LPIPS = {"alex": ("alexnet", (64, 192, 384, 256, 256)), "vgg": ("vgg16", (64, 128, 256, 512, 512))}
+
+
+def lpips_files(folder, monkeypatch, net):
+    """Backbone and heads with random weights, where and as pyiqa expects them."""
     import torchvision
 
     torch.manual_seed(0)
-    backbone = tmp_path / weights.REGISTRY["alexnet"].file
-    backbone.parent.mkdir()
-    torch.save(torchvision.models.alexnet(weights=None).state_dict(), backbone)
-    heads = tmp_path / weights.REGISTRY["lpips_alex"].file
-    heads.parent.mkdir()
-    channels = (64, 192, 384, 256, 256)
-    torch.save({f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(channels)}, heads)
-    for name, path in (("alexnet", backbone), ("lpips_alex", heads)):
+    backbone, channels = LPIPS[net]
+    network = getattr(torchvision.models, backbone)(weights=None).state_dict()
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(channels)}
+    for name, state in ((backbone, network), (f"lpips_{net}", heads)):
+        path = folder / weights.REGISTRY[name].file
+        path.parent.mkdir(exist_ok=True)
+        torch.save(state, path)
         pin(monkeypatch, name, path)
+
+
+def test_lpips_from_files_in_weights_dir(tmp_path, monkeypatch):
+    lpips_files(tmp_path, monkeypatch, "alex")
     # torch.hub compares the digest in the file's name only when it downloads; a local file is taken as it is.
     clips = RNG.integers(0, 255, (2, 17, 64, 64), dtype=np.uint8)
     measure = paired.lpips(tmp_path, "alex")
     assert np.allclose(measure(clips, clips), 0, atol=1e-6)
     assert (measure(clips, 255 - clips) > 0.01).all()
+
+
+def test_the_perceptual_loss_is_lpips_where_its_weights_are(tmp_path, monkeypatch):
+    assert isinstance(paired.perceptual_loss(tmp_path), PerceptualLoss)
+    lpips_files(tmp_path, monkeypatch, "vgg")
+    loss = paired.perceptual_loss(tmp_path)
+    assert isinstance(loss, paired.LpipsLoss)
+    real, fake = torch.rand(2, 1, 64, 64) * 2 - 1, (torch.rand(2, 1, 64, 64) * 2 - 1).requires_grad_()
+    value = loss(real, fake)
+    value.backward()
+    assert value.item() > 0.01 and fake.grad.abs().max() > 0
+    assert loss(real, real).item() == pytest.approx(0, abs=1e-6)
+    assert not any(p.requires_grad for p in loss.parameters())
+    measured = paired.lpips(tmp_path, "vgg")
+    assert np.allclose(measured(CLIPS, CLIPS), 0, atol=1e-6)
 
 
 def test_efficientnet_sees_a_difference():

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +40,29 @@ def test_paired_measures_leave_x0_out_and_agree_with_scikit_image():
     assert np.allclose(
         paired.l1(real[:, :, :, :], np.clip(real.astype(int) + 51, 0, 255).astype(np.uint8))[:1], 0.2, atol=0.03
     )
+
+
+def pressed(rng, stiff, depth=3.0, size=64, frames=17):
+    """A clip of speckle pressed from above: all gives way evenly, but for a stiff band of rows."""
+    texture = cv2.GaussianBlur(rng.random((size * 2, size)).astype(np.float32), (0, 0), 1.5)
+    texture = (texture - texture.min()) / (texture.max() - texture.min()) * 255
+    rows, columns = np.mgrid[:size, :size].astype(np.float32)
+    local = np.where(np.abs(np.arange(size) - size / 2) < 10, 1.0 - stiff, 1.0)
+    shape = np.cumsum(local) / np.cumsum(local)[-1]
+    clips = []
+    for t in range(frames):
+        shift = depth * np.sin(t / 5) * shape[:, None]
+        clips.append(cv2.remap(texture, columns, (rows + shift + 20).astype(np.float32), cv2.INTER_LINEAR))
+    return np.stack(clips).astype(np.uint8)
+
+
+def test_strain_error_sees_where_tissue_gives_way_and_not_how_hard_it_was_pressed():
+    seeds = range(4)
+    soft, stiff, harder = (
+        np.stack([pressed(np.random.default_rng(i), *how) for i in seeds]) for how in ((0.0,), (0.9,), (0.0, 4.0))
+    )
+    assert np.allclose(paired.strain_error(soft, soft), 0)
+    assert (paired.strain_error(soft, harder) < 0.5 * paired.strain_error(soft, stiff)).all()
 
 
 def test_perceptual_distance_is_zero_for_equal_videos_and_symmetric():

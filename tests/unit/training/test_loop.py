@@ -138,6 +138,8 @@ def test_weights_say_what_they_are(tmp_path):
     save_weights(path, nn.Linear(2, 1), "toy", size=3)
     state, about = load_weights(path, "toy")
     assert set(state) == {"weight", "bias"} and about == {"size": 3}
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # a group that may read may read weights
     with pytest.raises(LddmError, match="kind 'other', got 'toy'"):
         load_weights(path, "other")
     path.write_bytes(path.read_bytes()[:-4])
