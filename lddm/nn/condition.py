@@ -22,7 +22,7 @@ class SamplingOptions:
     """
 
     sampler: str = "ddim"
-    steps: int = 25
+    steps: int = 10
     guidance: float = 1.0
 
 

@@ -11,8 +11,8 @@ from lddm.nn.latent import LatentSpec
 # clips there are for each dimension, the less a covariance knows of its small directions: SCARCE * dimensions / clips.
 # Rows of coefficients have no such noise: their smallest directions are jerks, and a generator that gets these wrong
 # moves jerkily, however right it is in all else.
-FLOOR = {"maps": 0.002, "rows": 3e-5}
-SCARCE = {"maps": 0.02, "rows": 0.0}
+FLOOR = {"maps": 3e-4, "rows": 3e-5}
+SCARCE = {"maps": 0.002, "rows": 0.0}
 
 
 class Whitening(nn.Module):

@@ -135,6 +135,6 @@ class SynthesisSettings(Section):
         {"heldout": 2, "stills": 1}, description="videos for each first frame, by source"
     )
     sampler: Literal["ddim", "dpmsolver++"] = Field("ddim", description="sampler of the diffusion model")
-    steps: int = Field(25, ge=1, description="denoising steps")
-    guidance: float = Field(1.5, ge=0, description="classifier-free guidance scale; 1 = off")
+    steps: int = Field(10, ge=1, description="denoising steps")
+    guidance: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
     batch_size: int = Field(16, ge=1, description="videos at a time")
