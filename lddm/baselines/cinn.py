@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,10 @@ class ConditionalFlow(LatentGenerator):
         _, condition = self.condition(x0, label)
         residual, log_det = self.flow(z, c=[condition])
         return -0.5 * (residual.square() + math.log(2 * math.pi)).sum(dim=1) + log_det
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the part that training calls."""
+        self.flow.compile(*args, **kwargs)
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:

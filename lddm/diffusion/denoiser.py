@@ -11,8 +11,30 @@ from lddm.nn.condition import ImageCondition
 from lddm.nn.latent import LatentSpec
 
 
-class MapDenoiser(nn.Module):
-    """Maps by a small convolutional network with attention, coefficients by a residual network; each sees the other.
+class Denoiser(nn.Module):
+    """What both kinds share: the condition is separate, so that sampling computes it once for all steps."""
+
+    condition: ImageCondition
+
+    def forward(
+        self,
+        z: Tensor,
+        timestep: Tensor,
+        x0: Tensor,
+        label: Tensor,
+        keep_image: Tensor | None = None,
+        keep_label: Tensor | None = None,
+    ) -> Tensor:
+        """Noisy z (B, D), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, D)."""
+        return self.denoise(z, timestep, *self.condition(x0, label, keep_image, keep_label))
+
+    def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
+        """The same from what `condition` gives: features (B, C, h, w) and a vector (B, dim)."""
+        raise NotImplementedError
+
+
+class MapDenoiser(Denoiser):
+    """Maps by a small convolutional network with attention, coefficients by a transformer over frames; each sees the other.
 
     The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain just
     where it lies; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
@@ -48,20 +70,8 @@ class MapDenoiser(nn.Module):
         grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
         self.register_buffer("grid", grid, persistent=False)
 
-    def forward(
-        self,
-        z: Tensor,
-        timestep: Tensor,
-        x0: Tensor,
-        label: Tensor,
-        keep_image: Tensor | None = None,
-        keep_label: Tensor | None = None,
-    ) -> Tensor:
-        """Noisy z (B, D), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, D)."""
-        return self.denoise(z, timestep, *self.condition(x0, label, keep_image, keep_label))
-
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
-        """The same from what `condition` gives, which sampling computes once for all steps."""
+        """As `Denoiser.denoise`."""
         maps, coefficients = self.spec.split(z)
         vector = vector + self.time(sinusoidal(timestep, self.width))
         timed = self.spec.coefficient_rows > 0
@@ -99,7 +109,7 @@ class TimeBlock(nn.Module):
         return self.mlp(x + gate * seen, code[:, None])
 
 
-class VectorDenoiser(nn.Module):
+class VectorDenoiser(Denoiser):
     """Residual network with adaptive normalisation for a global vector; arguments as in `MapDenoiser`."""
 
     def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
@@ -112,20 +122,8 @@ class VectorDenoiser(nn.Module):
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
         self.leave = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, spec.dim))
 
-    def forward(
-        self,
-        z: Tensor,
-        timestep: Tensor,
-        x0: Tensor,
-        label: Tensor,
-        keep_image: Tensor | None = None,
-        keep_label: Tensor | None = None,
-    ) -> Tensor:
-        """As `MapDenoiser.forward`."""
-        return self.denoise(z, timestep, *self.condition(x0, label, keep_image, keep_label))
-
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
-        """As `MapDenoiser.denoise`."""
+        """As `Denoiser.denoise`."""
         vector = vector + self.time(sinusoidal(timestep, self.width))
         hidden = self.enter(z)
         for block in self.blocks:

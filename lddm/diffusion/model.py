@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,10 @@ class LatentDiffusion(LatentGenerator):
         super().__init__(settings, spec, size, classes)
         used = classes if settings.use_label else 0
         self.denoiser = build_denoiser(spec, size, settings.width, settings.depth, used)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the part that training calls."""
+        self.denoiser.compile(*args, **kwargs)
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:

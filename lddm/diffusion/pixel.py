@@ -68,6 +68,10 @@ class PixelDiffusion(nn.Module):
         seen = torch.cat([noisy, image[:, :, None].expand_as(noisy)], dim=1)  # (B, 2, T, S, S)
         return self.network(seen, timestep, self.label(index)[:, None]).sample
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the part that training calls."""
+        self.network.compile(*args, **kwargs)
+
     @torch.no_grad()
     def video(
         self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode

@@ -114,8 +114,9 @@ def train(
         for part in mine:
             batch = task.batch(step * parts + part)
             for turn, (name, player) in enumerate(players.items()):
-                with _only(players, player), accelerator.autocast():
-                    loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, step * parts + part))
+                with _only(players, player):
+                    with accelerator.autocast():
+                        loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, step * parts + part))
                     means.add(logs)
                     if loss is None:
                         continue

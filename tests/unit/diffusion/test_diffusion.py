@@ -66,6 +66,12 @@ def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
     assert not torch.equal(first, draw(1, guidance=3.0))
 
 
+def test_compiling_reaches_the_part_that_training_calls():
+    model = LatentDiffusion(SMALL, VECTOR, 32, classes=2)
+    model.compile()
+    assert model.denoiser._compiled_call_impl is not None and model._compiled_call_impl is None
+
+
 class Ideal(torch.nn.Module):
     """The exact prediction for z ~ N(mean, std^2)."""
 

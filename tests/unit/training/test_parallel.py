@@ -71,6 +71,7 @@ def worker() -> None:
     save_weights(folder / "two.safetensors", two, "toy", losses=losses)
 
 
+@pytest.mark.slow
 def test_torch_compile_changes_speed_only(tmp_path):
     plain, _ = run(tmp_path / "a", batch_size=4)
     fused, _ = run(tmp_path / "b", batch_size=4, compile=True)
