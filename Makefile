@@ -12,11 +12,11 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run test lint study-lung bench report ui clean
+.PHONY: help install run test lint study-lung study-generators bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: $(STAMP) ## .venv with exactly the packages of requirements.lock and this package
 
@@ -59,6 +59,12 @@ bench: $(STAMP) ## our speed as ratios -> benchmarks/latest.json
 	@$(BIN)/python -m benchmarks
 	@echo "Made benchmarks/latest.json"
 
+bench-gpu: $(STAMP) ## the paper's size on a GPU: time, share of peak, memory -> benchmarks/gpu.json
+	@$(BIN)/python -m benchmarks.gpu
+
+study-generators: $(STAMP) ## after `make run`: generators with several seeds, controls, times -> results/phantom/study/
+	@$(BIN)/python -m benchmarks.generators results/phantom
+
 report: $(STAMP) ## Snakemake's own report of the last run -> build/snakemake-report.zip
 	@mkdir -p build
 	@$(SNAKEMAKE) --report build/snakemake-report.zip
@@ -69,5 +75,5 @@ ui: $(STAMP) ## MLflow on the records of all runs, at http://127.0.0.1:5000
 
 clean: ## remove all results, build/ and Snakemake's notes; keeps .venv and data
 	@find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	@rm -rf build .snakemake benchmarks/latest.json
+	@rm -rf build .snakemake benchmarks/latest.json benchmarks/gpu.json
 	@echo "Removed results/*, build/ and .snakemake/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -143,7 +144,7 @@ def outside(motion: Tensor) -> Tensor:
 class PaintDecoder(nn.Module):
     """The paper's kind: every frame painted, z by AdaIN and x0 by SPADE at every scale.
 
-    ASSUME: layers as in the cINN code (Dorkenwald et al. 2021): a seed of 4 x 4 x 1 from z, residual blocks whose
+    ASSUME: layers as in the cINN code (Dorkenwald et al. 2021): a seed of about 4 x 4 x 1 from z, residual blocks whose
     first normalisation takes x0 and whose second takes z, nearest-neighbour upsampling between them. From a grid it
     starts on the grid itself, and AdaIN takes the mean of its cells.
 
@@ -158,13 +159,19 @@ class PaintDecoder(nn.Module):
         super().__init__()
         self.spec, self.checkpointing = spec, checkpointing
         grid = spec.kind == "grid"
-        steps = halvings(size, spec.map_size if grid else 4, "size")
-        self.time_steps = halvings(spec.frames, spec.grid_frames if grid else 1, "T")
-        if self.time_steps > steps:
-            raise ValueError(f"T {spec.frames} is doubled more often than the size {size}")
+        steps = halvings(size, spec.map_size, "size") if grid else max(0, int(math.log2(size / 4)))
+        base = spec.map_size if grid else size // 2**steps
+        if base * 2**steps != size:
+            raise ValueError(f"size {size} must be a multiple of {2**steps}")
+        doublings = halvings(spec.frames, spec.grid_frames, "T") if grid else math.ceil(math.log2(spec.frames))
+        # Time doubles in the first blocks, as in the cINN code; it begins longer where the blocks are too few.
+        self.times = [math.ceil(spec.frames / 2 ** max(0, doublings - i)) for i in range(steps + 1)]
+        self.times[-1] = spec.frames
+        self.base = base
         channels = [width * min(2 ** (steps - i), 16) for i in range(steps + 1)]  # narrower as the grid grows
         code = spec.map_channels if grid else spec.dim
-        self.seed = nn.Conv3d(spec.channels, channels[0], 3, 1, 1) if grid else nn.Linear(spec.dim, channels[0] * 16)
+        cells = self.times[0] * base**2
+        self.seed = nn.Conv3d(spec.channels, channels[0], 3, 1, 1) if grid else nn.Linear(spec.dim, channels[0] * cells)
         self.blocks = nn.ModuleList(
             [PaintBlock(channels[0], channels[0], code)]
             + [PaintBlock(before, after, code) for before, after in zip(channels, channels[1:], strict=False)]
@@ -178,11 +185,11 @@ class PaintDecoder(nn.Module):
             cells = grid.unflatten(1, (self.spec.grid_frames, self.spec.channels)).transpose(1, 2)
             hidden, z = self.seed(cells), grid.mean(dim=(2, 3))  # (B, C, t, h, w)
         else:
-            hidden = self.seed(z).reshape(len(z), -1, 1, 4, 4)  # (B, C, T, H, W)
-        for i, block in enumerate(self.blocks):
+            hidden = self.seed(z).reshape(len(z), -1, self.times[0], self.base, self.base)  # (B, C, T, H, W)
+        for i, (block, time) in enumerate(zip(self.blocks, self.times, strict=True)):
             if i > 0:
-                time = 2 if i <= self.time_steps else 1
-                hidden = F.interpolate(hidden, scale_factor=(time, 2, 2), mode="nearest")
+                side = self.base * 2**i
+                hidden = F.interpolate(hidden, size=(time, side, side), mode="nearest")
             if self.checkpointing and self.training:
                 hidden = checkpoint(block, hidden, x0, z, use_reentrant=False)
             else:

@@ -48,6 +48,18 @@ def test_shapes_and_range(tiny_store, settings):
     assert torch.isfinite(decoded.frames).all()
 
 
+@each_kind
+@pytest.mark.parametrize(("size", "frames"), [(64, 16), (48, 12), (32, 32)])
+def test_other_sizes_and_lengths_follow_from_the_settings(settings, size, frames):
+    settings = settings.model_copy(update={"map_size": size // 4, "grid_frames": frames // 4})
+    clips = np.random.default_rng(0).integers(0, 255, (1, frames + 1, size, size), dtype=np.uint8)
+    model = Autoencoder(settings, size, frames).eval()
+    video = to_float(torch.from_numpy(clips))[:, None]
+    with torch.no_grad():
+        z = model.encode(video, model.measure(clips)).mean
+        assert model.decode(video[:, :, 0], z).frames.shape == (1, 1, frames, size, size)
+
+
 def test_an_untrained_warp_already_follows_the_motion(tiny_store):
     clips = clips_of(*tiny_store, n=8)
     model = Autoencoder(WARP, 32, 8).eval()
@@ -138,8 +150,8 @@ def test_mirrored_clips_have_the_mirrored_code(tiny_store):
 
 
 def test_sizes_that_do_not_fit_are_named():
-    with pytest.raises(LddmError, match="48"):
-        Autoencoder(PAINT, 48, 8)
+    with pytest.raises(LddmError, match="50"):
+        Autoencoder(PAINT, 50, 8)
     with pytest.raises(LddmError, match="power of two"):
         Autoencoder(WARP, 48 - 8, 8)
 
