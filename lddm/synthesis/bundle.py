@@ -32,8 +32,8 @@ CARD = """# Model card: {generator} ({experiment})
 
 Turns a still ultrasound image into a short video ({frames} frames after the still, {fps:g} Hz, {size} x {size} pixels).
 
-* **Trained on** {clips} clips of fold {fold} of experiment `{experiment}`; classes: {classes}. The licence of the
-  training data applies; see the experiment's `data/index.parquet`.
+* **Trained on** {clips} clips of fold {fold} of experiment `{experiment}`, seed {seed}; classes: {classes}.
+* **Licence of the training data**: {licences}. It may bind the model and its videos.
 * **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
 * **Not for** diagnosis, treatment, or any decision about a patient. The motion is invented; it is drawn from what
   the training videos showed and may be wrong for the patient whose still is animated.
@@ -59,7 +59,7 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         folder: where to; an existing bundle there is replaced.
         generator: its name.
         generator_file, autoencoder_file: trained weights.
-        about: experiment, fold, size, frames, fps, classes, clips (JSON values).
+        about: experiment, fold, seed, size, frames, fps, classes, clips, licences, and what else is to be kept (JSON).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bundle.json").unlink(missing_ok=True)
@@ -68,7 +68,8 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         with atomic_path(folder / name) as temporary:
             shutil.copyfile(source, temporary)
     with atomic_path(folder / "MODEL_CARD.md") as temporary:
-        temporary.write_text(CARD.format(generator=generator, **about | {"classes": ", ".join(about["classes"])}))
+        lists = {name: ", ".join(about[name]) or "not stated" for name in ("classes", "licences")}
+        temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}
     write_json(folder / "bundle.json", {"lddm": lddm.__version__, "generator": generator, "sha256": hashes, **about})
 

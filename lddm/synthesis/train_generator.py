@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lddm.autoencoder.model import Autoencoder
 from lddm.baselines.cinn import train_cinn
@@ -18,6 +19,7 @@ from lddm.settings.models import CinnSettings, DiffusionSettings, PixelSettings
 from lddm.synthesis.bundle import GENERATORS, write_bundle
 from lddm.training.latents import LatentSet
 from lddm.training.parallel import is_first, wait
+from lddm.training.weights import count_parameters
 
 
 def train_generator(
@@ -54,17 +56,25 @@ def train_generator(
             MotionTransfer.from_latents(latents).save(weights)
         else:
             Static(store.clip_length).save(weights)
-        about = {
-            "experiment": store.meta.get("experiment", out_dir.resolve().parents[3].name),
-            "fold": fold,
-            "seed": seed,
-            "size": store.size,
-            "frames": store.clip_length,
-            "fps": store.fps,
-            "fit": store.meta.get("fit", "pad"),
-            "classes": store.meta["classes"],
-            "clips": int(latents.train.sum()) // 2,  # each clip is there as it is and mirrored
-        }
         if is_first():
+            about = _about(store, out_dir, fold, seed, latents, settings)
+            about["parameters"] = count_parameters(GENERATORS[name].load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
         wait()
+
+
+def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: LatentSet, settings) -> dict[str, Any]:
+    """What a bundle says of itself."""
+    return {
+        "experiment": store.meta.get("experiment", out_dir.resolve().parents[3].name),
+        "fold": fold,
+        "seed": seed,
+        "size": store.size,
+        "frames": store.clip_length,
+        "fps": store.fps,
+        "fit": store.meta.get("fit", "pad"),
+        "classes": store.meta["classes"],
+        "clips": int(latents.train.sum()) // 2,  # each clip is there as it is and mirrored
+        "licences": sorted(store.videos["licence"].dropna().unique().tolist()),
+        "settings": {} if settings is None else settings.model_dump(mode="json"),
+    }

@@ -116,6 +116,31 @@ def animate(bundle, image, out, *options):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+TOGETHER = """
+import sys
+from pathlib import Path
+import pandas as pd
+from lddm.data.frames import FrameStore
+from lddm.settings.models import DiffusionSettings, Training
+from lddm.synthesis.train_generator import train_generator
+data, parts, out = map(Path, sys.argv[1:])
+training = Training(steps=2, batch_size=2, log_every=1, val_every=2, checkpoint_every=1)
+train_generator("lddm", DiffusionSettings(width=16, depth=1, training=training), parts / "ae.safetensors",
+                parts / "z.safetensors", FrameStore.open(data / "frames"), 0, 0, out / "state", out / "bundle", print)
+"""
+
+
+def test_two_processes_leave_one_whole_bundle(bundles, tiny_experiment, tmp_path):
+    (tmp_path / "together.py").write_text(TOGETHER)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    places = [tmp_path / "together.py", tiny_experiment, bundles, tmp_path]
+    done = subprocess.run([*launch, *map(str, places)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    about = load_bundle(tmp_path / "bundle").about
+    assert about["parameters"] > 1000 and about["licences"] == ["CC0"] and about["settings"]["width"] == 16
+    assert "CC0" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+
+
 @pytest.mark.parametrize("generator", ["lddm", "static"])
 def test_videos_of_another_length(bundles, generator):
     animator = Animator.load(bundles / generator)
