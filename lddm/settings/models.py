@@ -121,7 +121,7 @@ class CinnSettings(Section):
     blocks: int = Field(8, ge=1, description="coupling blocks (20 in the paper)")
     width: int = Field(256, ge=8, description="hidden units of the coupling networks")
     use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
-    training: Training = Training(steps=1000, batch_size=32, learning_rate=5e-4, ema_decay=0.995)
+    training: Training = Training(steps=500, batch_size=32, learning_rate=5e-4, ema_decay=0.995, val_every=50)
 
 
 class SynthesisSettings(Section):
