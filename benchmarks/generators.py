@@ -210,7 +210,7 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
     if not weights.is_file():
         state = work / f"state-{name}-{number}"
         train(settings, latents, fold.store, number, state, weights, lambda *line: logged.append(line))
-    row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began}
+    row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began if logged else None}
     generator = kind.load(weights)
     synthesis = fold.settings.synthesis
     options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance)

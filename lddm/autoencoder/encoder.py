@@ -21,7 +21,7 @@ class FactorisedEncoder(nn.Module):
     The residual code is bilinear like the motion: coefficients b_j(t) say when, maps r_j say where. The network reads
     each frame beside the warped x0, and so sees what is left to explain.
 
-    In z each row of coefficients has the amplitude of its map; decoding undoes it (`unit_rows`). A small motion is
+    In z each row of coefficients has the amplitude of its map; decoding undoes it (`LatentSpec.balanced`). A small motion is
     measured with noisy coefficients, a large one with smooth ones. As unit rows, the noise would depend on another part
     of z, and generators draw large motions with the noise of small ones; in this form it is the same for all.
 

@@ -73,6 +73,18 @@ class LatentSpec:
         fields = power[:, : 2 * self.motion_rank].unflatten(1, (self.motion_rank, 2)).mean(dim=2)
         return torch.cat([fields, power[:, 2 * self.motion_rank :]], dim=1).sqrt()
 
+    def balanced(self, maps: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps with the size of the motion, and coefficients of unit size; factorised only.
+
+        Both parts of z say how large a motion is. In a measured code they agree. In a drawn one they may not, and then
+        the geometric mean of the two counts: an error of either weighs half, and noise beside a large map stays small.
+        """
+        rows = coefficients.square().mean(dim=2).sqrt()  # (B, K + R)
+        share = (rows / self.map_amplitude(maps).clamp_min(1e-6)).sqrt()
+        fields = share[:, : self.motion_rank].repeat_interleave(2, dim=1)
+        share = torch.cat([fields, share[:, self.motion_rank :]], dim=1)  # (B, 2K + R)
+        return maps * share[:, :, None, None], unit_rows(coefficients)
+
     def to_dict(self) -> dict:
         """JSON form; `LatentSpec(**d)` is its inverse."""
         return asdict(self)

@@ -81,7 +81,12 @@ def test_z_says_how_large_a_motion_is_in_its_maps_and_its_coefficients(tiny_stor
     assert torch.allclose(amplitude[:, 0], code.maps[:, 0].square().mean(dim=(1, 2, 3)).sqrt())
     assert torch.allclose(rows.square().mean(dim=2).sqrt(), amplitude, rtol=1e-3)
     assert torch.allclose(unit_rows(rows)[:, :2], code.coefficients, atol=1e-4)
+    same, units = model.spec.balanced(maps, rows)
+    assert torch.allclose(same, maps, rtol=1e-3) and torch.allclose(units, unit_rows(rows))
+    larger, _ = model.spec.balanced(maps, 4 * rows)  # a drawn code whose parts disagree: half of it in logarithms
+    assert torch.allclose(larger, 2 * maps, rtol=1e-3)
     still = torch.zeros(1, model.spec.size)
+    assert torch.equal(model.spec.balanced(*model.spec.split(still))[0], model.spec.split(still)[0])
     assert torch.equal(unit_rows(model.spec.split(still)[1]), torch.zeros(1, 4, 8))
 
 
@@ -95,7 +100,7 @@ def test_tissue_that_enters_is_painted_not_smeared():
     x0, z = torch.rand(1, 1, 32, 32) - 0.5, torch.zeros(1, decoder.inner.size)
     maps, rows = decoder.inner.split(z)
     maps[:, 0] = 4.0
-    rows[:, 0] = 1.0
+    rows[:, 0] = 4.0 / 2**0.5  # the size of its map: the mean over both directions
     with torch.no_grad():
         before = decoder(x0, z).frames
         decoder.leave[-1].bias[-1] = 0.4  # the new tissue's image
