@@ -213,7 +213,7 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
     row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began if logged else None}
     generator = kind.load(weights)
     synthesis = fold.settings.synthesis
-    options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance)
+    options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
     rng = torch.Generator().manual_seed(number)
     still = to_float(torch.from_numpy(x0))[:, None]
 

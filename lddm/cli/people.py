@@ -23,8 +23,8 @@ def animate(
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
     seed: Annotated[int, typer.Option(help="the same seed gives the same videos")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 10,
-    sampler: Annotated[str, typer.Option(help="ddim or dpmsolver++")] = "ddim",
-    guidance: Annotated[float, typer.Option(min=0, help="guidance scale; 1 = off")] = 2.0,
+    sampler: Annotated[str, typer.Option(help="ddim or dpmsolver++")] = "dpmsolver++",
+    guidance: Annotated[float, typer.Option(min=0, help="how strongly --label is followed; 1 = off")] = 2.0,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
 ) -> None:

@@ -35,7 +35,7 @@ class LatentDiffusion(LatentGenerator):
         """Draw z for each x0; see `LatentGenerator.sample`."""
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
         known = self.denoiser.condition(x0, label)
-        free = self.denoiser.condition(x0, label, nothing, nothing)
+        free = self.denoiser.condition(x0, label, nothing if options.guide_by == "image+label" else ~nothing, nothing)
 
         def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
             return self.denoiser.denoise(z, timestep, *(known if conditioned else free))

@@ -80,7 +80,8 @@ class PixelDiffusion(nn.Module):
 
         def predict(noisy: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
             keep = torch.full((len(x0),), conditioned, device=x0.device)
-            return self.predict(noisy, timestep, x0, label, keep, keep)
+            keep_image = keep if options.guide_by == "image+label" else torch.ones_like(keep)
+            return self.predict(noisy, timestep, x0, label, keep_image, keep)
 
         noise = torch.randn((len(x0), 1, self.frames, self.size, self.size), generator=rng).to(x0)
         moved = denoise(self.settings, options, noise, predict) * self.scale

@@ -55,7 +55,7 @@ def denoise(
 
     Args:
         noise: float (B, ...), standard normal.
-        predict: (noisy, timestep (B,), conditioned?) -> prediction; unconditioned, it knows neither image nor label.
+        predict: (noisy, timestep (B,), conditioned?) -> prediction; unconditioned, it knows what guidance does not sharpen.
 
     Returns:
         float, of the shape of `noise`.

@@ -19,11 +19,14 @@ class SamplingOptions:
         sampler: "ddim" or "dpmsolver++" (diffusion only).
         steps: denoising steps (diffusion only).
         guidance: classifier-free guidance scale; 1 = off (diffusion only).
+        guide_by: what guidance sharpens: "label" (its unconditioned side still sees the image; nothing for a still whose
+            label is unknown) or "image+label".
     """
 
-    sampler: str = "ddim"
+    sampler: str = "dpmsolver++"
     steps: int = 10
     guidance: float = 1.0
+    guide_by: str = "label"
 
 
 class ImageCondition(nn.Module):

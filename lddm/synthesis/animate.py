@@ -115,7 +115,7 @@ class Animator:
         for number, start in enumerate(range(0, len(x0), batch_size)):
             part = slice(start, start + batch_size)
             still = to_float(torch.from_numpy(x0[part]).to(self.device))[:, None]  # (B, 1, S, S)
-            label = torch.from_numpy(np.asarray(labels[part], dtype=np.int64)).to(self.device)
+            label = torch.from_numpy(np.array(labels[part], dtype=np.int64)).to(self.device)
             rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
             frames = self.generator.video(still, label, rng, options, self._decode)
             videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()

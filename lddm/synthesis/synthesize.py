@@ -66,7 +66,7 @@ def synthesize(
     table, x0 = table.iloc[shard::shards], x0[shard::shards]
     samples = 1 if generator in ("reconstruction", "static") else settings.samples[source]  # the others do not vary
     animator = Animator.load(bundle)
-    options = SamplingOptions(settings.sampler, settings.steps, settings.guidance)
+    options = SamplingOptions(settings.sampler, settings.steps, settings.guidance, settings.guide_by)
     videos, manifests = [], []
     for sample in range(samples):
         number = shard_seed(seed, generator, source, shard, sample)

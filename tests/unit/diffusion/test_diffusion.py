@@ -63,7 +63,9 @@ def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
     first = draw(1)
     assert first.shape == (3, spec.size) and torch.isfinite(first).all()
     assert torch.equal(first, draw(1)) and not torch.equal(first, draw(2))
-    assert not torch.equal(first, draw(1, guidance=3.0))
+    guided = draw(1, guidance=3.0)  # by the label: the last still has none
+    assert not torch.equal(first[:2], guided[:2]) and torch.allclose(first[2], guided[2], atol=1e-4)
+    assert not torch.allclose(draw(1, guidance=3.0, guide_by="image+label")[2], first[2], atol=1e-3)
 
 
 def test_compiling_reaches_the_part_that_training_calls():
