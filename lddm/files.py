@@ -9,9 +9,12 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lddm.errors import LddmError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(UMASK)
@@ -57,3 +60,10 @@ def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write a CSV with six significant digits, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    return Path(path)

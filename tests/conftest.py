@@ -56,7 +56,7 @@ def tiny_experiment(tmp_path_factory):
             }
         )
         part = "train" if still or number < 12 else "val" if number < 15 else "test"
-        splits.append({"fold": 0, "group": f"p{number}", "split": part} | videos[-1])
+        splits.append({"fold": 0, "group": f"p{number}", "split": part, "labelled": True} | videos[-1])
         if not still:
             clips.append(
                 {
@@ -76,7 +76,7 @@ def tiny_experiment(tmp_path_factory):
     pd.DataFrame(clips).to_parquet(frames_dir / "clips.parquet")
     meta = {"size": SIZE, "fps": 10.0, "clip_length": LENGTH, "classes": ["a", "b"]}
     (frames_dir / "meta.json").write_text(json.dumps(meta))
-    columns = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split"]
+    columns = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split", "labelled"]
     pd.DataFrame(splits)[columns].to_parquet(folder / "splits.parquet")
     return folder
 

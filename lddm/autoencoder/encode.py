@@ -47,7 +47,7 @@ def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame
         mean=mean,
         std=torch.cat(stds),
         flipped=torch.cat(flips),
-        label=torch.tensor(table["label"].to_numpy(), dtype=torch.int64),
+        label=torch.tensor(table["label"].where(table["labelled"], -1).to_numpy(), dtype=torch.int64),
         train=train,
     )
     return len(mean)

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from lddm.classification.networks import CLASSIFIERS, Classifier
-from lddm.classification.regimes import Clips, augmented_clips, choose_videos, real_clips, synthetic_clips
+from lddm.classification.regimes import Clips, augmented_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import area_under_curve, best_threshold
 from lddm.classification.train import Inputs, predict, train_classifier
 from lddm.data.frames import FrameStore
+from lddm.data.splits import choose_videos
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.settings.evaluation import ClassificationSettings
@@ -32,6 +33,7 @@ def classify(
     splits: pd.DataFrame,
     fold: int,
     synthetic: list[Path],
+    copies: list[Path],
     state: Path,
     out_dir: Path,
     seed: int,
@@ -44,6 +46,7 @@ def classify(
 
     Args:
         synthetic: manifests of the regime's animated stills; none for `real` and `real+aug`.
+        copies: tables of videos that copy training videos and are left out; none = all are kept.
         state: resumable states and finished seeds of a job that was killed.
 
     Returns:
@@ -51,7 +54,7 @@ def classify(
     """
     entry = CLASSIFIERS[classifier]
     train, val, test = (real_clips(store, splits, fold, part) for part in ("train", "val", "test"))
-    animated = synthetic_clips(synthetic, splits, fold) if synthetic else None
+    animated = synthetic_clips(synthetic, splits, fold, copies) if synthetic else None
     if regime not in ("real", "real+aug") and animated is None:
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
     val_inputs, test_input = _inputs(entry, val), entry.prepare(test.frames)

@@ -1,22 +1,25 @@
 """The classifiers, and what each of them looks at.
 
-`strain` sees x0 and two maps of how the tissue gives way, `tiny3d` and `r3d_18` see frames. A difference between them
-says whether the class lies in the motion and whether a network can find it there.
+`strain` sees x0 and two maps of how the tissue gives way; `still` sees single frames and cannot know their order;
+`tiny3d` and the published networks see videos. The differences between them say whether the class lies in the motion and
+whether a network can find it there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from torch import Tensor, nn
 
+from lddm.classification.published import TORCHVISION, C3d, FromTorchvision, StillNetwork
 from lddm.data.flow import strain_maps
 
 TINY_SIDE, TINY_FRAMES = 32, 8
-R3D_SIDE = 112
+STILLS = 4
 STRAIN_SCALE = 2.0  # brings the slopes to the order of one
 
 
@@ -51,8 +54,14 @@ def frames_input(clips: np.ndarray) -> np.ndarray:
 
 
 def full_input(clips: np.ndarray) -> np.ndarray:
-    """Frames 1..T in [-1, 1] at their own size: float32 (n, 1, T, S, S); `R3D` resizes them on the device."""
+    """Frames 1..T in [-1, 1] at their own size: float32 (n, 1, T, S, S); networks resize them on the device."""
     return (clips[:, 1:].astype(np.float32) / 127.5 - 1)[:, None]
+
+
+def stills_input(clips: np.ndarray) -> np.ndarray:
+    """Four frames, evenly spread, x0 first: float32 (n, 1, 4, S, S) in [-1, 1]."""
+    chosen = np.linspace(0, clips.shape[1] - 1, STILLS).round().astype(int)
+    return (clips[:, chosen].astype(np.float32) / 127.5 - 1)[:, None]
 
 
 class StrainNetwork(nn.Module):
@@ -88,25 +97,9 @@ class Tiny3d(nn.Module):
         return self.head(self.body(x).mean(dim=(2, 3, 4)))[:, 0]
 
 
-class R3d18(nn.Module):
-    """torchvision's r3d_18 (Tran et al. 2018) from scratch, on grey frames resized to 112 pixels."""
-
-    def __init__(self):
-        super().__init__()
-        from torchvision.models.video import r3d_18
-
-        self.network = r3d_18(weights=None)
-        self.network.fc = nn.Linear(self.network.fc.in_features, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, T, S, S) -> (B,)."""
-        size = (x.shape[2], R3D_SIDE, R3D_SIDE)
-        x = nn.functional.interpolate(x, size=size, mode="trilinear", align_corners=False)
-        return self.network(x.expand(-1, 3, -1, -1, -1))[:, 0]
-
-
 CLASSIFIERS: dict[str, Classifier] = {
     "strain": Classifier(strain_input, StrainNetwork),
     "tiny3d": Classifier(frames_input, Tiny3d),
-    "r3d_18": Classifier(full_input, R3d18),
-}
+    "still": Classifier(stills_input, StillNetwork),
+    "c3d": Classifier(full_input, C3d),
+} | {name: Classifier(full_input, partial(FromTorchvision, name)) for name in TORCHVISION}

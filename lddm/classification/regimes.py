@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pandas as pd
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
+
+logger = logging.getLogger(__name__)
 
 AUGMENTED_COPIES = 16  # of each real clip, in the regime real+aug
 
@@ -29,38 +32,17 @@ class Clips:
 
 
 def real_clips(store: FrameStore, splits: pd.DataFrame, fold: int, part: str) -> Clips:
-    """The clips of train, val or test of a fold."""
+    """The clips of train, val or test of a fold whose label may be used."""
     table = fold_clips(store, splits, fold, part)
+    table = table[table["labelled"]].reset_index(drop=True)
     return Clips(store.clip_frames(table), table["label"].to_numpy(), table)
 
 
-def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
-    """Rows of the clips of `count` videos, half of each class, patient by patient.
-
-    Nested: for one seed, the choice of 16 videos is part of the choice of 32, and it is the same for all regimes.
+def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copies: list[Path] = ()) -> Clips:
+    """Animated stills, checked against the fold.
 
     Args:
-        table: clips with id, patient_id and label.
-        count: number of videos; None is all.
-    """
-    if count is None:
-        return np.arange(len(table))
-    rng = np.random.default_rng([seed, 7])
-    chosen: list[str] = []
-    labels = sorted(table["label"].unique())
-    for place, label in enumerate(labels):
-        members = table[table["label"] == label]
-        patients = sorted(members["patient_id"].unique())
-        order = {patients[i]: rank for rank, i in enumerate(rng.permutation(len(patients)))}
-        videos = members.drop_duplicates("id").sort_values("id", kind="stable")
-        videos = videos.assign(rank=videos["patient_id"].map(order)).sort_values("rank", kind="stable")
-        share = count // len(labels) + (place < count % len(labels))
-        chosen += videos["id"].head(share).tolist()
-    return np.flatnonzero(table["id"].isin(chosen).to_numpy())
-
-
-def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int) -> Clips:
-    """Animated stills, checked against the fold.
+        copies: tables of the rule `score`; videos that it calls copies of training videos are left out.
 
     Raises:
         LddmError: a still shares its patient or duplicate cluster with a val or test video of the fold.
@@ -80,6 +62,18 @@ def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int) -> C
             f"{int((~stills).sum())} synthetic videos do not come from stills",
             "pass the manifests of the source 'stills'",
         )
+    if copies:
+        listed = pd.concat([pd.read_csv(path) for path in copies])
+        unknown = set(table["sample_id"]) - set(listed["sample_id"])
+        if unknown:
+            raise LddmError(f"'{min(unknown)}' was not searched for copies", "run the rule score again")
+        kept = ~table["sample_id"].isin(listed.loc[listed["copied"], "sample_id"]).to_numpy()
+        logger.info("%d of %d synthetic videos are left out as copies of training videos", (~kept).sum(), len(kept))
+        frames, table = frames[kept], table[kept].reset_index(drop=True)
+        if table["label"].nunique() < 2:
+            raise LddmError(
+                "a class has only copies of training videos left", "set classification.exclude_copies false"
+            )
     return Clips(frames, table["label"].to_numpy(), table)
 
 

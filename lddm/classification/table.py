@@ -13,6 +13,8 @@ from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.settings.evaluation import ClassificationSettings
 
+Runs = dict[tuple[int, int], dict[str, Any]]  # (fold, seed) -> content of seed-<s>.json
+
 COLUMNS = [
     "classifier",
     "regime",
@@ -43,19 +45,24 @@ def classification_table(files: list[Path], section: ClassificationSettings, see
     Raises:
         LddmError: a cell was tested on other videos than the rest of its fold.
     """
-    cells: dict[tuple[str, str], dict[tuple[int, int], dict[str, Any]]] = {}
-    for result in map(read_json, files):
-        cells.setdefault((result["classifier"], result["regime"]), {})[result["fold"], result["seed"]] = result
-    drawn = _Draws(section.bootstrap, seed)
+    drawn = Draws(section.bootstrap, seed)
     rows = []
-    for classifier in dict.fromkeys(name for name, _ in cells):
-        regimes = {regime: runs for (name, regime), runs in cells.items() if name == classifier}
-        values = {regime: _cell(runs, drawn) for regime, runs in regimes.items()}
+    for classifier, regimes in read_cells(files).items():
+        values = {regime: bootstrap(runs, drawn) for regime, runs in regimes.items()}
         rows += _rows(classifier, regimes, values)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-class _Draws:
+def read_cells(files: list[Path]) -> dict[str, dict[str, Runs]]:
+    """Classifier -> regime -> its runs, from seed-<s>.json files."""
+    cells: dict[str, dict[str, Runs]] = {}
+    for result in map(read_json, files):
+        runs = cells.setdefault(result["classifier"], {}).setdefault(result["regime"], {})
+        runs[result["fold"], result["seed"]] = result
+    return cells
+
+
+class Draws:
     """Bootstrap weights of the test videos of each fold and of its seeds, drawn once for all cells."""
 
     def __init__(self, resamples: int, seed: int):
@@ -81,7 +88,7 @@ class _Draws:
         return np.concatenate([np.full((1, count), 1 / count), drawn])
 
 
-def _cell(runs: dict[tuple[int, int], dict[str, Any]], drawn: _Draws) -> dict[str, np.ndarray]:
+def bootstrap(runs: Runs, drawn: Draws) -> dict[str, np.ndarray]:
     """Metric -> (1 + resamples,): the mean over folds and seeds, then its bootstrap draws."""
     folds = sorted({fold for fold, _ in runs})
     total = {metric: np.zeros(1 + drawn.resamples) for metric in METRICS}
@@ -98,7 +105,7 @@ def _cell(runs: dict[tuple[int, int], dict[str, Any]], drawn: _Draws) -> dict[st
     return total
 
 
-def _rows(classifier: str, regimes: dict[str, dict], values: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+def _rows(classifier: str, regimes: dict[str, Runs], values: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
     others = [regime for regime in regimes if regime != "real"]
     rows = []
     for metric in METRICS:

@@ -242,6 +242,8 @@ def score(
     domain_network: Annotated[Path, _option("weights made by train-domain-network")],
     weights_dir: Annotated[Path, _option("folder of pretrained networks")],
     out: Out,
+    copies: Annotated[Path, _option("table to write: the nearest training clip of each synthetic video")],
+    cache: Annotated[Path | None, _option("folder of features that jobs share")] = None,
     synthetic: Synthetic = [],  # noqa: B006 (typer copies it)
     record: Records = None,
 ) -> None:
@@ -249,15 +251,17 @@ def score(
     seed, section = parse_stage(settings, QualitySettings)
     wildcards = {"fold": fold, "generator": generator}
     with job("score", record, {"quality": section.model_dump(mode="json")}, wildcards) as run:
-        from lddm.files import write_json
+        from lddm.files import write_json, write_table
         from lddm.metrics.score import score as work
 
-        rows = work(section, generator, *_data(frames, splits), fold, domain_network, weights_dir, synthetic, seed)
+        data = _data(frames, splits)
+        rows, found = work(section, generator, *data, fold, domain_network, weights_dir, synthetic, seed, cache)
+        write_table(found, copies)
         write_json(out, rows)
         keys = ("source", "metric", "features", "reference")
         named = {"/".join(r[key] for key in keys if r[key]): r["value"] for r in rows}
         run.metrics(0, {name: value for name, value in named.items() if value is not None})
-        run.artifacts(out)
+        run.artifacts(out, copies)
 
 
 @app.command()
@@ -271,6 +275,7 @@ def classify(
     state: State,
     out_dir: OutDir,
     synthetic: Synthetic = [],  # noqa: B006
+    copies: Annotated[list[Path], _option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
     record: Records = None,
 ) -> None:
     """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
@@ -280,7 +285,7 @@ def classify(
         from lddm.classification.classify import classify as work
 
         data = _data(frames, splits)
-        paths = work(section, classifier, regime, *data, fold, synthetic, state, out_dir, seed, run.metrics)
+        paths = work(section, classifier, regime, *data, fold, synthetic, copies, state, out_dir, seed, run.metrics)
         run.artifacts(*paths)
 
 
@@ -290,18 +295,27 @@ def tabulate(
     quality: Annotated[list[Path], _option("quality JSON files")],
     classification: Annotated[list[Path], _option("classification JSON files")],
     out_dir: OutDir,
+    sweep: Annotated[list[Path], _option("classification JSON files of the sweep")] = [],  # noqa: B006
     record: Records = None,
 ) -> None:
     """Join the results of all jobs into tables/*.csv."""
     seed, section = parse_stage(settings, ClassificationSettings)
     with job("tabulate", record) as run:
+        from lddm.classification.comparisons import comparisons
+        from lddm.classification.sweep import sweep_tables
         from lddm.classification.table import classification_table
-        from lddm.report.tables import quality_table, write_table
+        from lddm.files import write_table
+        from lddm.report.tables import quality_table
 
-        ablation = classification_table(classification, section, seed)
-        write_table(ablation, out_dir / "classification.csv")
-        write_table(quality_table(quality), out_dir / "quality.csv")
-        run.artifacts(out_dir / "quality.csv", out_dir / "classification.csv")
+        swept, swept_comparisons = sweep_tables(sweep, section, seed)
+        tables = {
+            "quality": quality_table(quality),
+            "classification": classification_table(classification, section, seed),
+            "comparisons": comparisons(classification, section, seed),
+            "sweep": swept,
+            "sweep_comparisons": swept_comparisons,
+        }
+        run.artifacts(*(write_table(table, out_dir / f"{name}.csv") for name, table in tables.items()))
 
 
 @app.command()

@@ -80,13 +80,14 @@ class FrameStore:
 
 
 def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:
-    """The usable clips of one part (train, val or test) of a fold, in a fixed order.
+    """The usable clips of one part (train, val or test) of a fold, in a fixed order; `labelled`: its label may be used.
 
     Raises:
         LddmError: there are none.
     """
     part = splits[(splits["fold"] == fold) & (splits["split"] == split) & (splits["kind"] == "video")]
     clips = store.clips[store.clips["excluded"].isna() & store.clips["id"].isin(part["id"])]
+    clips = clips.assign(labelled=clips["id"].map(part.set_index("id")["labelled"]).astype(bool))
     if clips.empty:
         raise LddmError(
             f"fold {fold} has no usable {split} clips", "see the exclusion reasons in data/frames/clips.parquet"

@@ -10,7 +10,7 @@ from lddm.data.duplicates import connected
 from lddm.errors import LddmError
 from lddm.settings.data import SplitSettings
 
-COLUMNS = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split"]
+COLUMNS = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split", "labelled"]
 
 
 def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFrame:
@@ -24,7 +24,8 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
         videos: videos.parquet of the store.
 
     Returns:
-        A row for each fold and usable file: fold, id, kind, label, patient_id, cluster, group, split.
+        A row for each fold and usable file: fold, id, kind, label, patient_id, cluster, group, split, and labelled:
+        whether training may know its label.
 
     Raises:
         LddmError: a class has too few patients.
@@ -43,8 +44,37 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
         split = usable["group"].map(dict.fromkeys(names[test], "test") | dict.fromkeys(val, "val")).fillna("train")
         still = usable["kind"] == "image"
         split = split.mask(still & (split != "train"), "withheld")
-        parts.append(usable.assign(fold=fold, split=split)[COLUMNS])
+        table = usable.assign(fold=fold, split=split, labelled=True)
+        pool = table[(table["split"] == "train") & ~still]
+        hidden = np.setdiff1d(np.arange(len(pool)), choose_videos(pool, settings.labelled_videos, seed))
+        table.loc[pool.index[hidden], "labelled"] = False
+        parts.append(table[COLUMNS])
     return pd.concat(parts, ignore_index=True)
+
+
+def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
+    """Rows of `count` videos, half of each class, patient by patient.
+
+    Nested: for one seed, the choice of 16 videos is part of the choice of 32, and it is the same for all regimes.
+
+    Args:
+        table: videos or clips with id, patient_id and label.
+        count: number of videos; None is all.
+    """
+    if count is None:
+        return np.arange(len(table))
+    rng = np.random.default_rng([seed, 7])
+    chosen: list[str] = []
+    labels = sorted(table["label"].unique())
+    for place, label in enumerate(labels):
+        members = table[table["label"] == label]
+        patients = sorted(members["patient_id"].unique())
+        order = {patients[i]: rank for rank, i in enumerate(rng.permutation(len(patients)))}
+        videos = members.drop_duplicates("id").sort_values("id", kind="stable")
+        videos = videos.assign(rank=videos["patient_id"].map(order)).sort_values("rank", kind="stable")
+        share = count // len(labels) + (place < count % len(labels))
+        chosen += videos["id"].head(share).tolist()
+    return np.flatnonzero(table["id"].isin(chosen).to_numpy())
 
 
 def _groups(table: pd.DataFrame) -> list[str]:

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
-from lddm.metrics.features import in_batches
+from lddm.files import sha256
+from lddm.metrics.features import FeatureNetwork, in_batches
 from lddm.settings.evaluation import DomainNetworkSettings
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -159,12 +160,12 @@ def train_domain_network(
     )
 
 
-def domain_videos(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray], dict[str, float]]:
-    """The trained network as a feature extractor: its name, clips uint8 (n, T + 1, S, S) -> float64 (n, d), accuracy."""
+def domain_videos(path: Path) -> tuple[FeatureNetwork, float]:
+    """The trained network as a feature extractor, and its pretext accuracy on held-out clips."""
     state, about = load_weights(path, "domain_network")
     network = load_into(DomainNetwork(about["width"]), state, path).to(pick_device())
 
     def extract(clips: np.ndarray) -> np.ndarray:
         return in_batches(clips[:, 1:], 32, lambda frames: network.embed(to_float(frames)))
 
-    return "domain_network", extract, about["held_out"]
+    return FeatureNetwork("domain_network", extract, sha256(path)), about["held_out"]["accuracy"]

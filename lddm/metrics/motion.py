@@ -1,48 +1,99 @@
-"""How things move: numbers of a video whose distributions are compared between synthetic and real ones."""
+"""How things move: numbers of each video whose distributions are compared between synthetic and real ones."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from lddm.metrics.distances import spectral_difference, total_variation, wasserstein
 
-def flow_magnitude(clips: np.ndarray) -> np.ndarray:
-    """Mean optical flow between neighbouring frames in pixels a frame (Farneback 2003): uint8 (n, T + 1, S, S) -> (n,).
+DIRECTIONS = 8  # bins of 45 degrees
+GREY = 255.0
+
+
+def flow_statistics(clips: np.ndarray) -> np.ndarray:
+    """Optical flow between neighbouring frames (Farneback 2003): uint8 (n, T + 1, S, S) -> (n, 1 + 8).
+
+    The mean magnitude in pixels a frame, then the share of motion in each of 8 directions, weighted by magnitude.
 
     ASSUME: every other pair of neighbours is enough for a mean.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return np.array(
-            [np.mean([_flow(a, b) for a, b in zip(clip[:-1:2], clip[1::2], strict=False)]) for clip in clips]
-        )
+        return np.array([_flow_of(clip) for clip in clips])
     finally:
         cv2.setNumThreads(threads)
 
 
-def _flow(first: np.ndarray, second: np.ndarray) -> float:
-    flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0)
-    return float(np.hypot(flow[..., 0], flow[..., 1]).mean())
+def _flow_of(clip: np.ndarray) -> np.ndarray:
+    magnitudes, histogram = [], np.zeros(DIRECTIONS)
+    for first, second in zip(clip[:-1:2], clip[1::2], strict=False):
+        flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0)
+        length = np.hypot(flow[..., 0], flow[..., 1])
+        turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) * DIRECTIONS  # bins are centred on the axes
+        bins = np.round(turn).astype(int) % DIRECTIONS
+        histogram += np.bincount(bins.ravel(), weights=length.ravel(), minlength=DIRECTIONS)
+        magnitudes.append(length.mean())
+    share = histogram / histogram.sum() if histogram.sum() > 0 else np.full(DIRECTIONS, 1 / DIRECTIONS)
+    return np.concatenate([[np.mean(magnitudes)], share])
 
 
 def temporal_difference(clips: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of neighbouring frames, as a share of the grey range: (n,)."""
-    return np.array([np.abs(np.diff(clip.astype(np.float32), axis=0)).mean() / 255 for clip in clips])
+    """Mean absolute difference of neighbouring frames, as a share of the grey range: (n, 1)."""
+    return np.array([[np.abs(np.diff(clip.astype(np.float32), axis=0)).mean() / GREY] for clip in clips])
 
 
-def flicker(clips: np.ndarray) -> np.ndarray:
-    """Share of the temporal energy above half the Nyquist frequency: smooth motion has little, flicker has much: (n,).
+def power_spectrum(clips: np.ndarray) -> np.ndarray:
+    """Power over time of each pixel (its mean taken out), mean over pixels, in squared grey range: (n, frequencies).
 
-    The power spectrum over time of each pixel (its mean taken out), summed over pixels.
+    Frequencies are cycles a clip: 1, 2, ... up to Nyquist.
     """
-    return np.array([_high_share(clip.astype(np.float32)) for clip in clips])
+    return np.array([_power(clip.astype(np.float32) / GREY) for clip in clips])
 
 
-def _high_share(clip: np.ndarray) -> float:
-    spectrum = np.fft.rfft(clip - clip.mean(axis=0), axis=0)[1:]  # (frequencies, S, S)
-    power = np.square(np.abs(spectrum)).sum(axis=(1, 2), dtype=np.float64)
-    return float(power[len(power) // 2 :].sum() / power.sum()) if power.sum() > 0 else 0.0
+def _power(clip: np.ndarray) -> np.ndarray:
+    spectrum = np.fft.rfft(clip - clip.mean(axis=0), axis=0)[1:] / len(clip)  # (frequencies, S, S)
+    return np.square(np.abs(spectrum)).mean(axis=(1, 2), dtype=np.float64)
 
 
-MEASURES = {"flow_magnitude": flow_magnitude, "temporal_difference": temporal_difference, "flicker": flicker}
+def high_share(spectrum: np.ndarray) -> np.ndarray:
+    """Share of the temporal energy above half the Nyquist frequency (flicker): (n, frequencies) -> (n, 1)."""
+    total = spectrum.sum(axis=1, keepdims=True)
+    high = spectrum[:, spectrum.shape[1] // 2 :].sum(axis=1, keepdims=True)
+    return np.divide(high, total, out=np.zeros_like(high), where=total > 0)
+
+
+@dataclass(frozen=True)
+class MotionMeasure:
+    """A distance between what a function reads from two sets of clips.
+
+    Attributes:
+        read: clips -> (n, k).
+        distance: (n1, k), (n2, k) -> number.
+        name: what the distance is, for a table.
+        after: what is done with the numbers of `read` first.
+    """
+
+    read: Callable[[np.ndarray], np.ndarray]
+    distance: Callable[[np.ndarray, np.ndarray], float]
+    name: str
+    after: Callable[[np.ndarray], np.ndarray] = lambda numbers: numbers
+
+    def of(self, clips: np.ndarray) -> np.ndarray:
+        """The numbers of each clip: (n, k)."""
+        return self.after(self.read(clips))
+
+
+MEASURES = {
+    "flow_magnitude": MotionMeasure(flow_statistics, wasserstein, "wasserstein-1", lambda numbers: numbers[:, :1]),
+    "flow_direction": MotionMeasure(
+        flow_statistics, total_variation, "total variation of 8 directions", lambda numbers: numbers[:, 1:]
+    ),
+    "temporal_difference": MotionMeasure(temporal_difference, wasserstein, "wasserstein-1"),
+    "flicker": MotionMeasure(power_spectrum, wasserstein, "wasserstein-1", high_share),
+    "temporal_spectrum": MotionMeasure(power_spectrum, spectral_difference, "mean difference in dB"),
+}

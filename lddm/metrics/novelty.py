@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from lddm.metrics.features import FeatureNetwork
+
 THUMBNAIL = 16  # pixels
 MOMENTS = 5  # frames of a thumbnail film, x0 among them
 
@@ -28,7 +30,7 @@ def diversity(clips: np.ndarray, manifest: pd.DataFrame) -> tuple[np.ndarray, np
     return np.array(values), np.array(patients)
 
 
-def thumbnails(clips: np.ndarray) -> np.ndarray:
+def _thumbnails(clips: np.ndarray) -> np.ndarray:
     """Small films as vectors: uint8 (n, T + 1, S, S) -> float32 (n, 5 * 16 * 16) in [0, 1]."""
     moments = np.linspace(0, clips.shape[1] - 1, MOMENTS).round().astype(int)
     size = (THUMBNAIL, THUMBNAIL)
@@ -36,14 +38,19 @@ def thumbnails(clips: np.ndarray) -> np.ndarray:
     return np.asarray(films, dtype=np.float32).reshape(len(clips), -1) / 255
 
 
-def nearest(queries: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """Euclidean distance of each query (n, d) to the nearest vector of the pool (m, d), over sqrt(d)."""
+THUMBNAILS = FeatureNetwork("thumbnails", _thumbnails)
+
+
+def nearest(queries: np.ndarray, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Euclidean distance of each query (n, d) to the nearest vector of the pool (m, d), over sqrt(d), and which it is."""
     queries, pool = queries.astype(np.float64), pool.astype(np.float64)
     squared = (queries**2).sum(1)[:, None] + (pool**2).sum(1)[None] - 2 * queries @ pool.T
-    return np.sqrt(np.maximum(squared.min(axis=1), 0) / queries.shape[1])
+    which = squared.argmin(axis=1)
+    smallest = np.take_along_axis(squared, which[:, None], axis=1)[:, 0]
+    return np.sqrt(np.maximum(smallest, 0) / queries.shape[1]), which
 
 
-def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quantile: float) -> np.ndarray:
+def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quantile: float) -> pd.DataFrame:
     """Which synthetic videos lie nearer to a training video than held-out real ones do.
 
     The threshold is a quantile of the held-out videos' own nearest-neighbour distances, so that real videos of other
@@ -54,6 +61,10 @@ def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quant
         quantile: e.g. 0.05.
 
     Returns:
-        bool (n,).
+        A row a synthetic video: `nearest` (row of train), `distance`, `threshold`, `copied`.
     """
-    return nearest(synthetic, train) < np.quantile(nearest(held_out, train), quantile)
+    threshold = float(np.quantile(nearest(held_out, train)[0], quantile))
+    distance, which = nearest(synthetic, train)
+    return pd.DataFrame(
+        {"nearest": which, "distance": distance, "threshold": threshold, "copied": distance < threshold}
+    )

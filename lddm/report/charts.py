@@ -20,6 +20,8 @@ PANELS = (
     ("ssim", "heldout", "same x0", "SSIM to the true video"),
     ("diversity", "heldout", "", "Diversity of samples (L1)"),
 )
+SWEPT = ("real_videos", "synthetic_share")
+SWEPT_LABELS = {"real_videos": "real training videos", "synthetic_share": "share of synthetic clips in a batch"}
 LOG_RATIO = 30  # a chart whose values span more than this is drawn on a logarithmic axis
 
 
@@ -57,6 +59,38 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
             axes.plot([low, row["ci_high"]], [place, place], color="#333333", linewidth=1)
     if log:
         axes.set_xscale("log")
+
+
+def sweep_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
+    """One panel a classifier and varied amount: the metric of each regime over the amount, with its interval."""
+    rows = table[table["metric"] == metric]
+    usual = {axis: rows[axis].mode().iloc[0] for axis in SWEPT}
+    panels = [
+        (classifier, axis, mine)
+        for classifier, part in rows.groupby("classifier", sort=False)
+        for axis, other in ((SWEPT[0], SWEPT[1]), (SWEPT[1], SWEPT[0]))
+        if (mine := part[part[other] == usual[other]])[axis].nunique() > 1
+    ]
+    figure, grid = plt.subplots(
+        1, max(1, len(panels)), figsize=(4.4 * max(1, len(panels)), 3.4), squeeze=False, layout="constrained"
+    )
+    if not panels:
+        empty(grid[0, 0], "no amount is varied")
+    for axes, (classifier, axis, mine) in zip(grid[0], panels, strict=False):
+        for regime in in_order(mine["regime"].tolist()):
+            line = mine[mine["regime"] == regime].sort_values(axis)
+            colour = COLOURS.get(regime, "#666666")
+            axes.plot(line[axis], line["mean"], "o-", color=colour, label=label(regime))
+            axes.fill_between(line[axis], line["ci_low"], line["ci_high"], color=colour, alpha=0.15, linewidth=0)
+        axes.axhline(0.5, color="#cccccc", linewidth=0.8)
+        if axis == SWEPT[0]:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sorted(mine[axis].unique()), [str(n) for n in sorted(mine[axis].unique())])
+        axes.set_xlabel(SWEPT_LABELS[axis])
+        axes.set_ylabel(f"{metric.upper()} on test patients, 95 % interval")
+        axes.set_title(f"classifier: {classifier}")
+    grid[0, 0].legend(fontsize=8)
+    return figure
 
 
 def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lddm.report.charts import ablation_chart, quality_chart
+from lddm.report.charts import ablation_chart, quality_chart, sweep_chart
 from lddm.report.curves import curves
 from lddm.report.results import Results
 from lddm.report.strips import choose, loop, strips
@@ -16,17 +16,19 @@ def figures(section: ReportSettings, results: Path, out_dir: Path) -> list[Path]
     """Draw strips, loops, curves and charts.
 
     Returns:
-        strips.png, curves.png, quality.png, ablation.png and loop-<i>.webp below `out_dir`.
+        strips.png, curves.png, quality.png, ablation.png and loop-<i>.webp below `out_dir`; sweep.png if there is a sweep.
     """
     found = Results(results)
     rows = choose(found, section.strips)
     fps = found.meta()["fps"]
-    for old in out_dir.glob("loop-*.webp"):  # of an earlier run with more strips
+    for old in [*out_dir.glob("loop-*.webp"), *out_dir.glob("sweep.png")]:  # of an earlier run with more of them
         old.unlink()
+    sweep = found.sweep()
     return [
         save(strips(rows), out_dir / "strips.png"),
         save(curves(found), out_dir / "curves.png"),
         save(quality_chart(found.quality()), out_dir / "quality.png"),
         save(ablation_chart(found.classification()), out_dir / "ablation.png"),
+        *([save(sweep_chart(sweep), out_dir / "sweep.png")] if len(sweep) else []),
         *(loop(versions, fps, out_dir / f"loop-{i}.webp") for i, (_, versions) in enumerate(rows)),
     ]

@@ -12,7 +12,7 @@ import pandas as pd
 from lddm.files import atomic_path
 from lddm.report.results import Results
 from lddm.report.style import in_order, label
-from lddm.report.verdicts import ablation_sentences, quality_sentences, verdict
+from lddm.report.verdicts import ablation_sentences, motion_sentences, quality_sentences, verdict
 from lddm.settings.evaluation import ReportSettings
 
 STYLE = """
@@ -40,7 +40,7 @@ def page(section: ReportSettings, results: Path, out: Path) -> None:
         '<p class="note">Videos marked “synthetic” were made by a computer from one still image. They show what tissue '
         "might do, not what it did, and are not for diagnosis.</p>",
         "<h2>What came out</h2>",
-        _list(quality_sentences(quality) + ablation_sentences(ablation)),
+        _list(quality_sentences(quality) + ablation_sentences(ablation) + motion_sentences(found.comparisons())),
         "<h2>Videos</h2>",
         "<p>The same first frame x0 of test patients, animated by each generator; the leftmost is what really followed.</p>",
         *(_image(path, "real and synthetic videos, moving") for path in loops),
@@ -56,6 +56,11 @@ def page(section: ReportSettings, results: Path, out: Path) -> None:
         f"<p>{_ablation_note(found)}</p>",
         _image(figures / "ablation.png", "classifier performance by regime"),
         _ablation_table(ablation),
+        "<h3>Pairs of regimes</h3>",
+        "<p>On the same test videos. p: the larger one of a bootstrap over patients and seeds and of DeLong’s test, "
+        "corrected by Holm over the pairs of a classifier. LDDM against repeated stills is what only motion can explain.</p>",
+        _comparison_table(found.comparisons()),
+        _sweep(found, figures),
         "<h2>Training</h2>",
         _image(figures / "curves.png", "training curves"),
         "<h2>Data</h2>",
@@ -185,6 +190,36 @@ def _ablation_table(ablation: pd.DataFrame) -> str:
                 ]
             )  # fmt: skip
     return _table(["training videos", "metric", "value", "difference to real", "p", "verdict"], lines)
+
+
+def _comparison_table(table: pd.DataFrame) -> str:
+    head = ["pair", "difference of AUC", "p", "better in", "test videos (patients)", "verdict"]
+    return _table(
+        head,
+        [
+            [
+                html.escape(f"{row.classifier}: {label(row.regime)} against {label(row.against)}"),
+                f"{row.delta_auc:+.3f}<small>{row.ci_low:+.3f} to {row.ci_high:+.3f}</small>",
+                number(row.p_holm),
+                f"{row.runs_better} of {row.n_runs} runs",
+                f"{row.n_test} ({row.n_patients})",
+                html.escape(row.verdict),
+            ]
+            for row in table.itertuples()
+        ],
+    )
+
+
+def _sweep(found: Results, figures: Path) -> str:
+    """The ablation with other amounts, if there was a sweep."""
+    table = found.sweep_comparisons()
+    if table.empty:
+        return ""
+    parts = ["<h3>Other amounts</h3>", _image(figures / "sweep.png", "AUC by number of real videos and regime")]
+    for (videos, share), part in table.groupby(["real_videos", "synthetic_share"], sort=True):
+        count = f"{videos} real videos" if videos else "all real videos"
+        parts += [f"<h4>{count}, {share:g} of a batch synthetic</h4>", _comparison_table(part)]
+    return "\n".join(parts)
 
 
 def _data_table(found: Results) -> str:

@@ -28,6 +28,18 @@ class Results:
         """tables/classification.csv."""
         return self._table("classification")
 
+    def comparisons(self) -> pd.DataFrame:
+        """tables/comparisons.csv."""
+        return self._table("comparisons")
+
+    def sweep(self) -> pd.DataFrame:
+        """tables/sweep.csv; no rows without a sweep."""
+        return self._table("sweep")
+
+    def sweep_comparisons(self) -> pd.DataFrame:
+        """tables/sweep_comparisons.csv; no rows without a sweep."""
+        return self._table("sweep_comparisons")
+
     def _table(self, name: str) -> pd.DataFrame:
         path = self.root / "tables" / f"{name}.csv"
         if not path.is_file():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lddm.files import write_json
 from lddm.report.results import Results
-from lddm.report.verdicts import ablation_sentences, quality_sentences
+from lddm.report.verdicts import ablation_sentences, motion_sentences, quality_sentences
 from lddm.settings.evaluation import ReportSettings
 
 # metric, reference
@@ -28,7 +28,7 @@ QUALITY = (
 def summary(section: ReportSettings, results: Path, out: Path) -> None:
     """Write the summary of an experiment; `headline` is flat: name -> number, mean over folds."""
     found = Results(results)
-    quality, ablation = found.quality(), found.classification()
+    quality, ablation, compared = found.quality(), found.classification(), found.comparisons()
     videos = found.videos()
     usable = videos[videos["excluded"].isna()]
     write_json(
@@ -44,15 +44,16 @@ def summary(section: ReportSettings, results: Path, out: Path) -> None:
                 "excluded": int(videos["excluded"].notna().sum()),
                 "folds": found.folds(),
             },
-            "headline": headline(quality, ablation),
-            "sentences": quality_sentences(quality) + ablation_sentences(ablation),
+            "headline": headline(quality, ablation, compared),
+            "sentences": quality_sentences(quality) + ablation_sentences(ablation) + motion_sentences(compared),
             "absent_metrics": found.absent_metrics(),
         },
     )
 
 
-def headline(quality: pd.DataFrame, ablation: pd.DataFrame) -> dict[str, float]:
-    """Flat numbers: quality/<generator>/<metric> and classification/<classifier>/<regime>/auc and .../delta_auc."""
+def headline(quality: pd.DataFrame, ablation: pd.DataFrame, compared: pd.DataFrame) -> dict[str, float]:
+    """Flat numbers: quality/<generator>/<metric>, classification/<classifier>/<regime>/auc and .../delta_auc, and
+    classification/<classifier>/motion_delta_auc, LDDM against repeated stills."""
     numbers: dict[str, float] = {}
     source = (quality["source"] == "heldout") | (quality["generator"] == "real")
     for metric, reference in QUALITY:
@@ -63,4 +64,7 @@ def headline(quality: pd.DataFrame, ablation: pd.DataFrame) -> dict[str, float]:
         numbers[f"classification/{row.classifier}/{row.regime}/auc"] = round(float(row.mean), 6)
         if pd.notna(row.delta_vs_real):
             numbers[f"classification/{row.classifier}/{row.regime}/delta_auc"] = round(float(row.delta_vs_real), 6)
+    motion = compared[(compared["regime"] == "real+lddm") & (compared["against"] == "real+static")]
+    for row in motion.itertuples():
+        numbers[f"classification/{row.classifier}/motion_delta_auc"] = round(float(row.delta_auc), 6)
     return numbers

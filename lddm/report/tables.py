@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.errors import LddmError
-from lddm.files import atomic_path, read_json
+from lddm.files import read_json
 from lddm.report.style import in_order
 
 QUALITY = [
@@ -23,6 +23,9 @@ QUALITY = [
     "n_real",
     "n_synthetic",
     "better",
+    "floor",
+    "sees_motion",
+    "protocol",
 ]
 
 
@@ -42,10 +45,3 @@ def quality_table(files: list[Path]) -> pd.DataFrame:
     rank = {name: place for place, name in enumerate(in_order(table["generator"].tolist()))}
     order = table.assign(rank=table["generator"].map(rank))
     return order.sort_values(["metric", "source", "reference", "fold", "rank"], kind="stable")[QUALITY]
-
-
-def write_table(table: pd.DataFrame, path: Path) -> Path:
-    """Write a CSV with six significant digits, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
-    return path

@@ -11,6 +11,7 @@ from lddm.settings.evaluation import (
     DomainNetworkSettings,
     QualitySettings,
     ReportSettings,
+    SweepSettings,
     TrackingSettings,
 )
 from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, PixelSettings, SynthesisSettings
@@ -40,5 +41,6 @@ class Settings(Section):
     domain_network: DomainNetworkSettings = DomainNetworkSettings()
     quality: QualitySettings = QualitySettings()
     classification: ClassificationSettings = ClassificationSettings()
+    sweep: SweepSettings = SweepSettings()
     report: ReportSettings = ReportSettings()
     tracking: TrackingSettings = TrackingSettings()

@@ -82,6 +82,21 @@ def identity(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def sweep_points(settings: Settings) -> list[str]:
+    """Names of the points of the sweep, e.g. videos-16_share-0.5: each number alone, the other as in the ablation."""
+    usual, sweep = settings.classification, settings.sweep
+    points = [(videos, usual.synthetic_share) for videos in sweep.real_videos]
+    points += [(usual.real_videos or 0, share) for share in sweep.synthetic_share]
+    return list(dict.fromkeys(f"videos-{videos}_share-{share:g}" for videos, share in points))
+
+
+def at_point(settings: Settings, point: str) -> Settings:
+    """The settings with the amounts of one point; videos-0 stands for all videos."""
+    videos, share = (part.split("-", 1)[1] for part in point.split("_"))
+    amounts = {"real_videos": int(videos) or None, "synthetic_share": float(share)}
+    return settings.model_copy(update={"classification": settings.classification.model_copy(update=amounts)})
+
+
 def check_data_folders(settings: Settings) -> None:
     """Raise LddmError unless the folder of each source (the phantom has none) exists below data_root."""
     folders = {
@@ -109,11 +124,12 @@ def _check_synthesis(settings: Settings) -> None:
     stills = settings.synthesis.samples.get("stills", 0)
     if settings.synthesis.samples.get("heldout", 0) < 1:
         raise LddmError("synthesis.samples.heldout: the scores need at least 1", "set synthesis.samples.heldout to 1")
-    for regime in settings.classification.regimes:
+    swept = settings.sweep.regimes if sweep_points(settings) else []
+    for regime in [*settings.classification.regimes, *swept]:
         generator = REGIME_GENERATOR[regime]
         if generator is not None and (generator not in settings.synthesis.generators or stills == 0):
             raise LddmError(
-                f"classification.regimes: {regime!r} needs stills animated by {generator!r}; synthesis makes none",
+                f"regime {regime!r} needs stills animated by {generator!r}; synthesis makes none",
                 f"add {generator} to synthesis.generators and set synthesis.samples.stills to 1, or drop the regime",
             )
 

@@ -124,6 +124,12 @@ class SplitSettings(Section):
     folds: int = Field(3, ge=2, description="number of folds; the test part is one of them")
     run_folds: int = Field(1, ge=1, description="folds that the pipeline really runs, from the first on")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the non-test patients used for model choice")
+    labelled_videos: int | None = Field(
+        None,
+        ge=4,
+        description="training videos whose label anything may know, half of each class; the others are unlabelled for the "
+        "generators and no use to the classifiers; null = all",
+    )
     min_patients: int = Field(4, ge=2, description="patients that each class needs in train, and one in val and test")
 
     @model_validator(mode="after")

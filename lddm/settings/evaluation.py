@@ -13,6 +13,11 @@ REGIMES = ("real", "real+aug", "real+static", "real+motion_transfer", "real+cinn
 Regime = Literal["real", "real+aug", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"]
 
 
+ClassifierName = Literal[
+    "strain", "tiny3d", "still", "c3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v2_s", "swin3d_t"
+]
+
+
 class DomainNetworkSettings(Section):
     """The video network of the Fréchet distance in features of the domain, trained on real training videos."""
 
@@ -37,9 +42,7 @@ class QualitySettings(Section):
 class ClassificationSettings(Section):
     """The ablation: what synthetic videos add to real ones."""
 
-    classifiers: list[Literal["strain", "tiny3d", "r3d_18"]] = Field(
-        ["strain", "tiny3d"], min_length=1, description="networks"
-    )
+    classifiers: list[ClassifierName] = Field(["strain", "tiny3d"], min_length=1, description="networks")
     regimes: list[Regime] = Field(
         ["real", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"],
         min_length=1,
@@ -50,6 +53,9 @@ class ClassificationSettings(Section):
         16, ge=4, description="real training videos that the classifier may use; null = all"
     )
     synthetic_share: float = Field(0.5, gt=0, lt=1, description="share of synthetic clips in a batch of a mixed regime")
+    exclude_copies: bool = Field(
+        False, description="keep synthetic videos that copy a training video (quality.copy_threshold) out of training"
+    )
     bootstrap: int = Field(1000, ge=10, description="patient-level bootstrap resamples")
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
@@ -59,6 +65,25 @@ class ClassificationSettings(Section):
     def _one_process(self):
         if self.training.processes > 1:
             raise ValueError("a classifier trains in one process; its seeds, regimes and folds are jobs of their own")
+        return self
+
+
+class SweepSettings(Section):
+    """The ablation again with other amounts: what synthetic videos add, as a function of how many real ones there are."""
+
+    real_videos: list[int] = Field([], description="classification.real_videos, one after the other; [] = no sweep")
+    synthetic_share: list[float] = Field([], description="classification.synthetic_share, likewise")
+    classifiers: list[ClassifierName] = Field(["strain"], min_length=1, description="networks")
+    regimes: list[Regime] = Field(
+        ["real", "real+static", "real+lddm"], min_length=1, description="regimes; 'real' is the reference"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self):
+        if any(count < 4 for count in self.real_videos):
+            raise ValueError("sweep.real_videos: at least 4 each")
+        if any(not 0 < share < 1 for share in self.synthetic_share):
+            raise ValueError("sweep.synthetic_share: between 0 and 1")
         return self
 
 

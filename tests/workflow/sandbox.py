@@ -30,13 +30,15 @@ if verb == "track":
 names = {{
     "preprocess": ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"],
     "train-generator": ["bundle.json"],
-    "tabulate": ["quality.csv", "classification.csv"],
+    "tabulate": [f"{{name}}.csv" for name in "quality classification comparisons sweep sweep_comparisons".split()],
     "figures": {figures!r},
 }}.get(verb, [])
 if verb == "classify":
     settings = json.loads(options["--settings"])
     names = [f"seed-{{seed}}.json" for seed in range(settings["classification"]["seeds"])]
 made = [Path(options["--out-dir"]) / name for name in names] if names else [Path(options["--out"])]
+if verb == "score":
+    made.append(Path(options["--copies"]))
 if verb == "synthesize":
     made.append(made[0].with_suffix(".parquet"))
 for path in made:

@@ -37,6 +37,24 @@ def test_plan_spans_folds_generators_shards_and_cells(pipeline: Pipeline):
     assert plan["tabulate"] == 1
 
 
+def test_plan_of_a_sweep_and_of_copies_that_are_left_out(pipeline: Pipeline):
+    config = SMALL | {
+        "classification": {"classifiers": ["strain"], "exclude_copies": True},
+        "sweep": {"real_videos": [16, 32], "synthetic_share": [0.5, 0.8], "regimes": ["real", "real+lddm"]},
+    }
+    assert pipeline.planned(config=config)["classify_sweep"] == 3 * 2  # 16 at 0.5 is in both lists
+    done = pipeline.run("--dry-run", "--printshellcmds", config=config)
+    commands = [line for line in (done.stdout + done.stderr).splitlines() if "lddm classify " in line]
+    swept = [line for line in commands if "/sweep/" in line]
+    assert {'real_videos":16' in line for line in swept} == {True, False} and len(swept) == 6
+    assert any('synthetic_share":0.8' in line.replace('"', '"') or 'synthetic_share":0.8' in line for line in swept)
+    with_copies = [line for line in commands if "--copies" in line]
+    assert with_copies and all(
+        "real+lddm" in line or "--regime real+" in line or "lddm_only" in line for line in with_copies
+    )
+    assert not any("--copies" in line for line in commands if "--regime real " in line)
+
+
 def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     first = pipeline.run(config=SMALL)
     assert first.returncode == 0, first.stderr
@@ -60,6 +78,7 @@ def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     assert "train_domain_network" in after_split and "preprocess" not in after_split
     after_preprocess = reruns(preprocess={"fps": 5.0})
     assert "preprocess" in after_preprocess and "index" not in after_preprocess
+    assert reruns(sweep={"real_videos": [16]}) == {"classify_sweep", "tabulate"} | AFTER_TABLES
     # where runs are shown is no reason to run them again
     assert reruns(tracking={"enabled": False}) == set()
     assert reruns(seed=1) >= {"index", "train_autoencoder", "classify"}

@@ -1,8 +1,9 @@
 """The ablation: what synthetic videos add to real ones when a classifier is trained.
 
 Needs: data/frames/, data/splits.parquet, the animated stills in fold-k/synthetic/<generator>/stills/.
-Makes: fold-k/classification/<classifier>/<regime>/seed-<s>.json with a probability for each test video.
-Settings: classification.
+Makes: fold-k/classification/<classifier>/<regime>/seed-<s>.json with a probability for each test video;
+fold-k/sweep/<classifier>/<regime>/videos-<n>_share-<s>/seed-<s>.json, the same with other amounts.
+Settings: classification; sweep says at which points.
 """
 
 
@@ -12,6 +13,7 @@ rule classify:
         frames=rules.preprocess.output,
         splits=rules.split.output,
         synthetic=regime_manifests,
+        copies=regime_copies,
     output:
         expand(
             f"{FOLD}/classification/{{classifier}}/{{regime}}/seed-{{seed}}.json",
@@ -31,6 +33,7 @@ rule classify:
         settings=stage("classification"),
         frames=frames_folder,
         synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
+        copies=lambda wildcards, input: flag("copies", input.copies),
         state=f"{FOLD}/state/classification/{{classifier}}/{{regime}}",
         out_dir=output_folder,
         record=RECORDS,
@@ -38,4 +41,23 @@ rule classify:
         "lddm classify --settings {params.settings:q} --classifier {wildcards.classifier}"
         " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
-        " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
+        " {params.copies} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
+
+
+use rule classify as classify_sweep with:
+    output:
+        expand(
+            f"{FOLD}/sweep/{{classifier}}/{{regime}}/{{point}}/seed-{{seed}}.json",
+            seed=SEEDS,
+            allow_missing=True,
+        ),
+    log:
+        f"{LOGS}/classify_sweep/fold-{{fold}}_{{classifier}}_{{regime}}_{{point}}.log",
+    params:
+        settings=sweep_stage,
+        frames=frames_folder,
+        synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
+        copies=lambda wildcards, input: flag("copies", input.copies),
+        state=f"{FOLD}/state/sweep/{{classifier}}/{{regime}}/{{point}}",
+        out_dir=output_folder,
+        record=RECORDS,

@@ -36,6 +36,7 @@ SOURCES = [source for source, samples in SETTINGS.synthesis.samples.items() if s
 SHARDS = range(SETTINGS.synthesis.shards)
 SEEDS = range(SETTINGS.classification.seeds)
 # `real` is scored against real videos (the upper bound), `reconstruction` is the autoencoder alone.
+POINTS = build.sweep_points(SETTINGS)
 SCORED = ["real", "reconstruction", *GENERATORS]
 
 # `lddm` of an activated environment (--use-conda) goes first, the one beside this Snakemake is the fallback.
@@ -54,6 +55,7 @@ wildcard_constraints:
     source="heldout|stills",
     classifier="[a-z0-9_]+",
     regime=r"[a-z_+]+",
+    point=r"videos-\d+_share-[0-9.]+",
 
 
 def stage(*sections):
@@ -139,6 +141,19 @@ def regime_manifests(wildcards):
     """The animated stills that a regime adds to the real training videos."""
     generator = build.REGIME_GENERATOR[wildcards.regime]
     return manifests(generator, ["stills"], wildcards.fold) if generator else []
+
+
+def regime_copies(wildcards):
+    """Which animated stills copy training videos, where those are kept out of the training of classifiers."""
+    generator = build.REGIME_GENERATOR[wildcards.regime]
+    if not SETTINGS.classification.exclude_copies or generator is None:
+        return []
+    return [f"{RESULTS}/fold-{wildcards.fold}/quality/{generator}_copies.csv"]
+
+
+def sweep_stage(wildcards):
+    """Settings of the ablation with the numbers of one point of the sweep."""
+    return build.stage_json(build.at_point(SETTINGS, wildcards.point), "classification")
 
 
 def flag(name, values):

@@ -1,7 +1,7 @@
 """How good the videos are: distances of distributions, paired and no-reference measures, motion, novelty.
 
 Needs: fold-k/synthetic/, data/frames/, data/splits.parquet; pretrained networks in weights_dir where there are any.
-Makes: fold-k/domain_network/model.safetensors, fold-k/quality/<generator>.json.
+Makes: fold-k/domain_network/model.safetensors, fold-k/quality/<generator>.json, <generator>_copies.csv, cache/features/.
 Settings: domain_network, quality.
 """
 
@@ -43,7 +43,8 @@ rule score:
         synthetic=scored_manifests,
         code=code("metrics"),
     output:
-        f"{FOLD}/quality/{{generator}}.json",
+        scores=f"{FOLD}/quality/{{generator}}.json",
+        copies=f"{FOLD}/quality/{{generator}}_copies.csv",
     log:
         f"{LOGS}/score/fold-{{fold}}_{{generator}}.log",
     conda:
@@ -57,10 +58,11 @@ rule score:
         settings=stage("quality"),
         frames=frames_folder,
         weights_dir=SETTINGS.weights_dir,
+        cache=f"{RESULTS}/cache/features",
         synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
         record=RECORDS,
     shell:
         "lddm score --settings {params.settings:q} --generator {wildcards.generator} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --domain-network {input.domain_network:q}"
-        " --weights-dir {params.weights_dir:q} {params.synthetic} --out {output:q}"
-        " --record {params.record:q} > {log:q} 2>&1"
+        " --weights-dir {params.weights_dir:q} {params.synthetic} --out {output.scores:q}"
+        " --copies {output.copies:q} --cache {params.cache:q} --record {params.record:q} > {log:q} 2>&1"

@@ -16,6 +16,13 @@ rule tabulate:
             classifier=SETTINGS.classification.classifiers,
             regime=SETTINGS.classification.regimes,
         ),
+        sweep=expand(
+            rules.classify_sweep.output,
+            fold=FOLDS,
+            classifier=SETTINGS.sweep.classifiers,
+            regime=SETTINGS.sweep.regimes,
+            point=POINTS,
+        ),
         code=code("report", "classification"),
     output:
         quality=report(
@@ -30,6 +37,14 @@ rule tabulate:
             category="Classification",
             labels={"what": "ablation", "kind": "table"},
         ),
+        comparisons=report(
+            f"{RESULTS}/tables/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Classification",
+            labels={"what": "comparisons", "kind": "table"},
+        ),
+        sweep=f"{RESULTS}/tables/sweep.csv",
+        sweep_comparisons=f"{RESULTS}/tables/sweep_comparisons.csv",
     log:
         f"{LOGS}/tabulate.log",
     conda:
@@ -41,10 +56,11 @@ rule tabulate:
         settings=stage("classification"),
         quality=lambda wildcards, input: flag("quality", input.quality),
         classification=lambda wildcards, input: flag("classification", input.classification),
+        sweep=lambda wildcards, input: flag("sweep", input.sweep),
         out_dir=output_folder,
         record=RECORDS,
     shell:
-        "lddm tabulate --settings {params.settings:q} {params.quality} {params.classification}"
+        "lddm tabulate --settings {params.settings:q} {params.quality} {params.classification} {params.sweep}"
         " --out-dir {params.out_dir:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 

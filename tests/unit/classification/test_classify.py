@@ -7,11 +7,14 @@ import torch
 
 from lddm.classification import classify as module
 from lddm.classification.classify import classify
+from lddm.classification.comparisons import comparisons
 from lddm.classification.networks import CLASSIFIERS
-from lddm.classification.regimes import Clips, augmented_clips, choose_videos, real_clips, synthetic_clips
+from lddm.classification.regimes import Clips, augmented_clips, real_clips, synthetic_clips
+from lddm.classification.sweep import sweep_tables
 from lddm.classification.table import COLUMNS, classification_table
 from lddm.classification.train import ClassifierTask
-from lddm.data.synthetic import save_synthetic
+from lddm.data.splits import choose_videos
+from lddm.data.synthetic import load_synthetic, save_synthetic
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.settings.evaluation import ClassificationSettings
@@ -45,7 +48,7 @@ def stills(tmp_path, tiny_store, **changes):
     return [tmp_path / "s.npy"]
 
 
-@pytest.mark.parametrize("name", ["strain", "tiny3d", "r3d_18"])
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_network_gives_one_logit_and_mirrors_like_its_clips(name):
     clips = np.random.default_rng(0).integers(0, 255, (2, 17, 32, 32), dtype=np.uint8)
     entry = CLASSIFIERS[name]
@@ -103,7 +106,7 @@ def test_leaks_are_refused(tiny_store, tmp_path):
 
 def test_a_cell_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
     paths = classify(
-        SECTION, "tiny3d", "real+lddm", *tiny_store, 0, stills(tmp_path, tiny_store), tmp_path / "st", tmp_path / "o", 0,
+        SECTION, "tiny3d", "real+lddm", *tiny_store, 0, stills(tmp_path, tiny_store), [], tmp_path / "st", tmp_path / "o", 0,
         lambda *_: None,
     )  # fmt: skip
     assert [path.name for path in paths] == ["seed-0.json", "seed-1.json"]
@@ -116,7 +119,17 @@ def test_a_cell_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
 def test_a_killed_cell_goes_on_and_ends_as_if_nothing_had_been(tiny_store, tmp_path, monkeypatch):
     def run(name):
         return classify(
-            SECTION, "tiny3d", "real", *tiny_store, 0, [], tmp_path / name, tmp_path / f"{name}-out", 0, lambda *_: None
+            SECTION,
+            "tiny3d",
+            "real",
+            *tiny_store,
+            0,
+            [],
+            [],
+            tmp_path / name,
+            tmp_path / f"{name}-out",
+            0,
+            lambda *_: None,
         )
 
     whole = [path.read_text() for path in run("whole")]
@@ -138,11 +151,35 @@ def test_a_killed_cell_goes_on_and_ends_as_if_nothing_had_been(tiny_store, tmp_p
 
 def test_a_regime_without_its_videos_is_an_error(tiny_store, tmp_path):
     with pytest.raises(LddmError, match="needs synthetic videos"):
-        classify(SECTION, "tiny3d", "real+lddm", *tiny_store, 0, [], tmp_path, tmp_path, 0, lambda *_: None)
+        classify(SECTION, "tiny3d", "real+lddm", *tiny_store, 0, [], [], tmp_path, tmp_path, 0, lambda *_: None)
+
+
+def test_copies_of_training_videos_are_kept_out_and_counted(tiny_store, tmp_path):
+    _, splits = tiny_store
+    manifests = stills(tmp_path, tiny_store)
+    names = load_synthetic(manifests)[1]["sample_id"].tolist()
+    table = pd.DataFrame({"sample_id": names, "copied": [name == names[1] for name in names]})
+    table.to_csv(tmp_path / "copies.csv", index=False)
+    kept = synthetic_clips(manifests, splits, 0, [tmp_path / "copies.csv"])
+    assert kept.table["sample_id"].tolist() == [names[0], *names[2:]] and len(kept.frames) == len(names) - 1
+    table.iloc[1:].to_csv(tmp_path / "copies.csv", index=False)
+    with pytest.raises(LddmError, match="was not searched for copies"):
+        synthetic_clips(manifests, splits, 0, [tmp_path / "copies.csv"])
+    table.assign(copied=True).to_csv(tmp_path / "copies.csv", index=False)
+    with pytest.raises(LddmError, match="only copies"):
+        synthetic_clips(manifests, splits, 0, [tmp_path / "copies.csv"])
+
+
+def test_hidden_labels_are_no_use_to_a_classifier(tiny_store):
+    store, splits = tiny_store
+    shown = splits.assign(labelled=~splits["id"].isin(["video-00", "video-01", "video-02"]))
+    assert not set(real_clips(store, shown, 0, "train").table["id"]) & {"video-00", "video-01", "video-02"}
+    assert len(real_clips(store, shown, 0, "train")) == 9 and len(real_clips(store, shown, 0, "test")) == 3
 
 
 def cells(tmp_path, quality):
     """Made-up results: for each regime how well it tells the classes apart."""
+    tmp_path.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
     noise = {s: rng.normal(size=80) for s in range(2)}
@@ -187,3 +224,26 @@ def test_cells_tested_on_other_videos_are_refused(tmp_path):
     write_json(files[-1], broken)
     with pytest.raises(LddmError, match="different videos"):
         classification_table(files, SECTION, 0)
+
+
+def test_comparisons_find_the_planted_effect_and_no_other(tmp_path):
+    files = cells(tmp_path, {"real": 0.3, "real+static": 0.3, "real+lddm": 2.0})
+    table = comparisons(files, SECTION.model_copy(update={"bootstrap": 400}), 0).set_index(["regime", "against"])
+    assert set(table.index) == {("real+static", "real"), ("real+lddm", "real"), ("real+lddm", "real+static")}
+    motion = table.loc[("real+lddm", "real+static")]
+    assert motion["verdict"] == "better" and motion["p_delong"] < 0.001 and motion["ci_low"] > 0
+    assert (motion["runs_better"], motion["n_runs"], motion["n_test"], motion["n_patients"]) == (2, 2, 80, 40)
+    nothing = table.loc[("real+static", "real")]
+    assert nothing["verdict"] == "not distinguishable" and nothing["p_delong"] == nothing["p_bootstrap"] == 1
+    expected = classification_table(files, SECTION, 0).set_index(["regime", "metric"])["delta_vs_real"]
+    assert table.loc[("real+lddm", "real"), "delta_auc"] == pytest.approx(expected["real+lddm", "auc"])
+
+
+def test_the_sweep_keeps_its_points_apart(tmp_path):
+    weak = cells(tmp_path / "videos-16_share-0.5", {"real": 0.3, "real+lddm": 0.4})
+    strong = cells(tmp_path / "videos-32_share-0.5", {"real": 0.3, "real+lddm": 3.0})
+    scored, compared = sweep_tables([*strong, *weak], SECTION, 0)
+    auc = scored[(scored["metric"] == "auc") & (scored["regime"] == "real+lddm")].set_index("real_videos")["mean"]
+    assert auc[32] > auc[16] + 0.1 and compared["real_videos"].tolist() == [16, 32]
+    nothing, _ = sweep_tables([], SECTION, 0)
+    assert nothing.empty and "real_videos" in nothing

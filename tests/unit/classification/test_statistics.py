@@ -6,7 +6,9 @@ from sklearn import metrics
 
 from lddm.classification.statistics import (
     area_under_curve,
+    auc_influence,
     best_threshold,
+    delong,
     holm,
     patient_weights,
     scores,
@@ -77,3 +79,32 @@ def test_p_values_of_known_cases():
 def test_holm_is_that_of_the_textbook():
     assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
     assert holm(np.array([0.5, 0.9])) == pytest.approx([1.0, 1.0])
+
+
+def test_delong_is_the_published_estimate():
+    """Variance by the definition: covariances of the placements of each class (DeLong et al. 1988, eq. 4 to 6)."""
+    labels, first = example(50)
+    second = np.clip(first + RNG.normal(0, 0.2, 50), 0, 1)
+
+    def placements(probability):
+        x, y = probability[labels == 1], probability[labels == 0]
+        won = np.array([[1.0 if a > b else 0.5 if a == b else 0.0 for b in y] for a in x])
+        return won.mean(axis=1), won.mean(axis=0)
+
+    (v10_a, v01_a), (v10_b, v01_b) = placements(first), placements(second)
+    s10, s01 = np.cov(v10_a, v10_b), np.cov(v01_a, v01_b)
+    covariance = s10 / len(v10_a) + s01 / len(v01_a)
+    influences = [auc_influence(labels, p) for p in (first, second)]
+    alone = np.arange(50)
+    assert delong(influences[0], alone) ** 2 == pytest.approx(covariance[0, 0])
+    expected = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    assert delong(influences[0] - influences[1], alone) ** 2 == pytest.approx(expected)
+
+
+def test_delong_counts_patients_and_not_their_videos():
+    labels, probability = example(40)
+    twice = np.repeat(np.arange(40), 2)
+    once = delong(auc_influence(labels, probability), np.arange(40))
+    doubled = auc_influence(labels[twice], probability[twice])
+    assert delong(doubled, twice) == pytest.approx(once, rel=0.03)
+    assert delong(doubled, np.arange(80)) == pytest.approx(once / np.sqrt(2), rel=0.03)  # as if they were 80 patients

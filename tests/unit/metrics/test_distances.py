@@ -6,13 +6,17 @@ import scipy.linalg
 
 from lddm.metrics.distances import (
     distance_interval,
+    extrapolated,
     frechet,
     kernel_distance,
     mean_interval,
     members_of,
     resample,
+    spectral_difference,
+    total_variation,
     wasserstein,
 )
+from lddm.metrics.gaussian import Gaussian, frechet_of
 
 
 def by_matrix_square_root(x, y):
@@ -99,3 +103,52 @@ def test_what_is_no_set_of_features_is_refused():
     with pytest.raises(ValueError, match="finite"):
         frechet(np.full((3, 3), np.nan), np.zeros((5, 3)))
     assert wasserstein(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == pytest.approx(2)
+
+
+def test_one_pass_over_shards_is_numpys_covariance():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(500, 7)) * 1e-3 + 1e4  # a plain sum of squares would lose all digits
+    shards = [Gaussian.of(np.array_split(part, 3)) for part in np.split(x, [10, 11, 300])]
+    whole = shards[2] + (shards[0] + shards[3]) + shards[1]
+    assert whole.n == 500 and np.allclose(whole.mean, x.mean(axis=0), rtol=1e-12)
+    assert np.allclose(whole.covariance, np.cov(x, rowvar=False), rtol=1e-4, atol=1e-10)
+    with pytest.raises(ValueError, match="no features"):
+        Gaussian.of([])
+    with pytest.raises(ValueError, match="two vectors"):
+        _ = Gaussian.of([x[:1]]).covariance
+
+
+@pytest.mark.parametrize("n", [9, 80])  # fewer and more than dimensions
+def test_frechet_of_streamed_statistics_is_that_of_the_features(n):
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(n, 20)), rng.normal(size=(n + 3, 20)) * 1.5 + 0.2
+    a, b = (Gaussian.of(np.array_split(v, 4)) for v in (x, y))
+    assert frechet_of(a, b) == pytest.approx(frechet(x, y), rel=1e-6)
+
+
+def test_frechet_agrees_with_torch_fidelity_and_torchmetrics():
+    import torch
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(300, 16)), rng.normal(size=(250, 16)) * 1.3 + 0.4
+    statistics = [fid_features_to_statistics(torch.from_numpy(v)) for v in (x, y)]
+    theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert frechet(x, y) == pytest.approx(theirs, rel=1e-3)
+
+
+def test_extrapolation_takes_out_the_bias_of_few_samples():
+    rng = np.random.default_rng(8)
+    pairs = [(rng.normal(size=(200, 8)), rng.normal(size=(200, 8))) for _ in range(8)]
+    plain = np.mean([frechet(x, y) for x, y in pairs])
+    free = np.mean([extrapolated(frechet, x, y, 0) for x, y in pairs])
+    assert plain > 0.1 and abs(free) < 0.35 * plain  # the truth is zero
+    with pytest.raises(ValueError, match="2 d = 16"):
+        extrapolated(frechet, pairs[0][0][:15], pairs[0][1], 0)
+
+
+def test_histograms_and_spectra_of_known_distance():
+    assert total_variation(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])) == pytest.approx(0.5)
+    one = np.array([[1.0, 0.1]])
+    assert spectral_difference(one, 10 * one) == pytest.approx(10)
+    assert spectral_difference(one, np.array([[1.0, 0.01]])) == pytest.approx(5)

@@ -8,6 +8,7 @@ import torch
 
 from lddm.files import sha256
 from lddm.metrics import features, paired, weights
+from lddm.metrics.cache import FeatureCache
 from lddm.metrics.weights import WeightsAbsent
 from lddm.nn.perceptual import PerceptualLoss
 
@@ -61,9 +62,9 @@ def test_inception_features_are_torch_fidelitys(tmp_path, monkeypatch):
     path = tmp_path / weights.REGISTRY["inception_v3_fid"].file
     torch.save(random.state_dict(), path)
     pin(monkeypatch, "inception_v3_fid", path)
-    name, extract = features.inception_frames(tmp_path)
-    assert name == "inception_v3_fid"
-    ours = extract(CLIPS)
+    network = features.inception_frames(tmp_path)
+    assert network.name == "inception_v3_fid" and network.digest == sha256(path)
+    ours = network.extract(CLIPS)
     frames = torch.from_numpy(CLIPS[:, [8, 16]].reshape(-1, 1, 32, 32)).expand(-1, 3, -1, -1)
     with torch.no_grad():
         theirs = random(frames.contiguous())[0].double().numpy()
@@ -81,10 +82,10 @@ class Reference(torch.nn.Module):
 
 def test_i3d_gets_raw_grey_levels_of_frames_1_to_T(tmp_path):
     torch.jit.script(Reference()).save(str(tmp_path / weights.REGISTRY["i3d_kinetics400"].file))
-    name, extract = features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
-    assert name.startswith("i3d_kinetics400 (sha256 ")  # no published digest: the row says which file it was
+    network = features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
+    assert network.name.startswith("i3d_kinetics400 (sha256 ")  # no published digest: the row says which file it was
     expected = np.tile(CLIPS[:, 1:].mean(axis=(2, 3)), 3)
-    assert np.allclose(extract(CLIPS), expected, rtol=1e-5)
+    assert np.allclose(network.extract(CLIPS), expected, rtol=1e-5)
     (tmp_path / weights.REGISTRY["i3d_kinetics400"].file).write_bytes(b"no TorchScript")
     with pytest.raises(WeightsAbsent, match="not TorchScript"):
         features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
@@ -133,8 +134,25 @@ def test_the_perceptual_loss_is_lpips_where_its_weights_are(tmp_path, monkeypatc
 
 
 def test_efficientnet_sees_a_difference():
-    name, extract = features.efficientnet_frames()
-    assert name == "efficientnet_lite0"
-    found = extract(CLIPS)
+    network = features.efficientnet_frames()
+    assert network.label == "efficientnet_lite0, 2 frames a video"
+    found = network.extract(CLIPS)
     assert found.shape == (6, 1280) and np.isfinite(found).all()
     assert np.abs(found[0] - found[2]).max() > 1e-3
+
+
+def test_features_are_computed_once_for_the_same_videos_and_network(tmp_path):
+    calls = []
+
+    def network(digest):
+        return features.FeatureNetwork("n", lambda clips: calls.append(1) or clips.mean(axis=(2, 3)), digest)
+
+    first = FeatureCache(tmp_path).features(network("a"), CLIPS)
+    assert np.array_equal(FeatureCache(tmp_path).features(network("a"), CLIPS.copy()), first) and len(calls) == 1
+    FeatureCache(tmp_path).features(network("b"), CLIPS)  # other weights
+    changed = CLIPS.copy()
+    changed[1, 3, 5, 5] += 1
+    assert not np.array_equal(FeatureCache(tmp_path).features(network("a"), changed), first) and len(calls) == 3
+    for path in tmp_path.glob("*.npy"):
+        path.write_bytes(b"half")
+    assert np.array_equal(FeatureCache(tmp_path).features(network("a"), CLIPS), first) and len(calls) == 4

@@ -15,6 +15,7 @@ from lddm.metrics import motion, no_reference, novelty, paired
 from lddm.metrics.domain_network import PRETEXTS, DomainNetwork, pretext_clip, train_domain_network
 from lddm.metrics.score import score
 from lddm.metrics.weights import WeightsAbsent
+from lddm.report.tables import QUALITY
 from lddm.settings.evaluation import DomainNetworkSettings, QualitySettings
 from lddm.settings.models import Training
 from lddm.training.weights import load_weights, save_weights
@@ -73,13 +74,37 @@ def test_perceptual_distance_is_zero_for_equal_videos_and_symmetric():
 
 def test_motion_measures_rise_with_what_they_are_named_after():
     slow, fast = waves(speed=0.5), waves(speed=3.0)
-    assert motion.flow_magnitude(fast).mean() > 2 * motion.flow_magnitude(slow).mean()
-    assert motion.temporal_difference(fast).mean() > 2 * motion.temporal_difference(slow).mean()
     noisy = np.clip(slow + RNG.normal(0, 12, slow.shape), 0, 255).astype(np.uint8)
-    assert motion.flicker(noisy).mean() > 3 * motion.flicker(slow).mean()
     still = np.repeat(slow[:, :1], 17, axis=1)
+    found = {name: [m.of(clips).mean() for clips in (still, slow, fast)] for name, m in motion.MEASURES.items()}
+    for name in ("flow_magnitude", "temporal_difference", "temporal_spectrum"):
+        nothing, little, much = found[name]
+        assert nothing < 0.03 and much > 2 * little, name  # Farneback's flow of equal frames is not quite zero
+    flicker = motion.MEASURES["flicker"]
+    assert flicker.of(noisy).mean() > 3 * flicker.of(slow).mean() and flicker.of(still).max() == 0
     for measure in motion.MEASURES.values():
-        assert np.allclose(measure(still), 0, atol=0.03)  # Farneback's flow of equal frames is not quite zero
+        assert measure.distance(measure.of(slow), measure.of(slow)) == 0
+        assert measure.distance(measure.of(slow), measure.of(noisy)) > 0
+
+
+@pytest.mark.parametrize(("axis", "direction"), [(2, 0), (1, 2)])
+def test_flow_directions_are_where_things_go(axis, direction):
+    texture = cv2.GaussianBlur(RNG.random((64, 64)), (0, 0), 2)
+    texture = (255 * (texture - texture.min()) / np.ptp(texture)).astype(np.uint8)
+    clip = np.stack([np.roll(texture, t, axis=axis - 1) for t in range(9)])[
+        None
+    ]  # one pixel a frame, to the right or down
+    magnitude, *share = motion.flow_statistics(clip)[0]
+    assert magnitude == pytest.approx(1, abs=0.25)
+    assert np.argmax(share) == direction and sum(share) == pytest.approx(1) and max(share) > 0.6
+
+
+def test_the_power_spectrum_holds_the_power_of_each_frequency():
+    time = np.arange(16)
+    pixels = 128 + 51 * np.cos(2 * np.pi * 3 * time / 16)
+    clip = np.broadcast_to(pixels[None, :, None, None], (1, 16, 4, 4)).round().astype(np.uint8)
+    power = motion.power_spectrum(clip)[0]
+    assert power.argmax() == 2 and power[2] == pytest.approx((0.2 / 2) ** 2, rel=0.03)  # amplitude 0.2 of the range
 
 
 def test_flicker_is_the_share_above_half_the_nyquist_frequency():
@@ -87,7 +112,7 @@ def test_flicker_is_the_share_above_half_the_nyquist_frequency():
     for cycles, expected in ((2, 0.0), (7, 1.0)):
         pixels = 128 + 50 * np.cos(2 * np.pi * cycles * time / 16)
         clip = np.broadcast_to(pixels[None, :, None, None], (1, 16, 4, 4)).round().astype(np.uint8)
-        assert motion.flicker(clip)[0] == pytest.approx(expected, abs=0.01)
+        assert motion.MEASURES["flicker"].of(clip)[0, 0] == pytest.approx(expected, abs=0.01)
 
 
 def test_no_reference_measures_say_when_frames_are_too_small():
@@ -104,9 +129,10 @@ def test_planted_copies_are_found():
     train, held_out = RNG.normal(size=(200, 12)), RNG.normal(size=(60, 12))
     synthetic = RNG.normal(size=(40, 12))
     synthetic[:7] = train[3:10] + 1e-3
-    flags = novelty.copies(synthetic, held_out, train, 0.05)
-    assert flags[:7].all() and flags[7:].mean() < 0.2
-    assert novelty.copies(held_out, held_out, train, 0.1).mean() == pytest.approx(0.1, abs=0.03)
+    found = novelty.copies(synthetic, held_out, train, 0.05)
+    assert found["copied"][:7].all() and found["copied"][7:].mean() < 0.2
+    assert found["nearest"][:7].tolist() == list(range(3, 10))
+    assert novelty.copies(held_out, held_out, train, 0.1)["copied"].mean() == pytest.approx(0.1, abs=0.03)
 
 
 def test_diversity_compares_samples_of_one_x0_only():
@@ -148,7 +174,7 @@ def scored(tiny_store, tmp_path, monkeypatch):
     save_weights(network, DomainNetwork(4), "domain_network", width=4, held_out={"accuracy": 0.9, "loss": 0.1})
     test = fold_clips(store, splits, 0, "test")
 
-    def run(generator, change=lambda clips: clips, clip_ids=None):
+    def run(generator, change=lambda clips: clips, clip_ids=None, **changes):
         paths = []
         if generator != "real":
             table = pd.concat([test, test], ignore_index=True)
@@ -168,8 +194,8 @@ def scored(tiny_store, tmp_path, monkeypatch):
             )
             save_synthetic(tmp_path / f"{generator}.npy", change(store.clip_frames(table).copy()), manifest)
             paths = [tmp_path / f"{generator}.npy"]
-        section = QualitySettings(bootstrap=5, max_videos=10, max_slow=2)
-        return score(section, generator, store, splits, 0, network, tmp_path / "weights", paths, 0)
+        section = QualitySettings(**{"bootstrap": 5, "max_videos": 10, "max_slow": 2} | changes)
+        return score(section, generator, store, splits, 0, network, tmp_path / "weights", paths, 0, tmp_path / "cache")
 
     return run
 
@@ -180,13 +206,23 @@ def noise(clips):
 
 
 def test_rows_carry_what_the_contract_asks_for(scored):
-    rows = scored("lddm", noise)
-    keys = "fold generator source metric features reference value ci_low ci_high n_real n_synthetic better".split()
-    assert all(set(keys) <= set(row) for row in rows)
+    rows, _ = scored("lddm", noise)
+    assert all(set(QUALITY) <= set(row) for row in rows)
+    assert {row["protocol"] for row in rows} == {"frames 1-8 at 10 Hz, 32 px, 2 samples of an x0, seed 0"}
     json.dumps(rows, allow_nan=False)
     by_metric = {(row["metric"], row["reference"]): row for row in rows}
     assert by_metric["frechet_video", "heldout"]["n_synthetic"] == 6
     assert by_metric["frechet_video", "heldout"]["n_real"] == 3
+    assert by_metric["frechet_video", "heldout"]["floor"] > 0 and by_metric["frechet_video", "heldout"]["sees_motion"]
+    assert (
+        by_metric["frechet_video", "train"]["floor"] is None
+        and not by_metric["frechet_frame", "heldout"]["sees_motion"]
+    )
+    with_x0 = by_metric["frechet_video", "heldout, x0 included"]
+    assert with_x0["value"] < by_metric["frechet_video", "heldout"]["value"]  # x0 is real, the rest is noise
+    best, mean = by_metric["l1", "same x0, best of 2"], by_metric["l1", "same x0"]
+    assert best["value"] <= mean["value"] and (best["n_synthetic"], mean["n_synthetic"]) == (3, 6)
+    assert by_metric["ssim", "same x0, best of 2"]["value"] >= by_metric["ssim", "same x0"]["value"]
     assert "accuracy 0.90" in by_metric["frechet_video", "heldout"]["features"]
     assert by_metric["ssim", "same x0"]["better"] == "higher" and by_metric["l1", "same x0"]["value"] > 0.1
     for metric in ("fvd", "kvd", "dt_fvd", "fid", "kid", "lpips_vgg", "lpips_alex", "brisque", "niqe"):
@@ -195,8 +231,8 @@ def test_rows_carry_what_the_contract_asks_for(scored):
 
 
 def test_the_truth_scores_zero_and_noise_does_not(scored):
-    truth = {(r["metric"], r["reference"]): r["value"] for r in scored("reconstruction")}
-    bad = {(r["metric"], r["reference"]): r["value"] for r in scored("lddm", noise)}
+    truth = {(r["metric"], r["reference"]): r["value"] for r in scored("reconstruction")[0]}
+    bad = {(r["metric"], r["reference"]): r["value"] for r in scored("lddm", noise)[0]}
     assert truth["l1", "same x0"] == 0 and truth["ssim", "same x0"] == pytest.approx(1)
     assert truth["flow_magnitude", "heldout"] == pytest.approx(0, abs=1e-9)
     for key in (("frechet_frame", "heldout"), ("flicker", "heldout"), ("temporal_difference", "heldout")):
@@ -204,10 +240,45 @@ def test_the_truth_scores_zero_and_noise_does_not(scored):
 
 
 def test_the_floor_is_real_against_real_of_other_patients(scored):
-    rows = scored("real")
+    rows, copies = scored("real")
+    assert copies.empty
     floor = next(row for row in rows if row["metric"] == "frechet_video")
     assert (floor["source"], floor["reference"], floor["n_real"], floor["n_synthetic"]) == ("train", "heldout", 3, 3)
     assert floor["value"] > 0
+
+
+def test_a_planted_copy_of_a_training_video_is_named(scored, tiny_store):
+    store, splits = tiny_store
+    stolen = fold_clips(store, splits, 0, "train").iloc[4]
+
+    def steal(clips):
+        clips[:] = np.where(np.indices(clips.shape[2:]).sum(axis=0) > 32, 255, 0)  # like no clip
+        clips[2] = store.clip_frames(pd.DataFrame([stolen]))[0]
+        return clips
+
+    _, copies = scored("lddm", steal)
+    assert len(copies) == 12  # six videos, two spaces
+    found = copies[(copies["features"] == "thumbnails") & copies["copied"]]
+    assert found["sample_id"].tolist() == ["s2"] and found["nearest"].tolist() == [stolen["clip_id"]]
+
+
+def test_a_rerun_takes_its_features_from_the_cache(scored, tmp_path):
+    first, _ = scored("lddm", noise)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    again, _ = scored("real")
+    scored("reconstruction", bootstrap=3)
+    later = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    assert made.items() <= later.items()  # the real clips' features were not computed again
+    assert again
+
+
+def test_without_intervals_distances_are_streamed_and_the_same(scored):
+    def pick(rows):
+        wanted = {"frechet_video", "frechet_frame"}
+        return [row["value"] for row in rows if row["metric"] in wanted and row["value"] is not None]
+
+    still = lambda clips: np.repeat(clips[:, :1], clips.shape[1], axis=1)  # noqa: E731
+    assert pick(scored("static", still, bootstrap=0)[0]) == pytest.approx(pick(scored("static", still)[0]), rel=1e-6)
 
 
 def test_videos_of_other_clips_are_refused(scored):

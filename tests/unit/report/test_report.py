@@ -11,12 +11,12 @@ from PIL import Image
 from lddm.classification.statistics import METRICS
 from lddm.data.synthetic import save_synthetic
 from lddm.errors import LddmError
-from lddm.files import write_json
+from lddm.files import write_json, write_table
 from lddm.report.figures import figures
 from lddm.report.page import number, page
 from lddm.report.summary import summary
-from lddm.report.tables import QUALITY, quality_table, write_table
-from lddm.report.verdicts import ablation_sentences, verdict
+from lddm.report.tables import QUALITY, quality_table
+from lddm.report.verdicts import ablation_sentences, motion_sentences, verdict
 from lddm.settings.evaluation import ReportSettings
 
 SECTION = ReportSettings(strips=2, title="A <title> & more")
@@ -27,7 +27,7 @@ def quality_rows(generator, l1, frechet):
         return {
             "fold": 0, "generator": generator, "source": source, "metric": metric, "features": "f", "reference": reference,
             "value": value, "ci_low": value and value * 0.9, "ci_high": value and value * 1.1, "n_real": 3,
-            "n_synthetic": 3, "better": "lower",
+            "n_synthetic": 3, "better": "lower", "floor": None, "sees_motion": metric != "l1", "protocol": "frames 1-8",
         } | more  # fmt: skip
 
     rows = [row("frechet_video", "heldout", frechet, source="train" if generator == "real" else "heldout")]
@@ -49,6 +49,21 @@ def ablation_table():
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def comparison_table():
+    row = {
+        "classifier": "strain", "regime": "real+lddm", "against": "real+static", "delta_auc": 0.19, "ci_low": 0.1,
+        "ci_high": 0.3, "p_bootstrap": 0.01, "p_delong": 0.02, "p_holm": 0.04, "runs_better": 2, "n_runs": 2, "n_test": 30,
+        "n_patients": 20, "verdict": "better",
+    }  # fmt: skip
+    return pd.DataFrame([row])
+
+
+def sweep_table():
+    amounts = [(videos, share) for videos in (16, 32) for share in (0.5,)]
+    tables = [ablation_table().assign(real_videos=videos, synthetic_share=share) for videos, share in amounts]
+    return pd.concat(tables, ignore_index=True)
 
 
 @pytest.fixture
@@ -76,6 +91,9 @@ def results(tiny_experiment, tiny_store, tmp_path):
         write_json(files[-1], quality_rows(generator, *values))
     write_table(quality_table(files), root / "tables/quality.csv")
     write_table(ablation_table(), root / "tables/classification.csv")
+    write_table(comparison_table(), root / "tables/comparisons.csv")
+    write_table(sweep_table(), root / "tables/sweep.csv")
+    write_table(comparison_table().assign(real_videos=32, synthetic_share=0.5), root / "tables/sweep_comparisons.csv")
     record = root / "records/train_generator/fold-0_generator-lddm/20260101T000000-aa"
     write_json(record / "record.json", {"status": "FINISHED", "pipeline": "abc123"})
     lines = [{"step": s, "time": 0, "values": {"lddm/loss": 1 / s, "val/loss": 1.1 / s}} for s in (1, 2, 3)]
@@ -93,7 +111,8 @@ def test_the_table_has_the_columns_of_the_contract_and_no_absent_metric(results)
 
 def test_figures_are_drawn_and_move(results):
     paths = {path.name: path for path in figures(SECTION, results, results / "figures")}
-    assert {"strips.png", "curves.png", "quality.png", "ablation.png", "loop-0.webp", "loop-1.webp"} == set(paths)
+    stills = {"strips.png", "curves.png", "quality.png", "ablation.png", "sweep.png"}
+    assert stills | {"loop-0.webp", "loop-1.webp"} == set(paths)
     for name, path in paths.items():
         with Image.open(path) as image:
             assert image.width > 300, name
@@ -101,6 +120,10 @@ def test_figures_are_drawn_and_move(results):
                 assert image.n_frames > 4
             else:
                 assert np.asarray(image.convert("L")).std() > 5, name
+    write_table(sweep_table().iloc[:0], results / "tables/sweep.csv")
+    assert "sweep.png" not in {path.name for path in figures(SECTION, results, results / "figures")}
+    assert not (results / "figures/sweep.png").exists()  # none is left of an earlier run
+    write_table(sweep_table(), results / "tables/sweep.csv")
     again = {path.name: path.read_bytes() for path in figures(SECTION, results, results / "figures")}
     assert again == {name: path.read_bytes() for name, path in paths.items()}
 
@@ -114,6 +137,7 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results):
     assert "no &lt;weights&gt;" in text  # why fvd is absent
     assert "not for diagnosis" in text and text.count("data:image/webp") == 2
     assert "not distinguishable" in text and "better" in text
+    assert "32 real videos, 0.5 of a batch synthetic" in text and "2 of 2 runs" in text and "30 (20)" in text
 
 
 def test_the_summary_is_flat_numbers(results):
@@ -122,6 +146,7 @@ def test_the_summary_is_flat_numbers(results):
     assert content["headline"]["quality/lddm/frechet_video"] == 4.0
     assert content["headline"]["quality/real/frechet_video"] == 1.0
     assert content["headline"]["classification/strain/real+lddm/delta_auc"] == pytest.approx(0.2)
+    assert content["headline"]["classification/strain/motion_delta_auc"] == 0.19
     assert all(isinstance(value, float) for value in content["headline"].values())
     assert content["pipeline"] == "abc123" and content["absent_metrics"] == {"fvd": "i3d: no <weights>"}
 
@@ -134,7 +159,10 @@ def test_verdicts_follow_the_numbers():
     assert verdict(with_metric("real+lddm", "ece")) == "worse"  # a larger calibration error
     assert verdict(with_metric("real+static", "auc")) == "not distinguishable"
     sentences = " ".join(ablation_sentences(table))
-    assert "+0.200" in sentences and "+0.190" in sentences  # against real, and against repeated stills
+    assert "0.900 (better)" in sentences and "0.710 (not distinguishable)" in sentences
+    motion = " ".join(motion_sentences(comparison_table()))
+    assert "better (AUC +0.190" in motion and "30 test videos of 20 patients" in motion
+    assert motion_sentences(comparison_table().iloc[:0]) == []
 
 
 def test_numbers_are_short():

@@ -1,0 +1,163 @@
+"""What each metric sees: real test clips are damaged in known ways and scored; `make study-defects` after `make run`.
+
+Half of the test patients are the reference; the clips of the others are scored as they are, and damaged. Writes
+results/<experiment>/defects.csv and prints a table for docs/results.md. The column `sees_motion` of the catalogue
+(lddm.metrics.catalogue) has to be what this measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import pandas as pd
+import typer
+from rich.progress import track
+
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.data.synthetic import load_synthetic
+from lddm.files import write_table
+from lddm.metrics.cache import FeatureCache
+from lddm.metrics.catalogue import INFINITY, about
+from lddm.metrics.domain_network import domain_videos
+from lddm.metrics.protocol import Protocol, Videos
+from lddm.settings.evaluation import QualitySettings
+
+Damage = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+SEED = 0
+MOTION = ("frozen", "shuffled", "doubled speed")
+
+
+def frozen(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """x0 repeated: uint8 (T + 1, S, S), as all of these."""
+    return np.repeat(clip[:1], len(clip), axis=0)
+
+
+def shuffled(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """x0, then the other frames in random order."""
+    return clip[np.concatenate([[0], 1 + rng.permutation(len(clip) - 1)])]
+
+
+def doubled_speed(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Every other frame, to the end and back."""
+    there = np.arange(0, len(clip), 2)
+    return clip[np.concatenate([there, there[-2::-1]])[: len(clip)]]
+
+
+def blurred(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each frame through a Gaussian of 1.5 pixels."""
+    return np.stack([cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in clip])
+
+
+def noisy(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Independent noise of 12 grey levels."""
+    return np.clip(clip + rng.normal(0, 12, clip.shape), 0, 255).round().astype(np.uint8)
+
+
+DAMAGES: dict[str, Damage] = {
+    "frozen": frozen,
+    "shuffled": shuffled,
+    "doubled speed": doubled_speed,
+    "blur": blurred,
+    "noise": noisy,
+}
+
+
+def versions(real: Videos, train: Videos, transferred: Videos | None) -> dict[str, Videos]:
+    """The clips as they are, damaged in each way, moved as another patient, and swapped for training clips."""
+    rng = np.random.default_rng(SEED)
+    found = {"as they are": real}
+    for name, damage in DAMAGES.items():
+        found[name] = Videos(np.stack([damage(clip, rng) for clip in real.clips]), real.patients, real.table)
+    if transferred is not None:
+        found["another patient's motion"] = transferred
+    stolen = train.clips[rng.permutation(len(train))[: len(real)]]
+    count = len(stolen)
+    found["copied clips"] = Videos(stolen, real.patients[:count], real.table.iloc[:count])
+    return found
+
+
+def scores(protocol: Protocol, videos: Videos) -> list[dict]:
+    """All rows of one version but those of the infinite n."""
+    rows = [*protocol.distances("heldout", videos, ("heldout",)), *protocol.no_reference("heldout", videos)]
+    rows += [*protocol.paired("heldout", videos), *protocol.novelty("heldout", videos)[0]]
+    kept = (row for row in rows if row["value"] is not None and not row["metric"].endswith(INFINITY))
+    return [row for row in kept if "x0 included" not in row["reference"]]
+
+
+def sees_motion(row: pd.Series, high: float) -> bool | None:
+    """Whether the values of a metric, by version, show that it sees motion; None where it cannot be said.
+
+    A distance of distributions sees motion if each broken motion lies above the interval of the undamaged clips. A paired
+    measure is zero for the undamaged clip, so it sees motion if it does not prefer a frozen clip to a moving one.
+    """
+    paired = row["as they are"] in (0, 1, 100) or row.name[0] in ("strred",)
+    sign = -1 if about(row.name[0]).higher else 1
+    if paired:
+        other = row.get("another patient's motion")
+        return None if other is None or pd.isna(other) else bool(sign * row["frozen"] > sign * other)
+    return bool(all(sign * row[name] > sign * high for name in MOTION))
+
+
+def main(
+    results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
+    bootstrap: Annotated[int, typer.Option(help="resamples of the intervals")] = 50,
+    weights_dir: Annotated[Path, typer.Option(help="pretrained networks")] = Path("weights"),
+) -> None:
+    """Score damaged real clips and tell which metrics notice what."""
+    store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
+    tables = {part: fold_clips(store, splits, 0, part) for part in ("test", "train")}
+    real = {part: Videos(store.clip_frames(t), t["patient_id"].to_numpy(), t) for part, t in tables.items()}
+    patients = np.unique(real["test"].patients)
+    first = np.random.default_rng(SEED).permutation(patients)[: len(patients) // 2]
+    inside = np.isin(real["test"].patients, first)
+    reference, scored = (real["test"].take(np.flatnonzero(mask)) for mask in (inside, ~inside))
+    section = QualitySettings(bootstrap=bootstrap, max_slow=8)
+    domain = domain_videos(results / "fold-0/domain_network/model.safetensors")
+    rows = []
+    made = versions(scored, real["train"], _transferred(results, scored))
+    for name, videos in track(made.items(), description="scoring"):
+        protocol = Protocol(
+            section, 0, name, real, {"heldout": reference, "train": real["train"]}, domain, weights_dir, FeatureCache(),
+            SEED, "",
+        )  # fmt: skip
+        some = [{"version": name, "n": len(videos)} | row for row in scores(protocol, videos)]
+        rows += some
+    table = pd.DataFrame(rows)
+    write_table(table[["version", "metric", "features", "value", "ci_low", "ci_high", "n"]], results / "defects.csv")
+    print(f"{len(reference)} reference clips, {len(scored)} scored ones of other patients\n")
+    print(summary(table).to_markdown(floatfmt=".3g"))
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Metrics down, versions across, and whether the metric sees motion: measured, and as the catalogue says."""
+    order = list(dict.fromkeys(table["version"]))
+    keys = ["metric", "features"]
+    wide = table.pivot_table(index=keys, columns="version", values="value", sort=False)[order]
+    undamaged = table[table["version"] == "as they are"].set_index(keys)
+    seen = [
+        sees_motion(row, undamaged.loc[key, "ci_low" if about(key[0]).higher else "ci_high"])
+        for key, row in wide.iterrows()
+    ]
+    wide["sees motion"] = pd.Series(seen, index=wide.index, dtype=object)
+    wide["catalogue"] = [about(metric).sees_motion for metric, _ in wide.index]
+    wide.columns.name = None
+    return wide.reset_index()
+
+
+def _transferred(results: Path, scored: Videos) -> Videos | None:
+    """The motion-transfer videos of the same first frames, one for each, if the run made some."""
+    shards = sorted((results / "fold-0/synthetic/motion_transfer/heldout").glob("shard-*.parquet"))
+    if not shards:
+        return None
+    clips, table = load_synthetic(shards)
+    rows = table.reset_index().drop_duplicates("clip_id").set_index("clip_id").loc[scored.table["clip_id"]]
+    index = rows["index"].to_numpy()
+    return Videos(clips[index], table["patient_id"].to_numpy()[index], table.iloc[index].reset_index(drop=True))
+
+
+if __name__ == "__main__":
+    typer.run(main)

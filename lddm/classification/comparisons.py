@@ -1,0 +1,114 @@
+"""comparisons.csv: which regime is better than which, and how sure that is.
+
+Each regime stands against `real`. LDDM stands against every other source of videos too, most of all against the
+repeated stills: the same labelled images, so that what is left can only be the motion.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from lddm.classification.statistics import area_under_curve, auc_influence, delong, holm, two_sided
+from lddm.classification.table import Draws, Runs, bootstrap, read_cells
+from lddm.settings.evaluation import ClassificationSettings
+
+ALPHA = 0.05
+COLUMNS = [
+    "classifier",
+    "regime",
+    "against",
+    "delta_auc",
+    "ci_low",
+    "ci_high",
+    "p_bootstrap",
+    "p_delong",
+    "p_holm",
+    "runs_better",
+    "n_runs",
+    "n_test",
+    "n_patients",
+    "verdict",
+]
+
+
+def comparisons(files: list[Path], section: ClassificationSettings, seed: int) -> pd.DataFrame:
+    """Compare AUCs on the same test videos, fold by fold and seed by seed.
+
+    `p_bootstrap`: two-sided, patients and seeds redrawn. `p_delong`: patients as the only chance, the trained networks
+    as they are. `p_holm`: the larger of both, corrected by Holm over the comparisons of a classifier; the verdict is
+    about this one. `runs_better`: in how many of the pairs of fold and seed the regime has the higher AUC.
+
+    Args:
+        files: seed-<s>.json of all folds, classifiers and regimes.
+    """
+    drawn, rows = Draws(section.bootstrap, seed), []
+    for classifier, regimes in read_cells(files).items():
+        draws = {regime: bootstrap(runs, drawn)["auc"] for regime, runs in regimes.items()}
+        mine = [
+            {"classifier": classifier, "regime": regime, "against": against}
+            | _compare(regimes[regime], regimes[against], draws[regime] - draws[against])
+            for regime, against in _pairs(list(regimes))
+        ]
+        corrected = holm(np.array([max(row["p_bootstrap"], row["p_delong"]) for row in mine]))
+        for row, p in zip(mine, corrected, strict=True):
+            row |= {"p_holm": p, "verdict": _verdict(row["delta_auc"], p)}
+        rows += mine
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _pairs(regimes: list[str]) -> list[tuple[str, str]]:
+    pairs = [(regime, "real") for regime in regimes if regime != "real"] if "real" in regimes else []
+    if "real+lddm" in regimes:
+        pairs += [("real+lddm", other) for other in regimes if other not in ("real", "real+lddm", "lddm_only")]
+    return pairs
+
+
+def _compare(first: Runs, second: Runs, draws: np.ndarray) -> dict[str, Any]:
+    common = sorted(set(first) & set(second))
+    folds = sorted({fold for fold, _ in common})
+    variance, better, patients, videos = 0.0, 0, 0, 0
+    for fold in folds:
+        runs = [key for key in common if key[0] == fold]
+        tables = [[pd.DataFrame(cell[key]["predictions"]) for cell in (first, second)] for key in runs]
+        influence = np.mean([_influence(a) - _influence(b) for a, b in tables], axis=0)
+        members = tables[0][0]["patient_id"].to_numpy()
+        variance += delong(influence, members) ** 2 / len(folds) ** 2
+        better += sum(_auc(a) > _auc(b) for a, b in tables)
+        patients, videos = patients + len(set(members)), videos + len(members)
+    low, high = np.nanpercentile(draws[1:], [2.5, 97.5])
+    return {
+        "delta_auc": float(draws[0]),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "p_bootstrap": two_sided(draws[1:]),
+        "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))),
+        "runs_better": better,
+        "n_runs": len(common),
+        "n_test": videos,
+        "n_patients": patients,
+    }
+
+
+def _auc(table: pd.DataFrame) -> float:
+    return area_under_curve(table["label"].to_numpy(), table["probability"].to_numpy())
+
+
+def _influence(table: pd.DataFrame) -> np.ndarray:
+    return auc_influence(table["label"].to_numpy(), table["probability"].to_numpy())
+
+
+def _normal_p(difference: float, error: float) -> float:
+    if not np.isfinite(error):
+        return 1.0  # a class with one test video: nothing can be said
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * norm.sf(abs(difference) / error))
+
+
+def _verdict(difference: float, p: float) -> str:
+    return "not distinguishable" if p >= ALPHA else "better" if difference > 0 else "worse"

@@ -1,0 +1,110 @@
+"""Published networks as classifiers of grey clips: torchvision's video networks, C3D, and a network of single frames.
+
+All are trained from scratch but `still`, whose ImageNet weights come with a package: video weights cannot be had
+without a download, and Kinetics shows nothing that looks like ultrasound.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network was made for: pixels, and frames (None = any number)."""
+
+    side: int
+    frames: int | None = None
+
+
+TORCHVISION: dict[str, Shape] = {
+    "r3d_18": Shape(112),
+    "mc3_18": Shape(112),
+    "r2plus1d_18": Shape(112),
+    "s3d": Shape(224, 16),
+    "mvit_v2_s": Shape(224, 16),
+    "swin3d_t": Shape(112),
+}
+
+
+class FromTorchvision(nn.Module):
+    """A video network of torchvision with one logit.
+
+    r3d_18, mc3_18, r2plus1d_18: Tran et al. 2018; s3d: Xie et al. 2018; mvit_v2_s: Li et al. 2022; swin3d_t: Liu et al. 2022.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        from torchvision.models import get_model
+
+        self.shape = TORCHVISION[name]
+        # The head is built anew, so that all other layers have the sizes of the publication.
+        self.network = get_model(name, weights=None, num_classes=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, T, S, S) in [-1, 1] -> (B,)."""
+        return self.network(resized(x, self.shape).expand(-1, 3, -1, -1, -1))[:, 0]
+
+
+class C3d(nn.Module):
+    """C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions, five poolings, two layers of 4096; 78 million weights."""
+
+    SHAPE = Shape(112, 16)
+    # channels of the convolutions before each pooling
+    LEVELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for place, level in enumerate(self.LEVELS):
+            for after in level:
+                layers += [nn.Conv3d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
+                before = after
+            pool = (1, 2, 2) if place == 0 else 2
+            padding = (0, 1, 1) if place == len(self.LEVELS) - 1 else 0
+            layers.append(nn.MaxPool3d(pool, stride=pool, padding=padding))
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Sequential(
+            nn.Linear(512 * 4 * 4, 4096), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4096, 1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, T, S, S) in [-1, 1] -> (B,)."""
+        return self.head(self.body(resized(x, self.SHAPE)))[:, 0]
+
+
+class StillNetwork(nn.Module):
+    """EfficientNet-Lite0 on single frames, features averaged over frames: what a still tells, in any order."""
+
+    SMALLEST = 64  # pixels; below that its last maps are single cells
+
+    def __init__(self):
+        super().__init__()
+        self.network = copy.deepcopy(efficientnet_lite0()).requires_grad_(True)
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.network.num_features, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, F, S, S) in [-1, 1] -> (B,)."""
+        count, frames = x.shape[0], x.shape[2]
+        x = x.transpose(1, 2).flatten(0, 1)  # (B * F, 1, S, S)
+        if x.shape[-1] < self.SMALLEST:
+            x = F.interpolate(x, size=self.SMALLEST, mode="bilinear", align_corners=False)
+        x = ((x + 1) / 2 - MEAN) / STD
+        features = self.network.forward_head(
+            self.network.forward_features(x.expand(-1, 3, -1, -1)), pre_logits=True
+        )  # (B * F, C)
+        return self.head(features.unflatten(0, (count, frames)).mean(dim=1))[:, 0]
+
+
+def resized(x: Tensor, shape: Shape) -> Tensor:
+    """Clips (B, C, T, S, S) at the size that a network was made for."""
+    size = (shape.frames or x.shape[2], shape.side, shape.side)
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)

@@ -1,0 +1,43 @@
+"""sweep.csv: the ablation with other numbers of real videos and other shares of synthetic ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from lddm.classification.comparisons import COLUMNS as COMPARED
+from lddm.classification.comparisons import comparisons
+from lddm.classification.table import COLUMNS as SCORED
+from lddm.classification.table import classification_table
+from lddm.settings.evaluation import ClassificationSettings
+
+POINT = ["real_videos", "synthetic_share"]
+
+
+def sweep_tables(
+    files: Iterable[Path], section: ClassificationSettings, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scores and the comparisons of every point; empty tables without a sweep.
+
+    Args:
+        files: .../<point>/seed-<s>.json; a point is called videos-<n>_share-<s>, n = 0 stands for all videos.
+    """
+    points: dict[str, list[Path]] = {}
+    for path in files:
+        points.setdefault(path.parent.name, []).append(path)
+    scored, compared = [], []
+    for name, members in points.items():
+        videos, share = (part.split("-", 1)[1] for part in name.split("_"))
+        point = dict(zip(POINT, (int(videos), float(share)), strict=True))
+        scored.append(classification_table(members, section, seed).assign(**point))
+        compared.append(comparisons(members, section, seed).assign(**point))
+    return _joined(scored, SCORED), _joined(compared, COMPARED)
+
+
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    if not tables:
+        return pd.DataFrame(columns=POINT + columns)
+    joined = pd.concat(tables, ignore_index=True)[POINT + columns]
+    return joined.sort_values(POINT, kind="stable", ignore_index=True)

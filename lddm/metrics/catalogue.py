@@ -1,0 +1,59 @@
+"""What each metric is for: which way is better, and whether it can see motion at all.
+
+`sees_motion` is a claim that `python -m benchmarks.defects` measures: a metric sees motion if a frozen clip, shuffled
+frames, doubled speed or another patient's motion make it worse. docs/results.md has the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One kind of number in quality.csv.
+
+    Attributes:
+        higher: more is better.
+        sees_motion: it tells broken motion from real motion.
+    """
+
+    higher: bool = False
+    sees_motion: bool = False
+
+
+CATALOGUE: dict[str, Metric] = {
+    "fvd": Metric(sees_motion=True),
+    "kvd": Metric(sees_motion=True),
+    "dt_fvd": Metric(sees_motion=True),
+    "frechet_video": Metric(sees_motion=True),
+    "kernel_video": Metric(sees_motion=True),
+    "frechet_frame": Metric(),
+    "fid": Metric(),
+    "kid": Metric(),
+    "flow_magnitude": Metric(sees_motion=True),
+    "flow_direction": Metric(sees_motion=True),
+    "temporal_difference": Metric(sees_motion=True),
+    "flicker": Metric(sees_motion=True),
+    "temporal_spectrum": Metric(sees_motion=True),
+    "piqe": Metric(),
+    "brisque": Metric(),
+    "niqe": Metric(),
+    "viideo": Metric(),
+    "l1": Metric(),
+    "ssim": Metric(higher=True),
+    "psnr": Metric(higher=True),
+    "perceptual": Metric(),
+    "lpips_vgg": Metric(),
+    "lpips_alex": Metric(),
+    "strred": Metric(),
+    "strain_error": Metric(sees_motion=True),
+    "diversity": Metric(higher=True),
+    "copy_rate": Metric(),
+}
+INFINITY = "_infinity"  # after the name of a Fréchet distance that is extrapolated to infinite n
+
+
+def about(metric: str) -> Metric:
+    """The entry of a metric."""
+    return CATALOGUE[metric.removesuffix(INFINITY)]
