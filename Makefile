@@ -12,7 +12,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run test lint study-lung study-generators bench bench-gpu report ui clean
+.PHONY: help install run test lint study-lung study-phantom study-strict study-defects study-generators bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -41,8 +41,17 @@ endef
 run: $(STAMP) ## the whole pipeline on the embedded phantom -> results/phantom/
 	$(call study,phantom,)
 
-study-lung: $(STAMP) ## the pipeline on open lung ultrasound below DATA -> results/lung/
-	$(call study,lung,--configfile config/lung.yaml --config data_root=$(DATA))
+study-lung: $(STAMP) ## three folds of open lung ultrasound below DATA, hours -> results/lung_study/
+	$(call study,lung_study,--configfile config/lung.yaml config/lung_study.yaml --config data_root=$(DATA))
+
+study-phantom: $(STAMP) ## what synthetic videos add to 8, 16, 32, 64 real ones, five seeds -> results/phantom_sweep/
+	$(call study,phantom_sweep,--configfile config/phantom_sweep.yaml)
+
+study-strict: $(STAMP) ## the same, with 16 labelled videos for the generators too -> results/phantom_strict/
+	$(call study,phantom_strict,--configfile config/phantom_strict.yaml)
+
+study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
+	@$(BIN)/python -m benchmarks.defects results/phantom
 
 test: $(STAMP) ## the test suite -> build/tests.xml
 	@mkdir -p build

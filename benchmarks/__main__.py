@@ -7,58 +7,19 @@ busy machine disturbs both alike.
 from __future__ import annotations
 
 import logging
-import platform
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.metric_speed import extraction, scoring
+from benchmarks.timing import alternate, row
 from lddm.files import write_json
 
-REPEATS = 5
 SIZE, FRAMES = 64, 16
-
-
-def alternate(ours: Callable[[], Any], peer: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of both, after one warm-up each."""
-    ours(), peer()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
-        for place, work in enumerate((ours, peer)):
-            began = time.perf_counter()
-            work()
-            times[place].append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
-def machine() -> str:
-    """What the numbers were measured on."""
-    name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-            break
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{name}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
-
-
-def row(name: str, ours: float, peer: float, unit: str, setting: str) -> dict[str, Any]:
-    """One entry of latest.json; `ratio` = ours / peer."""
-    return {
-        "name": name,
-        "ours": round(ours, 6),
-        "peer": round(peer, 6),
-        "ratio": round(ours / peer, 4),
-        "unit": unit,
-        "setting": setting,
-        "machine": machine(),
-    }
 
 
 def preprocessing() -> dict[str, Any]:
@@ -114,7 +75,7 @@ def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
     return (
         autoencoder,
         generator,
-        SamplingOptions(defaults.sampler, defaults.steps, defaults.guidance),
+        SamplingOptions(defaults.sampler, defaults.steps, defaults.guidance, defaults.guide_by),
         defaults.batch_size,
     )
 
@@ -198,7 +159,7 @@ def stage1_step() -> dict[str, Any]:
 def main() -> None:
     """Print each ratio as it comes, and write all of them."""
     rows = []
-    for benchmark in (preprocessing, synthesis, synthesis_paper, pixels, stage1_step):
+    for benchmark in (preprocessing, synthesis, synthesis_paper, pixels, stage1_step, extraction, scoring):
         rows.append(benchmark())
         last = rows[-1]
         print(f"{last['name']}: {last['ratio']:.3g} ({last['ours']:.4g} against {last['peer']:.4g} {last['unit']})")

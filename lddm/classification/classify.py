@@ -52,7 +52,7 @@ def classify(
     Returns:
         The files seed-<s>.json.
     """
-    entry = CLASSIFIERS[classifier]
+    entry, training = CLASSIFIERS[classifier], section.training_of.get(classifier, section.training)
     train, val, test = (real_clips(store, splits, fold, part) for part in ("train", "val", "test"))
     animated = synthetic_clips(synthetic, splits, fold, copies) if synthetic else None
     if regime not in ("real", "real+aug") and animated is None:
@@ -74,7 +74,7 @@ def classify(
             logger.info("seed %d: %d real clips, %d added", number, len(real), 0 if added is None else len(added))
             network = train_classifier(
                 entry.build,
-                section.training,
+                training,
                 None if regime == "lddm_only" else _inputs(entry, real),
                 added_inputs,
                 val_inputs,
@@ -92,7 +92,7 @@ def classify(
                 "n_real_videos": 0 if regime == "lddm_only" else int(real.table["id"].nunique()),
                 "n_real_patients": 0 if regime == "lddm_only" else int(real.table["patient_id"].nunique()),
                 "n_added": 0 if added is None else len(added),
-                "steps": section.training.steps,
+                "steps": training.steps,
                 "identity": identity,
             }
             write_json(done, about | _evaluate(network, val, val_inputs[0], test, test_input))

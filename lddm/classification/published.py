@@ -17,18 +17,25 @@ from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network was made for: pixels, and frames (None = any number)."""
+    """What a network was made for.
+
+    Attributes:
+        side: pixels.
+        frames: None = any number.
+        exact: it takes no other size; the others see smaller clips as they are, since enlarging adds nothing but work.
+    """
 
     side: int
     frames: int | None = None
+    exact: bool = False
 
 
 TORCHVISION: dict[str, Shape] = {
     "r3d_18": Shape(112),
     "mc3_18": Shape(112),
     "r2plus1d_18": Shape(112),
-    "s3d": Shape(224, 16),
-    "mvit_v2_s": Shape(224, 16),
+    "s3d": Shape(224, 16, exact=True),
+    "mvit_v2_s": Shape(224, 16, exact=True),
     "swin3d_t": Shape(112),
 }
 
@@ -55,7 +62,7 @@ class FromTorchvision(nn.Module):
 class C3d(nn.Module):
     """C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions, five poolings, two layers of 4096; 78 million weights."""
 
-    SHAPE = Shape(112, 16)
+    SHAPE = Shape(112, 16, exact=True)
     # channels of the convolutions before each pooling
     LEVELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
@@ -106,5 +113,6 @@ class StillNetwork(nn.Module):
 
 def resized(x: Tensor, shape: Shape) -> Tensor:
     """Clips (B, C, T, S, S) at the size that a network was made for."""
-    size = (shape.frames or x.shape[2], shape.side, shape.side)
+    side = shape.side if shape.exact else min(shape.side, x.shape[-1])
+    size = (shape.frames or x.shape[2], side, side)
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)

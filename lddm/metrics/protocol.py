@@ -96,11 +96,11 @@ class Protocol:
                 yield from self._absent(source, metrics, str(error))
                 continue
             for reference in references:
-                yield from self._network_rows(source, videos, reference, metrics, network, network.label + remark)
+                yield from self.network_rows(source, videos, reference, metrics, network, network.label + remark)
                 # A generator is given x0, so videos with it look better than they are; some papers count it.
                 if reference == "heldout" and network.rows == 1:
                     also = (_with_x0(network), network.label + remark, ", x0 included")
-                    yield from self._network_rows(source, videos, reference, metrics[:1], *also)
+                    yield from self.network_rows(source, videos, reference, metrics[:1], *also)
         for metric, measure in motion.MEASURES.items():
             network = FeatureNetwork(measure.read.__name__, measure.read)
             for reference in references:
@@ -108,7 +108,7 @@ class Protocol:
                     source, metric, measure.name, reference, videos, network, measure.distance, measure.after
                 )
 
-    def _network_rows(
+    def network_rows(
         self,
         source: str,
         videos: Videos,
@@ -118,6 +118,7 @@ class Protocol:
         label: str,
         remark: str = "",
     ) -> Iterator[dict[str, Any]]:
+        """Distances in the features of one network; `remark` is added to the name of the reference."""
         for metric in metrics:
             distance = kernel_distance if metric in ("kernel_video", "kvd", "kid") else frechet
             row = self._distance_row(source, metric, label, reference, videos, network, distance)

@@ -141,3 +141,15 @@ def _fetch(name: str, entry: Weights, path: Path) -> None:
         reason = f"{type(error).__name__}: {error}"[:160]
         raise WeightsAbsent(f"{name}: {entry.file} is not in weights_dir and cannot be fetched ({reason})") from error
     logger.info("fetched %s into %s", name, path)
+
+
+def state(name: str, weights_dir: str | Path) -> str:
+    """absent, ok, damaged, or the digest of a file whose publisher gives none; nothing is fetched."""
+    entry = REGISTRY[name]
+    path = Path(weights_dir) / entry.file
+    if not path.is_file():
+        return "absent"
+    digest = sha256(path)
+    if entry.sha256 is None:
+        return f"unpinned, sha256 {digest[:8]}"
+    return "ok" if digest.startswith(entry.sha256) else f"damaged: sha256 {digest[:8]}, expected {entry.sha256}"

@@ -125,7 +125,7 @@ def _check_synthesis(settings: Settings) -> None:
     if settings.synthesis.samples.get("heldout", 0) < 1:
         raise LddmError("synthesis.samples.heldout: the scores need at least 1", "set synthesis.samples.heldout to 1")
     swept = settings.sweep.regimes if sweep_points(settings) else []
-    for regime in [*settings.classification.regimes, *swept]:
+    for regime in dict.fromkeys([regime for _, regime in settings.classification.cells()] + swept):
         generator = REGIME_GENERATOR[regime]
         if generator is not None and (generator not in settings.synthesis.generators or stills == 0):
             raise LddmError(

@@ -48,6 +48,9 @@ class ClassificationSettings(Section):
         min_length=1,
         description="what a classifier is trained on; 'real' is the reference of all differences",
     )
+    only: dict[ClassifierName, list[Regime]] = Field(
+        {}, description="networks that are tried under fewer regimes, e.g. {r3d_18: [real, real+lddm]}"
+    )
     seeds: int = Field(3, ge=1, description="training seeds of each cell")
     real_videos: int | None = Field(
         16, ge=4, description="real training videos that the classifier may use; null = all"
@@ -60,12 +63,21 @@ class ClassificationSettings(Section):
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )
+    training_of: dict[ClassifierName, Training] = Field(
+        {}, description="training of networks that need another one; the same in every regime"
+    )
 
     @model_validator(mode="after")
-    def _one_process(self):
-        if self.training.processes > 1:
+    def _possible(self):
+        if any(training.processes > 1 for training in (self.training, *self.training_of.values())):
             raise ValueError("a classifier trains in one process; its seeds, regimes and folds are jobs of their own")
+        if unknown := (self.only.keys() | self.training_of.keys()) - set(self.classifiers):
+            raise ValueError(f"only, training_of: {min(unknown)} is not among the classifiers")
         return self
+
+    def cells(self) -> list[tuple[str, str]]:
+        """Pairs of network and regime that are trained."""
+        return [(name, regime) for name in self.classifiers for regime in self.only.get(name, self.regimes)]
 
 
 class SweepSettings(Section):

@@ -55,6 +55,14 @@ def test_plan_of_a_sweep_and_of_copies_that_are_left_out(pipeline: Pipeline):
     assert not any("--copies" in line for line in commands if "--regime real " in line)
 
 
+def test_a_network_may_be_tried_under_fewer_regimes(pipeline: Pipeline):
+    cells = {"classifiers": ["strain", "r3d_18"], "regimes": ["real", "real+static", "real+lddm"]}
+    config = SMALL | {"classification": cells | {"only": {"r3d_18": ["real", "real+lddm"]}}}
+    assert pipeline.planned(config=config)["classify"] == 3 + 2
+    wrong = pipeline.run("--dry-run", config=SMALL | {"classification": {"only": {"c3d": ["real"]}}})
+    assert wrong.returncode != 0 and "c3d is not among the classifiers" in wrong.stderr + wrong.stdout
+
+
 def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     first = pipeline.run(config=SMALL)
     assert first.returncode == 0, first.stderr

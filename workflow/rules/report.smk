@@ -10,12 +10,11 @@ rule tabulate:
     """Gather all scores and all predictions into the two tables, with intervals and differences to `real`."""
     input:
         quality=expand(f"{FOLD}/quality/{{generator}}.json", fold=FOLDS, generator=SCORED),
-        classification=expand(
-            rules.classify.output,
-            fold=FOLDS,
-            classifier=SETTINGS.classification.classifiers,
-            regime=SETTINGS.classification.regimes,
-        ),
+        classification=[
+            path
+            for classifier, regime in SETTINGS.classification.cells()
+            for path in expand(rules.classify.output, fold=FOLDS, classifier=classifier, regime=regime)
+        ],
         sweep=expand(
             rules.classify_sweep.output,
             fold=FOLDS,

@@ -183,6 +183,16 @@ def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_on
     assert torch.allclose(x0[0, 0], to_float(torch.from_numpy(store.frames[first].copy())).flip(-1))  # mirrored half
 
 
+def test_a_hidden_label_reaches_no_latent(tiny_store, tmp_path):
+    store, splits = tiny_store
+    out, names = tmp_path / "model.safetensors", ["video-01", "video-04"]
+    train_autoencoder(WARP, store, splits, 0, 1, tmp_path / "state", out, lambda *_: None)
+    encode_clips(out, store, splits.assign(labelled=~splits["id"].isin(names)), 0, tmp_path / "z.safetensors")
+    latents = LatentSet.load(tmp_path / "z.safetensors")
+    hidden = [label for clip, label in zip(latents.clip, latents.label.tolist(), strict=True) if clip[:8] in names]
+    assert hidden == [-1] * 4 and latents.label.tolist().count(-1) == 4
+
+
 def test_adversarial_training_moves_all_players(tiny_store, tmp_path):
     settings = WARP.model_copy(update={"adversarial_weight": 0.1, "adversarial_start": 0, "discriminator_width": 4})
     lines = []

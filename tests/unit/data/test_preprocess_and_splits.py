@@ -140,3 +140,16 @@ def test_a_planted_leak_and_an_empty_class_are_errors():
     few = videos_table([f"p{i}" for i in range(30)], None, (np.arange(30) < 3).astype(int), "video")
     with pytest.raises(LddmError, match="label 1 has 3 patients"):
         make_splits(few, SplitSettings(), 0)
+
+
+def test_hidden_labels_leave_a_balanced_few_in_train_and_all_elsewhere():
+    table = videos_table([f"p{i}" for i in range(90)], None, np.arange(90) % 2, ["video"] * 75 + ["image"] * 15)
+    few = make_splits(table, SplitSettings(labelled_videos=8), 0)
+    for _, part in few.groupby("fold"):
+        train = part[(part["split"] == "train") & (part["kind"] == "video")]
+        assert train["labelled"].sum() == 8 and train.loc[train["labelled"], "label"].sum() == 4
+        assert part.loc[part["split"] != "train", "labelled"].all()  # tests and model choice keep theirs
+        assert part.loc[part["kind"] == "image", "labelled"].all()
+    more = make_splits(table, SplitSettings(labelled_videos=16), 0)
+    assert set(few.index[few["labelled"]]) <= set(more.index[more["labelled"]])
+    assert make_splits(table, SplitSettings(), 0)["labelled"].all()

@@ -1,11 +1,16 @@
 """Feature networks: loaded from files of the real form that the test makes, absent with a reason otherwise."""
 
 import dataclasses
+import threading
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from lddm.cli import weights as weights_cli
 from lddm.files import sha256
 from lddm.metrics import features, paired, weights
 from lddm.metrics.cache import FeatureCache
@@ -14,6 +19,11 @@ from lddm.nn.perceptual import PerceptualLoss
 
 RNG = np.random.default_rng(0)
 CLIPS = RNG.integers(0, 255, (3, 17, 32, 32), dtype=np.uint8)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +166,30 @@ def test_features_are_computed_once_for_the_same_videos_and_network(tmp_path):
     for path in tmp_path.glob("*.npy"):
         path.write_bytes(b"half")
     assert np.array_equal(FeatureCache(tmp_path).features(network("a"), CLIPS), first) and len(calls) == 4
+
+
+def test_the_command_lists_fetches_and_verifies_weights(tmp_path, monkeypatch):
+    runner, folder = CliRunner(), ["--weights-dir", str(tmp_path / "w")]
+    listed = runner.invoke(weights_cli.app, ["list", *folder])
+    assert listed.exit_code == 0 and all(name in listed.output for name in weights.REGISTRY)
+    assert "Apache-2.0" in listed.output and listed.output.count("absent") == len(weights.REGISTRY)
+
+    published = tmp_path / "published.pth"
+    published.write_bytes(b"weights")
+    server = HTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/published.pth"
+    entry = dataclasses.replace(weights.REGISTRY["vgg16"], url=url, sha256=sha256(published)[:8])
+    monkeypatch.setitem(weights.REGISTRY, "vgg16", entry)
+    monkeypatch.delenv("LDDM_OFFLINE")
+    fetched = runner.invoke(weights_cli.app, ["fetch", "vgg16", *folder])
+    server.shutdown()
+    assert fetched.exit_code == 0 and (tmp_path / "w" / entry.file).read_bytes() == b"weights"
+    assert "vgg16: ok" in runner.invoke(weights_cli.app, ["verify", *folder]).output
+    (tmp_path / "w" / entry.file).write_bytes(b"broken")
+    damaged = runner.invoke(weights_cli.app, ["verify", "vgg16", *folder])
+    assert damaged.exit_code == 1 and "damaged: vgg16" in str(damaged.exception)
+    unknown = runner.invoke(weights_cli.app, ["fetch", "vgg99", *folder])
+    assert unknown.exit_code == 1 and "expected one of" in str(unknown.exception)
+    by_hand = runner.invoke(weights_cli.app, ["fetch", "i3d_dtdb", *folder])
+    assert by_hand.exit_code == 1 and "put i3d_dtdb" in str(by_hand.exception)
