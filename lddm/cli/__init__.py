@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lddm.cli import people, pipeline, tracking, weights
+from lddm.cli import evaluation, people, pipeline, tracking, weights
 from lddm.job import readable_errors
 
 
@@ -22,6 +22,7 @@ app = _App(
     help="LDDM: still ultrasound images to plausible ultrasound videos, and what those videos are worth.",
 )
 app.add_typer(people.app, rich_help_panel="For people")
+app.add_typer(evaluation.app, rich_help_panel="For people")
 app.add_typer(pipeline.app, rich_help_panel="Rules of the workflow")
 app.add_typer(weights.app, name="weights", help="Pretrained feature networks: list, fetch, verify.")
 app.add_typer(tracking.app, name="track", help="Records on disk and their view in MLflow.")

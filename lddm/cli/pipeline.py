@@ -168,7 +168,7 @@ def train_generator(
     """Stage 2: train a generator of z and bundle it with stage 1."""
     section = {"lddm": (DiffusionSettings,), "cinn": (CinnSettings,), "pixel": (PixelSettings,)}.get(name, ())
     seed, *sections = parse_stage(settings, *section)
-    about = {type(s).__name__: s.model_dump(mode="json") for s in sections}
+    about = {{"lddm": "diffusion"}.get(name, name): s.model_dump(mode="json") for s in sections}
     with job("train_generator", record, about, {"fold": fold, "generator": name}) as run:
         from lddm.synthesis.train_generator import train_generator as work
 
@@ -340,12 +340,22 @@ def page(settings: SettingsText, results: Results, out: Out, record: Records = N
 
 
 @app.command()
-def summarize(settings: SettingsText, results: Results, out: Out, record: Records = None) -> None:
-    """Write summary.json and the pipeline's summary run in MLflow."""
+def summarize(
+    settings: SettingsText,
+    results: Results,
+    out: Out,
+    config: Annotated[str, _option("the whole config as JSON, for provenance.json beside the summary")] = "{}",
+    record: Records = None,
+) -> None:
+    """Write summary.json, provenance.json and the pipeline's summary run in MLflow."""
     _, section = parse_stage(settings, ReportSettings)
     with job("summarize", record) as run:
+        import json
+
+        from lddm.report.provenance import write_provenance
         from lddm.report.summary import summary as work
 
+        write_provenance(results, json.loads(config), out.with_name("provenance.json"))
         work(section, results, out)
-        run.artifacts(out)
+        run.artifacts(out, out.with_name("provenance.json"))
     show_summary(out)

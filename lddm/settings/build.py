@@ -78,8 +78,13 @@ def parse_stage(text: str, *sections: type[Section]) -> tuple[Any, ...]:
 
 def identity(settings: Settings) -> str:
     """Twelve hexadecimal digits that name a pipeline: all settings but where files lie and how runs are tracked."""
+    return hashlib.sha256(whole_json(settings).encode()).hexdigest()[:12]
+
+
+def whole_json(settings: Settings) -> str:
+    """All settings but where files lie and how runs are tracked."""
     content = settings.model_dump(mode="json", exclude={"data_root", "weights_dir", "tracking"})
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return json.dumps(content, sort_keys=True)
 
 
 def sweep_points(settings: Settings) -> list[str]:

@@ -37,6 +37,8 @@ if verb == "classify":
     settings = json.loads(options["--settings"])
     names = [f"seed-{{seed}}.json" for seed in range(settings["classification"]["seeds"])]
 made = [Path(options["--out-dir"]) / name for name in names] if names else [Path(options["--out"])]
+if verb == "summarize":
+    made.append(made[0].with_name("provenance.json"))
 if verb == "score":
     made.append(Path(options["--copies"]))
 if verb == "synthesize":

@@ -151,6 +151,11 @@ def regime_copies(wildcards):
     return [f"{RESULTS}/fold-{wildcards.fold}/quality/{generator}_copies.csv"]
 
 
+def whole_config(wildcards):
+    """All settings but where data lie and how runs are tracked, as JSON."""
+    return build.whole_json(SETTINGS)
+
+
 def sweep_stage(wildcards):
     """Settings of the ablation with the numbers of one point of the sweep."""
     return build.stage_json(build.at_point(SETTINGS, wildcards.point), "classification")

@@ -1,7 +1,7 @@
 """What people look at: two tables, figures, one page that opens from disk, one summary for machines.
 
 Needs: result files only: fold-k/quality/, fold-k/classification/, fold-k/synthetic/, records/.
-Makes: tables/, figures/, report.html, summary.json.
+Makes: tables/, figures/, report.html, summary.json, provenance.json.
 Settings: classification (intervals of the table), report.
 """
 
@@ -145,7 +145,8 @@ rule summarize:
         page=rules.page.output,
         code=code("report"),
     output:
-        f"{RESULTS}/summary.json",
+        summary=f"{RESULTS}/summary.json",
+        provenance=f"{RESULTS}/provenance.json",
     log:
         f"{LOGS}/summarize.log",
     conda:
@@ -156,7 +157,9 @@ rule summarize:
     params:
         settings=stage("report"),
         results=results_folder,
+        config=whole_config,
         record=RECORDS,
     shell:
-        "lddm summarize --settings {params.settings:q} --results {params.results:q} --out {output:q}"
+        "lddm summarize --settings {params.settings:q} --results {params.results:q} --out {output.summary:q}"
+        " --config {params.config:q}"
         " --record {params.record:q} > {log:q} 2>&1"

@@ -1,0 +1,77 @@
+"""Verbs for people who read results: compare experiments, make the paper's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lddm.errors import LddmError
+
+app = typer.Typer()
+
+Folder = Annotated[Path, typer.Argument(help="results/<experiment>")]
+
+
+@app.command()
+def compare(folders: Annotated[list[Path], typer.Argument(help="results/<experiment>, two or more")]) -> None:
+    """Show the numbers of several experiments side by side, and the settings in which they differ."""
+    if len(folders) < 2:
+        raise LddmError("expected two experiments or more, got one", "lddm compare results/a results/b")
+    from rich.console import Console
+    from rich.table import Table
+
+    from lddm.report.compare import compare as work
+
+    numbers, settings = work(folders)
+    console = Console() if Console().is_terminal else Console(width=60 + 45 * len(folders))
+    shown = Table("number", "better", *numbers.columns, title="Value [95 % interval or range over folds] (n)")
+    for (what, better), row in numbers.iterrows():
+        shown.add_row(what, better, *row)
+    console.print(shown)
+    differences = Table("setting", *settings.columns, title="Settings that differ")
+    for key, row in settings.iterrows():
+        differences.add_row(key, *map(str, row))
+    console.print(differences if len(settings) else "The recorded settings are the same.")
+
+
+@app.command()
+def verify(results: Folder) -> None:
+    """Check that the outputs of an experiment are still the ones that its jobs made."""
+    from lddm.report.provenance import verify as work
+
+    differing = work(results)
+    for path, what in differing.items():
+        typer.echo(f"{what}: {path}")
+    if differing:
+        raise LddmError(
+            f"{len(differing)} outputs of {results} are not those of provenance.json",
+            "run Snakemake again: it makes what is missing, and --forcerun RULE what was changed",
+        )
+    typer.echo(f"All outputs of {results} are as its jobs made them")
+
+
+@app.command()
+def tables(
+    results: Folder,
+    latex: Annotated[bool, typer.Option("--latex", help="as LaTeX (booktabs) instead of CSV")] = False,
+    out: Annotated[Path | None, typer.Option(help="file to write; default: the terminal")] = None,
+) -> None:
+    """Print the paper's tables (quality by generator; classification by network and regime)."""
+    from lddm.files import atomic_path
+    from lddm.report.latex import tables as work
+    from lddm.report.results import Results
+
+    found = Results(results)
+    text = (
+        work(found)
+        if latex
+        else found.quality().to_csv(index=False) + "\n" + found.classification().to_csv(index=False)
+    )
+    if out is None:
+        typer.echo(text)
+        return
+    with atomic_path(out) as temporary:
+        temporary.write_text(text)
+    typer.echo(f"Made {out}")

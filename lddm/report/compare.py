@@ -1,0 +1,91 @@
+"""Several experiments side by side: scores, AUCs, and the settings in which they differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lddm.errors import LddmError
+from lddm.files import read_json
+from lddm.report.results import Results
+
+SCORES = (
+    ("fvd", "heldout"),
+    ("dt_fvd", "heldout"),
+    ("frechet_video", "heldout"),
+    ("frechet_frame", "heldout"),
+    ("flow_magnitude", "heldout"),
+    ("temporal_difference", "heldout"),
+    ("l1", "same x0"),
+    ("ssim", "same x0"),
+    ("diversity", ""),
+)
+
+
+def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Numbers and settings of experiments.
+
+    Args:
+        folders: results/<experiment>, at least two.
+
+    Returns:
+        Numbers: a row a number (name, better), a column an experiment, "value [low, high] (n)". Settings: a row a key that
+        differs, a column an experiment.
+
+    Raises:
+        LddmError: an experiment is not finished, or two have the same name.
+    """
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise LddmError(f"two experiments are called '{names[0]}'", "rename a folder, or set the config key experiment")
+    columns = {name: _numbers(Results(folder)) for name, folder in zip(names, folders, strict=True)}
+    numbers = pd.DataFrame(columns)
+    numbers.index = pd.MultiIndex.from_tuples(numbers.index, names=["what", "better"])
+    settings = pd.DataFrame({name: _settings(folder) for name, folder in zip(names, folders, strict=True)})
+    differs = settings.apply(lambda row: row.map(repr).nunique() > 1, axis=1)
+    return numbers.fillna("–"), settings[differs].astype(object).where(settings[differs].notna(), "–")
+
+
+def _numbers(found: Results) -> dict[tuple[str, str], str]:
+    numbers: dict[tuple[str, str], str] = {}
+    quality = found.quality()
+    quality = quality[(quality["source"] == "heldout") | (quality["generator"] == "real")]
+    for metric, reference in SCORES:
+        rows = quality[(quality["metric"] == metric) & (quality["reference"].fillna("") == reference)]
+        for generator, part in rows.groupby("generator", sort=False):
+            low, high = (
+                part[c].iloc[0] if len(part) == 1 else f(part["value"]) for c, f in (("ci_low", min), ("ci_high", max))
+            )
+            count = f"n = {int(part['n_synthetic'].sum())}"
+            numbers[f"{metric}, {generator}", part["better"].iloc[0]] = _cell(part["value"].mean(), low, high, count)
+    ablation = found.classification()
+    for row in ablation[ablation["metric"] == "auc"].itertuples():
+        count = f"n = {row.n_test}, {row.n_folds} x {row.n_seeds} runs"
+        numbers[f"AUC, {row.classifier}, {row.regime}", "higher"] = _cell(row.mean, row.ci_low, row.ci_high, count)
+    return numbers
+
+
+def _cell(value: float, low: float, high: float, count: str) -> str:
+    interval = f" [{low:.3g}, {high:.3g}]" if pd.notna(low) else ""
+    return f"{value:.3g}{interval} ({count})"
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Settings of all jobs by flat key, from the newest record of each job."""
+    newest: dict[Path, Path] = {}
+    for path in sorted(folder.glob("records/*/*/*/record.json")):
+        newest[path.parents[1]] = path
+    flat: dict[str, Any] = {}
+    for path in newest.values():
+        flat |= _flat(read_json(path).get("settings", {}))
+    return flat
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values if not isinstance(values, list) else str(values)}
+    return {
+        k: v for key, value in values.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else key).items()
+    }

@@ -1,0 +1,108 @@
+"""The paper's tables in LaTeX (booktabs), from result files: quality by generator, classification by network and regime."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lddm.report.results import Results
+from lddm.report.style import in_order, label
+
+# metric, reference, heading; the first four are the paper's
+QUALITY = (
+    ("fvd", "heldout", r"FVD $\downarrow$"),
+    ("dt_fvd", "heldout", r"DT-FVD $\downarrow$"),
+    ("lpips_vgg", "same x0", r"LPIPS $\downarrow$"),
+    ("fid", "heldout", r"FID $\downarrow$"),
+    ("frechet_video", "heldout", r"Fr\'echet video$^a$ $\downarrow$"),
+    ("flow_magnitude", "heldout", r"Flow$^b$ $\downarrow$"),
+    ("temporal_difference", "heldout", r"$\Delta t^b$ $\downarrow$"),
+    ("ssim", "same x0", r"SSIM $\uparrow$"),
+    ("diversity", "", r"Diversity $\uparrow$"),
+)
+NOTE = (
+    "$^a$ features of the domain network; $^b$ Wasserstein-1 distance. Held-out patients, {n} videos of a generator; "
+    "95\\,\\% intervals over patients, ranges over folds where there are several. A dash: not computed."
+)
+CLASSIFICATION = ("auc", "accuracy", "sensitivity", "specificity", "f1")
+
+
+def tables(found: Results) -> str:
+    """Both tables, ready to paste."""
+    return quality_latex(found.quality()) + "\n" + classification_latex(found.classification())
+
+
+def quality_latex(table: pd.DataFrame) -> str:
+    """Generators down, metrics across; metrics that no generator has are left out."""
+    rows = table[(table["source"] == "heldout") | (table["generator"] == "real")]
+    rows = rows.assign(reference=rows["reference"].fillna(""))
+    columns = [
+        (heading, part)
+        for metric, reference, heading in QUALITY
+        if len(part := rows[(rows["metric"] == metric) & (rows["reference"] == reference)])
+    ]
+    body = []
+    for generator in in_order(rows["generator"].tolist()):
+        cells = [_quality_cell(part[part["generator"] == generator]) for _, part in columns]
+        body.append(" & ".join([escape(label(generator)), *cells]))
+    made = rows[rows["generator"] != "real"].groupby(["generator", "metric"])["n_synthetic"].sum()
+    note = NOTE.format(n=int(made.max()) if len(made) else 0)
+    return _tabular("Quality of the videos.", "tab:quality", ["", *(heading for heading, _ in columns)], body, note)
+
+
+def _quality_cell(part: pd.DataFrame) -> str:
+    if part.empty:
+        return "--"
+    low, high = part["ci_low"].iloc[0], part["ci_high"].iloc[0]
+    if len(part) > 1:
+        low, high = part["value"].min(), part["value"].max()
+    interval = "" if pd.isna(low) else rf" {{\scriptsize [{low:.3g}, {high:.3g}]}}"
+    return f"{part['value'].mean():.3g}{interval}"
+
+
+def classification_latex(table: pd.DataFrame) -> str:
+    """Networks and regimes down, metrics across; the AUC with its interval and its difference to real videos alone."""
+    body = []
+    for classifier, part in table.groupby("classifier", sort=False):
+        for place, regime in enumerate(in_order(part["regime"].unique().tolist())):
+            rows = part[part["regime"] == regime].set_index("metric")
+            cells = [f"{rows.loc[metric, 'mean']:.3f}" for metric in CLASSIFICATION]
+            cells[0] += rf" {{\scriptsize [{rows.loc['auc', 'ci_low']:.3f}, {rows.loc['auc', 'ci_high']:.3f}]}}"
+            delta, p = rows.loc["auc", "delta_vs_real"], rows.loc["auc", "p_value"]
+            change = "--" if pd.isna(delta) else f"${delta:+.3f}$ ({'$<$0.001' if p < 0.001 else f'{p:.3f}'})"
+            name = escape(classifier) if place == 0 else ""
+            body.append(" & ".join([name, escape(label(regime)), *cells, change]))
+        body[-1] += r" \\ \addlinespace"
+    head = ["Network", "Training videos", "AUC", "Accuracy", "Sensitivity", "Specificity", "F1", r"$\Delta$AUC ($p$)"]
+    first = table.iloc[0]
+    note = (
+        f"{first['n_test']} test videos, {first['n_folds']} fold(s), {first['n_seeds']} seeds; 95\\,\\% intervals over patients "
+        "and seeds; $p$ against real videos, paired, Holm-corrected."
+    )
+    return _tabular("Classification.", "tab:classification", head, body, note)
+
+
+def _tabular(caption: str, name: str, head: list[str], body: list[str], note: str) -> str:
+    lines = [line if line.endswith(r"\addlinespace") else line + r" \\" for line in body]
+    columns = "l" * (2 if head[0] == "Network" else 1) + "r" * (len(head) - (2 if head[0] == "Network" else 1))
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}\label{{{name}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\par\smallskip{{\footnotesize {note}}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX shows it."""
+    return "".join({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "+": "+"}.get(letter, letter) for letter in text)
