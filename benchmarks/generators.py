@@ -23,9 +23,9 @@ import pandas as pd
 import torch
 import typer
 import yaml
-from scipy.stats import wilcoxon
 from torch import Tensor
 
+from benchmarks.generator_tables import paired_tests, reconstruction_table, table
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.train import ClipReader, train_autoencoder
@@ -41,7 +41,7 @@ from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.train import train_diffusion
 from lddm.files import read_json, write_json
 from lddm.metrics import motion, paired
-from lddm.metrics.distances import frechet, wasserstein
+from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import domain_videos
 from lddm.nn.condition import SamplingOptions
 from lddm.settings import Settings, build
@@ -66,8 +66,8 @@ class Fold:
     def open(cls, results: Path, settings: Settings) -> Fold:
         store = FrameStore.open(results / "data/frames")
         splits = pd.read_parquet(results / "data/splits.parquet")
-        _, embed, _ = domain_videos(results / "fold-0/domain_network/model.safetensors")
-        return cls(settings, store, splits, results / "study", embed)
+        network, _ = domain_videos(results / "fold-0/domain_network/model.safetensors")
+        return cls(settings, store, splits, results / "study", network.extract)
 
     def clips(self, part: str) -> tuple[pd.DataFrame, np.ndarray]:
         """Table and frames uint8 (n, T + 1, S, S) of train, val or test."""
@@ -79,9 +79,10 @@ def scores(fold: Fold, real: np.ndarray, videos: np.ndarray) -> dict[str, Any]:
     """Distances of a set of videos to the real held-out ones, and the strain error of each."""
     row: dict[str, Any] = {"frechet_video": frechet(fold.embed(real), fold.embed(videos))}
     for name, measure in motion.MEASURES.items():
-        ours, theirs = measure(real), measure(videos)
-        row[name] = wasserstein(ours[:, None], theirs[:, None])
-        row[f"{name} of real"] = float(theirs.mean() / ours.mean())
+        ours, theirs = measure.of(real), measure.of(videos)
+        row[name] = measure.distance(ours, theirs)
+        if ours.shape[1] == 1:
+            row[f"{name} of real"] = float(theirs.mean() / ours.mean())
     row |= strains(real, videos)
     return row
 
@@ -250,77 +251,6 @@ def teaches(fold: Fold, name: str, model, generator, options) -> float:
     network = reader_of(fold, name, None, (prepare(videos), label.numpy()), (prepare(val), table["label"].to_numpy()))
     table, test = fold.clips("test")
     return area_under_curve(table["label"].to_numpy(), predict(network, prepare(test)))
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: mean (lowest, highest) over seeds."""
-    frame = pd.DataFrame(rows)
-    columns = {
-        "frechet_video": "Fréchet video",
-        "strain_error": "strain error",
-        "strain_correlation": "strain correlation",
-        "flow_magnitude": "flow, W1",
-        "flow_magnitude of real": "flow / real",
-        "temporal_difference": "temporal difference, W1",
-        "temporal_difference of real": "temporal difference / real",
-        "diversity": "diversity",
-        "teaches": "AUC taught",
-        "parameters": "parameters",
-        "train_s": "training (s)",
-        "seconds_a_video": "s a video",
-        "memory_gb": "peak memory (GB)",
-    }
-    lines = ["| generator | runs | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 2) + "|"]
-    for name, part in frame.groupby("generator", sort=False):
-        cells = []
-        for column in columns:
-            values = part[column].dropna() if column in part else pd.Series(dtype=float)
-            text = "–" if values.empty else f"{values.mean():.3g}"
-            if len(values) > 1 and values.max() > values.min():
-                text += f" ({values.min():.3g}, {values.max():.3g})"
-            cells.append(text)
-        lines.append(f"| {name} | {len(part)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def reconstruction_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: stage 1 beside its floors."""
-    frame = pd.DataFrame(rows)
-    columns = [
-        "l1",
-        "ssim",
-        "perceptual",
-        "strain_error",
-        "strain_correlation",
-        "auc_real",
-        "auc_reconstruction",
-        "task_fidelity",
-    ]
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name in ("reconstruction", "z of zero", "static"):
-        part = frame[frame["generator"] == name]
-        cells = ["–" if part[c].isna().all() else f"{part[c].mean():.4g}" for c in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def paired_tests(rows: list[dict[str, Any]]) -> str:
-    """Does x0 matter? LDDM against itself with another x0, and against motion transfer, clip by clip."""
-    frame = pd.DataFrame(rows)
-    lddm, transfer = (frame[frame["generator"] == name] for name in ("lddm", "motion_transfer"))
-    text = ""
-    for measure, better in (("strain_errors", "less"), ("strain_correlations", "greater")):
-        right = np.mean(lddm[measure].tolist(), axis=0)
-        others = {
-            "LDDM that sees the x0 of another patient of the class": lddm[f"{measure}_wrong_x0"],
-            "motion transfer": transfer[measure],
-        }
-        for name, values in others.items():
-            other = np.mean(values.tolist(), axis=0)
-            p = wilcoxon(right, other, alternative=better).pvalue
-            text += f"- {measure.removesuffix('s').replace('_', ' ')} {right.mean():.4g} against {other.mean():.4g} of {name}: "
-            text += f"Wilcoxon p = {p:.2g}, n = {len(right)} clips\n"
-    return text
 
 
 def main(
