@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from lddm.errors import LddmError
-from lddm.files import read_json
 from lddm.report.results import Results
 
 SCORES = (
@@ -43,7 +41,7 @@ def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns = {name: _numbers(Results(folder)) for name, folder in zip(names, folders, strict=True)}
     numbers = pd.DataFrame(columns)
     numbers.index = pd.MultiIndex.from_tuples(numbers.index, names=["what", "better"])
-    settings = pd.DataFrame({name: _settings(folder) for name, folder in zip(names, folders, strict=True)})
+    settings = pd.DataFrame({name: Results(folder).settings() for name, folder in zip(names, folders, strict=True)})
     differs = settings.apply(lambda row: row.map(repr).nunique() > 1, axis=1)
     return numbers.fillna("–"), settings[differs].astype(object).where(settings[differs].notna(), "–")
 
@@ -70,22 +68,3 @@ def _numbers(found: Results) -> dict[tuple[str, str], str]:
 def _cell(value: float, low: float, high: float, count: str) -> str:
     interval = f" [{low:.3g}, {high:.3g}]" if pd.notna(low) else ""
     return f"{value:.3g}{interval} ({count})"
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """Settings of all jobs by flat key, from the newest record of each job."""
-    newest: dict[Path, Path] = {}
-    for path in sorted(folder.glob("records/*/*/*/record.json")):
-        newest[path.parents[1]] = path
-    flat: dict[str, Any] = {}
-    for path in newest.values():
-        flat |= _flat(read_json(path).get("settings", {}))
-    return flat
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        return {prefix: values if not isinstance(values, list) else str(values)}
-    return {
-        k: v for key, value in values.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else key).items()
-    }

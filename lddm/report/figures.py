@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lddm.report.charts import ablation_chart, quality_chart, sweep_chart
 from lddm.report.curves import curves
+from lddm.report.failures import failures
 from lddm.report.results import Results
 from lddm.report.strips import choose, loop, strips
 from lddm.report.style import save
@@ -16,7 +17,8 @@ def figures(section: ReportSettings, results: Path, out_dir: Path) -> list[Path]
     """Draw strips, loops, curves and charts.
 
     Returns:
-        strips.png, curves.png, quality.png, ablation.png and loop-<i>.webp below `out_dir`; sweep.png if there is a sweep.
+        strips.png, failures.png, curves.png, quality.png, ablation.png and loop-<i>.webp below `out_dir`; sweep.png if there
+        is a sweep.
     """
     found = Results(results)
     rows = choose(found, section.strips)
@@ -26,6 +28,7 @@ def figures(section: ReportSettings, results: Path, out_dir: Path) -> list[Path]
     sweep = found.sweep()
     return [
         save(strips(rows), out_dir / "strips.png"),
+        save(strips(failures(found)), out_dir / "failures.png"),
         save(curves(found), out_dir / "curves.png"),
         save(quality_chart(found.quality()), out_dir / "quality.png"),
         save(ablation_chart(found.classification()), out_dir / "ablation.png"),

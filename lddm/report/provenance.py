@@ -13,6 +13,7 @@ import pandas as pd
 import lddm
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256, write_json
+from lddm.report.results import Results
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "diffusers", "FrEIA", "av", "snakemake")
 
@@ -24,7 +25,7 @@ def write_provenance(results: Path, settings: dict[str, Any], out: Path) -> None
         results: results/<experiment>.
         settings: the whole config, without where data lie and how runs are tracked.
     """
-    jobs = _newest(results)
+    jobs = Results(results).jobs()
     outputs = {
         output["path"]: {"sha256": output["sha256"], "size": output["size"]}
         for job in jobs
@@ -67,17 +68,6 @@ def verify(results: Path) -> dict[str, str]:
         elif path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:
             differing[name] = "changed"
     return differing
-
-
-def _newest(results: Path) -> list[dict[str, Any]]:
-    """The newest finished record of each job, oldest job first."""
-    newest: dict[Path, dict[str, Any]] = {}
-    for path in sorted(results.glob("records/*/*/*/record.json")):
-        record = read_json(path)
-        known = newest.get(path.parents[1])
-        if record["status"] == "FINISHED" and (known is None or record["attempt"] >= known["attempt"]):
-            newest[path.parents[1]] = record
-    return sorted(newest.values(), key=lambda record: record["started"])
 
 
 def _inputs(results: Path) -> list[dict[str, Any]]:

@@ -90,6 +90,28 @@ class Results:
                 found[folder.parent.name] = np.concatenate(arrays), table
         return found
 
+    def copies(self, fold: int, generator: str) -> pd.DataFrame | None:
+        """The nearest training clip of each video of a generator; None if they were not searched for."""
+        path = self.root / f"fold-{fold}/quality/{generator}_copies.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The newest record of each job, oldest job first."""
+        newest: dict[Path, dict[str, Any]] = {}
+        for path in sorted(self.root.glob("records/*/*/*/record.json")):
+            record = read_json(path)
+            known = newest.get(path.parents[1])
+            if record["status"] == "FINISHED" and (known is None or record["attempt"] >= known["attempt"]):
+                newest[path.parents[1]] = record
+        return sorted(newest.values(), key=lambda record: record["started"])
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of all jobs by flat key, e.g. diffusion.training.steps."""
+        flat: dict[str, Any] = {}
+        for job in self.jobs():
+            flat |= _flat(job["settings"])
+        return flat
+
     def training_logs(self) -> dict[str, pd.DataFrame]:
         """Newest finished attempt of each training job -> its metrics over steps, a column a name.
 
@@ -111,3 +133,11 @@ class Results:
         """Identity of the pipeline whose records are the newest."""
         records = sorted(self.root.glob("records/*/*/*/record.json"), key=lambda path: path.parent.name)
         return read_json(records[-1])["pipeline"] if records else "by-hand"
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values if not isinstance(values, list) else str(values)}
+    return {
+        k: v for key, value in values.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else key).items()
+    }

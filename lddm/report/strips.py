@@ -16,6 +16,8 @@ from lddm.report.style import COLOURS, empty, in_order, label
 SHOWN = 5  # frames of a strip
 TILE = 160  # pixels of a loop's tile
 MARK = "synthetic"
+NEAREST = "nearest training clip"
+REAL = ("real", NEAREST)
 
 Row = dict[str, np.ndarray]  # generator -> clip uint8 (T + 1, S, S), "real" first
 
@@ -71,7 +73,7 @@ def strips(rows: list[tuple[str, Row]]) -> Figure:
             line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
             if number == 0:
                 line[-1].set_title("M-mode", fontsize=8)
-            text = label(name) if name == "real" else f"{label(name)}\n({MARK})"
+            text = label(name) if name in REAL else f"{label(name)}\n({MARK})"
             line[0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=8, color=COLOURS.get(name, "#333333")
             )
@@ -104,6 +106,6 @@ def _tiles(names: list[str], images: list[np.ndarray]) -> Image.Image:
     for place, (name, image) in enumerate(zip(names, images, strict=True)):
         left = place * (TILE + 4)
         draw.text((left + 2, 1), label(name), fill=0)
-        draw.text((left + 2, 14), "" if name == "real" else MARK, fill=110)
+        draw.text((left + 2, 14), "" if name in REAL else MARK, fill=110)
         picture.paste(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, 30))
     return picture

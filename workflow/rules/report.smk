@@ -79,6 +79,12 @@ rule figures:
             category="Videos",
             labels={"what": "real and synthetic", "kind": "strips"},
         ),
+        failures=report(
+            f"{RESULTS}/figures/failures.png",
+            caption="../report/failures.rst",
+            category="Videos",
+            labels={"what": "failures, chosen by rule", "kind": "strips"},
+        ),
         curves=report(
             f"{RESULTS}/figures/curves.png",
             caption="../report/curves.rst",

@@ -101,6 +101,22 @@ def test_i3d_gets_raw_grey_levels_of_frames_1_to_T(tmp_path):
         features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
 
 
+class Pooled(torch.nn.Module):
+    """Called like an I3D without its head: 1024 pooled features."""
+
+    def forward(self, x: torch.Tensor):
+        assert x.shape[1] == 3 and x.dtype == torch.float32
+        return x.mean(dim=(1, 2)).flatten(1)
+
+
+def test_dt_fvd_takes_1024_features_of_a_network_of_dynamic_textures(tmp_path):
+    torch.jit.script(Pooled()).save(str(tmp_path / weights.REGISTRY["i3d_dtdb"].file))
+    network = features.i3d_videos(tmp_path, "i3d_dtdb", 16)
+    found = network.extract(CLIPS)
+    assert found.shape == (3, 1024) and np.allclose(found, CLIPS[:, 1:].mean(axis=1).reshape(3, -1), rtol=1e-5)
+    assert network.label.startswith("i3d_dtdb (sha256 ")
+
+
 LPIPS = {"alex": ("alexnet", (64, 192, 384, 256, 256)), "vgg": ("vgg16", (64, 128, 256, 512, 512))}
 
 

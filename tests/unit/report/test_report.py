@@ -8,10 +8,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lddm.data.synthetic import save_synthetic
 from lddm.errors import LddmError
 from lddm.files import write_json, write_table
+from lddm.report.failures import failures
 from lddm.report.figures import figures
-from lddm.report.page import number, page
+from lddm.report.html import number
+from lddm.report.page import page
+from lddm.report.results import Results
 from lddm.report.summary import summary
 from lddm.report.tables import QUALITY, quality_table
 from lddm.report.verdicts import ablation_sentences, motion_sentences, verdict
@@ -31,7 +35,7 @@ def test_the_table_has_the_columns_of_the_contract_and_no_absent_metric(results)
 
 def test_figures_are_drawn_and_move(results):
     paths = {path.name: path for path in figures(SECTION, results, results / "figures")}
-    stills = {"strips.png", "curves.png", "quality.png", "ablation.png", "sweep.png"}
+    stills = {"strips.png", "failures.png", "curves.png", "quality.png", "ablation.png", "sweep.png"}
     assert stills | {"loop-0.webp", "loop-1.webp"} == set(paths)
     for name, path in paths.items():
         with Image.open(path) as image:
@@ -52,11 +56,14 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results):
     figures(SECTION, results, results / "figures")
     page(SECTION, results, results / "report.html")
     text = (results / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r'src="(?!data:)', text)
+    assert re.findall(r'href="([^"]*)"', text) == ["http://127.0.0.1:5000"]  # MLflow, if someone starts it
+    assert "diffusion.width" in text and "train_generator fold=0" in text
     assert "A &lt;title&gt; &amp; more" in text and "<title> &" not in text.replace("<title>A", "")
     assert "no &lt;weights&gt;" in text  # why fvd is absent
     assert "not for diagnosis" in text and text.count("data:image/webp") == 2
     assert "not distinguishable" in text and "better" in text
+    assert text.count("; blind to motion") == 1  # l1 is, the Fréchet video distance is not
     assert "32 real videos, 0.5 of a batch synthetic" in text and "2 of 2 runs" in text and "30 (20)" in text
 
 
@@ -87,3 +94,24 @@ def test_verdicts_follow_the_numbers():
 
 def test_numbers_are_short():
     assert [number(v) for v in (0.123456, 1234.5, float("nan"), None, 0.0)] == ["0.123", "1234", "–", "–", "0"]
+
+
+def test_failures_are_chosen_by_rule(results, tiny_store):
+    store, _ = tiny_store
+    clips, manifest = Results(results).synthetic(0, "heldout")["lddm"]
+    broken = clips.copy()
+    broken[0, 5:] = 255 - broken[0, 5:]  # an abrupt step
+    broken[1, 1:] = broken[1, :1]  # a still
+    save_synthetic(results / "fold-0/synthetic/lddm/heldout/shard-0.npy", broken, manifest)
+    table = pd.DataFrame(
+        {
+            "sample_id": manifest["sample_id"], "source": "heldout", "features": "domain_network",
+            "nearest": "video-03@0", "distance": [3.0, 2.0, 0.5], "threshold": 1.0, "copied": [False, False, True],
+        }
+    )  # fmt: skip
+    write_table(table, results / "fold-0/quality/lddm_copies.csv")
+    (abrupt, first), (still, second), (copy, third) = failures(Results(results))
+    assert abrupt.startswith("most abrupt") and np.array_equal(first["lddm"], broken[0])
+    assert still.startswith("stillest: 0.0%") and np.array_equal(second["lddm"], broken[1])
+    assert "0.50 of the threshold, counts as a copy" in copy and np.array_equal(third["lddm"], broken[2])
+    assert np.array_equal(third["nearest training clip"], Results(results).real_clip("video-03@0"))

@@ -1,0 +1,52 @@
+"""Where LDDM fails, chosen by rule and not by taste: its most abrupt, its stillest and its least original videos."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lddm.report.results import Results
+from lddm.report.strips import NEAREST, Row
+
+GENERATOR = "lddm"
+
+
+def failures(found: Results) -> list[tuple[str, Row]]:
+    """One video for each rule, of the held-out first frames of the first fold; none without LDDM videos.
+
+    The rules: the largest change between two frames; the smallest mean change; the smallest distance to a training clip in
+    features of the domain network, as a share of the threshold below which it counts as a copy.
+    """
+    folds = found.folds()
+    videos = found.synthetic(folds[0], "heldout").get(GENERATOR) if folds else None
+    if videos is None:
+        return []
+    clips, manifest = videos
+    change = np.stack([np.abs(np.diff(clip.astype(np.float32), axis=0)).mean(axis=(1, 2)) / 255 for clip in clips])
+    abrupt, still = int(change.max(axis=1).argmax()), int(change.mean(axis=1).argmin())
+    rows = [
+        (f"most abrupt: {change[abrupt].max():.1%} of the grey range in one step", _row(found, videos, abrupt)),
+        (f"stillest: {change[still].mean():.1%} of the grey range a step", _row(found, videos, still)),
+    ]
+    copies = found.copies(folds[0], GENERATOR)
+    if copies is not None and len(mine := _least_original(copies, manifest)):
+        place, nearest, share = mine
+        row = _row(found, videos, place) | {NEAREST: found.real_clip(nearest)}
+        verdict = "counts as a copy" if share < 1 else "is no copy"
+        rows.append((f"nearest to a training clip: {share:.2f} of the threshold, {verdict}", row))
+    return rows
+
+
+def _row(found: Results, videos: tuple[np.ndarray, pd.DataFrame], place: int) -> Row:
+    clips, manifest = videos
+    return {"real": found.real_clip(manifest["clip_id"].iloc[place]), GENERATOR: clips[place]}
+
+
+def _least_original(copies: pd.DataFrame, manifest: pd.DataFrame) -> tuple[int, str, float] | tuple[()]:
+    mine = copies[(copies["source"] == "heldout") & (copies["features"] != "thumbnails")]
+    if mine.empty:
+        return ()
+    share = mine["distance"] / mine["threshold"]
+    least = mine.loc[share.idxmin()]
+    place = int(np.flatnonzero((manifest["sample_id"] == least["sample_id"]).to_numpy())[0])
+    return place, least["nearest"], float(share.min())

@@ -1,0 +1,168 @@
+"""The tables of the page, from result tables to HTML."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import pandas as pd
+
+from lddm.report.html import image, number, table
+from lddm.report.results import Results
+from lddm.report.style import in_order, label
+from lddm.report.verdicts import verdict
+
+UNITS = {"l1": "0..1", "psnr": "dB", "flow_magnitude": "px/frame", "copy_rate": "share of videos"}
+
+
+def quality_table(quality: pd.DataFrame, source: str) -> str:
+    """Metrics down, generators across."""
+    rows = quality[(quality["source"] == source) | (quality["generator"] == "real")]
+    rows = rows.assign(reference=rows["reference"].fillna(""))
+    if rows[rows["generator"] != "real"].empty:
+        return ""
+    names = in_order(rows["generator"].tolist())
+    lines = []
+    for (metric, reference, features), part in rows.groupby(["metric", "reference", "features"], sort=True):
+        if set(part["generator"]) == {"real"} and source != "heldout":
+            continue
+        unit = f" [{UNITS[metric]}]" if metric in UNITS else ""
+        against = f", against {reference}" if reference else ""
+        first = part.iloc[0]
+        counts = f"n = {_span(part['n_synthetic'])} videos" + (
+            f", {_span(part['n_real'])} real" if part["n_real"].any() else ""
+        )
+        blind = "" if first["sees_motion"] else "; blind to motion"
+        about = f"{html.escape(features + against)}; {counts}{blind}"
+        name = f"{html.escape(metric + unit)} ({first['better']} is better)<small>{about}</small>"
+        lines.append([name, *(_cell(part[part["generator"] == generator]) for generator in names)])
+    title = {"heldout": "First frames of test patients", "stills": "Labelled still images"}[source]
+    return f"<h3>{title}</h3>" + table(["", *map(label, names)], lines)
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _cell(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "–"
+    text = number(rows["value"].mean())
+    if len(rows) == 1 and pd.notna(rows["ci_low"].iloc[0]):
+        text += f"<small>{number(rows['ci_low'].iloc[0])} to {number(rows['ci_high'].iloc[0])}</small>"
+    elif len(rows) > 1:
+        text += f"<small>folds {number(rows['value'].min())} to {number(rows['value'].max())}</small>"
+    return text
+
+
+def absent(reasons: dict[str, str]) -> str:
+    if not reasons:
+        return ""
+    items = "".join(
+        f"<li>{html.escape(metric)}: {html.escape(reason)}</li>" for metric, reason in sorted(reasons.items())
+    )
+    return f"<details><summary>Metrics that could not be computed, and why ({len(reasons)})</summary><ul>{items}</ul></details>"
+
+
+def ablation_note(found: Results) -> str:
+    """How many videos the classifiers had."""
+    runs = found.classification_runs()
+    if not runs:
+        return ""
+    real = sorted({run["n_real_videos"] for run in runs if run["regime"] == "real"})
+    added = sorted({run["n_added"] for run in runs if run["n_added"]})
+    steps = sorted({run["steps"] for run in runs})
+    return (
+        f"Real training videos of a classifier: {', '.join(map(str, real)) or '–'}; added synthetic ones: "
+        f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. The threshold "
+        "comes from validation patients. p-values: paired bootstrap over patients and seeds, corrected by Holm over the regimes. "
+        "The generators have seen all training videos of the fold with their labels, a classifier only those counted here."
+    )
+
+
+def ablation_table(ablation: pd.DataFrame) -> str:
+    lines = []
+    for (classifier, metric), part in ablation.groupby(["classifier", "metric"], sort=False):
+        if metric not in ("auc", "balanced_accuracy", "ece"):
+            continue
+        for regime in in_order(part["regime"].tolist()):
+            row = part[part["regime"] == regime].iloc[0]
+            lines.append(
+                [
+                    html.escape(f"{classifier}: {label(regime)}"),
+                    html.escape(metric),
+                    f"{number(row['mean'])}<small>{number(row['ci_low'])} to {number(row['ci_high'])}</small>",
+                    "" if regime == "real" else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
+                    f"{row['delta_ci_high']:+.3f}</small>",
+                    "" if regime == "real" else number(row["p_value"]),
+                    "" if regime == "real" else verdict(row),
+                ]
+            )  # fmt: skip
+    return table(["training videos", "metric", "value", "difference to real", "p", "verdict"], lines)
+
+
+def comparison_table(compared: pd.DataFrame) -> str:
+    """Pairs of regimes on the same test videos."""
+    head = ["pair", "difference of AUC", "p", "better in", "test videos (patients)", "verdict"]
+    return table(
+        head,
+        [
+            [
+                html.escape(f"{row.classifier}: {label(row.regime)} against {label(row.against)}"),
+                f"{row.delta_auc:+.3f}<small>{row.ci_low:+.3f} to {row.ci_high:+.3f}</small>",
+                number(row.p_holm),
+                f"{row.runs_better} of {row.n_runs} runs",
+                f"{row.n_test} ({row.n_patients})",
+                html.escape(row.verdict),
+            ]
+            for row in compared.itertuples()
+        ],
+    )
+
+
+def sweep(found: Results, figures: Path) -> str:
+    """The ablation with other amounts, if there was a sweep."""
+    compared = found.sweep_comparisons()
+    if compared.empty:
+        return ""
+    parts = ["<h3>Other amounts</h3>", image(figures / "sweep.png", "AUC by number of real videos and regime")]
+    for (videos, share), part in compared.groupby(["real_videos", "synthetic_share"], sort=True):
+        count = f"{videos} real videos" if videos else "all real videos"
+        parts += [f"<h4>{count}, {share:g} of a batch synthetic</h4>", comparison_table(part)]
+    return "\n".join(parts)
+
+
+def data_table(found: Results) -> str:
+    """Files, patients and exclusions by source and kind."""
+    videos, lines = found.videos(), []
+    for (source, kind, name), part in videos.groupby(["source", "kind", "class_name"], dropna=False, sort=True):
+        usable = part[part["excluded"].isna()]
+        reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
+        why = "; ".join(f"{html.escape(str(reason))}: {count}" for reason, count in reasons.items())
+        cells = [f"{source}, {kind}, {name}", len(part), len(usable), usable["patient_id"].nunique(), why or "–"]
+        lines.append([html.escape(str(cell)) if place < 4 else cell for place, cell in enumerate(cells)])
+    meta = found.meta()
+    text = f"<p>{meta['size']} x {meta['size']} pixels, {meta['fps']:g} Hz, clips of x0 and {meta['clip_length']} frames.</p>"
+    return text + table(["source, kind, class", "files", "used", "patients", "excluded"], lines)
+
+
+def settings_and_jobs(found: Results) -> str:
+    """All settings of the recorded jobs, and what ran how long with which version; folded up."""
+    settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(found.settings().items())]
+    jobs = [
+        [
+            html.escape(" ".join([job["rule"], *(f"{k}={v}" for k, v in job["wildcards"].items())])),
+            number(job["duration_s"]),
+            str(job["attempt"]),
+            html.escape(job["started"][:19]),
+            html.escape(job["host"]["lddm"]),
+        ]
+        for job in found.jobs()
+    ]
+    return (
+        f"<details><summary>Settings ({len(settings)})</summary>{table(['key', 'value'], settings)}</details>"
+        f"<details><summary>Jobs ({len(jobs)})</summary>"
+        + table(["job", "seconds", "attempt", "started (UTC)", "lddm"], jobs)
+        + "</details>"
+    )
