@@ -122,7 +122,7 @@ def preprocess(
                 videos.append(row | done.about | placed)
                 hashes.append(done.hashes)
                 if row["kind"] == "video" and stored:
-                    clips += _clips_of(videos[-1], done.steps, settings)
+                    clips += clips_of(videos[-1], done.steps, settings)
                 offset += stored
                 if number % 100 == 0 or number == len(rows):
                     logger.info("%d of %d files, %d frames", number, len(rows), offset)
@@ -153,7 +153,8 @@ def _run(work, rows: list[dict], workers: int) -> Iterator[Prepared]:
                 pending.append(pool.submit(work, rows[place + window]))
 
 
-def _clips_of(video: dict, steps: np.ndarray, settings: PreprocessSettings) -> list[dict]:
+def clips_of(video: dict, steps: np.ndarray, settings: PreprocessSettings) -> list[dict]:
+    """The clips of a video, each with the reason if it is left out."""
     return [
         {
             "clip_id": f"{video['id']}@{start}",

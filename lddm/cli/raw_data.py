@@ -1,0 +1,55 @@
+"""Verbs for people who bring data: fetch public data sets, check a folder before a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lddm.job import set_up_logging
+
+app = typer.Typer()
+
+
+@app.command("check-data")
+def check(
+    path: Annotated[Path, typer.Argument(help="folder of one data set")],
+    patients: Annotated[str | None, typer.Option(help="CSV of patients below it (columns file, patient_id)")] = None,
+) -> None:
+    """Read a folder as the pipeline would and say what comes of it: files, patients, what is left out and why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lddm.data.check import check_data
+
+    found = check_data(path, patients)
+    table = Table("kind", "class", "files", "usable", "patients", "left out because")
+    for (kind, name), part in found.videos.groupby(["kind", "class_name"], sort=True):
+        usable = part[part["excluded"].isna()]
+        reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
+        why = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+        table.add_row(kind, name or "–", str(len(part)), str(len(usable)), str(usable["patient_id"].nunique()), why)
+    console = Console() if Console().is_terminal else Console(width=160)
+    console.print(f"{path} is read as '{found.kind}'.")
+    console.print(table)
+    console.print(f"{int(found.clips['excluded'].isna().sum())} clips of x0 and 16 frames at 10 Hz.")
+    for sentence in found.advice:
+        console.print(f"- {sentence}", soft_wrap=True)
+    console.print(f"\nA config that uses it (data_root: {path.resolve().parent}):\n\n{found.config}", markup=False)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="busi, pocus or busv")],
+    data_root: Annotated[Path, typer.Option(help="folder of the raw data")] = Path("data"),
+    url: Annotated[str | None, typer.Option(help="another address of the archive, e.g. a mirror")] = None,
+    sha256: Annotated[str | None, typer.Option(help="what its SHA-256 must be")] = None,
+) -> None:
+    """Download an open data set to where its source looks for it, or say how to ask for it."""
+    set_up_logging()
+    from lddm.data.fetch import DATASETS
+    from lddm.data.fetch import fetch as work
+
+    folder = work(name, data_root, url, sha256)
+    typer.echo(f"Made {folder} (licence: {DATASETS[name].licence}); `lddm check-data {folder}` says what is in it")

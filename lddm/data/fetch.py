@@ -1,0 +1,168 @@
+"""Public data sets: which can be downloaded, which have to be asked for; and an unzip that keeps to its folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lddm.errors import LddmError
+from lddm.files import sha256
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_S = 60
+LARGEST = 20 * 2**30  # bytes unpacked
+MOST_FILES = 200_000
+DENSEST = 200  # unpacked bytes for each packed one, of a file of some size: images and videos hardly shrink
+PROBED = 50 * 2**20
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One public data set.
+
+    Attributes:
+        url: a zip archive, or None if it has to be asked for.
+        folder: where it lies below data_root.
+        inside: the folder of the archive that becomes `folder` (None = the archive itself).
+        licence: as its authors state it.
+        how: where it comes from, and how to get what cannot be downloaded.
+        sha256: of the archive; None = its authors publish none, and the one that came is noted beside the data.
+    """
+
+    url: str | None
+    folder: str
+    inside: str | None
+    licence: str
+    how: str
+    sha256: str | None = None
+
+
+DATASETS: dict[str, Dataset] = {
+    "busi": Dataset(
+        "https://scholar.cu.edu.eg/Dataset_BUSI.zip",
+        "busi",
+        None,
+        "as stated by its authors: for research, with a citation",
+        "Al-Dhabyani et al. 2020, Data in Brief 28:104863; page https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    ),
+    "pocus": Dataset(
+        "https://github.com/jannisborn/covid19_ultrasound/archive/refs/heads/master.zip",
+        "pocus",
+        "data",
+        "each file its own (CC BY, CC BY-NC, CC BY-NC-SA), see dataset_metadata.csv",
+        "Born et al. 2021, Applied Sciences 11:672; some videos have to be fetched from their publishers, as its README says",
+    ),
+    "busv": Dataset(
+        None,
+        "busv",
+        None,
+        "on request",
+        "Lin et al. 2022 (CVA-Net): ask as the README of github.com/jhl-Det/CVA-Net says, unpack rawframes/ and the JSON "
+        "files into data_root/busv",
+    ),
+}
+
+
+def fetch(name: str, data_root: Path, url: str | None = None, expected: str | None = None) -> Path:
+    """Download a data set and unpack it where its source looks for it.
+
+    Args:
+        url, expected: another address and the SHA-256 of its archive, e.g. of a mirror.
+
+    Returns:
+        The folder; if it is there already, nothing is done.
+
+    Raises:
+        LddmError: unknown name, no public address, a failed download, a wrong checksum, or a hostile archive.
+    """
+    entry = DATASETS.get(name)
+    if entry is None:
+        raise LddmError(f"unknown data set '{name}'", f"expected one of {', '.join(DATASETS)}")
+    target = Path(data_root) / entry.folder
+    if target.exists():
+        logger.info("%s is there already", target)
+        return target
+    url = url or entry.url
+    if url is None:
+        raise LddmError(f"{name} cannot be downloaded: {entry.how}", f"then run `lddm check-data {target}`")
+    if os.environ.get("LDDM_OFFLINE") == "1":
+        raise LddmError(f"{name}: LDDM_OFFLINE=1 forbids downloads", f"put the data into {target}: {entry.how}")
+    archive = _download(name, url, expected or entry.sha256, Path(data_root), entry.how)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        unzip(archive, partial)
+        inner = _inner(partial, entry.inside)
+        (inner / "ARCHIVE_SHA256").write_text(f"{sha256(archive)}  {url}\n")
+        inner.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    archive.unlink()
+    return target
+
+
+def _download(name: str, url: str, expected: str | None, folder: Path, how: str) -> Path:
+    import pooch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    known = f"sha256:{expected}" if expected else None
+    try:
+        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=False)
+        path = pooch.retrieve(url, known_hash=known, fname=f".{name}.zip", path=folder, downloader=downloader)
+    except Exception as error:  # no network, a moved file, a wrong checksum
+        raise LddmError(f"{name}: {url} could not be fetched ({error})", f"fetch it by hand: {how}") from error
+    return Path(path)
+
+
+def _inner(folder: Path, inside: str | None) -> Path:
+    """The folder of an unpacked archive that holds the data; archives of repositories have one folder around all."""
+    if inside is None:
+        return folder
+    found = sorted(path for path in (folder / inside, *folder.glob(f"*/{inside}")) if path.is_dir())
+    if not found:
+        raise LddmError(f"the archive has no folder '{inside}'", "its layout has changed; unpack it by hand")
+    return found[0]
+
+
+def unzip(archive: Path, target: Path) -> None:
+    """Unpack a zip archive into a new folder.
+
+    Raises:
+        LddmError: no zip archive, a name that leaves the folder, a link, or more than a data set may hold.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [member for member in opened.infolist() if not member.is_dir()]
+            _refuse_hostile(members, target)
+            for member in members:
+                path = target / member.filename
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as source, open(path, "wb") as file:
+                    shutil.copyfileobj(source, file, 2**20)  # zipfile stops at the declared size
+    except zipfile.BadZipFile as error:
+        raise LddmError(f"{archive.name} is no zip archive: {error}", "fetch it again") from error
+
+
+def _refuse_hostile(members: list[zipfile.ZipInfo], target: Path) -> None:
+    total = sum(member.file_size for member in members)
+    if total > LARGEST or len(members) > MOST_FILES:
+        raise LddmError(
+            f"the archive unpacks to {total / 2**30:.1f} GiB in {len(members)} files, too much for a data set",
+            "unpack it by hand if you trust it",
+        )
+    root = target.resolve()
+    for member in members:
+        if not (root / member.filename).resolve().is_relative_to(root) or "\\" in member.filename:
+            raise LddmError(f"the archive wants to write outside its folder: {member.filename!r}", "do not use it")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise LddmError(f"the archive holds a link: {member.filename!r}", "unpack it by hand if you trust it")
+        if member.file_size > PROBED and member.file_size > DENSEST * max(1, member.compress_size):
+            raise LddmError(
+                f"{member.filename!r} unpacks to {member.file_size} bytes from {member.compress_size}", "do not use it"
+            )
