@@ -75,3 +75,48 @@ def tables(
     with atomic_path(out) as temporary:
         temporary.write_text(text)
     typer.echo(f"Made {out}")
+
+
+@app.command("reader-study")
+def reader_study(
+    results: Folder,
+    out: Annotated[Path, typer.Option(help="page for the readers")] = Path("reader_study/study.html"),
+    key: Annotated[Path, typer.Option(help="CSV of the truth, not for the readers")] = Path("reader_study_key/key.csv"),
+    clips: Annotated[int, typer.Option(min=4, help="clips; half of them real")] = 40,
+    generators: Annotated[list[str], typer.Option("--generator", help="whose videos; may be repeated")] = ["lddm"],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="the same seed gives the same study")] = 0,
+) -> None:
+    """Build a page on which clinicians judge clips blind: real or synthetic, diagnosis, quality."""
+    from lddm.report.reader_study import reader_study as work
+
+    count = work(results, out, key, clips, generators, seed)
+    typer.echo(f"Made {out} ({count} clips) for the readers and {key} for you; score with lddm reader-study-score")
+
+
+@app.command("reader-study-score")
+def reader_study_score(
+    answers: Annotated[list[Path], typer.Argument(help="CSV files that readers exported")],
+    key: Annotated[Path, typer.Option(help="the key of the study")] = Path("reader_study_key/key.csv"),
+    out: Annotated[Path | None, typer.Option(help="JSON file to write as well")] = None,
+) -> None:
+    """Say how well readers told real from synthetic, how they agree, and which clips fooled whom."""
+    from lddm.files import write_json
+    from lddm.report.reader_score import read_answers, score
+
+    found = score(read_answers(answers, key))
+
+    def said(share: dict) -> str:
+        return f"{share['value']:.2f} [{share['low']:.2f}, {share['high']:.2f}] (n = {share['n']})"
+
+    for reader, shares in found["readers"].items():
+        typer.echo(f"reader {reader}: " + "; ".join(f"{name} {said(share)}" for name, share in shares.items()))
+    for source, shares in found["sources"].items():
+        told = "; ".join(f"{name} {said(shares[name])}" for name in ("called real", "diagnosed rightly"))
+        typer.echo(f"{source}: {told}; mean quality {shares['mean quality']}")
+    for pair, kappas in found["agreement"].items():
+        typer.echo(f"agreement of {pair} (kappa): " + ", ".join(f"{name} {kappa}" for name, kappa in kappas.items()))
+    for clip in found["fooled"][:10]:
+        typer.echo(f"fooled {', '.join(clip['by'])}: {clip['clip_id']} ({clip['generator']})")
+    if out is not None:
+        write_json(out, found)
+        typer.echo(f"Made {out}")

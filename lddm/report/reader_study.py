@@ -1,0 +1,106 @@
+"""A blind reader study: a page that shows clips one by one, and, kept apart from it, the key that says what they are."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lddm.errors import LddmError
+from lddm.files import atomic_path, write_table
+from lddm.report.results import Results
+
+SIDE = 384  # pixels of a shown clip, real and synthetic alike
+KEY = ["item", "generator", "label", "class_name", "clip_id", "patient_id", "fold"]
+TEMPLATE = Path(__file__).with_name("reader_study.html")
+
+
+def reader_study(results: Path, out: Path, key: Path, count: int, generators: list[str], seed: int) -> int:
+    """Write the page and the key.
+
+    Half of the clips are real, the others are shared among the generators; no patient is shown twice, so that nobody can
+    compare two versions of one first frame. The page holds no hint of what a clip is: names are hashes, all clips are
+    written alike and without metadata.
+
+    Args:
+        results: results/<experiment>.
+        out: the page; nothing else is needed to read.
+        key: CSV of the truth, to be kept away from readers.
+        count: clips in all.
+        generators: whose videos are shown beside real ones.
+
+    Returns:
+        Number of clips.
+
+    Raises:
+        LddmError: too few patients, or a generator without held-out videos.
+    """
+    if key.resolve().parent == out.resolve().parent:
+        raise LddmError(f"{key} lies beside the page", "keep the key in another folder, which readers do not get")
+    found = Results(results)
+    rng = np.random.default_rng(seed)
+    rows = _choose(found, count, generators, rng)
+    meta = found.meta()
+    study = hashlib.sha256(f"{results.name} {seed} {[row['clip_id'] for row in rows]}".encode()).hexdigest()[:12]
+    items, table = [], []
+    for place, row in enumerate(rows):
+        name = hashlib.sha256(f"{study} {place} {rng.integers(2**62)}".encode()).hexdigest()[:10]
+        items.append({"item": name, "clip": _webp(row.pop("clip"), meta["fps"])})
+        table.append({"item": name, "class_name": meta["classes"][int(row["label"])]} | row)
+    content = {"study": study, "classes": meta["classes"], "items": items}
+    page = TEMPLATE.read_text(encoding="utf-8")
+    page = page.replace("{{title}}", html.escape(f"Reader study {study}"))
+    page = page.replace("{{content}}", json.dumps(content).replace("<", "\\u003c"))
+    write_table(pd.DataFrame(table)[KEY], key)
+    with atomic_path(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return len(items)
+
+
+def _choose(found: Results, count: int, generators: list[str], rng: np.random.Generator) -> list[dict]:
+    """Clips of different patients in random order, both classes alike as far as there are patients."""
+    sources = ["real"] * (count - count // 2) + [generators[i % len(generators)] for i in range(count // 2)]
+    pool = []
+    for fold in found.folds():
+        videos = found.synthetic(fold, "heldout")
+        missing = [name for name in generators if name not in videos]
+        if missing:
+            raise LddmError(f"{missing[0]} made no held-out videos in fold {fold}", f"choose from {', '.join(videos)}")
+        first = videos[generators[0]][1].dropna(subset=["clip_id"]).drop_duplicates("patient_id")
+        pool += [(fold, videos, row) for row in first.to_dict("records")]
+    if len(pool) < count:
+        raise LddmError(
+            f"{count} clips of different patients wanted, {len(pool)} held out", f"pass --clips {len(pool)}"
+        )
+    order = rng.permutation(len(pool))
+    by_class = [[i for i in order if pool[i][2]["label"] == label] for label in sorted({p[2]["label"] for p in pool})]
+    mixed = [part[i] for i in range(len(pool)) for part in by_class if i < len(part)][:count]
+    rows = []
+    for index, source in zip(mixed, rng.permutation(sources), strict=True):
+        fold, videos, row = pool[index]
+        if source == "real":
+            clip = found.real_clip(row["clip_id"])
+        else:
+            clips, manifest = videos[str(source)]
+            clip = clips[int(np.flatnonzero((manifest["clip_id"] == row["clip_id"]).to_numpy())[0])]
+        kept = {name: row[name] for name in ("label", "clip_id", "patient_id")}
+        rows.append({"clip": np.asarray(clip), "generator": str(source), "fold": fold} | kept)
+    return [rows[i] for i in rng.permutation(len(rows))]
+
+
+def _webp(clip: np.ndarray, fps: float) -> str:
+    """A clip uint8 (T + 1, S, S) as a looping animation in a data URI; to and fro, so that the seam tells nothing."""
+    film = [Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for frame in clip]
+    film += film[-2:0:-1]
+    buffer = io.BytesIO()
+    film[0].save(
+        buffer, "WEBP", save_all=True, append_images=film[1:], duration=round(1000 / fps), loop=0, quality=90, method=4
+    )
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

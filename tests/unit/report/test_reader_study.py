@@ -1,0 +1,170 @@
+"""The reader study: a page without hints, used in a real browser, and its scores."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from lddm.cli import evaluation
+from lddm.errors import LddmError
+from lddm.report.reader_score import read_answers, score
+from lddm.report.reader_study import reader_study
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@pytest.fixture
+def study(results, tmp_path):
+    """Page and key of three clips (the tiny experiment holds out three patients)."""
+    page, key = tmp_path / "page/study.html", tmp_path / "key/key.csv"
+    assert reader_study(results, page, key, 3, ["lddm"], 5) == 3
+    return page, key
+
+
+def content_of(page):
+    text = page.read_text()
+    return json.loads(re.search(r'<script id="content" type="application/json">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_page_holds_no_hint_and_the_key_lies_elsewhere(study, results, tmp_path):
+    page, key = study
+    truth = pd.read_csv(key)
+    assert sorted(truth["generator"]) == ["lddm", "real", "real"] and truth["patient_id"].is_unique
+    items = content_of(page)["items"]
+    assert [item["item"] for item in items] == truth["item"].tolist()
+    visible = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "", page.read_text())
+    for secret in [*truth["clip_id"], *truth["patient_id"], "generator"]:
+        assert secret not in visible
+    assert {frozenset(item) for item in items} == {frozenset({"item", "clip"})}
+    assert not re.search(r'(src|href)="http', visible)
+    again = tmp_path / "again/study.html"
+    reader_study(results, again, tmp_path / "key2/key.csv", 3, ["lddm"], 5)
+    assert again.read_text() == page.read_text()
+    with pytest.raises(LddmError, match="lies beside the page"):
+        reader_study(results, page, page.with_name("key.csv"), 3, ["lddm"], 5)
+    with pytest.raises(LddmError, match="4 clips of different patients wanted, 3 held out"):
+        reader_study(results, page, key, 4, ["lddm"], 5)
+    with pytest.raises(LddmError, match="cinn made no held-out videos"):
+        reader_study(results, page, key, 3, ["cinn"], 5)
+
+
+def test_clips_are_written_alike_and_without_metadata(study, tmp_path):
+    import base64
+
+    page, _ = study
+    seen = set()
+    for item in content_of(page)["items"]:
+        (tmp_path / "clip.webp").write_bytes(base64.b64decode(item["clip"].split(",")[1]))
+        with Image.open(tmp_path / "clip.webp") as image:
+            assert not image.info.get("exif") and not image.info.get("xmp") and not image.info.get("icc_profile")
+            frames = []
+            for number in range(image.n_frames):
+                image.seek(number)
+                image.load()
+                frames.append(image.info["duration"])
+            seen.add((image.size, sum(frames)))
+    assert seen == {((384, 384), 1600)}  # x0 and 8 frames at 10 Hz, to and fro
+
+
+DRIVER = """
+<script>
+URL.createObjectURL = blob => { blob.text().then(text => { const pre = document.createElement("pre");
+  pre.id = "exported"; pre.textContent = text; document.body.append(pre); }); return "#"; };
+const press = key => document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+if (state.reader === "") { at("reader").value = "A \\"B\\""; at("go").click(); }
+const first = state.place;
+%s
+document.body.dataset.first = first; document.body.dataset.place = state.place; at("export").click();
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_a_reader_in_a_browser_uses_keys_stops_comes_back_and_exports(study, tmp_path):
+    page, key = study
+
+    def visit(script):
+        used = page.with_name("driven.html")
+        used.write_text(page.read_text().replace("</body>", DRIVER % script + "</body>"))
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        command += ["--virtual-time-budget=3000", "--dump-dom", used.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        exported = re.search(r'<pre id="exported">(.*?)</pre>', done.stdout, re.DOTALL)
+        assert exported, done.stdout[-2000:] + done.stderr[-2000:]
+        places = [int(re.search(rf'data-{name}="(\d+)"', done.stdout)[1]) for name in ("first", "place")]
+        return places, exported[1]
+
+    places, _ = visit('press("r"); press("Enter"); press("ArrowRight"); press("4"); press("Enter"); press("s");')
+    assert places == [0, 1]  # an unfinished clip cannot be left
+    places, text = visit(
+        'press("ArrowLeft"); press("1"); press("Enter"); press("Backspace"); press("5"); press("Enter");'
+    )
+    assert places == [1, 2]  # it went on where it was left, with the answer given before
+    (tmp_path / "answers.csv").write_text(text)
+    table = pd.read_csv(tmp_path / "answers.csv", keep_default_na=False, dtype=str)
+    assert table["reader"].unique().tolist() == ['A "B"']
+    assert table["origin"].tolist() == ["real", "synthetic", ""] and table["quality"].tolist() == ["4", "5", ""]
+    assert table["diagnosis"].tolist() == ["b", "a", ""] and table["item"].tolist() == pd.read_csv(key)["item"].tolist()
+    assert len(read_answers([tmp_path / "answers.csv"], key)) == 2
+
+
+def answers(path, key, reader, origins, diagnoses, quality):
+    truth = pd.read_csv(key)
+    table = {"study": "x", "reader": reader, "position": range(len(truth)), "item": truth["item"], "origin": origins}
+    pd.DataFrame(table | {"diagnosis": diagnoses, "quality": quality, "seconds": 1.0}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def key(tmp_path):
+    """Truth of ten clips: five real, five of LDDM; classes in turn."""
+    table = {"item": [f"i{i}" for i in range(10)], "generator": ["real"] * 5 + ["lddm"] * 5, "label": np.arange(10) % 2}
+    table |= {"class_name": ["a", "b"] * 5, "clip_id": [f"c{i}" for i in range(10)], "patient_id": "p", "fold": 0}
+    pd.DataFrame(table).to_csv(tmp_path / "key.csv", index=False)
+    return tmp_path / "key.csv"
+
+
+def test_scores_are_those_of_hand_made_answers(key, tmp_path):
+    sharp = answers(
+        tmp_path / "1.csv", key, "sharp", ["real"] * 5 + ["synthetic"] * 5, ["a", "b"] * 5, [5] * 5 + [2] * 5
+    )
+    fooled = answers(tmp_path / "2.csv", key, "fooled", ["real"] * 10, ["a"] * 10, [4] * 10)
+    found = score(read_answers([sharp, fooled], key))
+    told = found["readers"]["sharp"]["real or synthetic"]
+    assert told["value"] == 1 and told["low"] == pytest.approx(0.6915, abs=1e-3) and told["n"] == 10  # Clopper-Pearson
+    assert found["readers"]["fooled"]["real or synthetic"]["value"] == 0.5
+    assert found["readers"]["fooled"]["diagnosis"]["value"] == 0.5
+    assert found["sources"]["lddm"]["called real"]["value"] == 0.5 and found["sources"]["real"]["mean quality"] == 4.5
+    assert found["agreement"]["fooled and sharp"]["origin"] == 0  # one never varied: no agreement beyond chance
+    assert [clip["item"] for clip in found["fooled"]] == ["i5", "i6", "i7", "i8", "i9"]
+    assert all(clip["by"] == ["fooled"] and clip["generator"] == "lddm" for clip in found["fooled"])
+    done = CliRunner().invoke(
+        evaluation.app,
+        ["reader-study-score", str(sharp), str(fooled), "--key", str(key), "--out", str(tmp_path / "s.json")],
+    )
+    assert done.exit_code == 0 and "reader sharp: real or synthetic 1.00 [0.69, 1.00] (n = 10)" in done.output
+    assert json.loads((tmp_path / "s.json").read_text()) == found
+
+
+def test_wrong_answers_files_are_refused(key, tmp_path):
+    good = answers(tmp_path / "1.csv", key, "x", ["real"] * 10, ["a"] * 10, [4] * 10)
+    with pytest.raises(LddmError, match="answered a clip twice"):
+        read_answers([good, good], key)
+    other = pd.read_csv(good)
+    other["item"] = "zz"
+    other.to_csv(tmp_path / "2.csv", index=False)
+    with pytest.raises(LddmError, match="zz is not in the key"):
+        read_answers([tmp_path / "2.csv"], key)
+    other.drop(columns="origin").to_csv(tmp_path / "3.csv", index=False)
+    with pytest.raises(LddmError, match="expected the columns"):
+        read_answers([tmp_path / "3.csv"], key)
+    with pytest.raises(LddmError, match="no clip was answered"):
+        read_answers([answers(tmp_path / "4.csv", key, "y", [""] * 10, ["a"] * 10, [4] * 10)], key)
