@@ -110,6 +110,16 @@ def set_up_logging() -> None:
 
 
 @contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """A spinner on a terminal while something runs; nothing in a log."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(text) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
     """Show an `LddmError` as its message and hint, without a traceback, and exit with 1."""
     try:

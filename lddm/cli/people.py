@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lddm.errors import LddmError
-from lddm.job import set_up_logging
+from lddm.job import progress, set_up_logging
 
 app = typer.Typer()
 
@@ -27,6 +27,9 @@ def animate(
     guidance: Annotated[float, typer.Option(min=0, help="how strongly --label is followed; 1 = off")] = 2.0,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="also write a strip and a loop beside the bundle's baselines")
+    ] = False,
 ) -> None:
     """Animate one still image with a trained bundle."""
     set_up_logging()
@@ -42,11 +45,32 @@ def animate(
     still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
     animator = Animator.load(model)
     options = SamplingOptions(sampler, steps, guidance)
-    videos = animator.animate(still, samples, seed, label or -1, options, length=length or None)
+    with progress(f"drawing {samples} of {animator.about['generator']}"):
+        videos = animator.animate(still, samples, seed, label or -1, options, length=length or None)
     for number, video in enumerate(videos):
         path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
         write_video(path, video, animator.fps, comment="synthetic video made by LDDM; not for diagnosis")
         typer.echo(f"{path}: {len(video)} frames at {animator.fps:g} Hz, synthetic")
+    if compare:
+        from lddm.report.strips import loop, strips
+        from lddm.report.style import save
+
+        versions = {animator.about["generator"]: videos[0]}
+        for folder in _beside(model):
+            other = Animator.load(folder)
+            with progress(f"drawing {other.about['generator']}"):
+                versions[other.about["generator"]] = other.animate(
+                    still, 1, seed, label or -1, options, length=length or None
+                )[0]
+        typer.echo(save(strips([(image.name, versions)]), out.with_name(f"{out.stem}-compare.png")))
+        typer.echo(loop(versions, animator.fps, out.with_name(f"{out.stem}-compare.webp")))
+
+
+def _beside(model: Path) -> list[Path]:
+    """The bundles of the other generators of the same fold."""
+    pattern = "*/bundle/bundle.json" if model.name == "bundle" else "*/bundle.json"
+    root = model.parent.parent if model.name == "bundle" else model.parent
+    return [path.parent for path in sorted(root.glob(pattern)) if path.parent.resolve() != model.resolve()]
 
 
 @app.command()

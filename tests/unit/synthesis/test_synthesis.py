@@ -164,6 +164,15 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
     assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
 
 
+def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / "s.png")
+    done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / "v.gif", "--compare", "--length", "5")
+    assert done.returncode == 0, done.stderr
+    count = len(list(bundles.glob("*/bundle.json")))
+    with Image.open(tmp_path / "v-compare.webp") as film, Image.open(tmp_path / "v-compare.png") as strip:
+        assert film.n_frames == 6 and film.width == 164 * count - 4 and strip.width > 500
+
+
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
