@@ -12,7 +12,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run test lint study-lung study-phantom study-strict study-defects study-generators bench bench-gpu report ui clean
+.PHONY: help install run test test-slow lint study-lung study-phantom study-strict study-defects study-generators bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -55,8 +55,13 @@ study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged
 
 test: $(STAMP) ## the test suite -> build/tests.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet --junitxml=build/tests.xml
+	@$(BIN)/python -m pytest --quiet -m "not cluster" --junitxml=build/tests.xml
 	@echo "All tests passed: results of each in build/tests.xml"
+
+test-slow: $(STAMP) ## what needs a SLURM of its own (root, slurm-wlm, munge) -> build/tests-slow.xml
+	@mkdir -p build
+	@$(BIN)/python -m pytest --quiet -m cluster --junitxml=build/tests-slow.xml
+	@echo "All slow tests passed or were skipped with a reason: build/tests-slow.xml"
 
 lint: $(STAMP) ## style of Python and Snakemake files
 	@$(BIN)/ruff check lddm tests benchmarks

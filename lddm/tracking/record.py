@@ -65,6 +65,7 @@ class Record:
                 "cpus": os.cpu_count(),
                 "name": platform.node(),
                 "pid": os.getpid(),
+                "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             },
             "outputs": [],
             "artifacts": [],
