@@ -88,13 +88,12 @@ def scores(protocol: Protocol, videos: Videos) -> list[dict]:
     return [row for row in kept if "x0 included" not in row["reference"]]
 
 
-def sees_motion(row: pd.Series, high: float) -> bool | None:
+def sees_motion(row: pd.Series, high: float, paired: bool) -> bool | None:
     """Whether the values of a metric, by version, show that it sees motion; None where it cannot be said.
 
     A distance of distributions sees motion if each broken motion lies above the interval of the undamaged clips. A paired
     measure is zero for the undamaged clip, so it sees motion if it does not prefer a frozen clip to a moving one.
     """
-    paired = row["as they are"] in (0, 1, 100) or row.name[0] in ("strred",)
     sign = -1 if about(row.name[0]).higher else 1
     if paired:
         other = row.get("another patient's motion")
@@ -138,8 +137,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["metric", "features"]
     wide = table.pivot_table(index=keys, columns="version", values="value", sort=False)[order]
     undamaged = table[table["version"] == "as they are"].set_index(keys)
+    paired = undamaged["reference"].str.startswith("same x0")
     seen = [
-        sees_motion(row, undamaged.loc[key, "ci_low" if about(key[0]).higher else "ci_high"])
+        sees_motion(row, undamaged.loc[key, "ci_low" if about(key[0]).higher else "ci_high"], paired[key])
         for key, row in wide.iterrows()
     ]
     wide["sees motion"] = pd.Series(seen, index=wide.index, dtype=object)
