@@ -109,7 +109,10 @@ def main(
     """Score damaged real clips and tell which metrics notice what."""
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     tables = {part: fold_clips(store, splits, 0, part) for part in ("test", "train")}
-    real = {part: Videos(store.clip_frames(t), t["patient_id"].to_numpy(), t) for part, t in tables.items()}
+    real = {
+        part: Videos(store.clip_frames(t), t["patient_id"].to_numpy(), t.assign(sample_id=t["clip_id"]))
+        for part, t in tables.items()
+    }
     patients = np.unique(real["test"].patients)
     first = np.random.default_rng(SEED).permutation(patients)[: len(patients) // 2]
     inside = np.isin(real["test"].patients, first)

@@ -32,7 +32,7 @@ CATALOGUE: dict[str, Metric] = {
     "fid": Metric(),
     "kid": Metric(),
     "flow_magnitude": Metric(sees_motion=True),
-    "flow_direction": Metric(sees_motion=True),
+    "flow_direction": Metric(),  # the same for shuffled frames and for another speed
     "temporal_difference": Metric(sees_motion=True),
     "flicker": Metric(sees_motion=True),
     "temporal_spectrum": Metric(sees_motion=True),
@@ -46,7 +46,7 @@ CATALOGUE: dict[str, Metric] = {
     "perceptual": Metric(),
     "lpips_vgg": Metric(),
     "lpips_alex": Metric(),
-    "strred": Metric(),
+    "strred": Metric(),  # as far from a frozen clip as from another patient's motion
     "strain_error": Metric(sees_motion=True),
     "diversity": Metric(higher=True),
     "copy_rate": Metric(),
