@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lddm.data.video_io import MAX_PIXELS, UnreadableFile
+from lddm.data.video_io import MAX_BYTES, MAX_PIXELS, UnreadableFile
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
         UnreadableFile: no DICOM, no pixels, or absurd sizes.
     """
     import pydicom
-    from pydicom.errors import InvalidDicomError
     from pydicom.pixels import pixel_array
 
     path = Path(path)
@@ -48,23 +47,17 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
         count = int(getattr(header, "NumberOfFrames", 1) or 1)
         if height * width > MAX_PIXELS or min(height, width, count) < 1:
             raise UnreadableFile(f"{path.name} declares {count} frames of {width} x {height}", "check the header")
-        frames = [_to_grey(pixel_array(path, index=i), header) for i in range(min(count, max_frames))]
+        count = min(count, max_frames, max(1, MAX_BYTES // (height * width)))
+        frames = [_to_grey(pixel_array(path, index=i), header) for i in range(count)]
+        top, bottom, left, right = _region(header, height, width, path.name)
+        rate = _frame_rate(header) if count > 1 else float("nan")
     except UnreadableFile:
         raise
-    except (
-        InvalidDicomError,
-        AttributeError,
-        ValueError,
-        KeyError,
-        OSError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
         raise UnreadableFile(
             f"{path.name} cannot be decoded: {error}", "check that it is a whole DICOM image"
         ) from error
-    top, bottom, left, right = _region(header, height, width, path.name)
-    return np.stack(frames)[:, top:bottom, left:right], _frame_rate(header) if count > 1 else float("nan")
+    return np.stack(frames)[:, top:bottom, left:right], rate
 
 
 def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str = "") -> None:
@@ -155,7 +148,7 @@ def _frame_rate(header) -> float:
         try:
             value = float(header[tag].value)
             rate = of(value)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, NotImplementedError):
             continue
         if math.isfinite(rate) and 0.1 <= rate <= 1000:
             return rate

@@ -19,6 +19,7 @@ from lddm.files import atomic_path
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 4096 * 4096  # a larger declared frame is a damaged or hostile header, not ultrasound
+MAX_BYTES = 2 * 2**30  # decoded frames of one file; max_frames of a huge format would not fit in memory
 VIDEO_SUFFIXES = {".gif", ".mp4", ".avi", ".mpeg", ".mpg", ".mov", ".webm", ".mkv", ".wmv", ".m4v"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
@@ -56,6 +57,9 @@ def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
                 _check_size(path, frame.width, frame.height)
                 frames.append(frame.to_ndarray(format="gray"))
                 if len(frames) >= max_frames:
+                    break
+                if len(frames) * frames[0].nbytes >= MAX_BYTES:
+                    logger.warning("%s is longer than what is read of it: %d frames", path.name, len(frames))
                     break
     except (av.error.FFmpegError, ValueError, MemoryError) as error:
         if not frames:

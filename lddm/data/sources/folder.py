@@ -68,13 +68,12 @@ def _look(path: Path) -> tuple[str | None, str | None]:
     """Kind and hashed patient of a file, by content for DICOM and by suffix otherwise."""
     if is_dicom(path):
         import pydicom
-        from pydicom.errors import InvalidDicomError
 
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
             many = int(header.get("NumberOfFrames", 1) or 1) > 1
             patient = hashed_patient(path)
-        except (InvalidDicomError, ValueError, OSError, AttributeError) as error:
+        except Exception as error:  # a damaged header raises whatever its elements raise
             raise UnreadableFile(f"{path.name}: {error}", "check the DICOM file") from error
         return "video" if many else "image", f"dicom-{patient}" if patient else None
     suffix = path.suffix.lower()

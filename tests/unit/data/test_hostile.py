@@ -1,0 +1,218 @@
+"""Damaged and hostile input: whatever a file holds, a reader gives frames or one clear error, in bounded memory."""
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lddm.data import video_io
+from lddm.data.dicom import decode_dicom, write_dicom
+from lddm.data.frames import FrameStore
+from lddm.data.index import build_index
+from lddm.data.preprocess import prepare_file
+from lddm.data.video_io import UnreadableFile, decode_image, decode_video, write_video
+from lddm.errors import LddmError
+from lddm.settings import build
+from lddm.settings.data import FolderSource, IndexSettings, PreprocessSettings
+from lddm.training.weights import load_weights
+
+FRAMES = np.random.default_rng(0).integers(0, 255, (20, 48, 64), dtype=np.uint8)
+READERS = {
+    "v.mp4": decode_video,
+    "v.avi": decode_video,
+    "v.gif": decode_video,
+    "i.png": decode_image,
+    "i.jpg": decode_image,
+    "d.dcm": decode_dicom,
+}
+FUZZ = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """One valid file of each kind, as bytes."""
+    folder, found = tmp_path_factory.mktemp("valid"), {}
+    for name in READERS:
+        path = folder / name
+        if name.startswith("i"):
+            from PIL import Image
+
+            Image.fromarray(FRAMES[0]).save(path)
+        elif name == "d.dcm":
+            write_dicom(path, FRAMES[:3, :16, :16], 10)
+        else:
+            write_video(path, FRAMES, 10)
+        found[name] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("name", READERS)
+@FUZZ
+@given(data=st.data())
+def test_mutated_files_are_read_or_refused(originals, tmp_path, name, data):
+    content = bytearray(originals[name])
+    for _ in range(data.draw(st.integers(1, 8))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    path = tmp_path / name
+    path.write_bytes(content)
+    try:
+        frames = READERS[name](path)
+    except UnreadableFile as error:
+        assert error.message and "Hint" in str(error)
+    else:
+        frames = frames[0] if isinstance(frames, tuple) else frames[None]
+        assert frames.dtype == np.uint8 and frames.ndim == 3 and frames.size > 0
+
+
+@pytest.mark.parametrize("name", READERS)
+@FUZZ
+@given(content=st.binary(max_size=400))
+@example(content=b"")
+@example(content=b"\0" * 128 + b"DICM")
+def test_random_bytes_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    try:
+        READERS[name](tmp_path / name)
+    except UnreadableFile:
+        pass
+
+
+def png_of_declared_size(width, height):
+    """A PNG whose header promises more than the file holds."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(2**31 - 1, 2**31 - 1), (100_000, 100_000), (1, 2**31 - 1)])
+def test_absurd_declared_sizes_are_refused_before_memory_is_taken(tmp_path, width, height):
+    (tmp_path / "i.png").write_bytes(png_of_declared_size(width, height))
+    with pytest.raises(UnreadableFile):
+        decode_image(tmp_path / "i.png")
+
+
+def test_a_dicom_that_declares_a_million_frames_ends_in_one_error(tmp_path):
+    import pydicom
+
+    write_dicom(tmp_path / "d.dcm", FRAMES, 10)
+    header = pydicom.dcmread(tmp_path / "d.dcm")
+    header.NumberOfFrames = 1_000_000
+    header.save_as(tmp_path / "d.dcm")
+    with pytest.raises(UnreadableFile):
+        decode_dicom(tmp_path / "d.dcm")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "1e400"])
+def test_a_frame_time_that_is_no_time_is_unknown(tmp_path, value):
+    import pydicom
+
+    write_dicom(tmp_path / "d.dcm", FRAMES, 10)
+    header = pydicom.dcmread(tmp_path / "d.dcm")
+    del header.FrameTime, header.CineRate
+    with pydicom.config.disable_value_validation():
+        header.add_new("FrameTime", "DS", b"")
+        header["FrameTime"]._value = value
+        header.save_as(tmp_path / "d.dcm")
+    assert np.isnan(decode_dicom(tmp_path / "d.dcm")[1])
+
+
+def test_reading_stops_when_frames_fill_the_memory_they_may_take(tmp_path, monkeypatch, caplog):
+    write_video(tmp_path / "v.avi", FRAMES, 10)
+    monkeypatch.setattr(video_io, "MAX_BYTES", 5 * FRAMES[0].size)
+    frames, _ = decode_video(tmp_path / "v.avi")
+    assert len(frames) == 5 and "longer than what is read" in caplog.text
+
+
+NAMES = [
+    "a b.png",
+    "quote'.png",
+    'double".png',
+    "new\nline.png",
+    "ünïcode-肺.png",
+    "-rf.png",
+    "$(touch x).png",
+    "%s.png",
+]
+
+
+def test_names_of_all_kinds_get_ids_and_are_read(tmp_path):
+    from PIL import Image
+
+    for number, name in enumerate(NAMES):
+        place = tmp_path / "own" / ("benign", "malignant")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(FRAMES[number]).save(place / name, "PNG")
+    for number in range(4):
+        write_video(tmp_path / "own" / ("benign", "malignant")[number % 2] / f"v {number};.mp4", FRAMES, 10)
+    loop = tmp_path / "own/benign/loop"
+    loop.symlink_to(loop)
+    (tmp_path / "own/benign/up").symlink_to("..")
+    sources = IndexSettings(sources=[FolderSource(folder="own")])
+    index = build_index(sources, tmp_path, 0)
+    assert index["id"].is_unique and index["id"].str.fullmatch(r"[a-z0-9-]+").all()
+    usable = [row for row in index.astype(object).where(index.notna(), None).to_dict("records") if not row["excluded"]]
+    assert len(usable) == len(NAMES) + 4
+    for row in usable:
+        done = prepare_file(row, sources, PreprocessSettings(size=32, clip_length=4), tmp_path, 0)
+        assert done.about["excluded"] is None, (row["path"], done.about["excluded"])
+    assert not os.path.exists("x")
+
+
+KEYS = ["index", "autoencoder", "classification", "split", "seed", "experiment", "sweep", "tracking"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@FUZZ
+@given(raw=ANYTHING, key=st.sampled_from(KEYS))
+def test_any_settings_are_taken_or_explained(raw, key):
+    try:
+        settings_ = build.load({key: raw})
+    except LddmError as error:
+        assert "mistake" in str(error) or "Hint" in str(error)
+    else:
+        assert build.load(yaml.safe_load(yaml.safe_dump(settings_.model_dump(mode="json")))) == settings_
+
+
+@pytest.mark.parametrize(
+    "text", ["!!python/object/apply:os.system ['touch x']", "!!python/name:os.system", "&a [*a, *a]"]
+)
+def test_yaml_tags_are_text_or_errors_and_never_code(text):
+    try:
+        value = yaml.safe_load(f"seed: {text}")
+    except yaml.YAMLError:
+        return
+    with pytest.raises(LddmError):
+        build.load(value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n(S'touch x'\ntR.", struct.pack("<Q", 2**62) + b"{}"])
+def test_weights_that_are_pickles_or_lies_are_refused(tmp_path, content):
+    (tmp_path / "m.safetensors").write_bytes(content)
+    with pytest.raises(LddmError):
+        load_weights(tmp_path / "m.safetensors", "autoencoder")
+
+
+def test_a_pickled_array_is_never_unpickled(tiny_experiment, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_experiment / "frames", tmp_path / "frames")
+    np.save(tmp_path / "frames/frames.npy", np.array([{"evil": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(LddmError, match="cannot be read"):
+        FrameStore.open(tmp_path / "frames")
