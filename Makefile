@@ -55,12 +55,12 @@ study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged
 
 test: $(STAMP) ## the test suite -> build/tests.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet -m "not cluster" --junitxml=build/tests.xml
+	@$(BIN)/python -m pytest --quiet -m "not cluster and not faults" --junitxml=build/tests.xml
 	@echo "All tests passed: results of each in build/tests.xml"
 
-test-slow: $(STAMP) ## what needs a SLURM of its own (root, slurm-wlm, munge) -> build/tests-slow.xml
+test-slow: $(STAMP) ## injected faults, and a SLURM of its own (root, slurm-wlm, munge) -> build/tests-slow.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet -m cluster --junitxml=build/tests-slow.xml
+	@$(BIN)/python -m pytest --quiet -m "cluster or faults" --junitxml=build/tests-slow.xml
 	@echo "All slow tests passed or were skipped with a reason: build/tests-slow.xml"
 
 lint: $(STAMP) ## style of Python and Snakemake files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -14,6 +15,13 @@ from lddm.errors import LddmError
 from lddm.tracking.record import Record
 
 logger = logging.getLogger(__name__)
+
+DISK_HINTS = {
+    errno.ENOSPC: "free space on the disk of results/ (du -sh results/*), then run the same command again",
+    errno.EDQUOT: "your quota is used up: free space, then run the same command again",
+    errno.EROFS: "results/ is on a read-only disk: run in a folder that can be written",
+    errno.EACCES: "check who owns the folder and what its permissions are",
+}
 
 
 class Job:
@@ -126,6 +134,12 @@ def readable_errors() -> Iterator[None]:
         yield
     except LddmError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        hint = DISK_HINTS.get(error.errno)
+        if hint is None:
+            raise
+        print(f"error: {error.strerror}: {error.filename or ''}\nHint: {hint}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

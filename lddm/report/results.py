@@ -119,10 +119,10 @@ class Results:
         """
         logs = {}
         for folder in sorted(path for path in self.root.glob("records/train_*/*") if path.is_dir()):
-            attempts = [
-                path for path in sorted(folder.glob("*/record.json")) if read_json(path)["status"] == "FINISHED"
-            ]
-            if not attempts or not (lines := attempts[-1].with_name("metrics.jsonl")).is_file():
+            # by number and not by name: names hold the time, and clocks can go backwards
+            records = [(read_json(path), path) for path in sorted(folder.glob("*/record.json"))]
+            finished = [(record.get("attempt", 1), path) for record, path in records if record["status"] == "FINISHED"]
+            if not finished or not (lines := max(finished)[1].with_name("metrics.jsonl")).is_file():
                 continue
             rows = [json.loads(text) for text in lines.read_text().splitlines()]
             table = pd.DataFrame([{"step": row["step"], **row["values"]} for row in rows])

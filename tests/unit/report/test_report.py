@@ -115,3 +115,13 @@ def test_failures_are_chosen_by_rule(results, tiny_store):
     assert still.startswith("stillest: 0.0%") and np.array_equal(second["lddm"], broken[1])
     assert "0.50 of the threshold, counts as a copy" in copy and np.array_equal(third["lddm"], broken[2])
     assert np.array_equal(third["nearest training clip"], Results(results).real_clip("video-03@0"))
+
+
+def test_the_newest_attempt_counts_also_if_the_clock_went_backwards(results):
+    first = next(results.glob("records/train_generator/*/*/record.json"))
+    second = first.parents[1] / "20250101T000000-bb"
+    write_json(second / "record.json", json.loads(first.read_text()) | {"attempt": 2, "started": "2025-01-01T00:00:00"})
+    (second / "metrics.jsonl").write_text(json.dumps({"step": 7, "time": 0, "values": {"val/loss": 0.5}}))
+    found = Results(results)
+    assert found.training_logs()["train_generator fold-0_generator-lddm"]["step"].tolist() == [7]
+    assert [job["attempt"] for job in found.jobs()] == [2]

@@ -1,0 +1,207 @@
+"""Injected faults over the smoke workflow: a clear message, nothing half-written, and the same results in the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lddm.settings.build import load, stage_json
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
+STAGES = [
+    "index", "preprocess", "split", "train_autoencoder", "encode", "train_generator", "synthesize", "train_domain_network",
+    "score", "classify", "tabulate", "figures", "page", "summarize",
+]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PATH": path, "LDDM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Popen:
+    shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
+    command += ["--directory", str(folder), *arguments, "--configfile", str(ROOT / "config/smoke.yaml")]
+    log = open(folder / "snakemake.log", "w")  # noqa: SIM115 (the process keeps it)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def finish(folder: Path, *arguments: str) -> str:
+    """Run to the end: what Snakemake said."""
+    done = snakemake(folder, *arguments)
+    code = done.wait(timeout=1200)
+    text = (folder / "snakemake.log").read_text()
+    assert code == 0, text[-5000:]
+    return text
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "results/smoke/tables").glob("*.csv"))}
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Outputs under a temporary name outside the resumable states."""
+    found = [path for path in (folder / "results").rglob(".*") if not path.name.startswith(".mlflow")]
+    return [path for path in found if "state" not in path.parts and "records" not in path.parts]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A finished smoke run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(folder)
+    return folder
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path):
+    """A copy of the finished run, to break."""
+    shutil.copytree(undisturbed, tmp_path / "run", symlinks=True)
+    return tmp_path / "run"
+
+
+def stop(job: subprocess.Popen, how: signal.Signals) -> None:
+    """Snakemake and, for SIGKILL, all its jobs with it; Ctrl-C reaches the whole group too."""
+    os.killpg(job.pid, how)
+    job.wait(timeout=120)
+    if how == signal.SIGKILL:
+        subprocess.run(["pkill", "-9", "-s", str(job.pid)], capture_output=True)
+
+
+def test_kill_in_each_stage_and_control_c_end_in_the_same_tables(undisturbed, tmp_path):
+    for number, stage in enumerate(STAGES):
+        job = snakemake(tmp_path)
+        deadline = time.monotonic() + 300
+        started = re.compile(rf"rule {stage}:")
+        while not started.search((tmp_path / "snakemake.log").read_text()):
+            assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "snakemake.log").read_text()[-3000:]
+            time.sleep(0.05)
+        time.sleep(0.4 * (number % 4))  # at different moments of a job: its start, its imports, its work
+        stop(job, signal.SIGINT if number % 5 == 4 else signal.SIGKILL)
+        subprocess.run(
+            [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path),
+             "--configfile", str(ROOT / "config/smoke.yaml"), "--unlock"],
+            cwd=ROOT, env=environment(), capture_output=True, check=True,
+        )  # fmt: skip
+    finish(tmp_path)
+    assert tables(tmp_path) == tables(undisturbed)
+    assert half_written(tmp_path) == []
+
+
+def test_two_runs_give_equal_tables(undisturbed, tmp_path):
+    finish(tmp_path)
+    assert tables(tmp_path) == tables(undisturbed)
+
+
+def test_two_pipelines_in_one_folder(finished, undisturbed):
+    (finished / "results/smoke/tables/quality.csv").unlink()
+    first = snakemake(finished, "--forcerun", "synthesize", cores=1)
+    deadline = time.monotonic() + 120
+    while "rule synthesize:" not in (finished / "snakemake.log").read_text():
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    second = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", "--directory",
+         str(finished), "--configfile", str(ROOT / "config/smoke.yaml")],
+        cwd=ROOT, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert second.returncode != 0 and "cannot be locked" in second.stdout + second.stderr
+    assert first.wait(timeout=900) == 0
+    assert tables(finished) == tables(undisturbed)
+
+
+BROKEN = {
+    "data/frames/frames.npy": ("encode", "preprocess"),
+    "fold-0/synthetic/lddm/heldout/shard-0.npy": ("score", "synthesize"),
+    "fold-0/autoencoder/model.safetensors": ("encode", "train_autoencoder"),
+    "fold-0/latents.safetensors": ("train_generator", "encode"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_truncated_file_is_named_and_made_again(finished, undisturbed, name):
+    reader, maker = BROKEN[name]
+    path = finished / "results/smoke" / name
+    times = path.stat()
+    path.write_bytes(path.read_bytes()[: times.st_size // 2])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # damaged by a disk, not by somebody who writes
+    job = snakemake(finished, "--forcerun", reader)
+    assert job.wait(timeout=600) != 0
+    text = (finished / "snakemake.log").read_text()
+    assert "error:" in text and path.name in text and f"Hint: run the rule {maker}" in text, text[-3000:]
+    assert "Traceback" not in text.split("error:")[-1]
+    finish(finished, "--forcerun", maker)
+    assert tables(finished) == tables(undisturbed)
+
+
+def test_a_truncated_state_is_not_resumed(finished, undisturbed):
+    states = list((finished / "results/smoke/fold-0/state").rglob("state.safetensors"))
+    assert states
+    for path in states:
+        path.write_bytes(path.read_bytes()[:100])
+    finish(finished, "--forcerun", "train_autoencoder")
+    assert tables(finished) == tables(undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of three MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def preprocess(folder: Path, out: Path) -> subprocess.CompletedProcess:
+    settings = load({"index": {"sources": [{"kind": "phantom", "videos": 48, "stills": 24}]}})
+    lddm = [sys.executable, "-c", "from lddm.cli import app; app()"]
+    index = folder / "index.parquet"
+    run = {"env": environment(), "capture_output": True, "text": True}
+    made = [
+        *lddm,
+        "index",
+        "--settings",
+        stage_json(settings, "index"),
+        "--data-root",
+        str(folder),
+        "--out",
+        str(index),
+    ]
+    assert subprocess.run(made, **run).returncode == 0
+    text = stage_json(settings, "index", "preprocess")
+    command = [*lddm, "preprocess", "--settings", text, "--index", str(index), "--data-root", str(folder)]
+    return subprocess.run([*command, "--out-dir", str(out)], **run)
+
+
+def test_a_full_disk_is_said_in_one_error_and_leaves_nothing(small_disk, tmp_path):
+    done = preprocess(tmp_path, small_disk / "frames")
+    assert done.returncode == 1 and "No space left" in done.stderr and "Hint: free space" in done.stderr
+    assert "Traceback" not in done.stderr and list(small_disk.iterdir()) == []
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    assert preprocess(tmp_path, small_disk / "frames").returncode == 0
+
+
+def test_a_read_only_disk_is_said_in_one_error(small_disk, tmp_path):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = preprocess(tmp_path, small_disk / "frames")
+    assert done.returncode == 1 and "Read-only file system" in done.stderr and "Hint: results/ is on" in done.stderr
+    assert "Traceback" not in done.stderr
