@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lddm.cli import evaluation, people, pipeline, raw_data, tracking, weights
+from lddm.cli import evaluation, measuring, people, pipeline, raw_data, tracking, weights
 from lddm.job import readable_errors
 
 
@@ -25,5 +25,6 @@ app.add_typer(people.app, rich_help_panel="For people")
 app.add_typer(evaluation.app, rich_help_panel="For people")
 app.add_typer(raw_data.app, rich_help_panel="For people")
 app.add_typer(pipeline.app, rich_help_panel="Rules of the workflow")
+app.add_typer(measuring.app, rich_help_panel="Rules of the workflow")
 app.add_typer(weights.app, name="weights", help="Pretrained feature networks: list, fetch, verify.")
 app.add_typer(tracking.app, name="track", help="Records on disk and their view in MLflow.")
