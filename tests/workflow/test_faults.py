@@ -34,7 +34,14 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Popen
     command += ["--directory", str(folder), *arguments, "--configfile", str(ROOT / "config/smoke.yaml")]
     log = open(folder / "snakemake.log", "w")  # noqa: SIM115 (the process keeps it)
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # a shell that starts the tests in the background has Ctrl-C ignored, which children inherit
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -82,7 +89,7 @@ def stop(job: subprocess.Popen, how: signal.Signals) -> None:
 
 def test_kill_in_each_stage_and_control_c_end_in_the_same_tables(undisturbed, tmp_path):
     for number, stage in enumerate(STAGES):
-        job = snakemake(tmp_path)
+        job = snakemake(tmp_path, "--forcerun", stage)  # it may have ended beside an earlier one
         deadline = time.monotonic() + 300
         started = re.compile(rf"rule {stage}:")
         while not started.search((tmp_path / "snakemake.log").read_text()):

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.timeout(1500),
     pytest.mark.skipif(slurm.why_not() is not None, reason=slurm.why_not() or ""),
 ]
-LONG = {"autoencoder": {"training": {"steps": 600, "checkpoint_every": 10}}}
+LONG = {"autoencoder": {"training": {"steps": 200, "checkpoint_every": 10}}}
 TARGET = "results/smoke/fold-0/autoencoder/model.safetensors"
 
 
@@ -45,7 +45,7 @@ def submit(folder: Path, *arguments: str, config: str = "") -> subprocess.Popen:
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue"]
-    command += ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10", "--retries", "1"]
+    command += ["--slurm-init-seconds-before-status-checks", "8", "--latency-wait", "10", "--retries", "1"]
     command += [*arguments, "--configfile", str(ROOT / "config/smoke.yaml"), str(folder / "own.yaml")]
     log = open(folder / "snakemake.log", "w")  # noqa: SIM115 (the process keeps it)
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
