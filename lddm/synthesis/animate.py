@@ -12,6 +12,7 @@ from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.synthesis.bundle import Bundle, load_bundle
 from lddm.synthesis.chain import chain_windows
+from lddm.synthesis.memory import with_smaller_batch
 from lddm.synthesis.seeds import shard_seed
 from lddm.training.parallel import pick_device
 
@@ -72,7 +73,7 @@ class Animator:
             uint8 (samples, length + 1, S, S); frame 0 is the still.
 
         Raises:
-            LddmError: not a grayscale uint8 image, or an unknown class.
+            LddmError: not a grayscale uint8 image, an unknown class, or too little memory for half a batch.
         """
         from lddm.data.preprocess import fit_square
 
@@ -86,14 +87,16 @@ class Animator:
         if length is not None and length < 1:
             raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
 
-        def window(x0: np.ndarray, place: int) -> np.ndarray:
-            key = seed if place == 0 else shard_seed(seed, "window", place)
-            first = np.clip(np.rint(x0), 0, 255).astype(np.uint8)
-            return self.animate_batch(first, np.full(len(x0), number), key, options, batch_size).astype(np.float32)
+        def make(batch_size: int) -> np.ndarray:
+            def window(x0: np.ndarray, place: int) -> np.ndarray:
+                key = seed if place == 0 else shard_seed(seed, "window", place)
+                first = np.clip(np.rint(x0), 0, 255).astype(np.uint8)
+                return self.animate_batch(first, np.full(len(x0), number), key, options, batch_size).astype(np.float32)
 
-        x0 = np.repeat(still[None], samples, 0)
-        video = chain_windows(window, x0, length or frames, max(1, frames // OVERLAP), CANDIDATES)
-        return np.rint(video).astype(np.uint8)
+            x0 = np.repeat(still[None], samples, 0)
+            return chain_windows(window, x0, length or frames, max(1, frames // OVERLAP), CANDIDATES)
+
+        return np.rint(with_smaller_batch(make, batch_size)).astype(np.uint8)
 
     @torch.no_grad()
     def animate_batch(

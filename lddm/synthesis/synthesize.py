@@ -16,6 +16,7 @@ from lddm.data.synthetic import save_synthetic
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
+from lddm.synthesis.memory import with_smaller_batch
 from lddm.synthesis.seeds import shard_seed
 
 logger = logging.getLogger(__name__)
@@ -67,21 +68,26 @@ def synthesize(
     samples = 1 if generator in ("reconstruction", "static") else settings.samples[source]  # the others do not vary
     animator = Animator.load(bundle)
     options = SamplingOptions(settings.sampler, settings.steps, settings.guidance, settings.guide_by)
-    videos, manifests = [], []
-    for sample in range(samples):
-        number = shard_seed(seed, generator, source, shard, sample)
-        if generator == "reconstruction":
-            clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
-            videos.append(reconstruct(animator, store, clips, settings.batch_size))
-        else:
-            labels = table["label"].to_numpy()
-            videos.append(animator.animate_batch(x0, labels, number, options, settings.batch_size))
-        manifests.append(table.assign(sample=sample, seed=number))
-        logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
+    seeds = [shard_seed(seed, generator, source, shard, sample) for sample in range(samples)]
+
+    def make(batch_size: int) -> np.ndarray:
+        """All samples of all first frames: uint8 (samples * n, T + 1, S, S)."""
+        videos = []
+        for sample, number in enumerate(seeds):
+            if generator == "reconstruction":
+                clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
+                videos.append(reconstruct(animator, store, clips, batch_size))
+            else:
+                videos.append(animator.animate_batch(x0, table["label"].to_numpy(), number, options, batch_size))
+            logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
+        return np.concatenate(videos)
+
+    videos = with_smaller_batch(make, settings.batch_size)
+    manifests = [table.assign(sample=sample, seed=number) for sample, number in enumerate(seeds)]
     manifest = pd.concat(manifests, ignore_index=True).assign(generator=generator, source=source)
     names = [n if isinstance(n, str) else x for n, x in zip(manifest["clip_id"], manifest["x0_id"], strict=True)]
     manifest["sample_id"] = [f"{generator}/{name}#{s}" for name, s in zip(names, manifest["sample"], strict=True)]
-    save_synthetic(out, np.concatenate(videos), manifest)
+    save_synthetic(out, videos, manifest)
     return len(manifest)
 
 

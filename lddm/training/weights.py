@@ -38,6 +38,12 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
     wait()
 
 
+def _maker(kind: str) -> str:
+    """What to do for a new file of this kind."""
+    rule = "encode" if kind == "latents" else f"train_{kind.split(':')[0]}"
+    return f"run the rule {rule} again"
+
+
 def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights and their description.
 
@@ -49,7 +55,7 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     """
     path = Path(path)
     if not path.is_file():
-        raise LddmError(f"{path} does not exist", "run the rule that makes it, or check the path")
+        raise LddmError(f"{path} does not exist", f"{_maker(kind)}, or check the path")
     try:
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["lddm"])
@@ -57,7 +63,8 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         found, about = described["kind"], described["about"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LddmError(
-            f"{path} holds no weights of ours: {error}", "the file is damaged or of another program; make it again"
+            f"{path} holds no weights of ours: {error}",
+            f"{_maker(kind)}: the file is damaged, or of another program",
         ) from error
     if found != kind:
         raise LddmError(f"{path}: expected weights of kind '{kind}', got '{found}'", "check which file you pass")

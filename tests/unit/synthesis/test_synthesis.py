@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lddm.autoencoder.encode import encode_clips
@@ -93,6 +94,45 @@ def test_the_same_seed_repeats_and_another_does_not(bundles, tiny_store, tmp_pat
         run(bundles, tiny_store, tmp_path / f"{name}.npy", seed=seed)
     a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
     assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def cramped(monkeypatch, most):
+    """A device that holds `most` videos; returns the sizes of the batches that were tried."""
+    decode, tried = Autoencoder.decode, []
+
+    def limited(self, x0, z):
+        tried.append(len(x0))
+        if len(x0) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(self, x0, z)
+
+    monkeypatch.setattr(Autoencoder, "decode", limited)
+    return tried
+
+
+@pytest.mark.parametrize("generator", ["lddm", "reconstruction"])
+def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
+    bundles, tiny_store, tmp_path, generator, monkeypatch, caplog
+):
+    arguments = (generator, bundles / "lddm", *tiny_store, 0, "heldout", 0, 1, 0)
+    synthesize(SYNTHESIS.model_copy(update={"batch_size": 2}), *arguments, tmp_path / "half.npy")
+    assert not caplog.records
+    tried = cramped(monkeypatch, 2)
+    synthesize(SYNTHESIS, *arguments, tmp_path / "cramped.npy")
+    assert tried[0] > 2 and max(tried[1:]) == 2  # one try of the whole batch, none after it
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
+        "out of memory with 4 videos at a time: beginning again with 2, once"
+    ]
+    assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
+
+
+def test_out_of_memory_twice_is_an_error_and_leaves_nothing(bundles, tiny_store, tmp_path, monkeypatch):
+    cramped(monkeypatch, 0)
+    with pytest.raises(LddmError, match="for 4 and for 2 videos at a time"):
+        run(bundles, tiny_store, tmp_path / "s.npy")
+    with pytest.raises(LddmError, match="for one video at a time"):
+        Animator.load(bundles / "lddm").animate(np.zeros((32, 32), np.uint8), batch_size=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_animator_takes_any_image_size_and_checks_its_input(bundles):
