@@ -63,3 +63,8 @@ class MotionTransfer(nn.Module):
         """Read weights; needs nothing but the file."""
         state, about = load_weights(path, "generator:motion_transfer")
         return load_into(cls(LatentSpec(**about["spec"]), about["entries"]), state, path)
+
+
+def keep_motion(settings, latents: LatentSet, store, seed, state_dir, out: Path, on_log) -> None:
+    """Nothing is trained: write the bank (arguments as `lddm.synthesis.generators.Entry`)."""
+    MotionTransfer.from_latents(latents).save(out)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lddm.data.frames import FrameStore
 from lddm.nn.condition import SamplingOptions
 from lddm.training.generator import Decode
 from lddm.training.weights import load_weights, save_weights
@@ -40,3 +41,8 @@ class Static(nn.Module):
         """Read what `save` wrote."""
         _, about = load_weights(path, "generator:static")
         return cls(about["frames"])
+
+
+def keep_nothing(settings, latents, store: FrameStore, seed, state_dir, out: Path, on_log) -> None:
+    """There is nothing to train: write the number of frames (arguments as `lddm.synthesis.generators.Entry`)."""
+    Static(store.clip_length).save(out)

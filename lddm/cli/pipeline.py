@@ -27,15 +27,14 @@ from lddm.cli.options import (
 from lddm.job import job
 from lddm.settings import (
     AutoencoderSettings,
-    CinnSettings,
-    DiffusionSettings,
     IndexSettings,
-    PixelSettings,
     PreprocessSettings,
+    Settings,
     SplitSettings,
     SynthesisSettings,
 )
 from lddm.settings.build import parse_stage
+from lddm.synthesis.generators import GENERATORS, find_generator
 
 app = typer.Typer()
 
@@ -136,7 +135,7 @@ def encode(
 
 @app.command()
 def train_generator(
-    name: Annotated[str, typer.Argument(help="lddm, cinn, motion_transfer, static or pixel")],
+    name: Annotated[str, typer.Argument(help=", ".join(GENERATORS))],
     settings: SettingsText,
     autoencoder: Annotated[Path, option("weights of stage 1")],
     latents: Annotated[Path, option("latents made by encode")],
@@ -148,9 +147,9 @@ def train_generator(
     record: Records = None,
 ) -> None:
     """Stage 2: train a generator of z and bundle it with stage 1."""
-    section = {"lddm": (DiffusionSettings,), "cinn": (CinnSettings,), "pixel": (PixelSettings,)}.get(name, ())
-    seed, *sections = parse_stage(settings, *section)
-    about = {{"lddm": "diffusion"}.get(name, name): s.model_dump(mode="json") for s in sections}
+    names = [section for section in [find_generator(name).section] if section]
+    seed, *sections = parse_stage(settings, *(Settings.model_fields[section].annotation for section in names))
+    about = {section: values.model_dump(mode="json") for section, values in zip(names, sections, strict=True)}
     with job("train_generator", record, about, {"fold": fold, "generator": name}) as run:
         from lddm.synthesis.train_generator import train_generator as work
 

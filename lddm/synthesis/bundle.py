@@ -16,17 +16,9 @@ from torch import nn
 
 import lddm
 from lddm.autoencoder.model import Autoencoder
-from lddm.baselines.cinn import ConditionalFlow
-from lddm.baselines.motion_transfer import MotionTransfer
-from lddm.baselines.static import Static
-from lddm.diffusion.model import LatentDiffusion
-from lddm.diffusion.pixel import PixelDiffusion
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
-
-GENERATORS: dict[str, type[nn.Module]] = {
-    g.name: g for g in (LatentDiffusion, ConditionalFlow, Static, MotionTransfer, PixelDiffusion)
-}
+from lddm.synthesis.generators import find_generator
 
 CARD = """# Model card: {generator} ({experiment})
 
@@ -86,12 +78,10 @@ def load_bundle(folder: str | Path) -> Bundle:
             f"{folder} is not a model bundle (no bundle.json)", "pass a folder made by `lddm train-generator`"
         )
     about = read_json(folder / "bundle.json")
-    name = about.get("generator")
-    if name not in GENERATORS:
-        raise LddmError(f"{folder}: unknown generator '{name}'", f"expected one of {', '.join(GENERATORS)}")
+    entry = find_generator(about.get("generator"), f"{folder}: ")
     for part, expected in about["sha256"].items():
         path = folder / Path(part).name
         if not path.is_file() or sha256(path) != expected:
             raise LddmError(f"{path} is missing or not what bundle.json says", "copy the bundle again, or train again")
-    generator = GENERATORS[name].load(folder / "generator.safetensors").eval()
+    generator = entry.load_model().load(folder / "generator.safetensors").eval()
     return Bundle(about, Autoencoder.load(folder / "autoencoder.safetensors"), generator)

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lddm.autoencoder.model import Autoencoder
-from lddm.baselines.cinn import train_cinn
-from lddm.baselines.motion_transfer import MotionTransfer
-from lddm.baselines.static import Static
 from lddm.data.frames import FrameStore
-from lddm.diffusion.pixel import train_pixel
-from lddm.diffusion.train import train_diffusion
 from lddm.errors import LddmError
-from lddm.settings.models import CinnSettings, DiffusionSettings, PixelSettings
-from lddm.synthesis.bundle import GENERATORS, write_bundle
+from lddm.settings.base import Section
+from lddm.synthesis.bundle import write_bundle
+from lddm.synthesis.generators import find_generator
 from lddm.training.latents import LatentSet
 from lddm.training.parallel import is_first, wait
 from lddm.training.weights import count_parameters
@@ -24,7 +20,7 @@ from lddm.training.weights import count_parameters
 
 def train_generator(
     name: str,
-    settings: DiffusionSettings | CinnSettings | PixelSettings | None,
+    settings: Section | None,
     autoencoder: Path,
     latents_path: Path,
     store: FrameStore,
@@ -39,26 +35,16 @@ def train_generator(
     Raises:
         LddmError: unknown generator, or latents that do not fit the autoencoder.
     """
-    if name not in GENERATORS:
-        raise LddmError(f"unknown generator '{name}'", f"expected one of {', '.join(GENERATORS)}")
+    entry = find_generator(name)
     latents = LatentSet.load(latents_path)
     if Autoencoder.load(autoencoder).spec != latents.spec:
         raise LddmError(f"{latents_path} was not made by {autoencoder}", "run the rule encode again")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "generator.safetensors"
-        if name == "lddm":
-            train_diffusion(settings, latents, store, seed, state_dir, weights, on_log)
-        elif name == "cinn":
-            train_cinn(settings, latents, store, seed, state_dir, weights, on_log)
-        elif name == "pixel":
-            train_pixel(settings, latents, store, seed, state_dir, weights, on_log)
-        elif name == "motion_transfer":
-            MotionTransfer.from_latents(latents).save(weights)
-        else:
-            Static(store.clip_length).save(weights)
+        entry.load_train()(settings, latents, store, seed, state_dir, weights, on_log)
         if is_first():
             about = _about(store, out_dir, fold, seed, latents, settings)
-            about["parameters"] = count_parameters(GENERATORS[name].load(weights))
+            about["parameters"] = count_parameters(entry.load_model().load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
         wait()
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -80,6 +79,8 @@ def train(
         LddmError: the loss is not finite; the last good state stays in `state_dir`.
     """
     device = device or pick_device()
+    from accelerate import Accelerator  # here: jobs that train nothing do not pay for its import
+
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=training.precision)
     players = task.players
     for player in players.values():

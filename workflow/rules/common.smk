@@ -13,6 +13,7 @@ try:
     import lddm
     from lddm.errors import LddmError
     from lddm.settings import build
+    from lddm.synthesis import generators
 except ImportError as missing:
     raise WorkflowError(
         f"the package lddm cannot be imported by the Python that runs Snakemake: {missing}\n"
@@ -51,7 +52,7 @@ shell.prefix(
 wildcard_constraints:
     fold=r"\d+",
     shard=r"\d+",
-    generator="real|reconstruction|lddm|cinn|static|motion_transfer|pixel",
+    generator="|".join(["real", "reconstruction", *generators.GENERATORS]),
     source="heldout|stills",
     classifier="[a-z0-9_]+",
     regime=r"[a-z_+]+",
@@ -85,7 +86,8 @@ def launcher(*sections):
 
 def generator_section(wildcards):
     """The section of the generator's own training; baselines without training have none."""
-    return {"lddm": ["diffusion"], "cinn": ["cinn"], "pixel": ["pixel"]}.get(wildcards.generator, [])
+    section = generators.GENERATORS[wildcards.generator].section
+    return [section] if section else []
 
 
 def code(*rooms):

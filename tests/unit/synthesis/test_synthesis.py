@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lddm.data.frames import fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
+from lddm.settings import Settings
 from lddm.settings.models import (
     AutoencoderSettings,
     CinnSettings,
@@ -26,6 +28,7 @@ from lddm.settings.models import (
 )
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import load_bundle
+from lddm.synthesis.generators import GENERATORS
 from lddm.synthesis.leases import gpu_lease
 from lddm.synthesis.synthesize import synthesize
 from lddm.synthesis.train_generator import train_generator
@@ -57,6 +60,20 @@ def bundles(tiny_store, tmp_path_factory):
 def run(bundles, tiny_store, out, generator="lddm", source="heldout", shard=0, shards=1, seed=0):
     bundle = bundles / ("static" if generator == "reconstruction" else generator)
     return synthesize(SYNTHESIS, generator, bundle, *tiny_store, 0, source, shard, shards, seed, out)
+
+
+def test_every_generator_of_the_settings_is_registered_under_its_own_name():
+    (allowed,) = get_args(SynthesisSettings.model_fields["generators"].annotation)
+    assert set(GENERATORS) == set(get_args(allowed))
+    for name, entry in GENERATORS.items():
+        assert entry.load_model().name == name and callable(entry.load_train())
+        assert entry.section is None or entry.section in Settings.model_fields
+
+
+def test_heavy_libraries_are_imported_by_those_who_use_them():
+    code = "import sys, lddm.synthesis.synthesize, lddm.baselines.static; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"diffusers", "FrEIA", "accelerate", "mlflow", "pyiqa", "torchvision"} & set(loaded)
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer", "pixel"])
@@ -248,6 +265,7 @@ def test_bundles_are_checked(bundles, tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
+from lddm.synthesis.generators import GENERATORS
 from lddm.synthesis.leases import gpu_lease
 with gpu_lease(["0", "1"], Path(sys.argv[1]), timeout=60, poll=0.02) as device:
     print(device, flush=True)
