@@ -148,11 +148,11 @@ def test_a_failing_job_keeps_its_record_and_its_error(tmp_path, monkeypatch):
 def test_jobs_that_end_together_lose_nothing(tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow_view.init_store(uri)
-    folders = [make_record(tmp_path / "r", {"fold": fold}) for fold in range(8)]
+    folders = [make_record(tmp_path / "r", {"fold": fold}) for fold in range(16)]
     code = "import sys; from pathlib import Path; from lddm.tracking import mlflow_view as v;" + (
         "[v.push(Path(p), sys.argv[1], 'many') for p in sys.argv[2:]]"
     )
-    jobs = [subprocess.Popen([sys.executable, "-c", code, uri, *map(str, folders[i::4])]) for i in range(4)]
-    assert [job.wait() for job in jobs] == [0, 0, 0, 0]
+    jobs = [subprocess.Popen([sys.executable, "-c", code, uri, *map(str, folders[i::8])]) for i in range(8)]
+    assert [job.wait() for job in jobs] == [0] * 8
     _, found = runs(uri, "many")
-    assert len(found) == 8 and all(run.data.metrics["loss"] == 0.5 for run in found)
+    assert len(found) == 16 and all(run.data.metrics["loss"] == 0.5 for run in found)

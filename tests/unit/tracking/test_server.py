@@ -1,0 +1,180 @@
+"""A tracking server that answers, that dies half-way, and that is too slow: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lddm.job import job
+from lddm.tracking import mlflow_view
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Port of a real MLflow server on sqlite."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port), "--workers", "1"]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=30)
+
+
+class Line(ThreadingHTTPServer):
+    """The way to the server, which can break after some requests or hold them up.
+
+    Attributes:
+        left: requests that still get through.
+        held: set, requests get no answer until it is cleared.
+        asked: requests that came.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port, self.left, self.asked, self.free = port, float("inf"), 0, threading.Event()
+        self.free.set()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that gave up is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Line
+
+    def forward(self) -> None:
+        line = self.server
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        line.asked += 1
+        line.left -= 1
+        if line.left < 0:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        line.free.wait()
+        to = http.client.HTTPConnection("127.0.0.1", line.port)
+        headers = {
+            k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "transfer-encoding")
+        }
+        to.request(self.command, self.path, body, headers | {"Host": f"127.0.0.1:{line.port}"})
+        answer = to.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815
+
+    def log_message(self, *_) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def line(server, monkeypatch):
+    """A whole line to the server, which jobs use."""
+    line = Line(server)
+    threading.Thread(target=line.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", line.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.delenv("LDDM_TRACKING", raising=False)
+    yield line
+    line.free.set()
+    line.shutdown()
+
+
+def run_job(folder, experiment, monkeypatch) -> None:
+    monkeypatch.setenv("LDDM_EXPERIMENT", experiment)
+    made = folder / "table.csv"
+    made.parent.mkdir(exist_ok=True)
+    made.write_text("a,b\n")
+    with job("score", folder / "records", {"bootstrap": 5}, {"fold": 0}) as run:
+        for step in range(3):
+            run.metrics(step, {"loss": 1.0 / (1 + step)})
+        run.artifacts(made)
+
+
+def whole_runs(uri, experiment):
+    client = mlflow_view._client(uri)
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id]) if found else []
+    return client, [run for run in runs if run.data.tags["lddm.kind"] == "job"]
+
+
+def is_whole(client, run) -> bool:
+    history = [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "loss")]
+    files = [file.path for file in client.list_artifacts(run.info.run_id, "outputs")]
+    return (
+        run.data.tags["lddm.complete"] == "true"
+        and run.info.status == "FINISHED"
+        and history == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
+        and files == ["outputs/table.csv"]
+    )
+
+
+def test_a_job_shows_in_a_server_given_by_uri(line, tmp_path, monkeypatch, caplog):
+    run_job(tmp_path / "x", "by_uri", monkeypatch)
+    client, (run,) = whole_runs(line.uri, "by_uri")
+    assert is_whole(client, run) and "stays on disk" not in caplog.text
+
+
+@pytest.mark.parametrize("requests", [1, 3, 5, 7])
+def test_a_server_that_dies_half_way_gets_the_rest_later_once(line, tmp_path, monkeypatch, caplog, requests):
+    name, folder = f"dies_{requests}", tmp_path / "x"
+    line.left = requests
+    run_job(folder, name, monkeypatch)
+    assert "stays on disk" in caplog.text
+    line.left = float("inf")
+    assert not [run for run in whole_runs(line.uri, name)[1] if run.data.tags["lddm.complete"] == "true"]
+    assert mlflow_view.sync(folder, line.uri) == 1
+    assert mlflow_view.sync(folder, line.uri) == 0
+    client, (run,) = whole_runs(line.uri, name)
+    assert is_whole(client, run)
+
+
+def test_a_server_that_does_not_answer_is_given_up_after_one_request(line, tmp_path, monkeypatch, caplog):
+    line.free.clear()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    run_job(tmp_path / "x", "slow", monkeypatch)
+    assert "stays on disk" in caplog.text and line.asked == 1
+    line.free.set()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    assert mlflow_view.sync(tmp_path / "x", line.uri) == 1
+    client, (run,) = whole_runs(line.uri, "slow")
+    assert is_whole(client, run)
