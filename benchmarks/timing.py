@@ -14,11 +14,11 @@ import torch
 REPEATS = 5
 
 
-def alternate(ours: Callable[[], Any], peer: Callable[[], Any]) -> tuple[float, float]:
+def alternate(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, float]:
     """Median seconds of both, after one warm-up each."""
     ours(), peer()
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for place, work in enumerate((ours, peer)):
             began = time.perf_counter()
             work()

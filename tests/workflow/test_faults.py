@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from whole_runs import ROOT, environment, finish, snakemake, tables
 
+from lddm.files import read_json
 from lddm.settings.build import load, stage_json
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 STAGES = [
     "index", "preprocess", "split", "train_autoencoder", "encode", "train_generator", "synthesize", "train_domain_network",
@@ -23,60 +23,10 @@ STAGES = [
 ]  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return os.environ | {"PATH": path, "LDDM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Popen:
-    shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
-    command += ["--directory", str(folder), *arguments, "--configfile", str(ROOT / "config/smoke.yaml")]
-    log = open(folder / "snakemake.log", "w")  # noqa: SIM115 (the process keeps it)
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        # a shell that starts the tests in the background has Ctrl-C ignored, which children inherit
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def finish(folder: Path, *arguments: str) -> str:
-    """Run to the end: what Snakemake said."""
-    done = snakemake(folder, *arguments)
-    code = done.wait(timeout=1200)
-    text = (folder / "snakemake.log").read_text()
-    assert code == 0, text[-5000:]
-    return text
-
-
-def tables(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "results/smoke/tables").glob("*.csv"))}
-
-
 def half_written(folder: Path) -> list[Path]:
     """Outputs under a temporary name outside the resumable states."""
     found = [path for path in (folder / "results").rglob(".*") if not path.name.startswith(".mlflow")]
     return [path for path in found if "state" not in path.parts and "records" not in path.parts]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A finished smoke run."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finish(folder)
-    return folder
-
-
-@pytest.fixture
-def finished(undisturbed, tmp_path):
-    """A copy of the finished run, to break."""
-    shutil.copytree(undisturbed, tmp_path / "run", symlinks=True)
-    return tmp_path / "run"
 
 
 def stop(job: subprocess.Popen, how: signal.Signals) -> None:
@@ -107,9 +57,13 @@ def test_kill_in_each_stage_and_control_c_end_in_the_same_tables(undisturbed, tm
     assert half_written(tmp_path) == []
 
 
-def test_two_runs_give_equal_tables(undisturbed, tmp_path):
+def test_two_runs_give_equal_tables_weights_and_videos(undisturbed, tmp_path):
     finish(tmp_path)
     assert tables(tmp_path) == tables(undisturbed)
+    first, second = (read_json(run / "results/smoke/provenance.json")["outputs"] for run in (undisturbed, tmp_path))
+    assert first.keys() == second.keys() and len(first) > 50
+    differing = {Path(name).name for name in first if first[name] != second[name]}
+    assert differing <= {"report.html"}  # it tells how long each job took
 
 
 def test_two_pipelines_in_one_folder(finished, undisturbed):
