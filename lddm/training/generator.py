@@ -18,7 +18,7 @@ from lddm.settings.base import Section
 from lddm.training.latents import LatentReader, LatentSet
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
-from lddm.training.schedule import labelled_indices, step_rng
+from lddm.training.schedule import step_indices, step_rng
 from lddm.training.weights import load_into, load_weights, save_weights
 
 Decode = Callable[[Tensor, Tensor], Tensor]  # (x0, z) -> frames
@@ -106,8 +106,7 @@ class LatentTask:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """x0, a draw of white z, label."""
-        size = self.settings.training.batch_size
-        index = labelled_indices(self.reader.label.cpu().numpy() >= 0, size, self.seed, step)
+        index = step_indices(len(self.reader), self.settings.training.batch_size, self.seed, step)
         return self.reader.read(index, step_rng(self.seed + 1, step))
 
 

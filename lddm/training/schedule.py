@@ -29,29 +29,6 @@ def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     return np.array([epochs[p // n][p % n] for p in positions.tolist()], dtype=np.int64)
 
 
-def labelled_indices(labelled: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of a step's examples, half of them with a label where there are both kinds.
-
-    A label that is known for a few examples only would otherwise be seen too seldom to be learnt.
-
-    Args:
-        labelled: bool (n,).
-
-    Returns:
-        int64 (batch_size,); those of `step_indices` where all have a label or none has.
-    """
-    parts = [np.flatnonzero(labelled), np.flatnonzero(~labelled)]
-    if not all(map(len, parts)):
-        return step_indices(len(labelled), batch_size, seed, step)
-    sizes = (batch_size // 2, batch_size - batch_size // 2)
-    draws = [
-        members[step_indices(len(members), size, seed + place, step)]
-        for place, (members, size) in enumerate(zip(parts, sizes, strict=True))
-        if size > 0
-    ]
-    return np.concatenate(draws)
-
-
 def step_rng(seed: int, step: int) -> torch.Generator:
     """The source of a step's noise, on the CPU so that a GPU run draws the same numbers."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))

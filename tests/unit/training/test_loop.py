@@ -10,7 +10,7 @@ from torch import nn
 from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training.loop import train
-from lddm.training.schedule import labelled_indices, learning_rate, step_indices, step_rng
+from lddm.training.schedule import learning_rate, step_indices, step_rng
 from lddm.training.weights import load_weights, save_weights
 
 TRAINING = Training(
@@ -117,16 +117,6 @@ def test_indices_visit_every_example_once_a_pass_and_depend_on_step_alone():
     assert not np.array_equal(drawn[:10], drawn[10:])
     assert np.array_equal(step_indices(10, 4, 5, 3), drawn[12:16])
     assert len(step_indices(3, 8, 0, 0)) == 8
-
-
-def test_few_labels_fill_half_of_each_batch_and_all_or_none_change_nothing():
-    labelled = np.arange(100) % 25 == 0  # four of a hundred
-    batches = [labelled_indices(labelled, 8, 3, step) for step in range(30)]
-    assert all(labelled[batch].sum() == 4 for batch in batches)
-    assert set(np.concatenate(batches)) == set(range(100))  # each is seen, the rare ones more often
-    for same in (np.ones(100, bool), np.zeros(100, bool)):
-        assert np.array_equal(labelled_indices(same, 8, 3, 5), step_indices(100, 8, 3, 5))
-    assert np.array_equal(labelled_indices(labelled, 8, 3, 5), batches[5])
 
 
 def test_learning_rate_warms_up_and_ends_near_zero():
