@@ -63,11 +63,14 @@ test-slow: $(STAMP) ## injected faults, and a SLURM of its own (root, slurm-wlm,
 	@$(BIN)/python -m pytest --quiet -m "cluster or faults" --junitxml=build/tests-slow.xml
 	@echo "All slow tests passed or were skipped with a reason: build/tests-slow.xml"
 
-lint: $(STAMP) ## style of Python and Snakemake files
+lint: $(STAMP) ## style, spelling and types
 	@$(BIN)/ruff check lddm tests benchmarks
+	@$(BIN)/ruff format --check --quiet lddm tests benchmarks
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
-	@echo "No style errors in lddm, tests, benchmarks, workflow"
+	@$(BIN)/codespell lddm tests docs benchmarks workflow config Makefile Snakefile *.md
+	@$(BIN)/mypy
+	@echo "No errors of style, spelling or type"
 
 bench: $(STAMP) ## our speed as ratios -> benchmarks/latest.json
 	@$(BIN)/python -m benchmarks

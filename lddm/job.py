@@ -136,7 +136,7 @@ def readable_errors() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        hint = DISK_HINTS.get(error.errno)
+        hint = DISK_HINTS.get(error.errno or 0)
         if hint is None:
             raise
         print(f"error: {error.strerror}: {error.filename or ''}\nHint: {hint}", file=sys.stderr)

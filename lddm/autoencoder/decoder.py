@@ -73,9 +73,10 @@ class WarpDecoder(nn.Module):
         )
         last = channels[-2] if len(channels) > 1 else channels[0]
         painted = 2 * self.inner.residual_rank + 1  # rho_j, occlusion maps, N
-        self.leave = nn.Sequential(group_norm(last), nn.SiLU(), nn.Conv2d(last, painted, 3, 1, 1))
-        nn.init.zeros_(self.leave[-1].weight)  # begin as the pure warp
-        nn.init.zeros_(self.leave[-1].bias)
+        leave = nn.Conv2d(last, painted, 3, 1, 1)
+        for parameter in leave.parameters():
+            nn.init.zeros_(parameter)  # begin as the pure warp
+        self.leave = nn.Sequential(group_norm(last), nn.SiLU(), leave)
 
     def forward(self, x0: Tensor, z: Tensor) -> Decoded:
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
@@ -122,7 +123,7 @@ class FactorHead(nn.Module):
         numbers = inner.coefficient_rows * inner.frames
         self.rows = nn.Sequential(nn.Linear(self.code, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, numbers))
         nn.init.normal_(self.maps.weight, std=1e-3)  # begin nearly still
-        nn.init.zeros_(self.maps.bias)
+        nn.init.constant_(self.maps.get_parameter("bias"), 0.0)
 
     def forward(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, D) and features (B, C, h, w) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T)."""

@@ -37,6 +37,7 @@ class Autoencoder(nn.Module):
             self.spec = latent_spec(settings, frames)
             encoder = {"factorised": FactorisedEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
             self.encoder = encoder(self.spec, size, settings.width)
+            self.decoder: WarpDecoder | PaintDecoder
             if settings.decoder == "warp":
                 ranks = (settings.motion_rank, settings.residual_rank)
                 self.decoder = WarpDecoder(self.spec, size, settings.width, ranks, settings.map_size)
@@ -57,8 +58,7 @@ class Autoencoder(nn.Module):
         """The measured motion that `encode` and the teacher need; clips uint8 (n, T + 1, S, S). On the CPU."""
         if not self.measures_motion:
             return None
-        inner = self.decoder.inner
-        return measure_motion(clips, inner.motion_rank, inner.map_size)
+        return measure_motion(clips, self.settings.motion_rank, self.settings.map_size)
 
     def encode(self, video: Tensor, motion: MotionCode | None) -> Posterior:
         """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""

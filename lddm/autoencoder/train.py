@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,9 +54,10 @@ class ClipReader:
 
 
 def _measure_all(store: FrameStore, clips: pd.DataFrame, model: Autoencoder, chunk: int = 64) -> MotionCode:
-    parts = [
+    measured = (
         model.measure(store.clip_frames(clips.iloc[start : start + chunk])) for start in range(0, len(clips), chunk)
-    ]
+    )
+    parts = [part for part in measured if part is not None]
     return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
 
 
@@ -93,6 +95,7 @@ class AutoencoderTask:
         if step < self.settings.adversarial_start:
             return None, {}
         real, fake = batch[0][:, :, 1:], self._decoded
+        assert fake is not None  # the autoencoder had its turn before
         if player == "spatial":
             real, fake = self._some_frames(real, fake, rng)
             return losses.hinge_discriminator(self.players["spatial"](real), self.players["spatial"](fake)), {}
@@ -115,6 +118,7 @@ class AutoencoderTask:
         }
         loss = parts["l1"] + weights.temporal_weight * parts["temporal"] + weights.kl_weight * parts["kl"]
         if self.model.spec.kind != "factorised" and decoded.motion is not None and weights.teacher_weight > 0:
+            assert motion is not None  # measured wherever the decoder has a motion field
             measured = compose_motion(motion.maps, motion.coefficients, self.model.size)
             parts["teacher"] = F.l1_loss(decoded.motion, measured)
             share = max(0.0, 1 - step / (0.6 * weights.training.steps))
@@ -141,7 +145,8 @@ class AutoencoderTask:
     def _some_frames(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """The same random frames of real and decoded clips as images (B * frames, 1, S, S): memory, not maths."""
         chosen = torch.randperm(real.shape[2], generator=rng)[: self.settings.perceptual_frames]
-        return tuple(v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
+        real, fake = (v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
+        return real, fake
 
 
 @torch.no_grad()
@@ -188,7 +193,7 @@ def train_autoencoder(
     task = AutoencoderTask(model, settings, reader, seed, perceptual)
     batch_size = settings.training.batch_size
 
-    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
+    def validate(players: dict[str, Any]) -> dict[str, float]:
         return validation_error(players["autoencoder"], val_reader, clips=64, batch_size=batch_size)
 
     identity = f"{fold} {store.meta} {train_clips['clip_id'].tolist()}"

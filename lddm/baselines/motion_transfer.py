@@ -21,6 +21,8 @@ class MotionTransfer(nn.Module):
     """
 
     name = "motion_transfer"
+    bank: Tensor  # float (entries, D)
+    bank_label: Tensor  # int64 (entries,)
 
     def __init__(self, spec: LatentSpec, entries: int):
         super().__init__()

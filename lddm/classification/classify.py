@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,14 @@ def classify(
     Returns:
         The files seed-<s>.json.
     """
-    entry, training = CLASSIFIERS[classifier], section.training_of.get(classifier, section.training)
+    entry, own = CLASSIFIERS[classifier], {str(name): values for name, values in section.training_of.items()}
+    training = own.get(classifier, section.training)
     train, val, test = (real_clips(store, splits, fold, part) for part in ("train", "val", "test"))
     animated = synthetic_clips(synthetic, splits, fold, copies) if synthetic else None
     if regime not in ("real", "real+aug") and animated is None:
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
-    val_inputs, test_input = _inputs(entry, val), entry.prepare(test.frames)
-    animated_inputs = _inputs(entry, animated) if animated is not None else None
+    val_inputs, test_input = (entry.prepare(val.frames), val.labels), entry.prepare(test.frames)
+    animated_inputs = _inputs(entry, animated)
     identity = _identity(section, classifier, regime, fold, seed, train, val, test, animated)
     paths = []
     for number in range(section.seeds):
@@ -81,7 +83,7 @@ def classify(
                 section.synthetic_share,
                 run_seed,
                 state / f"training-{number}",
-                lambda step, values, n=number: on_log(step, {f"seed-{n}/{key}": v for key, v in values.items()}),
+                partial(_log_seed, on_log, number),
                 f"{identity} {number}",
             )
             about = {
@@ -103,7 +105,15 @@ def classify(
     return paths
 
 
-def _inputs(entry: Classifier, clips: Clips) -> Inputs:
+def _log_seed(
+    on_log: Callable[[int, dict[str, float]], None], number: int, step: int, values: dict[str, float]
+) -> None:
+    on_log(step, {f"seed-{number}/{key}": value for key, value in values.items()})
+
+
+def _inputs(entry: Classifier, clips: Clips | None) -> Inputs | None:
+    if clips is None:
+        return None
     return entry.prepare(clips.frames), clips.labels
 
 

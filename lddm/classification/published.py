@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -95,8 +96,9 @@ class StillNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.network = copy.deepcopy(efficientnet_lite0()).requires_grad_(True)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.network.num_features, 1))
+        network: Any = copy.deepcopy(efficientnet_lite0()).requires_grad_(True)
+        self.network = network
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(network.num_features, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, F, S, S) in [-1, 1] -> (B,)."""

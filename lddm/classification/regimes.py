@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def real_clips(store: FrameStore, splits: pd.DataFrame, fold: int, part: str) ->
     return Clips(store.clip_frames(table), table["label"].to_numpy(), table)
 
 
-def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copies: list[Path] = ()) -> Clips:
+def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copies: Sequence[Path] = ()) -> Clips:
     """Animated stills, checked against the fold.
 
     Args:

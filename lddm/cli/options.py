@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lddm.data.frames import FrameStore
 
 
 def option(text: str, *names: str) -> Callable:
@@ -28,7 +33,7 @@ Records = Annotated[Path | None, typer.Option("--record", hidden=True)]
 Workers = Annotated[int, option("processes")]
 
 
-def open_data(frames: Path, splits: Path):
+def open_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFrame]:
     """The store and the splits table."""
     import pandas as pd
 

@@ -29,11 +29,10 @@ from lddm.settings import (
     AutoencoderSettings,
     IndexSettings,
     PreprocessSettings,
-    Settings,
     SplitSettings,
     SynthesisSettings,
 )
-from lddm.settings.build import parse_stage
+from lddm.settings.build import parse_stage, section_type
 from lddm.synthesis.generators import GENERATORS, find_generator
 
 app = typer.Typer()
@@ -148,7 +147,7 @@ def train_generator(
 ) -> None:
     """Stage 2: train a generator of z and bundle it with stage 1."""
     names = [section for section in [find_generator(name).section] if section]
-    seed, *sections = parse_stage(settings, *(Settings.model_fields[section].annotation for section in names))
+    seed, *sections = parse_stage(settings, *(section_type(section) for section in names))
     about = {section: values.model_dump(mode="json") for section, values in zip(names, sections, strict=True)}
     with job("train_generator", record, about, {"fold": fold, "generator": name}) as run:
         from lddm.synthesis.train_generator import train_generator as work

@@ -13,7 +13,15 @@ from lddm.data.index import SOURCES
 from lddm.data.preprocess import clips_of, prepare_file
 from lddm.data.sources.base import COLUMNS
 from lddm.errors import LddmError
-from lddm.settings.data import BusiSource, BusvSource, FolderSource, IndexSettings, PocusSource, PreprocessSettings
+from lddm.settings.data import (
+    BusiSource,
+    BusvSource,
+    FolderSource,
+    IndexSettings,
+    PocusSource,
+    PreprocessSettings,
+    Source,
+)
 
 FEW_PATIENTS = 10
 
@@ -66,6 +74,7 @@ def check_data(path: Path, patients: str | None = None) -> Checked:
         patients: for `folder`, the CSV of patients below it.
     """
     kind = recognise(path)
+    source: Source
     root, folder = path.resolve().parent, path.resolve().name
     classes = ["benign", "malignant"]
     if kind == "folder":
@@ -73,7 +82,7 @@ def check_data(path: Path, patients: str | None = None) -> Checked:
         classes = sorted(c.name for c in path.iterdir() if c.is_dir() and not c.name.startswith("."))
     elif kind == "pocus":
         source = PocusSource(folder=folder)
-        classes = list(source.task)
+        classes = list(PocusSource().task)
     else:
         source = BusvSource(folder=folder) if kind == "busv" else BusiSource(folder=f"{folder}/Dataset_BUSI_with_GT")
     two = (classes + ["(no second class)"])[:2]

@@ -6,7 +6,7 @@ Motion fields are in pixels, channels (axial, lateral) = (down, right).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -31,13 +31,14 @@ def optical_flow(
     """
     chosen = range(1, clips.shape[1]) if frames is None else frames
     out = np.empty((len(clips), len(chosen), 2, *clips.shape[2:]), np.float32)
+    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # sums in one order: the same numbers whatever the machine does besides
     try:
         for i, clip in enumerate(clips):
             for j, t in enumerate(chosen):
                 first, second = (clip[t], clip[0]) if direction == "backward" else (clip[0], clip[t])
-                flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, WINDOW, ITERATIONS, 5, 1.1, 0)
+                flow = farneback(first, second, None, 0.5, 3, WINDOW, ITERATIONS, 5, 1.1, 0)
                 out[i, j] = flow.transpose(2, 0, 1)[::-1]  # OpenCV gives (right, down)
     finally:
         cv2.setNumThreads(threads)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 
-Array = np.ndarray | torch.Tensor
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def to_float(pixels: Array) -> Array:

@@ -67,10 +67,11 @@ def imresize(
     """
     if mode not in (None, "F") or image.ndim != 2:
         raise ValueError(f"only grey float images are resized here, got mode {mode}, shape {image.shape}")
-    if np.isscalar(size):
+    if isinstance(size, tuple):
+        height, width = size
+    else:
         factor = size / 100 if isinstance(size, int) else size
-        size = tuple(int(side * factor) for side in image.shape)
-    height, width = size
+        height, width = (int(side * factor) for side in image.shape)
     picture = Image.fromarray(np.asarray(image, dtype=np.float32), mode="F")
     return np.asarray(picture.resize((width, height), resample=_RESAMPLING[interp]))
 
@@ -81,9 +82,9 @@ def _patch() -> None:
     modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "skvideo"]
     for module in modules:
         if getattr(module, "np", None) is np:
-            module.np = numpy_view
+            setattr(module, "np", numpy_view)  # noqa: B010 (a module has no such attribute by its type)
         if getattr(module, "scipy", None) is scipy:
-            module.scipy = scipy_view
+            setattr(module, "scipy", scipy_view)  # noqa: B010
 
     original = skvideo.motion.blockMotion
 
@@ -93,7 +94,7 @@ def _patch() -> None:
 
     for module in modules:
         if getattr(module, "blockMotion", None) is original:
-            module.blockMotion = block_motion
+            setattr(module, "blockMotion", block_motion)  # noqa: B010
 
     for writer in (skvideo.io.FFmpegWriter, skvideo.io.LibAVWriter):
         writer._prepareData = _with_tostring(writer._prepareData)

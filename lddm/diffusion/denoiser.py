@@ -68,6 +68,7 @@ class MapDenoiser(Denoiser):
         self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, spec.map_channels, 3, 1, 1))
         rows = torch.linspace(-1, 1, spec.map_size)
         grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
+        self.grid: Tensor
         self.register_buffer("grid", grid, persistent=False)
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
@@ -163,7 +164,7 @@ class SelfAttention2d(nn.Module):
         return x + seen.transpose(1, 2).reshape(x.shape)
 
 
-def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> nn.Module:
+def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> Denoiser:
     """The denoiser of a kind of latent."""
     kind = VectorDenoiser if spec.kind == "vector" else MapDenoiser
     return kind(spec, size, width, depth, classes)

@@ -36,6 +36,7 @@ class PixelDiffusion(nn.Module):
     """
 
     name = "pixel"
+    scale: Tensor  # ()
 
     def __init__(self, settings: PixelSettings, size: int, frames: int, classes: int):
         super().__init__()
@@ -128,7 +129,7 @@ class PixelTask:
 
     def __init__(self, model: PixelDiffusion, reader: PixelReader, seed: int):
         self.model, self.reader, self.seed = model, reader, seed
-        self.players: dict[str, nn.Module] = {"pixel": model}
+        self.players: dict[str, Any] = {"pixel": model}
         self.scheduler = make_scheduler(model.settings, "ddim")
 
     def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +171,7 @@ def train_pixel(
     chosen = np.arange(0, len(val_reader), max(1, len(val_reader) // 32))
 
     @torch.no_grad()
-    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
+    def validate(players: dict[str, Any]) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed)
         parts = [
             _errors(

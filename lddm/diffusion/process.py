@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -13,7 +14,7 @@ from torch import Tensor
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import DiffusionSettings
 
-Scheduler = DDIMScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
+Scheduler = Any  # one of diffusers' three below, which name their tensors by types that no tensor has
 
 
 def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
@@ -69,7 +70,7 @@ def denoise(
         if options.guidance != 1:
             free = predict(sample, each, False)
             prediction = free + options.guidance * (prediction - free)
-        sample = scheduler.step(prediction, timestep, sample).prev_sample
+        sample = scheduler.step(prediction, timestep, sample, return_dict=False)[0]
     return sample
 
 

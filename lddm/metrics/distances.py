@@ -32,7 +32,7 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 def _factor(features: np.ndarray) -> np.ndarray:
     """F (at most n or d rows, d) with F^T F = covariance: the nuclear norm of A B^T does not see rotations of rows."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
+    return centred if len(centred) <= centred.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray, degree: int = 3) -> float:
@@ -105,7 +105,7 @@ def _checked(features: np.ndarray) -> np.ndarray:
     return features
 
 
-def members_of(groups: Sequence) -> list[np.ndarray]:
+def members_of(groups: Sequence | np.ndarray) -> list[np.ndarray]:
     """Indices of the members of each group (patient)."""
     _, inverse = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     return np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
@@ -120,7 +120,7 @@ def distance_interval(
     distance: Callable[[np.ndarray, np.ndarray], float],
     first: np.ndarray,
     second: np.ndarray,
-    groups: tuple[Sequence, Sequence],
+    groups: Sequence[np.ndarray],
     resamples: int,
     seed: int,
 ) -> tuple[float, float, float]:

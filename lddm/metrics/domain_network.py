@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ class PretextTask:
     """The pretext as the training loop sees it; see `lddm.training.loop.Task`."""
 
     def __init__(self, network: DomainNetwork, store: FrameStore, clips: pd.DataFrame, batch_size: int, seed: int):
-        self.players: dict[str, nn.Module] = {"domain_network": network}
+        self.players: dict[str, Any] = {"domain_network": network}
         self.store, self.clips, self.batch_size, self.seed = store, clips, batch_size, seed
         self.device = pick_device()
 
@@ -104,8 +105,8 @@ class PretextTask:
         """Clips of these rows, each broken in a random way: (B, T, S, S) in [-1, 1] and the ways (B,)."""
         kinds = rng.permutation(np.arange(len(index)) % len(PRETEXTS))
         clips = self.store.clip_frames(self.clips.iloc[index])[:, 1:]
-        clips = [clip[:, :, ::-1] if rng.random() < 0.5 else clip for clip in clips]
-        broken = np.stack([pretext_clip(clip, kind, rng) for clip, kind in zip(clips, kinds, strict=True)])
+        turned = [clip[:, :, ::-1] if rng.random() < 0.5 else clip for clip in clips]
+        broken = np.stack([pretext_clip(clip, kind, rng) for clip, kind in zip(turned, kinds, strict=True)])
         return to_float(torch.from_numpy(broken).to(self.device)), torch.from_numpy(kinds).to(self.device)
 
     def loss(self, player: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
@@ -148,7 +149,7 @@ def train_domain_network(
     clips = {part: fold_clips(store, splits, fold, part) for part in ("train", "val", "test")}
     task = PretextTask(network, store, clips["train"], section.training.batch_size, seed)
 
-    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
+    def validate(players: dict[str, Any]) -> dict[str, float]:
         return pretext_accuracy(players["domain_network"], store, clips["val"], seed)
 
     identity = f"{fold} {store.meta} {clips['train']['clip_id'].tolist()}"

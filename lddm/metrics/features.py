@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def in_batches(clips: np.ndarray, size: int, network: Callable[[Tensor], Tensor]
 
 def efficientnet_frames() -> FeatureNetwork:
     """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 64 pixels at least."""
-    network = efficientnet_lite0().to(pick_device())
+    network: Any = efficientnet_lite0().to(pick_device())
 
     def embed(frames: Tensor) -> Tensor:
         x = (frames[:, None].float() / 255 - MEAN) / STD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +31,10 @@ def flow_statistics(clips: np.ndarray) -> np.ndarray:
 
 
 def _flow_of(clip: np.ndarray) -> np.ndarray:
+    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
     magnitudes, histogram = [], np.zeros(DIRECTIONS)
     for first, second in zip(clip[:-1:2], clip[1::2], strict=False):
-        flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0)
+        flow = farneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0)
         length = np.hypot(flow[..., 0], flow[..., 1])
         turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) * DIRECTIONS  # bins are centred on the axes
         bins = np.round(turn).astype(int) % DIRECTIONS

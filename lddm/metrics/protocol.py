@@ -150,7 +150,7 @@ class Protocol:
             value = frechet_of(_streamed(network, real.clips), _streamed(network, videos.clips))
             return self._row(source, metric, label, reference, (value, math.nan, math.nan), n)
         ours, theirs = (after(self.cache.features(network, v.clips)) for v in (real, videos))
-        groups = tuple(np.repeat(v.patients, network.rows) for v in (real, videos))
+        groups = [np.repeat(v.patients, network.rows) for v in (real, videos)]
         resamples = min(self.section.bootstrap, WIDE_RESAMPLES) if ours.shape[1] > WIDE else self.section.bootstrap
         numbers = distance_interval(distance, ours, theirs, groups, resamples, self.seed)
         floor = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,13 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.network = efficientnet_lite0()
+        self.network: Any = efficientnet_lite0()
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
         """Two batches of frames float (N, 1, S, S) in [-1, 1] -> scalar."""
         pairs = zip(self._levels(real), self._levels(fake), strict=True)
-        return sum(((F.normalize(a) - F.normalize(b)).square().sum(dim=1)).mean() for a, b in pairs)
+        first, *others = [(F.normalize(a) - F.normalize(b)).square().sum(dim=1).mean() for a, b in pairs]
+        return sum(others, start=first)
 
     def _levels(self, frames: Tensor) -> list[Tensor]:
         hidden = (((frames + 1) / 2 - MEAN) / STD).expand(-1, 3, -1, -1)

@@ -25,6 +25,9 @@ class Whitening(nn.Module):
     vector is divided by its standard deviation.
     """
 
+    shift: Tensor  # float (D,)
+    scale: Tensor  # float (D,)
+
     def __init__(self, spec: LatentSpec):
         super().__init__()
         self.spec = spec

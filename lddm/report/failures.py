@@ -29,7 +29,7 @@ def failures(found: Results) -> list[tuple[str, Row]]:
         (f"stillest: {change[still].mean():.1%} of the grey range a step", _row(found, videos, still)),
     ]
     copies = found.copies(folds[0], GENERATOR)
-    if copies is not None and len(mine := _least_original(copies, manifest)):
+    if copies is not None and (mine := _least_original(copies, manifest)):
         place, nearest, share = mine
         row = _row(found, videos, place) | {NEAREST: found.real_clip(nearest)}
         verdict = "counts as a copy" if share < 1 else "is no copy"
@@ -42,10 +42,10 @@ def _row(found: Results, videos: tuple[np.ndarray, pd.DataFrame], place: int) ->
     return {"real": found.real_clip(manifest["clip_id"].iloc[place]), GENERATOR: clips[place]}
 
 
-def _least_original(copies: pd.DataFrame, manifest: pd.DataFrame) -> tuple[int, str, float] | tuple[()]:
+def _least_original(copies: pd.DataFrame, manifest: pd.DataFrame) -> tuple[int, str, float] | None:
     mine = copies[(copies["source"] == "heldout") & (copies["features"] != "thumbnails")]
     if mine.empty:
-        return ()
+        return None
     share = mine["distance"] / mine["threshold"]
     least = mine.loc[share.idxmin()]
     place = int(np.flatnonzero((manifest["sample_id"] == least["sample_id"]).to_numpy())[0])

@@ -51,6 +51,13 @@ def load(raw: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def section_type(name: str) -> type[Section]:
+    """The class of a section."""
+    found = {key: field.annotation for key, field in Settings.model_fields.items()}[name]
+    assert isinstance(found, type) and issubclass(found, Section)
+    return found
+
+
 def stage_json(settings: Settings, *sections: str) -> str:
     """JSON of the seed and of the named sections only: a rule that carries it reruns on their change, on no other."""
     stage = {"seed": settings.seed} | {name: getattr(settings, name).model_dump(mode="json") for name in sections}
@@ -130,7 +137,7 @@ def _check_synthesis(settings: Settings) -> None:
     if settings.synthesis.samples.get("heldout", 0) < 1:
         raise LddmError("synthesis.samples.heldout: the scores need at least 1", "set synthesis.samples.heldout to 1")
     swept = settings.sweep.regimes if sweep_points(settings) else []
-    for regime in dict.fromkeys([regime for _, regime in settings.classification.cells()] + swept):
+    for regime in dict.fromkeys([*(regime for _, regime in settings.classification.cells()), *swept]):
         generator = REGIME_GENERATOR[regime]
         if generator is not None and (generator not in settings.synthesis.generators or stills == 0):
             raise LddmError(

@@ -11,8 +11,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 import lddm
 from lddm.autoencoder.model import Autoencoder
@@ -41,7 +40,7 @@ class Bundle:
 
     about: dict
     autoencoder: Autoencoder
-    generator: nn.Module
+    generator: Any
 
 
 def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder_file: Path, about: dict) -> None:

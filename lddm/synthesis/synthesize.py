@@ -65,7 +65,8 @@ def synthesize(
     """
     table, x0 = first_frames(store, splits, fold, source)
     table, x0 = table.iloc[shard::shards], x0[shard::shards]
-    samples = 1 if generator in ("reconstruction", "static") else settings.samples[source]  # the others do not vary
+    wanted = {str(key): count for key, count in settings.samples.items()}
+    samples = 1 if generator in ("reconstruction", "static") else wanted[source]  # these two do not vary
     animator = Animator.load(bundle)
     options = SamplingOptions(settings.sampler, settings.steps, settings.guidance, settings.guide_by)
     seeds = [shard_seed(seed, generator, source, shard, sample) for sample in range(samples)]

@@ -61,7 +61,7 @@ class LatentGenerator(nn.Module):
     name: ClassVar[str]
     settings_type: ClassVar[type[Section]]
 
-    def __init__(self, settings: Section, spec: LatentSpec, size: int, classes: int):
+    def __init__(self, settings: Any, spec: LatentSpec, size: int, classes: int):
         super().__init__()
         self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
         self.whitening = Whitening(spec)
@@ -102,7 +102,7 @@ class LatentTask:
 
     def __init__(self, model: LatentGenerator, reader: LatentReader, seed: int):
         self.settings, self.reader, self.seed = model.settings, reader, seed
-        self.players: dict[str, nn.Module] = {model.name: model}
+        self.players: dict[str, Any] = {model.name: model}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """x0, a draw of white z, label."""
@@ -111,11 +111,11 @@ class LatentTask:
 
 
 def fit_generator(
-    kind: type[LatentGenerator],
-    task: type[LatentTask],
-    validate: Callable[[LatentGenerator, LatentReader, int], dict[str, float]],
+    kind: type[Any],
+    task: type[Any],
+    validate: Callable[[Any, LatentReader, int], dict[str, float]],
     keep_best: str,
-    settings: Section,
+    settings: Any,
     latents: LatentSet,
     store: FrameStore,
     seed: int,
@@ -138,7 +138,7 @@ def fit_generator(
     model.prepare(*work.batch(0))
 
     @torch.no_grad()
-    def check(players: dict[str, nn.Module]) -> dict[str, float]:
+    def check(players: dict[str, Any]) -> dict[str, float]:
         return validate(players[kind.name], val_reader, seed)
 
     identity = f"{latents.mean.double().sum().item()!r} {latents.clip[:1]} {len(latents.clip)}"

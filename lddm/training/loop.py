@@ -39,7 +39,7 @@ class Task(Protocol):
             (a generator and its discriminators; most tasks have one).
     """
 
-    players: dict[str, nn.Module]
+    players: dict[str, Any]
 
     def batch(self, number: int) -> Any:
         """Micro-batch `number` of the run, a pure function of the number; on any device."""
@@ -54,7 +54,7 @@ def train(
     seed: int,
     state_dir: str | Path,
     on_log: Callable[[int, dict[str, float]], None],
-    validate: Callable[[dict[str, nn.Module]], dict[str, float]] | None = None,
+    validate: Callable[[dict[str, Any]], dict[str, float]] | None = None,
     keep_best: str | None = None,
     device: torch.device | None = None,
     data_identity: str = "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,8 @@ import lddm
 from lddm.errors import LddmError
 from lddm.files import atomic_path
 from lddm.training.parallel import is_first, wait
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], kind: str, **about: Any) -> None:
@@ -71,7 +73,7 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     return state, about
 
 
-def load_into(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+def load_into(module: Network, state: Mapping[str, Tensor], path: str | Path) -> Network:
     """Load a state dict strictly, or say which file does not fit."""
     try:
         module.load_state_dict(state)

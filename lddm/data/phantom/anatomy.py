@@ -119,9 +119,9 @@ def draw_anatomy(rng: np.random.Generator, lesion: Lesion, size: int, margin: in
 
 
 def _wave(rng: np.random.Generator, columns: np.ndarray, depth: float, height: float) -> np.ndarray:
-    waves = sum(
-        rng.normal() * np.sin(2 * np.pi * columns / rng.uniform(35, 90) + rng.uniform(0, 2 * np.pi)) for _ in range(3)
-    )
+    waves = np.zeros(columns.shape)
+    for _ in range(3):
+        waves = waves + rng.normal() * np.sin(2 * np.pi * columns / rng.uniform(35, 90) + rng.uniform(0, 2 * np.pi))
     return depth + height * waves / 1.5
 
 
