@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from lddm.cli import app
+from lddm.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [path for name in ("README.md", "CONTRIBUTING.md", "config/README.md") if (path := ROOT / name)]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -25,6 +30,12 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
+def inline_commands() -> list[tuple[str, str]]:
+    """(document, command) of every `lddm ...`, `make ...` or `snakemake ...` between backticks."""
+    pattern = r"`((?:lddm|make|snakemake) (?:-[^`\n]+|[a-z][^`\n]*))`"
+    return [(path.name, line) for path in DOCUMENTS for line in re.findall(pattern, path.read_text())]
+
+
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -34,9 +45,9 @@ def test_readme_opens_with_the_two_commands():
     assert typed[:2] == ["make run", "make test"]
 
 
-@pytest.mark.parametrize(("document", "line"), commands())
+@pytest.mark.parametrize(("document", "line"), commands() + inline_commands())
 def test_command_exists(document: str, line: str):
-    words = [word for word in shlex.split(line) if not re.match(r"^[A-Z_]+=", word)]
+    words = [word for word in shlex.split(line) if not re.match(r"^[A-Z_]+=", word) and word != "..."]
     program = words[0].removeprefix(".venv/bin/")
     if program == "make":
         assert {word for word in words[1:] if "=" not in word} <= make_targets()
@@ -50,6 +61,28 @@ def test_command_exists(document: str, line: str):
                 assert (ROOT / value).exists(), value
     else:
         assert program in {"conda", "git", "pip", "python3"}, line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path):
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()):
+        assert link.startswith("http") or (path.parent / link).exists(), link
+
+
+def test_times_in_the_readme_are_those_measured_last():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    measured = read_json(ROOT / "benchmarks/measured_run.json")
+    for target in ("install", "run", "test"):
+        minutes = float(re.search(rf"make {target}` takes about (\d+) minutes", text)[1])
+        assert 0.5 <= minutes * 60 / measured[f"{target}_s"] <= 2, target
+    assert f"{measured['largest_process_gb']:g} GB of memory" in text
+
+
+def test_citation_and_workflow_card():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and citation["title"] and citation["authors"] and citation["license"]
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["software-stack-deployment"]["conda"] and "--resources gpu=" in usage["mandatory-flags"]["flags"]
 
 
 def test_make_help_explains_every_target():
