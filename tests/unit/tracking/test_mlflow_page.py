@@ -1,0 +1,101 @@
+"""MLflow's own pages in a real browser: the runs of an experiment, and two pipelines side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lddm.tracking import mlflow_view
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+BUILD = Path(__file__).resolve().parents[3] / "build"
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+
+
+def summary(folder: Path, pipeline: str, auc: float, uri: str) -> None:
+    path = folder / pipeline / "summary.json"
+    path.parent.mkdir()
+    content = {"headline": {"classification/strain/real+lddm/auc": auc}, "settings": {"seed": 0}}
+    path.write_text(json.dumps(content))
+    mlflow_view.push_summary(path, uri, "phantom", pipeline)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Address of `mlflow ui` on a store with the summaries of two pipelines, the experiment and the two runs."""
+    folder = tmp_path_factory.mktemp("ui")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    summary(folder, "pipeline-one", 0.8125, uri)
+    summary(folder, "pipeline-two", 0.9375, uri)
+    client = mlflow_view._client(uri)
+    experiment = client.get_experiment_by_name("phantom").experiment_id
+    runs = [run.info.run_id for run in client.search_runs([experiment])]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}", experiment, runs
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=30)
+
+
+def look(address: str, name: str, width: int, tmp_path: Path) -> str:
+    """The page as the browser shows it, and a picture of it in build/."""
+    BUILD.mkdir(exist_ok=True)
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--window-size={width},1200", "--virtual-time-budget=30000"]
+    picture = [*command, f"--screenshot={BUILD / f'mlflow-{name}-{width}.png'}", address]
+    subprocess.run(picture, capture_output=True, timeout=120, check=True)
+    for _ in range(3):  # a busy machine may not have drawn the page in time
+        shown = subprocess.run(
+            [*command, "--dump-dom", address], capture_output=True, text=True, timeout=120, check=True
+        )
+        if "summary pipeline-one" in shown.stdout:
+            break
+    return shown.stdout
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_the_table_of_runs_shows_both_pipelines(page, tmp_path, width):
+    address, experiment, _ = page
+    text = look(f"{address}/#/experiments/{experiment}/runs", "runs", width, tmp_path)
+    assert "summary pipeline-one" in text and "summary pipeline-two" in text
+
+
+def test_the_comparison_lines_up_the_metrics_of_two_pipelines(page, tmp_path):
+    address, experiment, runs = page
+    query = urllib.parse.urlencode({"runs": json.dumps(runs), "experiments": json.dumps([experiment])})
+    text = look(f"{address}/#/compare-runs?{query}", "compare", 1400, tmp_path)
+    assert "summary pipeline-one" in text and "summary pipeline-two" in text
+    assert "classification/strain/real-lddm/auc" in text and re.search(r"0\.81[23]", text)
