@@ -58,7 +58,7 @@ test: $(STAMP) ## the test suite -> build/tests.xml
 	@$(BIN)/python -m pytest --quiet -m "not cluster and not faults" --junitxml=build/tests.xml
 	@echo "All tests passed: results of each in build/tests.xml"
 
-test-slow: $(STAMP) ## injected faults, and a SLURM of its own (root, slurm-wlm, munge) -> build/tests-slow.xml
+test-slow: $(STAMP) ## whole runs: injected faults, conda, identifiers, a SLURM of its own (root) -> build/tests-slow.xml
 	@mkdir -p build
 	@$(BIN)/python -m pytest --quiet -m "cluster or faults" --junitxml=build/tests-slow.xml
 	@echo "All slow tests passed or were skipped with a reason: build/tests-slow.xml"
