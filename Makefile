@@ -58,10 +58,14 @@ test: $(STAMP) ## the test suite -> build/tests.xml
 	@$(BIN)/python -m pytest --quiet -m "not cluster and not faults" --junitxml=build/tests.xml
 	@echo "All tests passed: results of each in build/tests.xml"
 
-test-slow: $(STAMP) ## whole runs: injected faults, conda, identifiers, a SLURM of its own (root) -> build/tests-slow.xml
+# SLURM's tests wait more than they work, so the others run beside them.
+test-slow: $(STAMP) ## whole runs: injected faults, conda, identifiers, a SLURM of its own (root) -> build/tests-*.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet -m "cluster or faults" --junitxml=build/tests-slow.xml
-	@echo "All slow tests passed or were skipped with a reason: build/tests-slow.xml"
+	@$(BIN)/python -m pytest --quiet -m cluster --junitxml=build/tests-cluster.xml > build/tests-cluster.log 2>&1 & \
+		beside=$$!; failed=0; \
+		$(BIN)/python -m pytest --quiet -m faults --junitxml=build/tests-faults.xml || failed=1; \
+		wait $$beside || failed=1; cat build/tests-cluster.log; exit $$failed
+	@echo "All slow tests passed or were skipped with a reason: build/tests-faults.xml, build/tests-cluster.xml"
 
 lint: $(STAMP) ## style, spelling and types
 	@$(BIN)/ruff check lddm tests benchmarks

@@ -9,10 +9,7 @@ from pydantic import Field, model_validator
 from lddm.settings.base import Section
 from lddm.settings.models import Training
 
-REGIMES = ("real", "real+aug", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only")
 Regime = Literal["real", "real+aug", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"]
-
-
 ClassifierName = Literal[
     "strain", "tiny3d", "still", "c3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v2_s", "swin3d_t"
 ]

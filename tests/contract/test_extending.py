@@ -1,8 +1,11 @@
-"""docs/extending.md, followed to the letter."""
+"""docs/extending.md, followed to the letter: each block alone, and all of them in a copy of the repository."""
 
 from __future__ import annotations
 
+import importlib
 import re
+import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -15,32 +18,50 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from lddm.classification.networks import CLASSIFIERS
 from lddm.cli import app
-from lddm.data.index import SOURCES, build_index, read_row
+from lddm.data import index
 from lddm.data.video_io import write_video
-from lddm.metrics.catalogue import CATALOGUE
-from lddm.metrics.motion import MEASURES
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.build import load, stage_json
 from lddm.settings.data import IndexSettings
-from lddm.synthesis.generators import GENERATORS
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/extending.md").read_text()
-CODE = dict(re.findall(r'```python\n(""".*?"""  # (?P<place>\S+)\n.*?)```', PAGE, re.DOTALL))
-CODE = {place: text for text, place in CODE.items()}
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/extending.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+NEW = {text.split("# ", 1)[1].split()[0]: text for text in BLOCKS if text.startswith('"""')}
+ADDED = {text.split()[1].rstrip(","): text for text in BLOCKS if text.startswith("# lddm/")}
+# Names that the page says in prose: file -> (what stands there, what it becomes).
+NAMED = {
+    "lddm/settings/data.py": ("| FolderSource,", "| FolderSource | LabSource,"),
+    "lddm/settings/models.py": ('"motion_transfer", "pixel"]', '"motion_transfer", "pixel", "sway"]'),
+    "lddm/settings/evaluation.py": ('"swin3d_t"\n]', '"swin3d_t", "change"\n]'),
+}
+REGIME = ('"real+lddm", "lddm_only"]', '"real+lddm", "real+sway", "lddm_only"]')
+
+
+def module_name(place: str) -> str:
+    return place.removesuffix(".py").replace("/", ".")
 
 
 def module(place: str, monkeypatch) -> types.ModuleType:
-    """A block of the page as the module that it says it is; what it registers is forgotten after the test."""
-    for registry in (GENERATORS, CLASSIFIERS, MEASURES, CATALOGUE):
-        for name in ("sway", "change", "bright_point_travel"):
-            monkeypatch.setitem(registry, name, None)
-    name = place.removesuffix(".py").replace("/", ".")
-    made = types.ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, made)
-    exec(compile(CODE[place], place, "exec"), made.__dict__)
+    """A new file of the page as the module that it says it is."""
+    made = types.ModuleType(module_name(place))
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr(
+        importlib.import_module(made.__name__.rpartition(".")[0]), place.split("/")[-1][:-3], made, False
+    )
+    exec(compile(NEW[place], place, "exec"), made.__dict__)
     return made
+
+
+def added(place: str, monkeypatch, registry: str = "") -> dict:
+    """The names of a file with the block that the page adds to it; its registry is as before after the test."""
+    there = importlib.import_module(module_name(place))
+    if registry:
+        monkeypatch.setattr(there, registry, dict(getattr(there, registry)))
+    names = dict(vars(there))
+    exec(compile(ADDED[place], place, "exec"), names)
+    return names
 
 
 def film(number: int, size: int = 80) -> np.ndarray:
@@ -93,32 +114,39 @@ def test_a_data_set_without_code(data):
     assert checked.exit_code == 0, checked.output
 
 
-def test_a_source_of_its_own(data, monkeypatch):
-    lab = module("lddm/data/sources/lab.py", monkeypatch)
-    monkeypatch.setitem(SOURCES, "lab", lab)
+@pytest.fixture
+def lab_data(data):
+    """The tree of the page as a release with a table."""
     cases = [(f"{c}/video {n}.mp4", c, f"{c}{n}") for c in ("benign", "malignant") for n in range(3)]
     pd.DataFrame(cases, columns=["file", "class", "patient"]).to_csv(data / "mine/cases.csv", index=False)
-    source = lab.LabSource(folder="mine")
+    return data
+
+
+def test_a_source_of_its_own(lab_data, monkeypatch):
+    module("lddm/data/sources/lab.py", monkeypatch)
+    added("lddm/data/index.py", monkeypatch, "SOURCES")
+    source = added("lddm/settings/data.py", monkeypatch)["LabSource"](folder="mine")
     settings = IndexSettings.model_construct(sources=[source], classes=["benign", "malignant"])
-    table = build_index(settings, data, 0)
+    table = index.build_index(settings, lab_data, 0)
     assert len(table) == 6 and table["excluded"].isna().all() and table["patient_id"].is_unique
-    frames, fps = read_row(table.iloc[0].to_dict(), settings, data, 1000, 0)
+    frames, fps = index.read_row(table.iloc[0].to_dict(), settings, lab_data, 1000, 0)
     assert frames.shape == (40, 80, 80) and fps == pytest.approx(20, rel=0.01)
 
 
-def test_a_metric(monkeypatch, tiny_store):
+def test_a_metric(monkeypatch):
     module("lddm/metrics/bright_point.py", monkeypatch)
-    measure = MEASURES["bright_point_travel"]
+    measure = added("lddm/metrics/motion.py", monkeypatch, "MEASURES")["MEASURES"]["bright_point_travel"]
     clips = np.zeros((2, 5, 16, 16), np.uint8)
     clips[0, np.arange(5), 3 * np.arange(5), 0] = 255  # three pixels a frame; the second clip stays dark
     assert measure.of(clips).tolist() == [[12.0], [0.0]]
     assert measure.distance(measure.of(clips[:1]), measure.of(clips[1:])) == 12
-    assert CATALOGUE["bright_point_travel"].sees_motion
+    catalogue = added("lddm/metrics/catalogue.py", monkeypatch, "CATALOGUE")["CATALOGUE"]
+    assert catalogue["bright_point_travel"].sees_motion
 
 
 def test_a_classifier(monkeypatch, tiny_store):
     module("lddm/classification/change.py", monkeypatch)
-    entry = CLASSIFIERS["change"]
+    entry = added("lddm/classification/networks.py", monkeypatch, "CLASSIFIERS")["CLASSIFIERS"]["change"]
     clips = tiny_store[0].clip_frames(tiny_store[0].clips)
     x = entry.prepare(clips)
     assert np.array_equal(entry.prepare(clips[..., ::-1]), x[..., ::-1])
@@ -133,6 +161,7 @@ def test_a_generator(monkeypatch, tiny_store, tmp_path):
     from lddm.synthesis.train_generator import train_generator
 
     module("lddm/baselines/sway.py", monkeypatch)
+    added("lddm/synthesis/generators.py", monkeypatch, "GENERATORS")
     store, splits = tiny_store
     Autoencoder(AutoencoderSettings(width=4), 32, 8).save(tmp_path / "ae.safetensors")
     encode_clips(tmp_path / "ae.safetensors", store, splits, 0, tmp_path / "z.safetensors")
@@ -146,5 +175,71 @@ def test_a_generator(monkeypatch, tiny_store, tmp_path):
     assert first.shape == (2, 9, 32, 32) and np.array_equal(first, again) and (first[:, 0] == still).all()
 
 
+@pytest.fixture
+def grown(tmp_path):
+    """A copy of the repository with everything that the page adds, where it says."""
+    root = tmp_path / "grown"
+    for name in ("lddm", "config", "workflow", "profiles", "tests/contract"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    for place, text in NEW.items():
+        (root / place).write_text(text)
+    for place, (old, new) in [*NAMED.items(), ("lddm/settings/evaluation.py", REGIME)]:
+        text = (root / place).read_text()
+        assert text.count(old) == 1, (place, old)
+        (root / place).write_text(text.replace(old, new))
+    for place, block in ADDED.items():
+        before, here, after = (
+            (root / place).read_text().partition("\nSource = ")
+        )  # the one block that goes above something
+        imports = re.findall(r"^from .*\n", block, re.MULTILINE)
+        rest = re.sub(r"^from .*\n", "", block, flags=re.MULTILINE)
+        last = [*re.finditer(r"^(?:from|import) .*\n", before, re.MULTILINE)][-1].end()
+        assert not here or not imports
+        (root / place).write_text(before[:last] + "".join(imports) + before[last:] + f"\n{rest}\n" + here + after)
+    return root
+
+
+def test_in_a_copy_of_the_repository_all_parts_work_together(grown, lab_data):
+    config = {
+        "experiment": "grown",
+        "data_root": str(lab_data),
+        "index": {"classes": ["benign", "malignant"], "sources": [{"kind": "lab", "folder": "mine"}]},
+        "synthesis": {"generators": ["lddm", "static", "sway"]},
+        "classification": {"classifiers": ["change"], "regimes": ["real", "real+sway"]},
+    }
+    (grown / "config/grown.yaml").write_text(yaml.safe_dump(config))
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, *arguments], cwd=grown, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    alone = "import importlib, sys\nfor name in sys.argv[1:]:\n"
+    alone += "    [sys.modules.pop(key) for key in list(sys.modules) if key.startswith('lddm')]\n"
+    alone += "    importlib.import_module(name)\n"  # each as the first one: no circle of imports
+    python("-c", alone, *map(module_name, [*NEW, *ADDED]))
+    python("-c", "from lddm.cli import app; app(['settings', '--write'])")
+    python(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/contract/test_layers.py",
+        "tests/contract/test_settings.py",
+    )
+    run_index = "import yaml; from lddm.cli import app; from lddm.settings import build\n"
+    run_index += "settings = build.load(yaml.safe_load(open('config/grown.yaml')))\n"
+    run_index += "app(['index', '--settings', build.stage_json(settings, 'index'), '--data-root', settings.data_root,"
+    run_index += " '--out', 'index.parquet'])"
+    python("-c", run_index)
+    assert set(pd.read_parquet(grown / "index.parquet")["source"]) == {"lab"}
+    plan = python("-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/grown.yaml")
+    for job in ("generator=sway", "classifier=change, regime=real+sway"):
+        assert job in plan
+
+
 def test_every_block_of_code_is_executed_here():
-    assert len(re.findall(r"```python\n", PAGE)) == len(CODE) == 4
+    assert len(BLOCKS) == len(NEW) + len(ADDED) == 11
