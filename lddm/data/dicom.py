@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from lddm.data.video_io import MAX_BYTES, MAX_PIXELS, UnreadableFile
 
 logger = logging.getLogger(__name__)
 
+HINT = "check that it is a whole DICOM image: python -m pydicom show FILE (which prints names)"
 TISSUE = 1  # RegionDataType and RegionSpatialFormat "2D / tissue" (DICOM PS3.3 C.8.5.5)
 
 
@@ -23,6 +27,29 @@ def is_dicom(path: str | Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Any error as an UnreadableFile, and no word of pydicom's: it quotes what it finds odd, which may be a name.
+
+    In a damaged header a value can reach over those that follow, so that any of them may hold the patient's.
+    """
+    import pydicom  # noqa: F401 (its import sets the level of its log)
+
+    words = logging.getLogger("pydicom")
+    level = words.level
+    words.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UnreadableFile:
+        raise
+    except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
+        raise UnreadableFile(f"{name} cannot be decoded ({type(error).__name__})", HINT) from None
+    finally:
+        words.setLevel(level)
 
 
 def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, float]:
@@ -41,7 +68,7 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
     from pydicom.pixels import pixel_array
 
     path = Path(path)
-    try:
+    with _readable(path.name):
         header = pydicom.dcmread(path, stop_before_pixels=True)
         height, width = int(header.Rows), int(header.Columns)
         count = int(getattr(header, "NumberOfFrames", 1) or 1)
@@ -51,12 +78,6 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
         frames = [_to_grey(pixel_array(path, index=i), header) for i in range(count)]
         top, bottom, left, right = _region(header, height, width, path.name)
         rate = _frame_rate(header) if count > 1 else float("nan")
-    except UnreadableFile:
-        raise
-    except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
-        raise UnreadableFile(
-            f"{path.name} cannot be decoded: {error}", "check that it is a whole DICOM image"
-        ) from error
     return np.stack(frames)[:, top:bottom, left:right], rate
 
 
@@ -101,13 +122,22 @@ def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str =
     image.save_as(path, enforce_file_format=True)
 
 
-def hashed_patient(path: str | Path) -> str | None:
-    """A pseudonym of the patient, the same for all files of one patient; None where the file names nobody."""
+def look(path: Path) -> tuple[bool, str | None]:
+    """Whether a file has several frames, and a pseudonym of the patient: the same for all files of one patient.
+
+    The pseudonym is None where the file names nobody.
+
+    Raises:
+        UnreadableFile: the header is damaged.
+    """
     import pydicom
 
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
-    identity = f"{header.get('PatientID', '')}|{header.get('PatientName', '')}".strip("| ")
-    return hashlib.sha256(identity.encode()).hexdigest()[:16] if identity else None
+    with _readable(path.name):
+        tags = ["NumberOfFrames", "PatientID", "PatientName"]
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        identity = f"{header.get('PatientID', '')}|{header.get('PatientName', '')}".strip("| ")
+        pseudonym = f"dicom-{hashlib.sha256(identity.encode()).hexdigest()[:16]}" if identity else None
+        return int(header.get("NumberOfFrames", 1) or 1) > 1, pseudonym
 
 
 def _to_grey(frame: np.ndarray, header) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lddm.data.dicom import hashed_patient, is_dicom
+from lddm.data.dicom import is_dicom, look
 from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.errors import LddmError
@@ -67,15 +67,8 @@ def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) ->
 def _look(path: Path) -> tuple[str | None, str | None]:
     """Kind and hashed patient of a file, by content for DICOM and by suffix otherwise."""
     if is_dicom(path):
-        import pydicom
-
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
-            many = int(header.get("NumberOfFrames", 1) or 1) > 1
-            patient = hashed_patient(path)
-        except Exception as error:  # a damaged header raises whatever its elements raise
-            raise UnreadableFile(f"{path.name}: {error}", "check the DICOM file") from error
-        return "video" if many else "image", f"dicom-{patient}" if patient else None
+        many, patient = look(path)
+        return "video" if many else "image", patient
     suffix = path.suffix.lower()
     return ("image" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None), None
 

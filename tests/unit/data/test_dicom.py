@@ -5,7 +5,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
-from lddm.data.dicom import decode_dicom, hashed_patient, is_dicom, write_dicom
+from lddm.data.dicom import decode_dicom, is_dicom, look, write_dicom
 from lddm.data.sources import folder
 from lddm.data.video_io import UnreadableFile
 from lddm.settings.data import FolderSource
@@ -62,11 +62,30 @@ def test_no_identifier_leaves(tmp_path, frames):
     place.mkdir(parents=True)
     write_cine(place / "a.dcm", frames)
     write_cine(place / "b.dcm", frames)
-    patient = hashed_patient(place / "a.dcm")
-    assert is_dicom(place / "a.dcm") and "PLANTED" not in patient
+    many, patient = look(place / "a.dcm")
+    assert is_dicom(place / "a.dcm") and many and "PLANTED" not in patient
     rows = folder.rows(FolderSource(folder="own"), tmp_path, ["benign", "malignant"])
     assert "planted" not in str(rows).lower()
     assert rows[0]["patient_id"] == rows[1]["patient_id"]  # one patient, recognised by the hash
+
+
+def test_no_name_is_quoted_from_a_damaged_header(tmp_path, frames, caplog, recwarn):
+    path = tmp_path / "cine.dcm"
+    write_cine(path, frames)
+    whole = path.read_bytes()
+    said, rng = [], np.random.default_rng(0)
+    for place in range(132, whole.index(b"PLANTED-ID") + 40):
+        damaged = bytearray(whole)
+        damaged[place] = rng.choice([0, 255, rng.integers(256)])  # a length, and a value reaches over the names
+        path.write_bytes(damaged)
+        for reader in (decode_dicom, look):
+            try:
+                reader(path)
+            except UnreadableFile as error:
+                said.append(str(error))
+    assert len(said) > 20
+    said += [record.getMessage() for record in caplog.records] + [str(warning.message) for warning in recwarn]
+    assert [text for text in said if "planted" in text.lower()] == []
 
 
 def test_a_damaged_file_is_named(tmp_path, frames):
