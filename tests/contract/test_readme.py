@@ -1,7 +1,8 @@
-"""What the documents tell people to type exists."""
+"""What the documents tell people to type would be understood."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -9,15 +10,14 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from snakemake.cli import get_argument_parser
 
 from lddm.cli import app
 from lddm.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md")),
-    *sorted(ROOT.glob("docs/**/*.md")),
-]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(ROOT / f"{name}/README.md" for name in ("config", "results"))]
+DOCUMENTS += sorted(ROOT.glob("docs/**/*.md"))
 
 
 def commands() -> list[tuple[str, str]]:
@@ -31,9 +31,17 @@ def commands() -> list[tuple[str, str]]:
 
 
 def inline_commands() -> list[tuple[str, str]]:
-    """(document, command) of every `lddm ...`, `make ...` or `snakemake ...` between backticks."""
-    pattern = r"`((?:lddm|make|snakemake) (?:-[^`\n]+|[a-z][^`\n]*))`"
-    return [(path.name, line) for path in DOCUMENTS for line in re.findall(pattern, path.read_text())]
+    """(document, command) of every `lddm ...`, `make ...`, `snakemake ...` or `python -m ...` between backticks."""
+    found = []
+    for path in DOCUMENTS:
+        prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+        lines = [" ".join(line.split()) for line in re.findall(r"`([^`]+)`", prose)]
+        found += [
+            (path.name, line)
+            for line in lines
+            if re.match(r"(\.venv/bin/)?(lddm|make|snakemake|python3? -m) [a-z-]", line)
+        ]
+    return found
 
 
 def make_targets() -> set[str]:
@@ -45,22 +53,57 @@ def test_readme_opens_with_the_two_commands():
     assert typed[:2] == ["make run", "make test"]
 
 
-@pytest.mark.parametrize(("document", "line"), commands() + inline_commands())
-def test_command_exists(document: str, line: str):
+def parse_lddm(words: list[str], prose: bool) -> None:
+    """Fail unless the verb has these options and takes these arguments; prose may name a verb alone."""
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    context = command.context_class(command)
+    given, left, _ = command.make_parser(context).parse_args(list(words))
+    assert not left, f"{left} is too much"
+    if words or not prose:
+        missing = [part.name for part in command.params if part.required and given.get(part.name) is None]
+        assert not missing, f"{missing} must be given"
+
+
+def parse_snakemake(words: list[str]) -> None:
+    """Fail unless Snakemake knows the options, and the configs and profiles are there (config/my.yaml is the reader's)."""
+    given = get_argument_parser(profiles=[]).parse_args(words)
+    paths = [*(given.configfile or []), *(given.profile or [])]
+    assert all((ROOT / path).exists() for path in paths if Path(path).name != "my.yaml"), paths
+
+
+def parse_python(words: list[str]) -> None:
+    """Fail unless `-m MODULE` can be found, and the files that pytest is given are there."""
+    assert words[0] == "-m" and importlib.util.find_spec(words[1]), words
+    assert words[1] != "pytest" or (ROOT / words[2].split("::")[0]).exists(), words
+
+
+@pytest.mark.parametrize(
+    ("document", "line", "prose"), [(*c, False) for c in commands()] + [(*c, True) for c in inline_commands()]
+)
+def test_command_is_understood(document: str, line: str, prose: bool):
     words = [word for word in shlex.split(line) if not re.match(r"^[A-Z_]+=", word) and word != "..."]
     program = words[0].removeprefix(".venv/bin/")
     if program == "make":
         assert {word for word in words[1:] if "=" not in word and word not in ("-C", "lddm")} <= make_targets()
     elif program == "lddm":
-        command = typer.main.get_command(app).commands[words[1]]
-        options = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words[2:] if word.startswith("--")} <= options
+        parse_lddm(words[1:], prose)
     elif program == "snakemake":
-        for flag, value in zip(words, words[1:], strict=False):
-            if flag in ("--configfile", "--profile") and not value.startswith("config/my"):
-                assert (ROOT / value).exists(), value
+        parse_snakemake(words[1:])
+    elif program in ("python", "python3"):
+        parse_python(words[1:])
     else:
-        assert program in {"conda", "git", "pip", "python3", "squeue"}, line
+        assert program in {"conda", "git", "pip", "squeue"}, line
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["animate x.png --out v.mp4", "animate x.png --modle m", "weights lits", "verify a b", "verify", "tables a --out"],
+)
+def test_a_wrong_command_would_be_found(line: str):
+    with pytest.raises(Exception):  # noqa: B017 - whichever part of typer notices
+        parse_lddm(line.split(), prose=False)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -88,7 +131,9 @@ def test_reliability_counts_its_rows_and_names_tests_that_exist():
 
 def test_citation_and_workflow_card():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["cff-version"] == "1.2.0" and citation["title"] and citation["authors"] and citation["license"]
+    assert citation["cff-version"] == "1.2.0" and citation["authors"][0]["name"]
+    assert {"message", "title", "license", "version", "date-released"} <= citation.keys()
+    assert all({"type", "title", "authors"} <= reference.keys() for reference in citation["references"])
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage["software-stack-deployment"]["conda"] and "--resources gpu=" in usage["mandatory-flags"]["flags"]
 
