@@ -96,7 +96,8 @@ class Animator:
             x0 = np.repeat(still[None], samples, 0)
             return chain_windows(window, x0, length or frames, max(1, frames // OVERLAP), CANDIDATES)
 
-        return np.rint(with_smaller_batch(make, batch_size)).astype(np.uint8)
+        most = samples if (length or frames) <= frames else samples * CANDIDATES
+        return np.rint(with_smaller_batch(make, batch_size, most)).astype(np.uint8)
 
     @torch.no_grad()
     def animate_batch(

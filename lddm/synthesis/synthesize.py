@@ -83,7 +83,7 @@ def synthesize(
             logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
         return np.concatenate(videos)
 
-    videos = with_smaller_batch(make, settings.batch_size)
+    videos = with_smaller_batch(make, settings.batch_size, len(table))
     manifests = [table.assign(sample=sample, seed=number) for sample, number in enumerate(seeds)]
     manifest = pd.concat(manifests, ignore_index=True).assign(generator=generator, source=source)
     names = [n if isinstance(n, str) else x for n, x in zip(manifest["clip_id"], manifest["x0_id"], strict=True)]

@@ -1,0 +1,30 @@
+"""Bundles of all generators, trained for two steps."""
+
+import pytest
+
+from lddm.autoencoder.encode import encode_clips
+from lddm.autoencoder.model import Autoencoder
+from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, PixelSettings, Training
+from lddm.synthesis.train_generator import train_generator
+
+QUICK = Training(steps=2, batch_size=4, log_every=1, val_every=2, checkpoint_every=2)
+SETTINGS = {
+    "lddm": DiffusionSettings(width=16, depth=1, training=QUICK),
+    "cinn": CinnSettings(blocks=2, width=16, training=QUICK),
+    "pixel": PixelSettings(width=8, training=QUICK),
+}
+
+
+@pytest.fixture(scope="session")
+def bundles(tiny_store, tmp_path_factory):
+    """Folder of bundles of all generators."""
+    folder = tmp_path_factory.mktemp("bundles")
+    store, splits = tiny_store
+    Autoencoder(AutoencoderSettings(width=4, motion_rank=2), 32, 8).save(folder / "ae.safetensors")
+    encode_clips(folder / "ae.safetensors", store, splits, 0, folder / "z.safetensors")
+    for name in ("lddm", "cinn", "static", "motion_transfer", "pixel"):
+        train_generator(
+            name, SETTINGS.get(name), folder / "ae.safetensors", folder / "z.safetensors", store, 0, 0,
+            folder / "state", folder / name, lambda *_: None,
+        )  # fmt: skip
+    return folder

@@ -1,0 +1,69 @@
+"""A device with too little memory: half the batch, once, with the same videos as if it had been asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from lddm.autoencoder.model import Autoencoder
+from lddm.errors import LddmError
+from lddm.nn.condition import SamplingOptions
+from lddm.settings.models import SynthesisSettings
+from lddm.synthesis.animate import Animator
+from lddm.synthesis.synthesize import synthesize
+
+SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
+
+
+def cramped(monkeypatch, most):
+    """A device that holds `most` videos; returns the sizes of the batches that were tried."""
+    decode, tried = Autoencoder.decode, []
+
+    def limited(self, x0, z):
+        tried.append(len(x0))
+        if len(x0) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(self, x0, z)
+
+    monkeypatch.setattr(Autoencoder, "decode", limited)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("generator", "source", "asked", "tried_first", "half"),
+    [
+        ("lddm", "stills", 4, 4, 2),
+        ("reconstruction", "heldout", 2, 2, 1),
+        ("lddm", "heldout", 64, 3, 1),  # there are three: half of 64 would try the same again
+    ],
+)
+def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
+    bundles, tiny_store, tmp_path, generator, source, asked, tried_first, half, monkeypatch, caplog
+):
+    arguments = (generator, bundles / "lddm", *tiny_store, 0, source, 0, 1, 0)
+    synthesize(SYNTHESIS.model_copy(update={"batch_size": half}), *arguments, tmp_path / "half.npy")
+    assert not caplog.records
+    tried = cramped(monkeypatch, half)
+    synthesize(SYNTHESIS.model_copy(update={"batch_size": asked}), *arguments, tmp_path / "cramped.npy")
+    assert tried[0] > half and max(tried[1:]) == half  # one try of the whole batch, none after it
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
+        f"out of memory with {tried_first} videos at a time: beginning again with {half}, once"
+    ]
+    assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
+
+
+def test_a_long_video_that_does_not_fit_is_chained_with_half_the_batch(bundles, monkeypatch, caplog):
+    animator = Animator.load(bundles / "lddm")
+    image = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
+    fits = animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14, batch_size=8)
+    cramped(monkeypatch, 8)  # two samples with eight candidates each are sixteen at a time
+    assert np.array_equal(fits, animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14))
+    assert "out of memory with 16 videos" in caplog.text
+
+
+def test_out_of_memory_twice_is_an_error_and_leaves_nothing(bundles, tiny_store, tmp_path, monkeypatch):
+    cramped(monkeypatch, 0)
+    with pytest.raises(LddmError, match="for 3 and for 1 videos at a time"):
+        synthesize(SYNTHESIS, "lddm", bundles / "lddm", *tiny_store, 0, "heldout", 0, 1, 0, tmp_path / "s.npy")
+    with pytest.raises(LddmError, match="for one video at a time"):
+        Animator.load(bundles / "lddm").animate(np.zeros((32, 32), np.uint8), batch_size=1)
+    assert list(tmp_path.iterdir()) == []
