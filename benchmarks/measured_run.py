@@ -1,0 +1,54 @@
+"""How long `make run` took: `python -m benchmarks.measured_run results/phantom` after it, on a quiet machine.
+
+The numbers go into benchmarks/measured_run.json, against which a test holds the times that README.md states. What a run
+leaves no trace of (time of the installation, memory of the largest process) stays in the file as it was noted by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from lddm.errors import LddmError
+from lddm.files import read_json, write_json
+from lddm.report.results import Results
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks/measured_run.json"
+
+
+def measured(results: Path) -> dict[str, Any]:
+    """Date, cores, jobs, and seconds from the start of the first job to the end of the last.
+
+    Raises:
+        LddmError: the records are not of one run, so that the time between them says nothing.
+    """
+    jobs = Results(results).jobs()
+    if not jobs or len({job["pipeline"] for job in jobs}) > 1 or any(job["attempt"] > 1 for job in jobs):
+        raise LddmError(f"{results}/records are not of one uninterrupted run", "remove the folder and `make run` again")
+    began, ended = (
+        order(datetime.fromisoformat(job[key]) for job in jobs) for order, key in ((min, "started"), (max, "ended"))
+    )
+    return {
+        "date": began.date().isoformat(),
+        "cores": jobs[0]["host"]["cpus"],
+        "run_s": round((ended - began).total_seconds()),
+        "jobs": len(jobs),
+    }
+
+
+def seconds_of_tests(report: Path) -> dict[str, int]:
+    """How long `make test` took, if its report is there."""
+    if not report.is_file():
+        return {}
+    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    return {"test_s": round(sum(float(suite.get("time", 0)) for suite in suites))}
+
+
+if __name__ == "__main__":
+    made = read_json(OUT) | measured(Path(sys.argv[1])) | seconds_of_tests(ROOT / "build/tests.xml")
+    write_json(OUT, made)
+    print(f"Made {OUT}: {made}")
