@@ -8,17 +8,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lddm.report.style import COLOURS, empty, in_order, label
+from lddm.report.style import UNITS, colour, empty, in_order, label, span
 
 # metric, source of the videos, reference, title
 PANELS = (
     ("fvd", "heldout", "heldout", "FVD (Kinetics-400 I3D)"),
     ("frechet_video", "heldout", "heldout", "Fréchet video distance\n(domain network)"),
     ("frechet_frame", "heldout", "heldout", "Fréchet frame distance\n(EfficientNet-Lite0)"),
-    ("flow_magnitude", "heldout", "heldout", "Optical flow, distance of\ndistributions (px/frame)"),
+    ("flow_magnitude", "heldout", "heldout", "Optical flow, distance of\ndistributions"),
     ("flicker", "heldout", "heldout", "Flicker, distance of\ndistributions"),
     ("ssim", "heldout", "same x0", "SSIM to the true video"),
-    ("diversity", "heldout", "", "Diversity of samples (L1)"),
+    ("diversity", "heldout", "", "Diversity of samples"),
 )
 SWEPT = ("real_videos", "synthetic_share")
 SWEPT_LABELS = {"real_videos": "real training videos", "synthetic_share": "share of synthetic clips in a batch"}
@@ -29,7 +29,7 @@ def quality_chart(quality: pd.DataFrame) -> Figure:
     """One panel a metric, one bar a generator (mean over folds), intervals of single folds as lines."""
     panels = [panel for panel in PANELS if (quality["metric"] == panel[0]).any()]
     figure, grid = plt.subplots(
-        1, max(1, len(panels)), figsize=(2.5 * max(1, len(panels)), 2.9), squeeze=False, layout="constrained"
+        1, max(1, len(panels)), figsize=(2.5 * max(1, len(panels)), 3.3), squeeze=False, layout="constrained"
     )
     if not panels:
         empty(grid[0, 0], "no scores")
@@ -40,8 +40,11 @@ def quality_chart(quality: pd.DataFrame) -> Figure:
         _bars(axes, rows, names)
         better = rows["better"].iloc[0] if len(rows) else "lower"
         axes.set_title(f"{title}\n{better} is better", fontsize=8.5)
+        unit = UNITS.get(metric, "no unit")
+        interval = ", 95 % interval" if rows["ci_low"].notna().any() else ""
+        axes.set_xlabel(f"{unit}\nn = {span(rows['n_synthetic'])}{interval}", fontsize=8.5)
         axes.set_yticks(range(len(names)), [label(name) for name in names] if axes is grid[0, 0] else [])
-        axes.invert_yaxis()
+        axes.set_ylim(len(names) - 0.4, -0.6)  # the same in all panels, also where the first or last have no bar
     return figure
 
 
@@ -53,7 +56,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         if mine.empty:
             axes.text(0.02, place, "–", transform=axes.get_yaxis_transform(), va="center", color="#999999")
             continue
-        axes.barh(place, mine["value"].mean(), color=COLOURS.get(name, "#666666"), height=0.65)
+        axes.barh(place, mine["value"].mean(), color=colour(name), height=0.65)
         for _, row in mine.dropna(subset=["ci_low", "ci_high"]).iterrows():
             low = max(row["ci_low"], positive.min() / 3) if log else row["ci_low"]
             axes.plot([low, row["ci_high"]], [place, place], color="#333333", linewidth=1)
@@ -79,18 +82,23 @@ def sweep_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
     for axes, (classifier, axis, mine) in zip(grid[0], panels, strict=False):
         for regime in in_order(mine["regime"].tolist()):
             line = mine[mine["regime"] == regime].sort_values(axis)
-            colour = COLOURS.get(regime, "#666666")
-            axes.plot(line[axis], line["mean"], "o-", color=colour, label=label(regime))
-            axes.fill_between(line[axis], line["ci_low"], line["ci_high"], color=colour, alpha=0.15, linewidth=0)
+            axes.plot(line[axis], line["mean"], "o-", color=colour(regime), label=label(regime))
+            axes.fill_between(
+                line[axis], line["ci_low"], line["ci_high"], color=colour(regime), alpha=0.15, linewidth=0
+            )
         axes.axhline(0.5, color="#cccccc", linewidth=0.8)
         if axis == SWEPT[0]:
             axes.set_xscale("log", base=2)
             axes.set_xticks(sorted(mine[axis].unique()), [str(n) for n in sorted(mine[axis].unique())])
         axes.set_xlabel(SWEPT_LABELS[axis])
-        axes.set_ylabel(f"{metric.upper()} on test patients, 95 % interval")
+        axes.set_ylabel(_what(metric, mine))
         axes.set_title(f"classifier: {classifier}")
     grid[0, 0].legend(fontsize=8)
     return figure
+
+
+def _what(metric: str, rows: pd.DataFrame) -> str:
+    return f"{metric.upper()} on {span(rows['n_test'])} test videos, 95 % interval"
 
 
 def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
@@ -107,16 +115,16 @@ def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
         for place, regime in enumerate(regimes):
             if regime not in mine.index:
                 continue
-            row, colour = mine.loc[regime], COLOURS.get(regime, "#666666")
-            axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, linewidth=2)
-            axes.plot(row["mean"], place, "o", color=colour)
+            row = mine.loc[regime]
+            axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour(regime), linewidth=2)
+            axes.plot(row["mean"], place, "o", color=colour(regime))
             if pd.notna(row["p_value"]) and row["p_value"] < 0.05:
                 axes.annotate("*", (row["ci_high"], place), xytext=(4, -4), textcoords="offset points", fontsize=12)
         if "real" in mine.index:
             axes.axvline(mine.loc["real", "mean"], color="#000000", linewidth=0.8, linestyle=":")
         axes.axvline(0.5, color="#cccccc", linewidth=0.8)
         axes.set_title(f"classifier: {classifier}")
-        axes.set_xlabel(f"{metric.upper()} on test patients, 95 % interval")
+        axes.set_xlabel(f"{_what(metric, mine)}\n*: p < 0.05 against real")
         axes.set_yticks(np.arange(len(regimes)), [label(regime) for regime in regimes])
     grid[0, 0].invert_yaxis()
     return figure

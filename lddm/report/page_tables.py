@@ -9,10 +9,8 @@ import pandas as pd
 
 from lddm.report.html import image, number, table
 from lddm.report.results import Results
-from lddm.report.style import in_order, label
+from lddm.report.style import UNITS, in_order, label, span
 from lddm.report.verdicts import verdict
-
-UNITS = {"l1": "0..1", "psnr": "dB", "flow_magnitude": "px/frame", "copy_rate": "share of videos"}
 
 
 def quality_table(quality: pd.DataFrame, source: str) -> str:
@@ -29,8 +27,8 @@ def quality_table(quality: pd.DataFrame, source: str) -> str:
         unit = f" [{UNITS[metric]}]" if metric in UNITS else ""
         against = f", against {reference}" if reference else ""
         first = part.iloc[0]
-        counts = f"n = {_span(part['n_synthetic'])} videos" + (
-            f", {_span(part['n_real'])} real" if part["n_real"].any() else ""
+        counts = f"n = {span(part['n_synthetic'])} videos" + (
+            f", {span(part['n_real'])} real" if part["n_real"].any() else ""
         )
         blind = "" if first["sees_motion"] else "; blind to motion"
         about = f"{html.escape(features + against)}; {counts}{blind}"
@@ -38,11 +36,6 @@ def quality_table(quality: pd.DataFrame, source: str) -> str:
         lines.append([name, *(_cell(part[part["generator"] == generator]) for generator in names)])
     title = {"heldout": "First frames of test patients", "stills": "Labelled still images"}[source]
     return f"<h3>{title}</h3>" + table(["", *map(label, names)], lines)
-
-
-def _span(counts: pd.Series) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low}–{high}"
 
 
 def _cell(rows: pd.DataFrame) -> str:
@@ -92,6 +85,7 @@ def ablation_table(ablation: pd.DataFrame) -> str:
                 [
                     html.escape(f"{classifier}: {label(regime)}"),
                     html.escape(metric),
+                    str(int(row["n_test"])),
                     f"{number(row['mean'])}<small>{number(row['ci_low'])} to {number(row['ci_high'])}</small>",
                     "" if regime == "real" else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
                     f"{row['delta_ci_high']:+.3f}</small>",
@@ -99,7 +93,7 @@ def ablation_table(ablation: pd.DataFrame) -> str:
                     "" if regime == "real" else verdict(row),
                 ]
             )  # fmt: skip
-    return table(["training videos", "metric", "value", "difference to real", "p", "verdict"], lines)
+    return table(["training videos", "metric", "test videos", "value", "difference to real", "p", "verdict"], lines)
 
 
 def comparison_table(compared: pd.DataFrame) -> str:

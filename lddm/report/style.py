@@ -9,12 +9,13 @@ import matplotlib
 matplotlib.use("Agg")  # figures go to files; no display is needed
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lddm.files import atomic_path
 
-# Colours of Okabe & Ito (2008), distinct also without full colour vision.
+# Colours of Okabe & Ito (2008) and a grey that is darker than theirs; distinct also without full colour vision (tested).
 COLOURS = {
     "real": "#000000",
     "reconstruction": "#56B4E9",
@@ -22,15 +23,17 @@ COLOURS = {
     "cinn": "#0072B2",
     "motion_transfer": "#009E73",
     "pixel": "#CC79A7",
-    "static": "#999999",
+    "static": "#606060",
     "real+aug": "#CC79A7",
-    "real+static": "#999999",
+    "real+static": "#606060",
     "real+motion_transfer": "#009E73",
     "real+cinn": "#0072B2",
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }
+OTHER = "#C0C0C0"  # generators and regimes that are not in the list
 ORDER = tuple(COLOURS)
+FOLDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 LABELS = {
     "reconstruction": "autoencoder alone",
     "lddm": "LDDM (ours)",
@@ -45,6 +48,21 @@ LABELS = {
     "real+lddm": "real + LDDM",
     "lddm_only": "LDDM only",
 }
+# Units of the numbers in quality.csv; the others have none.
+UNITS = {
+    "fvd": "squared features",
+    "frechet_video": "squared features",
+    "frechet_frame": "squared features",
+    "l1": "share of grey range",
+    "psnr": "dB",
+    "flow_magnitude": "px/frame",
+    "flow_direction": "share of motion",
+    "temporal_difference": "share of grey range",
+    "flicker": "share of energy",
+    "temporal_spectrum": "dB",
+    "diversity": "share of grey range",
+    "copy_rate": "share of videos",
+}
 DPI = 150
 
 plt.rcParams.update(
@@ -53,6 +71,7 @@ plt.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": 10,
+        "axes.prop_cycle": plt.cycler(color=FOLDS),
         "legend.frameon": False,
         "svg.hashsalt": "lddm",
     }
@@ -62,6 +81,17 @@ plt.rcParams.update(
 def label(name: str) -> str:
     """What people read for a generator or regime."""
     return LABELS.get(name, name)
+
+
+def colour(name: str) -> str:
+    """The colour of a generator or regime."""
+    return COLOURS.get(name, OTHER)
+
+
+def span(counts: pd.Series) -> str:
+    """Least and largest of some counts, e.g. 240 or 240–480."""
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def in_order(names: list[str]) -> list[str]:
