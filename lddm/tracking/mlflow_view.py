@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A job waits for its tracking server for seconds, not for the minutes of MLflow's defaults.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# A job waits for its tracking server for seconds, not for the minutes of MLflow's defaults, and asks for nothing twice:
+# where only the answer was lost, a second request would make a second run. What is missing comes with the next sync.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from filelock import FileLock
@@ -25,6 +26,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.tracking.record import all_records, is_alive, load_record
 
@@ -55,16 +57,19 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
     client = _client(uri)
     experiment_id = _experiment(client, uri, experiment)
     with FileLock(record_dir / ".mlflow.lock"):
+        shown = False
         for run in _runs(client, experiment_id, f"tags.`lddm.record` = '{about['record']}'"):
             if run.data.tags.get("lddm.complete") == "true":
-                return False
-            client.delete_run(run.info.run_id)  # cut off half-way: metrics sent twice would be doubled
-        run_id = _send(client, experiment_id, about, lines)
-        _send_files(client, run_id, record_dir, about)
-        client.set_terminated(run_id, _status(about), _milliseconds(about["ended"]))
-        client.set_tag(run_id, "lddm.complete", "true")
+                shown = True
+            else:
+                client.delete_run(run.info.run_id)  # cut off half-way: metrics sent twice would be doubled
+        if not shown:
+            run_id = _send(client, experiment_id, about, lines)
+            _send_files(client, run_id, record_dir, about)
+            client.set_terminated(run_id, _status(about), _milliseconds(about["ended"]))
+            client.set_tag(run_id, "lddm.complete", "true")
     _supersede(client, experiment_id, about)
-    return True
+    return not shown
 
 
 def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> None:
@@ -94,6 +99,9 @@ def sync(results: Path, uri: str) -> int:
 
     Returns:
         How many records were sent.
+
+    Raises:
+        LddmError: the server does not answer.
     """
     sent, newest = 0, None
     for folder in all_records(results / "records"):
@@ -103,12 +111,22 @@ def sync(results: Path, uri: str) -> int:
             continue
         try:
             sent += push(folder, uri, about["experiment"])
-        except MlflowException as error:  # one that MLflow does not take must not keep the others back
+        except (MlflowException, OSError) as error:  # one that MLflow does not take must not keep the others back
             logger.warning("%s is not in MLflow: %s", folder, error)
+            _check_answers(uri)
     summary = results / "summary.json"
     if newest is not None and summary.is_file():
         push_summary(summary, uri, newest["experiment"], newest["pipeline"])
     return sent
+
+
+def _check_answers(uri: str) -> None:
+    """Raise where the server does not answer at all: to wait for it once for each record would take hours."""
+    try:
+        _client(uri).search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        hint = "the records stay on disk: run `lddm track sync` on the results' folder when it does"
+        raise LddmError(f"MLflow at {uri} does not answer: {error}", hint) from error
 
 
 def _client(uri: str) -> MlflowClient:
@@ -208,7 +226,8 @@ def _supersede(client: MlflowClient, experiment_id: str, about: dict[str, Any]) 
     newest = max(runs, key=lambda run: (int(run.data.tags["lddm.attempt"]), run.data.tags["lddm.record"]))
     for run in runs:
         if run is newest:
-            client.set_tag(run.info.run_id, "lddm.superseded", "false")
+            if run.data.tags.get("lddm.superseded") != "false":
+                client.set_tag(run.info.run_id, "lddm.superseded", "false")
         elif run.data.tags.get("lddm.superseded_by") != newest.data.tags["lddm.record"]:
             client.set_tag(run.info.run_id, "lddm.superseded", "true")
             client.set_tag(run.info.run_id, "lddm.superseded_by", newest.data.tags["lddm.record"])
