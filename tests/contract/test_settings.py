@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -61,6 +62,15 @@ def test_schema_is_closed_and_described():
         assert part["additionalProperties"] is False and part["description"]
         for name, field in part["properties"].items():
             assert "description" in field or "$ref" in field or "const" in field, (part["title"], name)
+
+
+def test_no_setting_is_dead():
+    """Each key of the schema is read as an attribute somewhere in the package or the workflow."""
+    code = [*(ROOT / "lddm").rglob("*.py"), *(ROOT / "workflow").rglob("*.smk")]
+    text = "\n".join(path.read_text() for path in code)
+    schema = yaml.safe_load(build.json_schema())
+    keys = {key for part in [schema, *schema["$defs"].values()] for key in part["properties"]}
+    assert {key for key in keys if not re.search(rf"\.{key}\b", text)} == set()
 
 
 def test_stage_json_goes_there_and_back():

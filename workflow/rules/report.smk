@@ -42,8 +42,18 @@ rule tabulate:
             category="Classification",
             labels={"what": "comparisons", "kind": "table"},
         ),
-        sweep=f"{RESULTS}/tables/sweep.csv",
-        sweep_comparisons=f"{RESULTS}/tables/sweep_comparisons.csv",
+        sweep=report(
+            f"{RESULTS}/tables/sweep.csv",
+            caption="../report/sweep.rst",
+            category="Other amounts",
+            labels={"what": "ablation at other amounts", "kind": "table"},
+        ),
+        sweep_comparisons=report(
+            f"{RESULTS}/tables/sweep_comparisons.csv",
+            caption="../report/sweep.rst",
+            category="Other amounts",
+            labels={"what": "comparisons at other amounts", "kind": "table"},
+        ),
     log:
         f"{LOGS}/tabulate.log",
     conda:
@@ -102,6 +112,16 @@ rule figures:
             caption="../report/classification.rst",
             category="Classification",
             labels={"what": "ablation", "kind": "chart"},
+        ),
+        sweep=(
+            report(
+                f"{RESULTS}/figures/sweep.png",
+                caption="../report/sweep.rst",
+                category="Other amounts",
+                labels={"what": "ablation at other amounts", "kind": "chart"},
+            )
+            if POINTS
+            else []
         ),
     log:
         f"{LOGS}/figures.log",
