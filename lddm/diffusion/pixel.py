@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 
 from lddm.data.frames import FrameStore
@@ -41,6 +40,8 @@ class PixelDiffusion(nn.Module):
     def __init__(self, settings: PixelSettings, size: int, frames: int, classes: int):
         super().__init__()
         self.settings, self.size, self.frames, self.classes = settings, size, frames, classes
+        from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel  # here: it takes seconds to import
+
         width = settings.width
         plain, crossed = "DownBlock3D", "CrossAttnDownBlock3D"  # attention only where the grid is small
         self.network = UNet3DConditionModel(

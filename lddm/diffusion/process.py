@@ -6,15 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import DiffusionSettings
 
-Scheduler = Any  # one of diffusers' three below, which name their tensors by types that no tensor has
+Scheduler = Any  # one of diffusers', which name their tensors by types that no tensor has
 
 
 def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
@@ -26,9 +23,14 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
     """
     if sampler not in ("ddim", "dpmsolver++"):
         raise ValueError(f"unknown sampler '{sampler}'")
+    # Each is imported where it is made: together they take longer to import than torch.
     if settings.prediction == "flow":
         if sampler == "ddim":
+            from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
             return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.noise_steps)
+        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
         return DPMSolverMultistepScheduler(
             num_train_timesteps=settings.noise_steps,
             prediction_type="flow_prediction",
@@ -42,8 +44,17 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
         "timestep_spacing": "trailing",  # starts at pure noise (Lin et al. 2024, sec. 3.3)
     }
     if sampler == "ddim":
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
         return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
     return DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
+
+
+def _is_straight(scheduler: Scheduler) -> bool:
+    """Whether its path is the straight one of flow matching, which has no noise schedule."""
+    return not hasattr(scheduler, "alphas_cumprod")
 
 
 def denoise(
@@ -87,7 +98,7 @@ def add_noise(scheduler: Scheduler, z: Tensor, noise: Tensor, timestep: Tensor) 
         Noisy z and the target, of the shape of z: the noise, v (Salimans & Ho 2022, app. D), or the velocity noise - z of
         the straight path from z to the noise (Lipman et al. 2023).
     """
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if _is_straight(scheduler):
         sigma = timestep.reshape(-1, *[1] * (z.dim() - 1)) / scheduler.config.num_train_timesteps
         return (1 - sigma) * z + sigma * noise, noise - z
     noisy = scheduler.add_noise(z, noise, timestep)
@@ -101,7 +112,7 @@ def loss_weights(scheduler: Scheduler, timestep: Tensor, gamma: float | None) ->
 
     Flow matching is left as published, with equal weights.
     """
-    if gamma is None or isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if gamma is None or _is_straight(scheduler):
         return torch.ones(timestep.shape, device=timestep.device)
     alpha = scheduler.alphas_cumprod.to(timestep.device)[timestep]
     snr = alpha / (1 - alpha)
