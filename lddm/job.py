@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +141,6 @@ def readable_errors() -> Iterator[None]:
             raise
         print(f"error: {error.strerror}: {error.filename or ''}\nHint: {hint}", file=sys.stderr)
         raise SystemExit(1) from None
-
-
-def existing(paths: Sequence[Path]) -> list[Path]:
-    """The paths, all of which must exist."""
-    for path in paths:
-        if not path.exists():
-            raise LddmError(f"{path} does not exist", "run the rule that makes it, or check the path")
-    return list(paths)
 
 
 def show_summary(summary: Path) -> None:

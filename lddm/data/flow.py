@@ -115,8 +115,3 @@ def _area_resize(flow: np.ndarray, size: int) -> np.ndarray:
     planes = flow.reshape(-1, height, width)
     small = [cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA) for plane in planes]
     return np.stack(small).reshape(*flow.shape[:-2], size, size)
-
-
-def reconstruct_motion(maps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """The inverse of `svd_motion` at the resolution of the maps: float32 (n, T, 2, h, w)."""
-    return np.einsum("nkt,nkchw->ntchw", coefficients, maps)

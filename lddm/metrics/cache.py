@@ -23,7 +23,6 @@ class FeatureCache:
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder
-        self.computed = 0
         self._memory: dict[str, np.ndarray] = {}
 
     def features(self, network: FeatureNetwork, clips: np.ndarray) -> np.ndarray:
@@ -35,7 +34,6 @@ class FeatureCache:
         found = _read(path)
         if found is None:
             found = np.asarray(network.extract(clips), dtype=np.float64)
-            self.computed += 1
             if path is not None:
                 with atomic_path(path) as temporary:
                     np.save(temporary, found, allow_pickle=False)

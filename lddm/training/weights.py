@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -92,8 +91,3 @@ def count_parameters(module: nn.Module) -> int:
 def cpu_state(module: nn.Module) -> dict[str, Tensor]:
     """A detached copy of the state dict on the CPU."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where the module's weights are."""
-    return next(module.parameters()).device
