@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lddm.report.style import in_order, label
+from lddm.report.style import in_order, label, span
 
 ALPHA = 0.05
 
@@ -24,14 +24,20 @@ def ablation_sentences(table: pd.DataFrame, metric: str = "auc") -> list[str]:
         by_regime = rows.set_index("regime")
         if "real" not in by_regime.index:
             continue
-        real = by_regime.loc["real", "mean"]
         told = [
-            f"{label(regime)} {by_regime.loc[regime, 'mean']:.3f} ({verdict(by_regime.loc[regime])})"
+            f"{label(regime)} {_with_interval(by_regime.loc[regime])} ({verdict(by_regime.loc[regime])})"
             for regime in in_order(list(by_regime.index))
             if regime != "real"
         ]
-        sentences.append(f"Classifier {classifier}: AUC {real:.3f} on real videos; {', '.join(told)}.")
+        sentences.append(
+            f"Classifier {classifier}: AUC {_with_interval(by_regime.loc['real'])} on real videos; {', '.join(told)}. "
+            f"In brackets: 95 % interval; n = {span(rows['n_test'])} test videos."
+        )
     return sentences
+
+
+def _with_interval(row: pd.Series) -> str:
+    return f"{row['mean']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
 def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
@@ -55,14 +61,14 @@ def quality_sentences(quality: pd.DataFrame) -> list[str]:
         ratio = l1["reconstruction"] / l1["static"]
         sentences.append(
             f"The autoencoder rebuilds held-out videos with an L1 of {l1['reconstruction']:.4f}, {ratio:.2f} of that of "
-            f"repeating the first frame ({l1['static']:.4f})."
+            f"repeating the first frame ({l1['static']:.4f}), both as a share of the grey range."
         )
     for metric, name in (("fvd", "FVD"), ("frechet_video", "Fréchet video distance in features of the domain network")):
         rows = held_out[(held_out["metric"] == metric) & (held_out["reference"] == "heldout")]
         means = rows.groupby("generator")["value"].mean().sort_values()
         if len(means):
             order = ", ".join(f"{label(generator)} {value:.3g}" for generator, value in means.items())
-            sentences.append(f"{name}, lower is better: {order}.")
+            sentences.append(f"{name}, lower is better: {order}; n = {span(rows['n_synthetic'])}, intervals below.")
     copies = held_out[(held_out["metric"] == "copy_rate") & (held_out["generator"] == "lddm")]
     if len(copies):
         listed = ", ".join(f"{row.value:.1%} in {row.features}" for row in copies.itertuples())

@@ -86,7 +86,8 @@ def test_verdicts_follow_the_numbers():
     assert verdict(with_metric("real+lddm", "ece")) == "worse"  # a larger calibration error
     assert verdict(with_metric("real+static", "auc")) == "not distinguishable"
     sentences = " ".join(ablation_sentences(table))
-    assert "0.900 (better)" in sentences and "0.710 (not distinguishable)" in sentences
+    assert "AUC 0.700 [0.650, 0.750] on real videos" in sentences and "n = 3 test videos" in sentences
+    assert "0.900 [0.850, 0.950] (better)" in sentences and "0.710 [0.660, 0.760] (not distinguishable)" in sentences
     motion = " ".join(motion_sentences(comparison_table()))
     assert "better (AUC +0.190" in motion and "30 test videos of 20 patients" in motion
     assert motion_sentences(comparison_table().iloc[:0]) == []
