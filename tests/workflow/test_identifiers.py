@@ -57,11 +57,11 @@ def plant(path: Path, number: int, frames: int) -> None:
 
 
 def holding(folder: Path, words: list[str]) -> list[tuple[Path, str]]:
-    """Files below a folder that hold a word, in their bytes or in the cells of their table."""
+    """Files below a folder that hold a word: in their path, their bytes, or the cells of their table."""
     found = []
     for path in folder.rglob("*"):
         if path.is_file():
-            content = path.read_bytes()
+            content = str(path.relative_to(folder)).encode() + path.read_bytes()
             if path.suffix == ".parquet":
                 content += pd.read_parquet(path).to_csv().encode()
             found += [(path, word) for word in words if word.lower().encode() in content.lower()]
@@ -77,6 +77,8 @@ def test_no_planted_name_is_found_anywhere(tmp_path: Path):
             plant(place / f"{number}.dcm", 100 * c + number, 30 if number < 8 else 1)
         whole = (place / "0.dcm").read_bytes()
         (place / "damaged.dcm").write_bytes(whole[:900])
+        length = whole.index(b"\x02\x00\x10\x00UI") + 7  # of the transfer syntax: it reaches over the names
+        (place / "swallowing.dcm").write_bytes(whole[:length] + b"\x03" + whole[length + 1 :])
     run.mkdir()
     (run / "own.yaml").write_text(yaml.safe_dump(OWN))
     (run / "config").symlink_to(ROOT / "config")
