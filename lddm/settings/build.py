@@ -109,6 +109,22 @@ def at_point(settings: Settings, point: str) -> Settings:
     return settings.model_copy(update={"classification": settings.classification.model_copy(update=amounts)})
 
 
+def at_cell(settings: Settings, classifier: str, regime: str) -> Settings:
+    """The settings that the training of one cell of the ablation depends on; the others have their defaults.
+
+    So a network, a regime or bootstrap resamples that are added to a finished study do not train its cells again.
+    """
+    whole = settings.classification
+    cell = {
+        "classifiers": [classifier],
+        "regimes": [regime],
+        "only": {},
+        "training_of": {name: training for name, training in whole.training_of.items() if name == classifier},
+        "bootstrap": type(whole).model_fields["bootstrap"].default,
+    }
+    return settings.model_copy(update={"classification": whole.model_copy(update=cell)})
+
+
 def check_data_folders(settings: Settings) -> None:
     """Raise LddmError unless the folder of each source (the phantom has none) exists below data_root."""
     folders = {

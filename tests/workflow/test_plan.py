@@ -73,7 +73,12 @@ def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
 
     assert reruns(report={"strips": 2}) == AFTER_TABLES
     assert reruns(quality={"bootstrap": 7}) == {"score", "tabulate"} | AFTER_TABLES
-    assert reruns(classification={"bootstrap": 77}) == {"classify", "tabulate"} | AFTER_TABLES
+    assert reruns(classification={"bootstrap": 77}) == {"tabulate"} | AFTER_TABLES
+    assert reruns(classification={"synthetic_share": 0.4}) == {"classify", "tabulate"} | AFTER_TABLES
+    # a network that is added to a finished study does not train the others again, nor another one's steps
+    regimes = Settings().classification.regimes
+    added = {"classifiers": [*Settings().classification.classifiers, "still"], "training_of": {"still": {"steps": 9}}}
+    assert pipeline.planned(config=SMALL | {"classification": added})["classify"] == len(regimes)
     assert reruns(synthesis={"steps": 3}) == AFTER_GENERATOR
     assert reruns(domain_network={"width": 4}) == {"train_domain_network", "score", "tabulate"} | AFTER_TABLES
     # one generator's settings retrain that generator alone, not the flow beside it

@@ -30,7 +30,7 @@ rule classify:
         runtime=12 * 60,
         gpu=1,
     params:
-        settings=stage("classification"),
+        settings=cell_stage,
         frames=frames_folder,
         synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
         copies=lambda wildcards, input: flag("copies", input.copies),
@@ -54,7 +54,7 @@ use rule classify as classify_sweep with:
     log:
         f"{LOGS}/classify_sweep/fold-{{fold}}_{{classifier}}_{{regime}}_{{point}}.log",
     params:
-        settings=sweep_stage,
+        settings=cell_stage,
         frames=frames_folder,
         synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
         copies=lambda wildcards, input: flag("copies", input.copies),

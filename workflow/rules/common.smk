@@ -158,9 +158,10 @@ def whole_config(wildcards):
     return build.whole_json(SETTINGS)
 
 
-def sweep_stage(wildcards):
-    """Settings of the ablation with the numbers of one point of the sweep."""
-    return build.stage_json(build.at_point(SETTINGS, wildcards.point), "classification")
+def cell_stage(wildcards):
+    """Settings of one cell of the ablation, with the amounts of its point of the sweep if it has one."""
+    settings = build.at_point(SETTINGS, wildcards.point) if hasattr(wildcards, "point") else SETTINGS
+    return build.stage_json(build.at_cell(settings, wildcards.classifier, wildcards.regime), "classification")
 
 
 def flag(name, values):
