@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.generator_costs import generator_costs
 from benchmarks.metric_speed import extraction, scoring
 from benchmarks.overhead import planning, preprocessing_memory, start_of_jobs
 from benchmarks.timing import alternate, row
@@ -161,7 +162,7 @@ def main() -> None:
     """Print each ratio as it comes, and write all of them."""
     rows: list[dict[str, Any]] = []
     speed = (preprocessing, synthesis, synthesis_paper, pixels, stage1_step, extraction, scoring)
-    for benchmark in (*speed, planning, start_of_jobs, preprocessing_memory):
+    for benchmark in (*speed, generator_costs, planning, start_of_jobs, preprocessing_memory):
         made = benchmark()
         for new in made if isinstance(made, list) else [made]:
             print(f"{new['name']}: {new['ratio']:.3g} ({new['ours']:.4g} against {new['peer']:.4g} {new['unit']})")
