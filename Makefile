@@ -47,8 +47,9 @@ study-lung: $(STAMP) ## three folds of open lung ultrasound below DATA, hours ->
 study-phantom: $(STAMP) ## what synthetic videos add to 8, 16, 32, 64 real ones, five seeds -> results/phantom_sweep/
 	$(call study,phantom_sweep,--configfile config/phantom_sweep.yaml)
 
-study-strict: $(STAMP) ## the same, with 16 labelled videos for the generators too -> results/phantom_strict/
+study-strict: $(STAMP) ## the same, with 16 and 32 labelled videos for the generators too -> results/phantom_strict*/
 	$(call study,phantom_strict,--configfile config/phantom_strict.yaml)
+	$(call study,phantom_strict_32,--configfile config/phantom_strict.yaml config/phantom_strict_32.yaml)
 
 study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
 	@$(BIN)/python -m benchmarks.defects results/phantom

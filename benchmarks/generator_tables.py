@@ -52,6 +52,8 @@ def reconstruction_table(rows: list[dict[str, Any]]) -> str:
         "auc_real",
         "auc_reconstruction",
         "task_fidelity",
+        "fidelity_low",
+        "fidelity_high",
     ]
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name in ("reconstruction", "z of zero", "static"):

@@ -1,0 +1,89 @@
+"""What the parts of the generator study share: a fold of an experiment that has been run, and how its videos are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lddm.autoencoder.model import Autoencoder
+from lddm.data.flow import strain_maps
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.data.ranges import to_float, to_uint8
+from lddm.metrics import motion, paired
+from lddm.metrics.distances import frechet
+from lddm.metrics.domain_network import domain_videos
+from lddm.settings import Settings
+
+
+@dataclass
+class Fold:
+    """What all units of a study share."""
+
+    settings: Settings
+    store: FrameStore
+    splits: pd.DataFrame
+    folder: Path
+    embed: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def open(cls, results: Path, settings: Settings) -> Fold:
+        store = FrameStore.open(results / "data/frames")
+        splits = pd.read_parquet(results / "data/splits.parquet")
+        network, _ = domain_videos(results / "fold-0/domain_network/model.safetensors")
+        return cls(settings, store, splits, results / "study", network.extract)
+
+    def clips(self, part: str) -> tuple[pd.DataFrame, np.ndarray]:
+        """Table and frames uint8 (n, T + 1, S, S) of train, val or test."""
+        table = fold_clips(self.store, self.splits, 0, part)
+        return table, self.store.clip_frames(table)
+
+
+def scores(fold: Fold, real: np.ndarray, videos: np.ndarray) -> dict[str, Any]:
+    """Distances of a set of videos to the real held-out ones, and the strain error of each."""
+    row: dict[str, Any] = {"frechet_video": frechet(fold.embed(real), fold.embed(videos))}
+    for name, measure in motion.MEASURES.items():
+        ours, theirs = measure.of(real), measure.of(videos)
+        row[name] = measure.distance(ours, theirs)
+        if ours.shape[1] == 1:
+            row[f"{name} of real"] = float(theirs.mean() / ours.mean())
+    row |= strains(real, videos)
+    return row
+
+
+def strains(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, Any]:
+    """How well the strain map of each video fits the true one of the same x0: absolute error and correlation."""
+    ours, theirs = (strain_maps(v)[:, 0].reshape(len(v), -1) for v in (real, videos))
+    error = np.abs(ours - theirs).mean(axis=1)
+    fit = [float(np.corrcoef(a, b)[0, 1]) if b.std() > 1e-6 else 0.0 for a, b in zip(ours, theirs, strict=True)]
+    means = {f"strain_error{suffix}": float(error.mean()), f"strain_correlation{suffix}": float(np.mean(fit))}
+    return means | {f"strain_errors{suffix}": error.tolist(), f"strain_correlations{suffix}": fit}
+
+
+def animate(model: Autoencoder, x0: np.ndarray, draw: Callable[[Tensor], Tensor], batch: int = 16) -> np.ndarray:
+    """Videos uint8 (n, T + 1, S, S) of first frames uint8 (n, S, S); `draw` gives z for the indices of a batch."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(x0), batch):
+            index = torch.arange(start, min(start + batch, len(x0)))
+            still = to_float(torch.from_numpy(x0[index]))[:, None]
+            frames = to_uint8(model.decode(still, draw(index)).frames)[:, 0].numpy()
+            parts.append(np.concatenate([x0[index][:, None], frames], axis=1))
+    return np.concatenate(parts)
+
+
+def pixels(real: np.ndarray, videos: np.ndarray) -> dict[str, float]:
+    """Paired measures of the whole set."""
+    measures = {"l1": paired.l1, "ssim": paired.ssim, "perceptual": paired.perceptual()}
+    return {name: float(measure(real, videos).mean()) for name, measure in measures.items()}
+
+
+def diversity(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean L1 between two samples of each x0, as a share of the grey range."""
+    return float(paired.l1(first, second).mean())

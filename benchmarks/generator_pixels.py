@@ -1,0 +1,78 @@
+"""The generator without a latent beside LDDM: video diffusion in pixels, trained for as long, on the first held-out clips."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.generator_fold import Fold, animate, pixels, scores
+from lddm.autoencoder.model import Autoencoder
+from lddm.data.ranges import to_float, to_uint8
+from lddm.diffusion.model import LatentDiffusion
+from lddm.diffusion.pixel import PixelDiffusion, train_pixel
+from lddm.files import read_json, write_json
+from lddm.nn.condition import SamplingOptions
+from lddm.settings import build
+from lddm.training.latents import LatentSet
+from lddm.training.weights import count_parameters
+
+BATCH = 4  # clips at a time, as much as a few GiB hold
+
+
+def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
+    """Train on all threads, score `clips` videos, then those of LDDM and x0 repeated on the same first frames.
+
+    Args:
+        steps: optimiser steps; a step takes as long as a hundred of LDDM's.
+        clips: how many; a clip takes twenty passes of the network.
+    """
+    out = results / "study/units/pixel.json"
+    if out.is_file():
+        return
+    fold = Fold.open(results, build.load(raw))
+    work, stage1 = results / "study/pixel", results / "study/stage1-0"
+    latents = LatentSet.load(stage1 / "latents.safetensors")
+    training = fold.settings.pixel.training.model_copy(update={"steps": steps, "val_every": max(1, steps // 4)})
+    settings = fold.settings.pixel.model_copy(update={"training": training})
+    weights, times = work / "pixel.safetensors", work / "training.json"
+    if not weights.is_file():
+        began = time.monotonic()
+        train_pixel(settings, latents, fold.store, 0, work / "state", weights, lambda *line: print(line, flush=True))
+        write_json(times, {"train_s": time.monotonic() - began})
+    table, real = fold.clips("test")
+    chosen = np.linspace(0, len(real) - 1, min(clips, len(real))).round().astype(int)  # of all classes and places
+    real, label = real[chosen], torch.tensor(table["label"].to_numpy()[chosen], dtype=torch.int64)
+    x0 = real[:, 0].copy()
+    synthesis = fold.settings.synthesis
+    options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
+    model, still = PixelDiffusion.load(weights).eval(), to_float(torch.from_numpy(x0))[:, None]
+    rng = torch.Generator().manual_seed(0)
+
+    def in_pixels(count: int) -> np.ndarray:
+        parts = []
+        for i in range(0, count, BATCH):
+            part = slice(i, min(i + BATCH, count))
+            video = model.video(still[part], label[part], rng, options, None)  # type: ignore[arg-type]
+            parts.append(np.concatenate([x0[part][:, None], to_uint8(video)[:, 0].numpy()], axis=1))
+            print(f"pixel diffusion: {part.stop} of {count} clips", flush=True)
+        return np.concatenate(parts)
+
+    began = time.monotonic()
+    videos = in_pixels(len(real))
+    row = {"generator": "pixel diffusion", "stage1": 0, "stage2": 0, "parameters": count_parameters(model)}
+    row |= {"seconds_a_video": (time.monotonic() - began) / len(real)} | read_json(times)
+    rows: list[dict[str, Any]] = [row | scores(fold, real, videos) | pixels(real, videos)]
+    np.savez_compressed(work / "videos.npz", real=real, pixel=videos)
+    autoencoder = Autoencoder.load(stage1 / "autoencoder.safetensors")
+    generator = LatentDiffusion.load(stage1 / "lddm-0.safetensors")
+    others = {
+        "LDDM on these clips": animate(autoencoder, x0, lambda i: generator.sample(still[i], label[i], rng, options)),
+        "x0 repeated on these clips": np.repeat(x0[:, None], real.shape[1], axis=1),
+    }
+    for name, moved in others.items():
+        rows.append({"generator": name, "stage1": 0, "stage2": 0} | scores(fold, real, moved) | pixels(real, moved))
+    write_json(out, rows)
