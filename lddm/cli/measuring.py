@@ -24,6 +24,7 @@ from lddm.cli.options import (
 from lddm.job import job, show_summary
 from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings, ReportSettings
 from lddm.settings.build import parse_stage
+from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()
 
@@ -34,9 +35,8 @@ def train_domain_network(
 ) -> None:
     """Train the video network whose features the domain Fréchet distance uses."""
     seed, section = parse_stage(settings, DomainNetworkSettings)
-    with job(
-        "train_domain_network", record, {"domain_network": section.model_dump(mode="json")}, {"fold": fold}
-    ) as run:
+    about = {"domain_network": section.model_dump(mode="json")}
+    with gpu_lease(), job("train_domain_network", record, about, {"fold": fold}) as run:
         from lddm.metrics.domain_network import train_domain_network as work
 
         work(section, *open_data(frames, splits), fold, seed, state, out, run.metrics)
@@ -61,7 +61,7 @@ def score(
     """Score a generator's videos against real ones."""
     seed, section = parse_stage(settings, QualitySettings)
     wildcards = {"fold": fold, "generator": generator}
-    with job("score", record, {"quality": section.model_dump(mode="json")}, wildcards) as run:
+    with gpu_lease(), job("score", record, {"quality": section.model_dump(mode="json")}, wildcards) as run:
         from lddm.files import write_json, write_table
         from lddm.metrics.score import score as work
 
@@ -92,7 +92,7 @@ def classify(
     """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
     seed, section = parse_stage(settings, ClassificationSettings)
     wildcards = {"fold": fold, "classifier": classifier, "regime": regime}
-    with job("classify", record, {"classification": section.model_dump(mode="json")}, wildcards) as run:
+    with gpu_lease(), job("classify", record, {"classification": section.model_dump(mode="json")}, wildcards) as run:
         from lddm.classification.classify import classify as work
 
         data = open_data(frames, splits)

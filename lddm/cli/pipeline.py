@@ -1,10 +1,12 @@
 """One thin verb for each rule that makes data, models and videos.
 
-Rooms are imported inside the verbs, so that `lddm --help` and the light jobs do not pay for torch.
+Rooms are imported inside the verbs, so that `lddm --help` and the light jobs do not pay for torch. Verbs that use a GPU
+hold one, if there are any: jobs that run at once on one machine have distinct ones.
 """
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,7 @@ from lddm.settings import (
 )
 from lddm.settings.build import parse_stage, section_type
 from lddm.synthesis.generators import GENERATORS, find_generator
+from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()
 
@@ -100,7 +103,8 @@ def train_autoencoder(
 ) -> None:
     """Stage 1: train E and D on the fold's training clips."""
     seed, section = parse_stage(settings, AutoencoderSettings)
-    with job("train_autoencoder", record, {"autoencoder": section.model_dump(mode="json")}, {"fold": fold}) as run:
+    about = {"autoencoder": section.model_dump(mode="json")}
+    with gpu_lease(), job("train_autoencoder", record, about, {"fold": fold}) as run:
         from lddm.autoencoder.train import train_autoencoder as work
 
         perceptual = None
@@ -125,7 +129,7 @@ def encode(
 ) -> None:
     """Encode the fold's train and val clips into latents."""
     parse_stage(settings)
-    with job("encode", record, {}, {"fold": fold}) as run:
+    with gpu_lease(), job("encode", record, {}, {"fold": fold}) as run:
         from lddm.autoencoder.encode import encode_clips
 
         run.metrics(0, {"latents": encode_clips(autoencoder, *open_data(frames, splits), fold, out)})
@@ -149,7 +153,7 @@ def train_generator(
     names = [section for section in [find_generator(name).section] if section]
     seed, *sections = parse_stage(settings, *(section_type(section) for section in names))
     about = {section: values.model_dump(mode="json") for section, values in zip(names, sections, strict=True)}
-    with job("train_generator", record, about, {"fold": fold, "generator": name}) as run:
+    with gpu_lease(), job("train_generator", record, about, {"fold": fold, "generator": name}) as run:
         from lddm.synthesis.train_generator import train_generator as work
 
         store, _ = open_data(frames, splits)
@@ -182,16 +186,26 @@ def synthesize(
     out: Out,
     record: Records = None,
 ) -> None:
-    """Animate one shard of first frames, holding one GPU if there are any."""
+    """Animate one shard of first frames."""
     seed, section = parse_stage(settings, SynthesisSettings)
     wildcards = {"fold": fold, "generator": generator, "source": source, "shard": shard}
-    with job("synthesize", record, {"synthesis": section.model_dump(mode="json")}, wildcards) as run:
-        from lddm.synthesis.leases import gpu_lease
+    with gpu_lease(), job("synthesize", record, {"synthesis": section.model_dump(mode="json")}, wildcards) as run:
+        from lddm.synthesis.synthesize import synthesize as work
 
-        with gpu_lease():
-            from lddm.synthesis.synthesize import synthesize as work
-
-            data = open_data(frames, splits)
-            count = work(section, generator, bundle, *data, fold, source, shard, shards, seed, out)
+        data = open_data(frames, splits)
+        count = work(section, generator, bundle, *data, fold, source, shard, shards, seed, out)
         run.metrics(0, {"videos": count})
         run.outputs(out, out.with_suffix(".parquet"))
+
+
+@app.command(
+    hidden=True,
+    context_settings={"allow_extra_args": True, "allow_interspersed_args": False, "ignore_unknown_options": True},
+)
+def with_gpus(
+    count: Annotated[int, typer.Argument(help="how many GPUs", min=1)],
+    command: Annotated[list[str], typer.Argument(help="what to run")],
+) -> None:
+    """Run a command that holds several GPUs, e.g. torchrun with processes that train together."""
+    with gpu_lease(count=count):
+        raise SystemExit(subprocess.run(command).returncode)

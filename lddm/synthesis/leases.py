@@ -6,7 +6,10 @@ A lease is a file lock, so the operating system releases it when its holder dies
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import random
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lddm.errors import LddmError
+
+logger = logging.getLogger(__name__)
 
 
 def visible_devices() -> list[str]:
@@ -27,51 +32,84 @@ def visible_devices() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
+def lease_folder() -> Path:
+    """Where the lock files of this user lie: one folder for a machine, and one for each SLURM job on it.
+
+    Where SLURM fences devices off, each of its jobs counts them from 0: jobs that share a machine then hold different
+    devices of one name, and must not wait for each other.
+    """
+    within = os.environ.get("SLURM_JOB_ID")
+    return Path(tempfile.gettempdir()) / f"lddm-gpu-leases-{os.getuid()}{f'-slurm-{within}' if within else ''}"
+
+
 @contextlib.contextmanager
 def gpu_lease(
-    devices: Sequence[str] | None = None, folder: Path | None = None, timeout: float = 86_400, poll: float = 1.0
+    devices: Sequence[str] | None = None,
+    folder: Path | None = None,
+    count: int = 1,
+    timeout: float = 86_400,
+    poll: float = 1.0,
 ) -> Iterator[str | None]:
-    """Hold one GPU.
+    """Hold GPUs.
 
     Args:
         devices: ids to choose from; None asks `visible_devices`. Empty = no GPU: yields None at once.
-        folder: where the lock files lie; the same for all jobs of a machine.
-        timeout: seconds to wait for a free device.
-        poll: seconds between two looks.
+        folder: where the lock files lie; None asks `lease_folder`.
+        count: how many to hold, or all of `devices` where they are fewer.
+        timeout: seconds to wait for free devices.
+        poll: seconds between two looks, at the most.
 
     Yields:
-        The device's id, exclusively held until the block ends; CUDA_VISIBLE_DEVICES is set to it meanwhile.
+        The ids, joined by commas, exclusively held until the block ends; CUDA_VISIBLE_DEVICES is set to them meanwhile.
+        In one of several processes that train together nothing is taken: who started them holds the devices of all.
 
     Raises:
-        LddmError: no device became free in time.
+        LddmError: they did not become free in time.
     """
+    if devices is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        yield os.environ.get("CUDA_VISIBLE_DEVICES")
+        return
     devices = visible_devices() if devices is None else list(devices)
     if not devices:
         yield None
         return
-    folder = folder or Path(tempfile.gettempdir()) / f"lddm-gpu-leases-{os.getuid()}"
+    folder = folder or lease_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    lock, device = _first_free([(FileLock(folder / f"gpu-{d}.lock"), d) for d in devices], timeout, poll)
+    names = {device: re.sub(r"[^\w-]", "-", device) for device in devices}  # a MIG device is named with slashes
+    locks = {device: FileLock(folder / f"gpu-{name}.lock") for device, name in names.items()}
+    held = _first_free(locks, min(count, len(devices)), timeout, poll)
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = device  # before the first CUDA call of this process
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)  # before the first CUDA call of this process
     try:
-        yield device
+        yield ",".join(held)
     finally:
         if before is None:
             del os.environ["CUDA_VISIBLE_DEVICES"]
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
-        lock.release()
+        for device in held:
+            locks[device].release()
 
 
-def _first_free(locks: list[tuple[FileLock, str]], timeout: float, poll: float) -> tuple[FileLock, str]:
-    deadline = time.monotonic() + timeout
+def _first_free(locks: dict[str, FileLock], count: int, timeout: float, poll: float) -> list[str]:
+    """All `count` devices or none, so that two jobs which want several never wait for each other's."""
+    deadline, said = time.monotonic() + timeout, False
     while True:
-        for lock, device in locks:
+        held: list[str] = []
+        for device, lock in locks.items():
             with contextlib.suppress(Timeout):
                 lock.acquire(blocking=False)
-                return lock, device
+                held.append(device)
+            if len(held) == count:
+                return held
+        for device in held:
+            locks[device].release()
         if time.monotonic() >= deadline:
-            names = ", ".join(device for _, device in locks)
-            raise LddmError(f"no free GPU among {names} in {timeout:g} s", "wait for the other jobs, or start fewer")
-        time.sleep(poll)
+            raise LddmError(
+                f"no free GPU among {', '.join(locks)} in {timeout:g} s", "wait for the other jobs, or start fewer"
+            )
+        if not said:
+            logger.warning("waiting for %d free of the GPUs %s: --resources gpu=N starts no more jobs than GPUs", count,
+                           ", ".join(locks))  # fmt: skip
+            said = True
+        time.sleep(poll * random.uniform(0.5, 1))  # two that want several devices must not look in step

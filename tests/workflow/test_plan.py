@@ -128,8 +128,8 @@ def test_processes_that_train_together_are_started_by_torchrun(pipeline: Pipelin
     config = SMALL | {"autoencoder": {"training": {"processes": 2}}, "diffusion": {"training": {"processes": 3}}}
     done = pipeline.run("--dry-run", "--printshellcmds", config=config)
     text = done.stdout + done.stderr
-    assert "torchrun --standalone --nproc-per-node 2 --no-python lddm train-autoencoder" in text
-    assert "torchrun --standalone --nproc-per-node 3 --no-python lddm train-generator lddm" in text
+    assert "lddm with-gpus 2 torchrun --standalone --nproc-per-node 2 --no-python lddm train-autoencoder" in text
+    assert "lddm with-gpus 3 torchrun --standalone --nproc-per-node 3 --no-python lddm train-generator lddm" in text
     assert text.count("torchrun") == 2  # the baselines of this config train alone
 
 

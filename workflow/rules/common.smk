@@ -79,9 +79,9 @@ def processes(*sections):
 
 
 def launcher(*sections):
-    """What comes before `lddm` where several processes train together."""
+    """What comes before `lddm` where several processes train together: it holds their GPUs and starts them."""
     count = processes(*sections)
-    return "" if count == 1 else f"torchrun --standalone --nproc-per-node {count} --no-python "
+    return "" if count == 1 else f"lddm with-gpus {count} torchrun --standalone --nproc-per-node {count} --no-python "
 
 
 def generator_section(wildcards):

@@ -1,7 +1,6 @@
-"""Bundles, the animator, shards and leases."""
+"""Bundles, the animator and shards."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import get_args
@@ -19,7 +18,6 @@ from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import load_bundle
 from lddm.synthesis.generators import GENERATORS
-from lddm.synthesis.leases import gpu_lease
 from lddm.synthesis.synthesize import synthesize
 
 SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
@@ -189,44 +187,3 @@ def test_bundles_are_checked(bundles, tmp_path):
     (broken / "generator.safetensors").write_bytes(b"nonsense")
     with pytest.raises(LddmError, match="generator.safetensors is missing or not what"):
         load_bundle(broken)
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from lddm.synthesis.generators import GENERATORS
-from lddm.synthesis.leases import gpu_lease
-with gpu_lease(["0", "1"], Path(sys.argv[1]), timeout=60, poll=0.02) as device:
-    print(device, flush=True)
-    time.sleep(120)
-"""
-
-
-def test_leases_are_distinct_and_end_with_their_holder(tmp_path):
-    jobs = [
-        subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    try:
-        held = {job.stdout.readline().strip() for job in jobs}
-        assert held == {"0", "1"}
-        with (
-            pytest.raises(LddmError, match="no free GPU among 0, 1"),
-            gpu_lease(["0", "1"], tmp_path, timeout=0.1, poll=0.02),
-        ):
-            pass
-        jobs[0].kill()
-        jobs[0].wait()
-        with gpu_lease(["0", "1"], tmp_path, timeout=20, poll=0.02) as device:
-            assert device in held
-    finally:
-        for job in jobs:
-            job.kill()
-            job.wait()
-            job.stdout.close()
-
-
-def test_no_gpu_needs_no_lease(tmp_path, monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with gpu_lease([], tmp_path) as device:
-        assert device is None and "CUDA_VISIBLE_DEVICES" not in os.environ
