@@ -29,6 +29,9 @@ def is_dicom(path: str | Path) -> bool:
         return False
 
 
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
     """Any error as an UnreadableFile, and no word of pydicom's: it quotes what it finds odd, which may be a name.
@@ -69,6 +72,7 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
 
     path = Path(path)
     with _readable(path.name):
+        _refuse_deflated(path)
         header = pydicom.dcmread(path, stop_before_pixels=True)
         height, width = int(header.Rows), int(header.Columns)
         count = int(getattr(header, "NumberOfFrames", 1) or 1)
@@ -133,11 +137,20 @@ def look(path: Path) -> tuple[bool, str | None]:
     import pydicom
 
     with _readable(path.name):
+        _refuse_deflated(path)
         tags = ["NumberOfFrames", "PatientID", "PatientName"]
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         identity = f"{header.get('PatientID', '')}|{header.get('PatientName', '')}".strip("| ")
         pseudonym = f"dicom-{hashlib.sha256(identity.encode()).hexdigest()[:16]}" if identity else None
         return int(header.get("NumberOfFrames", 1) or 1) > 1, pseudonym
+
+
+def _refuse_deflated(path: Path) -> None:
+    """A deflated data set is unpacked whole before its first element is read, so that a small file can fill the memory."""
+    from pydicom.filereader import read_file_meta_info
+
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DEFLATED:
+        raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first: dcmconv +te IN OUT (DCMTK)")
 
 
 def _to_grey(frame: np.ndarray, header) -> np.ndarray:

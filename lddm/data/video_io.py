@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 4096 * 4096  # a larger declared frame is a damaged or hostile header, not ultrasound
 MAX_BYTES = 2 * 2**30  # decoded frames of one file; max_frames of a huge format would not fit in memory
+# FFmpeg also reads lists of other files, patterns of names and network streams, told by content: only these are opened.
+CONTAINERS = "asf,avi,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo"
 VIDEO_SUFFIXES = {".gif", ".mp4", ".avi", ".mpeg", ".mpg", ".mov", ".webm", ".mkv", ".wmv", ".m4v"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
@@ -34,7 +36,7 @@ def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
     Frames are counted by decoding, since many containers do not say how many there are.
 
     Args:
-        path: any container that FFmpeg reads.
+        path: a file of one of `CONTAINERS`, whatever its suffix.
         max_frames: frames that are read at the most.
 
     Returns:
@@ -46,10 +48,11 @@ def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
     path = Path(path)
     frames: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UnreadableFile(f"{path.name} holds no video", "check the file")
-            stream = container.streams.video[0]
+        with av.open(str(path), options={"format_whitelist": CONTAINERS}) as container:
+            # a damaged header may name a codec that nobody has
+            stream = next((s for s in container.streams.video if s.codec_context is not None), None)
+            if stream is None:
+                raise UnreadableFile(f"{path.name} holds no video that can be decoded", "check the file")
             stream.thread_type = "AUTO"
             _check_size(path, stream.codec_context.width, stream.codec_context.height)
             rate = stream.average_rate or stream.guessed_rate
@@ -95,8 +98,10 @@ def decode_image(path: str | Path) -> np.ndarray:
 def _to_grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # 16 bits and floats: stretched to the full range, as viewers do
         values = np.asarray(image, dtype=np.float64)
-        low, high = np.nanmin(values), np.nanmax(values)
-        return Image.fromarray(np.uint8(255 * (np.nan_to_num(values) - low) / max(high - low, 1e-9)))
+        finite = values[np.isfinite(values)]
+        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        return Image.fromarray(np.uint8(255 * ((values - low) / max(high - low, 1e-9))))
     if image.mode in ("RGBA", "LA", "P", "PA"):
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

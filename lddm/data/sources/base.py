@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,14 @@ COLUMNS = (
 def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[str, Any]:
     """An index row of a file (or a folder of frames); `values` sets or overrides columns.
 
-    The id is readable and unique: the source, the file's name, and a hash of its place.
+    The id is readable and unique: the source, the file's name, and a hash of its place. What cannot be read at all (a
+    link that leads nowhere or out of the data, a pipe, a name that is not UTF-8) is excluded with that reason.
     """
     relative = path.relative_to(data_root).as_posix()
     name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-").lower()[:40]
     row = dict.fromkeys(COLUMNS)
     row |= {
-        "id": f"{source}-{name}-{hashlib.sha256(relative.encode()).hexdigest()[:8]}",
+        "id": f"{source}-{name}-{hashlib.sha256(os.fsencode(relative)).hexdigest()[:8]}",
         "source": source,
         "path": relative,
         "label": -1,
@@ -56,9 +58,19 @@ def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[st
     row |= values
     if row["patient_id"] is None:
         row["patient_id"] = row["id"]  # unknown: each file counts as a patient of its own
+    try:
+        safe_path(data_root, relative)
+    except UnreadableFile as error:
+        row["excluded"] = row["excluded"] or f"unreadable: {error.message}"
+        row["sha256"] = ""
     if row["sha256"] is None:
         row["sha256"] = content_hash(path)
-    return row
+    return {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def printable(name: str) -> str:
+    """A name as text that can be written: bytes that are no UTF-8 as \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def content_hash(path: Path) -> str:
@@ -66,7 +78,7 @@ def content_hash(path: Path) -> str:
     if path.is_file():
         return sha256(path)
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()):
+    for file in sorted(path for path in path.iterdir() if path.is_file()):
         digest.update(f"{file.name} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
@@ -88,11 +100,13 @@ def source_folder(data_root: Path, folder: str) -> Path:
 
 
 def safe_path(data_root: Path, relative: str) -> Path:
-    """The file of a row; a path or a link that leaves the data is refused.
+    """The file or folder of a row; a path or a link that leaves the data is refused, and so are pipes and the like.
 
     The top folder of a source may itself be a link, as people keep large data on another disk.
     """
-    path, parts = data_root / relative, Path(relative).parts
+    path, parts, shown = data_root / relative, Path(relative).parts, printable(relative)
+    if shown != relative:
+        raise UnreadableFile(f"the name {shown} is not UTF-8", "rename the file")
     if not parts or ".." in parts or Path(relative).is_absolute():
         raise UnreadableFile(f"{relative} lies outside the data folder", "copy the file into the data folder")
     try:
@@ -102,6 +116,8 @@ def safe_path(data_root: Path, relative: str) -> Path:
         raise UnreadableFile(f"{relative} cannot be opened: {error}", "check the file") from error
     if not inside:
         raise UnreadableFile(f"{relative} lies outside the data folder", "copy the file into the data folder")
+    if not (target.is_file() or target.is_dir()):  # to open a pipe would wait for ever
+        raise UnreadableFile(f"{relative} is neither a file nor a folder", "remove it")
     return path
 
 

@@ -57,12 +57,14 @@ def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict
             run = longest_run(video)
             if not run:
                 values["excluded"] = "no numbered frames"
+            if any(path.is_symlink() for path in run):
+                values["excluded"] = "its frames are links, which may lead out of the data folder"
             row = file_row(
                 "busv", video, data_root, kind="video", fps=settings.fps, n_frames=len(run), licence=LICENCE,
                 patient_id=errata.get("patient_id"), **values,
             )  # fmt: skip
             table.append(row)
-            hashes.append({sha256(path) for path in run})
+            hashes.append({sha256(path) for path in run if not path.is_symlink()})
     _cluster(table, hashes)
     return table
 
@@ -79,7 +81,9 @@ def read(row: dict, settings: BusvSource, data_root: Path, max_frames: int) -> t
 
 def longest_run(folder: Path) -> list[Path]:
     """The longest run of frames with consecutive numbers: a gap is a cut, and time across it is unknown."""
-    numbered = sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdigit())
+    numbered = sorted(
+        (int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal() and path.is_file()
+    )
     best: list[Path] = []
     current: list[Path] = []
     before = None

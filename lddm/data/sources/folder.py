@@ -30,11 +30,8 @@ def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[di
                 safe_path(data_root, path.relative_to(data_root).as_posix())
                 kind, patient = _look(path)
             except UnreadableFile as error:
-                table.append(
-                    file_row(
-                        "folder", path, data_root, kind="video", sha256="", excluded=f"unreadable: {error.message}"
-                    )
-                )
+                reason = f"unreadable: {error.message}"
+                table.append(file_row("folder", path, data_root, kind="video", sha256="", excluded=reason))
                 continue
             if kind is None:
                 logger.info("folder: %s is no video, image or DICOM file", path.name)

@@ -31,7 +31,7 @@ def rows(settings: PocusSource, data_root: Path, classes: list[str]) -> list[dic
     table, used = [], set()
     for path in sorted(folder.rglob("*")):
         suffix = path.suffix.lower()
-        if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or not path.is_file():
+        if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or path.is_dir():
             continue
         kind = "image" if suffix in IMAGE_SUFFIXES else "video"
         about = metadata.get((_fold(path.stem), kind))

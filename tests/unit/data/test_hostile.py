@@ -4,11 +4,14 @@ import os
 import struct
 import zlib
 
+import av
 import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
 
 from lddm.data import video_io
 from lddm.data.dicom import decode_dicom, write_dicom
@@ -26,11 +29,34 @@ READERS = {
     "v.mp4": decode_video,
     "v.avi": decode_video,
     "v.gif": decode_video,
+    "v.mov": decode_video,
+    "v.mkv": decode_video,
+    "v.mpeg": decode_video,
+    "v.wmv": decode_video,
     "i.png": decode_image,
     "i.jpg": decode_image,
+    "i.bmp": decode_image,
+    "i.tif": decode_image,
     "d.dcm": decode_dicom,
 }
+CODECS = {
+    ".mov": ("mov", "mjpeg", "yuvj420p"),
+    ".mkv": ("matroska", "ffv1", "gray"),
+    ".mpeg": ("mpeg", "mpeg2video", "yuv420p"),
+    ".wmv": ("asf", "wmv2", "yuv420p"),
+}
 FUZZ = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write_as(path, container, codec, pixels):
+    """A video in another container and codec."""
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.height, stream.width = FRAMES.shape[1:]
+        stream.pix_fmt = pixels
+        for frame in FRAMES:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        file.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +71,8 @@ def originals(tmp_path_factory):
             Image.fromarray(FRAMES[0]).save(path)
         elif name == "d.dcm":
             write_dicom(path, FRAMES[:3, :16, :16], 10)
+        elif path.suffix in CODECS:
+            write_as(path, *CODECS[path.suffix])
         else:
             write_video(path, FRAMES, 10)
         found[name] = path.read_bytes()
@@ -190,16 +218,23 @@ def test_any_settings_are_taken_or_explained(raw, key):
         assert build.load(yaml.safe_load(yaml.safe_dump(settings_.model_dump(mode="json")))) == settings_
 
 
-@pytest.mark.parametrize(
-    "text", ["!!python/object/apply:os.system ['touch x']", "!!python/name:os.system", "&a [*a, *a]"]
-)
-def test_yaml_tags_are_text_or_errors_and_never_code(text):
-    try:
-        value = yaml.safe_load(f"seed: {text}")
-    except yaml.YAMLError:
-        return
-    with pytest.raises(LddmError):
-        build.load(value)
+TAGS = {
+    "call": "!!python/object/apply:os.system ['touch hacked']",
+    "new": "!!python/object/new:os.system ['touch hacked']",
+    "name": "!!python/name:os.system",
+    "own": "!mine 3",
+    "itself": "&a [*a, *a]",
+}
+
+
+@pytest.mark.parametrize("text", TAGS.values(), ids=TAGS)
+@pytest.mark.parametrize("key", ["seed", "experiment", "index"])
+def test_yaml_tags_are_errors_and_never_code(tmp_path, monkeypatch, text, key):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text(f"{key}: {text}\n")
+    with pytest.raises((LddmError, WorkflowError), match="mistake|not valid"):
+        build.load(load_configfile("own.yaml"))  # the reader of config files is Snakemake's
+    assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n(S'touch x'\ntR.", struct.pack("<Q", 2**62) + b"{}"])
