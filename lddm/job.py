@@ -92,9 +92,9 @@ def _show(record_dir: Path, experiment: str) -> None:
     uri = tracking_uri()
     if uri is None:
         return
-    from lddm.tracking.mlflow_view import push
-
     try:
+        from lddm.tracking.mlflow_view import push
+
         push(record_dir, uri, experiment)
     except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
         logger.warning("MLflow at %s: %s; the record stays on disk, `lddm track sync` sends it later", uri, error)
@@ -115,16 +115,6 @@ def set_up_logging() -> None:
     )
     for noisy in ("mlflow", "alembic", "matplotlib", "PIL", "httpx", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-@contextlib.contextmanager
-def progress(text: str) -> Iterator[None]:
-    """A spinner on a terminal while something runs; nothing in a log."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status(text) if console.is_terminal else contextlib.nullcontext():
-        yield
 
 
 @contextlib.contextmanager

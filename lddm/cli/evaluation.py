@@ -11,6 +11,8 @@ from lddm.errors import LddmError
 
 app = typer.Typer()
 
+FOOLED = 10  # clips that are listed on the terminal
+
 Folder = Annotated[Path, typer.Argument(help="results/<experiment>")]
 
 
@@ -37,8 +39,11 @@ def compare(folders: Annotated[list[Path], typer.Argument(help="results/<experim
 
 
 @app.command()
-def verify(results: Folder) -> None:
-    """Check that the outputs of an experiment are still the ones that its jobs made."""
+def verify(
+    results: Folder,
+    data_root: Annotated[Path | None, typer.Option(help="also check the raw files, which lie here")] = None,
+) -> None:
+    """Check that the outputs of an experiment (and its raw files) are still those of its jobs."""
     from lddm.report.provenance import verify as work
 
     differing = work(results)
@@ -50,6 +55,21 @@ def verify(results: Folder) -> None:
             "run Snakemake again: it makes what is missing, and --forcerun RULE what was changed",
         )
     typer.echo(f"All outputs of {results} are as its jobs made them")
+    if data_root is None:
+        return
+    import pandas as pd
+
+    from lddm.data.index import changed_files
+
+    differing = changed_files(pd.read_parquet(results / "data/index.parquet"), data_root)
+    for path, what in differing.items():
+        typer.echo(f"{what}: {path}")
+    if differing:
+        raise LddmError(
+            f"{len(differing)} raw files below {data_root} are not those that {results} was made from",
+            "put them back, or run the rule index again: --forcerun index",
+        )
+    typer.echo(f"All raw files below {data_root} are those that {results} was made from")
 
 
 @app.command()
@@ -115,8 +135,10 @@ def reader_study_score(
         typer.echo(f"{source}: {told}; mean quality {shares['mean quality']}")
     for pair, kappas in found["agreement"].items():
         typer.echo(f"agreement of {pair} (kappa): " + ", ".join(f"{name} {kappa}" for name, kappa in kappas.items()))
-    for clip in found["fooled"][:10]:
+    for clip in found["fooled"][:FOOLED]:
         typer.echo(f"fooled {', '.join(clip['by'])}: {clip['clip_id']} ({clip['generator']})")
+    if (more := len(found["fooled"]) - FOOLED) > 0:
+        typer.echo(f"and {more} clips more that fooled someone: --out FILE lists all")
     if out is not None:
         write_json(out, found)
         typer.echo(f"Made {out}")

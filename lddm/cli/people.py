@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lddm.errors import LddmError
-from lddm.job import progress, set_up_logging
+from lddm.job import set_up_logging
+
+if TYPE_CHECKING:
+    import numpy as np
 
 app = typer.Typer()
+
+SHOWN = 8  # samples of a strip
 
 
 @app.command()
@@ -28,10 +36,10 @@ def animate(
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
     compare: Annotated[
-        bool, typer.Option("--compare", help="also write a strip and a loop beside the bundle's baselines")
+        bool, typer.Option("--compare", help="strip and loop with the baselines of the same fold beside it")
     ] = False,
 ) -> None:
-    """Animate one still image with a trained bundle."""
+    """Animate one still image with a trained bundle: videos, and a film strip beside them."""
     set_up_logging()
     if sampler not in ("ddim", "dpmsolver++"):
         raise LddmError(f"unknown sampler '{sampler}'", "expected ddim or dpmsolver++")
@@ -45,25 +53,47 @@ def animate(
     still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
     animator = Animator.load(model)
     options = SamplingOptions(sampler, steps, guidance)
-    with progress(f"drawing {samples} of {animator.about['generator']}"):
-        videos = animator.animate(still, samples, seed, label or -1, options, length=length or None)
+
+    def draw(one: Animator, count: int) -> np.ndarray:
+        """Videos of the still by one generator: uint8 (count, length + 1, S, S)."""
+        name, began = one.about["generator"], time.monotonic()
+        with working(f"drawing {count} of {name}"):
+            made = one.animate(still, count, seed, label or -1, options, length=length or None)
+        typer.echo(f"drew {count} of {name} in {time.monotonic() - began:.1f} s")
+        return made
+
+    videos = draw(animator, samples)
     for number, video in enumerate(videos):
         path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
         write_video(path, video, animator.fps, comment="synthetic video made by LDDM; not for diagnosis")
         typer.echo(f"{path}: {len(video)} frames at {animator.fps:g} Hz, synthetic")
-    if compare:
-        from lddm.report.strips import loop, strips
-        from lddm.report.style import save
 
-        versions = {animator.about["generator"]: videos[0]}
-        for folder in _beside(model):
-            other = Animator.load(folder)
-            with progress(f"drawing {other.about['generator']}"):
-                versions[other.about["generator"]] = other.animate(
-                    still, 1, seed, label or -1, options, length=length or None
-                )[0]
-        typer.echo(save(strips([(image.name, versions)]), out.with_name(f"{out.stem}-compare.png")))
-        typer.echo(loop(versions, animator.fps, out.with_name(f"{out.stem}-compare.webp")))
+    from lddm.report.strips import loop, strips
+    from lddm.report.style import label as shown
+    from lddm.report.style import save
+
+    ours = animator.about["generator"]
+    versions = {ours: videos[0]}
+    if samples > 1:
+        versions = {f"{shown(ours)}, {number}": video for number, video in enumerate(videos[:SHOWN])}
+    if compare:
+        versions |= {other.about["generator"]: draw(other, 1)[0] for other in map(Animator.load, _beside(model))}
+        typer.echo(loop(image.name, versions, animator.fps, out.with_name(f"{out.stem}-compare.webp")))
+    strip = out.with_name(f"{out.stem}-{'compare' if compare else 'strip'}.png")
+    typer.echo(save(strips([(image.name, versions)], animator.fps), strip))
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner with the seconds so far on a terminal while something runs; nothing in a log."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        shown.add_task(text, total=None)
+        yield
 
 
 def _beside(model: Path) -> list[Path]:

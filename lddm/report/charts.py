@@ -22,19 +22,27 @@ PANELS = (
 )
 SWEPT = ("real_videos", "synthetic_share")
 SWEPT_LABELS = {"real_videos": "real training videos", "synthetic_share": "share of synthetic clips in a batch"}
+ABREAST = 4  # panels beside each other
 LOG_RATIO = 30  # a chart whose values span more than this is drawn on a logarithmic axis
 
 
 def quality_chart(quality: pd.DataFrame) -> Figure:
     """One panel a metric, one bar a generator (mean over folds), intervals of single folds as lines."""
     panels = [panel for panel in PANELS if (quality["metric"] == panel[0]).any()]
+    names = in_order(quality["generator"].tolist())
+    lines = max(1, -(-len(panels) // ABREAST))
+    columns = max(1, -(-len(panels) // lines))
+    height = lines * (0.25 * len(names) + 1.5)
     figure, grid = plt.subplots(
-        1, max(1, len(panels)), figsize=(2.5 * max(1, len(panels)), 3.3), squeeze=False, layout="constrained"
+        lines, columns, figsize=(2.4 * columns + 1.2, height), squeeze=False, layout="constrained"
     )
     if not panels:
         empty(grid[0, 0], "no scores")
-    names = in_order(quality["generator"].tolist())
-    for axes, (metric, source, reference, title) in zip(grid[0], panels, strict=False):
+    for place, axes in enumerate(grid.flat):
+        if place >= len(panels):
+            axes.axis("off")
+            continue
+        metric, source, reference, title = panels[place]
         rows = quality[(quality["metric"] == metric) & (quality["reference"].fillna("") == reference)]
         rows = rows[(rows["source"] == source) | (rows["generator"] == "real")]
         _bars(axes, rows, names)
@@ -43,7 +51,7 @@ def quality_chart(quality: pd.DataFrame) -> Figure:
         unit = UNITS.get(metric, "no unit")
         interval = ", 95 % interval" if rows["ci_low"].notna().any() else ""
         axes.set_xlabel(f"{unit}\nn = {span(rows['n_synthetic'])}{interval}", fontsize=8.5)
-        axes.set_yticks(range(len(names)), [label(name) for name in names] if axes is grid[0, 0] else [])
+        axes.set_yticks(range(len(names)), [label(name) for name in names] if place % columns == 0 else [])
         axes.set_ylim(len(names) - 0.4, -0.6)  # the same in all panels, also where the first or last have no bar
     return figure
 

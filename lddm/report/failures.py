@@ -1,4 +1,4 @@
-"""Where LDDM fails, chosen by rule and not by taste: its most abrupt, its stillest and its least original videos."""
+"""Where LDDM fails, chosen by rule and not by taste: its most abrupt, stillest, worst and least original videos."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ GENERATOR = "lddm"
 def failures(found: Results) -> list[tuple[str, Row]]:
     """One video for each rule, of the held-out first frames of the first fold; none without LDDM videos.
 
-    The rules: the largest change between two frames; the smallest mean change; the smallest distance to a training clip in
-    features of the domain network, as a share of the threshold below which it counts as a copy.
+    The rules: the largest change between two frames; the smallest mean change; the largest L1 to the video that really
+    followed; the smallest distance to a training clip in features of the domain network, as a share of the threshold below
+    which it counts as a copy.
     """
     folds = found.folds()
     videos = found.synthetic(folds[0], "heldout").get(GENERATOR) if folds else None
@@ -23,10 +24,13 @@ def failures(found: Results) -> list[tuple[str, Row]]:
         return []
     clips, manifest = videos
     change = np.stack([np.abs(np.diff(clip.astype(np.float32), axis=0)).mean(axis=(1, 2)) / 255 for clip in clips])
-    abrupt, still = int(change.max(axis=1).argmax()), int(change.mean(axis=1).argmin())
+    real = found.real_clips(manifest["clip_id"].tolist())
+    apart = np.array([np.abs(a[1:].astype(np.float32) - b[1:]).mean() / 255 for a, b in zip(clips, real, strict=True)])
+    abrupt, still, far = int(change.max(axis=1).argmax()), int(change.mean(axis=1).argmin()), int(apart.argmax())
     rows = [
         (f"most abrupt: {change[abrupt].max():.1%} of the grey range in one step", _row(found, videos, abrupt)),
         (f"stillest: {change[still].mean():.1%} of the grey range a step", _row(found, videos, still)),
+        (f"worst L1 to what followed: {apart[far]:.3f}, median {np.median(apart):.3f}", _row(found, videos, far)),
     ]
     copies = found.copies(folds[0], GENERATOR)
     if copies is not None and (mine := _least_original(copies, manifest)):
@@ -35,6 +39,23 @@ def failures(found: Results) -> list[tuple[str, Row]]:
         verdict = "counts as a copy" if share < 1 else "is no copy"
         rows.append((f"nearest to a training clip: {share:.2f} of the threshold, {verdict}", row))
     return rows
+
+
+def flagged(found: Results) -> tuple[pd.DataFrame, int]:
+    """Videos of LDDM that count as copies, the nearest first, and among how many.
+
+    Columns: fold, source, sample_id, features, nearest (training clip), share (of the threshold, < 1).
+    """
+    tables = [(fold, found.copies(fold, GENERATOR)) for fold in found.folds()]
+    searched = [table.assign(fold=fold) for fold, table in tables if table is not None]
+    columns = ["fold", "source", "sample_id", "features", "nearest", "share"]
+    if not searched:
+        return pd.DataFrame(columns=columns), 0
+    table = pd.concat(searched, ignore_index=True)
+    copies = table[table["copied"]].assign(share=table["distance"] / table["threshold"])
+    return copies.sort_values("share", kind="stable")[columns], len(
+        table.drop_duplicates(["fold", "source", "sample_id"])
+    )
 
 
 def _row(found: Results, videos: tuple[np.ndarray, pd.DataFrame], place: int) -> Row:

@@ -27,11 +27,11 @@ def figures(section: ReportSettings, results: Path, out_dir: Path) -> list[Path]
         old.unlink()
     sweep = found.sweep()
     return [
-        save(strips(rows), out_dir / "strips.png"),
-        save(strips(failures(found)), out_dir / "failures.png"),
+        save(strips(rows, fps), out_dir / "strips.png"),
+        save(strips(failures(found), fps), out_dir / "failures.png"),
         save(curves(found), out_dir / "curves.png"),
         save(quality_chart(found.quality()), out_dir / "quality.png"),
         save(ablation_chart(found.classification()), out_dir / "ablation.png"),
         *([save(sweep_chart(sweep), out_dir / "sweep.png")] if len(sweep) else []),
-        *(loop(versions, fps, out_dir / f"loop-{i}.webp") for i, (_, versions) in enumerate(rows)),
+        *(loop(title, versions, fps, out_dir / f"loop-{i}.webp") for i, (title, versions) in enumerate(rows)),
     ]

@@ -7,40 +7,79 @@ import html
 import math
 from pathlib import Path
 
+from PIL import Image
+
+from lddm.report.style import DPI
+
+CSS_DPI = 96  # what browsers take for an inch
+MEDIA = {".png": "image/png", ".webp": "image/webp"}
+
+# Wide tables and images scroll within their own box, so that a phone shows them at a size that can be read. Print opens
+# what is folded and leaves out the loops, whose first frames are all alike.
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-th { cursor: pointer; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; } h2, h3, h4 { break-after: avoid; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1.2rem; font-size: 0.9rem; }
+li { margin: 0.35rem 0; } #came-out li::first-line { font-weight: 600; }
 pre { font-size: 0.8rem; overflow-x: auto; }
-@media print { body { max-width: none; font-size: 11px; } details > * { display: block; } img, tr { break-inside: avoid; } }
 table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #8884; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
-td small { display: block; opacity: 0.65; } .wide { overflow-x: auto; }
-img { max-width: 100%; height: auto; background: #fff; }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; cursor: pointer; }
+th::after { content: " \\2195"; opacity: 0.35; } th[aria-sort=ascending]::after { content: " \\2191"; opacity: 1; }
+th[aria-sort=descending]::after { content: " \\2193"; opacity: 1; }
+td { overflow-wrap: anywhere; min-width: 2.5rem; } td:first-child { min-width: 11rem; }
+td small { display: block; opacity: 0.7; overflow-wrap: normal; } .wide { overflow-x: auto; }
+figure { margin: 1rem 0; } img { width: min(var(--natural), 100%); height: auto; background: #fff; vertical-align: top; }
 .note { border-left: 4px solid #d55e00; padding: 0.3rem 0.9rem; } footer { margin-top: 3rem; opacity: 0.75; font-size: 0.85rem; }
+@media (max-width: 46rem) { img { width: min(var(--natural), 44rem); max-width: none; } th, td { padding: 0.25rem 0.4rem; } }
+@media print { body { max-width: none; margin: 0; font-size: 11px; } nav, .loop, th::after { display: none; content: none; }
+  .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 0.15rem 0.35rem; } td:first-child { min-width: 0; }
+  details::details-content { content-visibility: visible; block-size: auto; } figure, tr { break-inside: avoid; } }
 """
 SCRIPT = """
-for (const head of document.querySelectorAll("th")) head.addEventListener("click", () => {
-  const body = head.closest("table").tBodies[0], place = head.cellIndex, up = head.dataset.up !== "1";
-  const value = row => { const text = row.cells[place].firstChild?.textContent ?? "", n = parseFloat(text);
-    return Number.isNaN(n) ? text : n; };
-  [...body.rows].sort((a, b) => { const x = value(a), y = value(b);
-    return (typeof x === typeof y ? (x < y ? -1 : x > y ? 1 : 0) : typeof x === "number" ? -1 : 1) * (up ? 1 : -1); })
-    .forEach(row => body.append(row));
-  head.dataset.up = up ? "1" : "0";
-});
+const number = /^[+-]?(\\d+\\.?\\d*|\\.\\d+)(e[+-]?\\d+)?(?=$|[\\s%])/i;
+const value = cell => { const text = (cell.firstChild?.textContent ?? "").trim(), found = text.match(number);
+  return found ? Number(found[0]) : text; };
+function order(x, y) { return x < y ? -1 : x > y ? 1 : 0; }
+function sort(head) {
+  const table = head.closest("table"), body = table.tBodies[0], up = head.getAttribute("aria-sort") !== "ascending";
+  const rows = [...body.rows].map(row => [value(row.cells[head.cellIndex]), row]);
+  const empty = x => x === "" || x === "\\u2013";
+  rows.sort(([x], [y]) => empty(x) || empty(y) ? empty(x) - empty(y) : typeof x !== typeof y ? (typeof x === "number" ? -1 : 1)
+    : order(x, y) * (up ? 1 : -1));
+  body.append(...rows.map(([, row]) => row));
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+}
+for (const head of document.querySelectorAll("th")) {
+  head.tabIndex = 0;
+  head.addEventListener("click", () => sort(head));
+  head.addEventListener("keydown", event => {
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); sort(head); }
+  });
+}
+const folded = [...document.querySelectorAll("details:not([open])")];
+addEventListener("beforeprint", () => folded.forEach(part => part.open = true));
+addEventListener("afterprint", () => folded.forEach(part => part.open = false));
 """
 
 
-def image(path: Path, text: str) -> str:
-    """An image inside the page."""
+def image(path: Path, text: str, kind: str = "chart") -> str:
+    """An image inside the page at its natural size, smaller where there is no room; "" if there is none.
+
+    Args:
+        kind: class of the figure: "chart", "strips" or "loop".
+    """
     if not path.is_file():
         return ""
+    with Image.open(path) as opened:
+        scale = CSS_DPI / DPI if path.suffix == ".png" else 1  # drawings have DPI dots an inch, loops a dot a pixel
+        width = round(opened.width * scale)
     data = base64.b64encode(path.read_bytes()).decode()
-    kind = {".png": "image/png", ".webp": "image/webp"}[path.suffix]
-    return f'<p><img alt="{html.escape(text)}" src="data:{kind};base64,{data}"></p>'
+    about = f'alt="{html.escape(text)}" style="--natural: {width}px"'
+    source = f"data:{MEDIA[path.suffix]};base64,{data}"
+    return f'<figure class="{kind}"><div class="wide"><img {about} src="{source}"></div></figure>'
 
 
 def bullets(sentences: list[str]) -> str:
@@ -49,10 +88,15 @@ def bullets(sentences: list[str]) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table that sorts by a click on a heading; cells are HTML already."""
-    top = "".join(f"<th>{cell}</th>" for cell in head)
+    """A table that sorts by a heading; cells are HTML already."""
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def folded(title: str, content: str) -> str:
+    """Something long that opens by a click, and in print."""
+    return f"<details><summary>{html.escape(title)}</summary>{content}</details>"
 
 
 def number(value: float | None) -> str:

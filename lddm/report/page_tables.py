@@ -1,4 +1,4 @@
-"""The tables of the page, from result tables to HTML."""
+"""The tables of the page with scores and comparisons, from result tables to HTML."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from lddm.report.html import image, number, table
+from lddm.report.failures import flagged
+from lddm.report.html import folded, image, number, table
 from lddm.report.results import Results
 from lddm.report.style import UNITS, in_order, label, span
 from lddm.report.verdicts import verdict
+
+# Metrics of the ablation that the page shows; tables/classification.csv has all.
+SHOWN = {"auc": "AUC", "balanced_accuracy": "balanced accuracy", "ece": "calibration error (ECE)"}
 
 
 def quality_table(quality: pd.DataFrame, source: str) -> str:
@@ -35,7 +39,7 @@ def quality_table(quality: pd.DataFrame, source: str) -> str:
         name = f"{html.escape(metric + unit)} ({first['better']} is better)<small>{about}</small>"
         lines.append([name, *(_cell(part[part["generator"] == generator]) for generator in names)])
     title = {"heldout": "First frames of test patients", "stills": "Labelled still images"}[source]
-    return f"<h3>{title}</h3>" + table(["", *map(label, names)], lines)
+    return f"<h3>{title}</h3>" + table(["metric", *map(label, names)], lines)
 
 
 def _cell(rows: pd.DataFrame) -> str:
@@ -55,7 +59,23 @@ def absent(reasons: dict[str, str]) -> str:
     items = "".join(
         f"<li>{html.escape(metric)}: {html.escape(reason)}</li>" for metric, reason in sorted(reasons.items())
     )
-    return f"<details><summary>Metrics that could not be computed, and why ({len(reasons)})</summary><ul>{items}</ul></details>"
+    return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>")
+
+
+def copies_table(found: Results) -> str:
+    """All videos of LDDM that were flagged as copies, beside the training clip that they are near to."""
+    copies, searched = flagged(found)
+    if not searched:
+        return ""
+    lines = [
+        [html.escape(f"fold {row.fold}, {row.source}: {row.sample_id}"), html.escape(str(row.features)),
+         html.escape(str(row.nearest)), number(row.share)]
+        for row in copies.itertuples()
+    ]  # fmt: skip
+    videos = len(copies.drop_duplicates(["fold", "source", "sample_id"]))
+    head = ["video of LDDM", "features", "nearest training clip", "distance as a share of the threshold"]
+    title = f"Flagged as copies of a training clip: {videos} of {searched} LDDM videos"
+    return folded(title, table(head, lines)) if lines else f"<p>{title}.</p>"
 
 
 def ablation_note(found: Results) -> str:
@@ -77,14 +97,14 @@ def ablation_note(found: Results) -> str:
 def ablation_table(ablation: pd.DataFrame) -> str:
     lines = []
     for (classifier, metric), part in ablation.groupby(["classifier", "metric"], sort=False):
-        if metric not in ("auc", "balanced_accuracy", "ece"):
+        if metric not in SHOWN:
             continue
         for regime in in_order(part["regime"].tolist()):
             row = part[part["regime"] == regime].iloc[0]
             lines.append(
                 [
                     html.escape(f"{classifier}: {label(regime)}"),
-                    html.escape(metric),
+                    SHOWN[metric],
                     str(int(row["n_test"])),
                     f"{number(row['mean'])}<small>{number(row['ci_low'])} to {number(row['ci_high'])}</small>",
                     "" if regime == "real" else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
@@ -125,38 +145,3 @@ def sweep(found: Results, figures: Path) -> str:
         count = f"{videos} real videos" if videos else "all real videos"
         parts += [f"<h4>{count}, {share:g} of a batch synthetic</h4>", comparison_table(part)]
     return "\n".join(parts)
-
-
-def data_table(found: Results) -> str:
-    """Files, patients and exclusions by source and kind."""
-    videos, lines = found.videos(), []
-    for (source, kind, name), part in videos.groupby(["source", "kind", "class_name"], dropna=False, sort=True):
-        usable = part[part["excluded"].isna()]
-        reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
-        why = "; ".join(f"{html.escape(str(reason))}: {count}" for reason, count in reasons.items())
-        cells = [f"{source}, {kind}, {name}", len(part), len(usable), usable["patient_id"].nunique(), why or "–"]
-        lines.append([html.escape(str(cell)) if place < 4 else cell for place, cell in enumerate(cells)])
-    meta = found.meta()
-    text = f"<p>{meta['size']} x {meta['size']} pixels, {meta['fps']:g} Hz, clips of x0 and {meta['clip_length']} frames.</p>"
-    return text + table(["source, kind, class", "files", "used", "patients", "excluded"], lines)
-
-
-def settings_and_jobs(found: Results) -> str:
-    """All settings of the recorded jobs, and what ran how long with which version; folded up."""
-    settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(found.settings().items())]
-    jobs = [
-        [
-            html.escape(" ".join([job["rule"], *(f"{k}={v}" for k, v in job["wildcards"].items())])),
-            number(job["duration_s"]),
-            str(job["attempt"]),
-            html.escape(job["started"][:19]),
-            html.escape(job["host"]["lddm"]),
-        ]
-        for job in found.jobs()
-    ]
-    return (
-        f"<details><summary>Settings ({len(settings)})</summary>{table(['key', 'value'], settings)}</details>"
-        f"<details><summary>Jobs ({len(jobs)})</summary>"
-        + table(["job", "seconds", "attempt", "started (UTC)", "lddm"], jobs)
-        + "</details>"
-    )

@@ -74,10 +74,14 @@ class Results:
 
     def real_clip(self, clip_id: str) -> np.ndarray:
         """A real clip: uint8 (T + 1, S, S)."""
-        clips = pd.read_parquet(self.root / "data/frames/clips.parquet").set_index("clip_id")
+        return self.real_clips([clip_id])[0]
+
+    def real_clips(self, clip_ids: list[str]) -> np.ndarray:
+        """Real clips: uint8 (n, T + 1, S, S)."""
+        first = pd.read_parquet(self.root / "data/frames/clips.parquet").set_index("clip_id")["first_frame"]
         frames = np.load(self.root / "data/frames/frames.npy", mmap_mode="r", allow_pickle=False)
-        start = int(clips.loc[clip_id, "first_frame"])
-        return np.asarray(frames[start : start + self.meta()["clip_length"] + 1])
+        length = self.meta()["clip_length"] + 1
+        return np.stack([frames[start : start + length] for start in first.loc[clip_ids]])
 
     def synthetic(self, fold: int, source: str) -> dict[str, tuple[np.ndarray, pd.DataFrame]]:
         """Generator -> (clips uint8 (n, T + 1, S, S), manifest) of a fold and source."""

@@ -7,14 +7,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from lddm.files import atomic_path
 from lddm.report.results import Results
-from lddm.report.style import COLOURS, empty, in_order, label
+from lddm.report.style import empty, in_order, label
 
 SHOWN = 5  # frames of a strip
 TILE = 160  # pixels of a loop's tile
+HEAD = 56  # pixels above the tiles of a loop: title, names, and what is synthetic
 MARK = "synthetic"
 NEAREST = "nearest training clip"
 REAL = ("real", NEAREST)
@@ -48,8 +49,8 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
     return rows
 
 
-def strips(rows: list[tuple[str, Row]]) -> Figure:
-    """A block a first frame: a line a version, frames of it, and the M-mode of its central column."""
+def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
+    """A block a first frame: a line a version, frames of it with their times, and the M-mode of its central column."""
     if not rows:
         figure, axes = plt.subplots(figsize=(6, 2))
         empty(axes, "no synthetic videos")
@@ -69,14 +70,12 @@ def strips(rows: list[tuple[str, Row]]) -> Figure:
             for axes, time in zip(line, times, strict=False):
                 axes.imshow(clip[time], cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
                 if number == 0:
-                    axes.set_title("x0" if time == 0 else f"frame {time}", fontsize=8)
+                    axes.set_title("x0" if time == 0 else f"{time / fps:.2g} s", fontsize=8)
             line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
             if number == 0:
-                line[-1].set_title("M-mode", fontsize=8)
+                line[-1].set_title(f"M-mode, {(len(clip) - 1) / fps:.2g} s", fontsize=8)
             text = label(name) if name in REAL else f"{label(name)}\n({MARK})"
-            line[0].set_ylabel(
-                text, rotation=0, ha="right", va="center", fontsize=8, color=COLOURS.get(name, "#333333")
-            )
+            line[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8)
             for axes in line:
                 axes.set_xticks([])
                 axes.set_yticks([])
@@ -90,22 +89,23 @@ def m_mode(clip: np.ndarray) -> np.ndarray:
     return np.repeat(clip[:, :, clip.shape[2] // 2].T, 4, axis=1)
 
 
-def loop(versions: Row, fps: float, path: Path) -> Path:
+def loop(title: str, versions: Row, fps: float, path: Path) -> Path:
     """All versions of one first frame side by side as an animated WebP."""
     names, clips = list(versions), list(versions.values())
-    frames = [_tiles(names, [clip[t] for clip in clips]) for t in range(len(clips[0]))]
+    frames = [_tiles(title, names, [clip[t] for clip in clips]) for t in range(len(clips[0]))]
     duration = round(1000 / fps)
     with atomic_path(path) as temporary:
         frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=80)
     return path
 
 
-def _tiles(names: list[str], images: list[np.ndarray]) -> Image.Image:
-    picture = Image.new("L", (TILE * len(names) + 4 * (len(names) - 1), TILE + 30), 255)
-    draw = ImageDraw.Draw(picture)
+def _tiles(title: str, names: list[str], images: list[np.ndarray]) -> Image.Image:
+    picture = Image.new("L", (TILE * len(names) + 4 * (len(names) - 1), TILE + HEAD), 255)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
+    draw.text((0, 0), title, fill=0, font=ImageFont.load_default(14))
     for place, (name, image) in enumerate(zip(names, images, strict=True)):
         left = place * (TILE + 4)
-        draw.text((left + 2, 1), label(name), fill=0)
-        draw.text((left + 2, 14), "" if name in REAL else MARK, fill=110)
-        picture.paste(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, 30))
+        draw.text((left, 21), label(name), fill=0, font=font)
+        draw.text((left, 37), "" if name in REAL else MARK, fill=90, font=font)
+        picture.paste(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, HEAD))
     return picture

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lddm.files import write_json
 from lddm.report.results import Results
-from lddm.report.verdicts import ablation_sentences, motion_sentences, quality_sentences
+from lddm.report.verdicts import sentences
 from lddm.settings.evaluation import ReportSettings
 
 # metric, reference
@@ -45,7 +45,7 @@ def summary(section: ReportSettings, results: Path, out: Path) -> None:
                 "folds": found.folds(),
             },
             "headline": headline(quality, ablation, compared),
-            "sentences": quality_sentences(quality) + ablation_sentences(ablation) + motion_sentences(compared),
+            "sentences": sentences(quality, ablation, compared),
             "absent_metrics": found.absent_metrics(),
         },
     )

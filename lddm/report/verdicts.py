@@ -17,9 +17,14 @@ def verdict(row: pd.Series) -> str:
     return "better" if (row["delta_vs_real"] > 0) != lower_is_better else "worse"
 
 
+def sentences(quality: pd.DataFrame, ablation: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
+    """All that is said first, the question of the study before the means to answer it."""
+    return motion_sentences(comparisons) + ablation_sentences(ablation) + quality_sentences(quality)
+
+
 def ablation_sentences(table: pd.DataFrame, metric: str = "auc") -> list[str]:
     """What each regime does to each classifier."""
-    sentences = []
+    said = []
     for classifier, rows in table[table["metric"] == metric].groupby("classifier", sort=False):
         by_regime = rows.set_index("regime")
         if "real" not in by_regime.index:
@@ -29,48 +34,69 @@ def ablation_sentences(table: pd.DataFrame, metric: str = "auc") -> list[str]:
             for regime in in_order(list(by_regime.index))
             if regime != "real"
         ]
-        sentences.append(
+        said.append(
             f"Classifier {classifier}: AUC {_with_interval(by_regime.loc['real'])} on real videos; {', '.join(told)}. "
             f"In brackets: 95 % interval; n = {span(rows['n_test'])} test videos."
         )
-    return sentences
+    return said
 
 
 def _with_interval(row: pd.Series) -> str:
     return f"{row['mean']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
+TAUGHT = {
+    "better": "LDDM videos teach classifier {name} more than the same stills repeated without motion",
+    "worse": "LDDM videos teach classifier {name} less than the same stills repeated without motion",
+    "not distinguishable": "LDDM videos teach classifier {name} nothing that the same stills without motion do not, as far as "
+    "can be told",
+}
+
+
 def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
     """What only motion can explain: LDDM against the same stills without motion."""
     rows = comparisons[(comparisons["regime"] == "real+lddm") & (comparisons["against"] == "real+static")]
     return [
-        f"Classifier {row.classifier}: LDDM videos against the same stills repeated without motion: {row.verdict} "
-        f"(AUC {row.delta_auc:+.3f}, {row.ci_low:+.3f} to {row.ci_high:+.3f}, p {row.p_holm:.2g}, higher in "
-        f"{row.runs_better} of {row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients). This is the part "
-        "that only motion can explain."
+        f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): AUC {row.delta_auc:+.3f} [{row.ci_low:+.3f}, "
+        f"{row.ci_high:+.3f}], p {row.p_holm:.2g}, higher in {row.runs_better} of {row.n_runs} runs, {row.n_test} test videos "
+        f"of {row.n_patients} patients. This is the part that only motion can explain."
         for row in rows.itertuples()
     ]
 
 
 def quality_sentences(quality: pd.DataFrame) -> list[str]:
-    """Reconstruction against the repeated still, and the order of the generators by the motion-sensitive distance."""
-    sentences = []
+    """Reconstruction against the repeated still, the order of the generators by distance, and copies; with n and interval."""
+    said = []
     held_out = quality[quality["source"] == "heldout"]
-    l1 = held_out[held_out["metric"] == "l1"].groupby("generator")["value"].mean()
-    if {"reconstruction", "static"} <= set(l1.index):
-        ratio = l1["reconstruction"] / l1["static"]
-        sentences.append(
-            f"The autoencoder rebuilds held-out videos with an L1 of {l1['reconstruction']:.4f}, {ratio:.2f} of that of "
-            f"repeating the first frame ({l1['static']:.4f}), both as a share of the grey range."
+    l1 = held_out[(held_out["metric"] == "l1") & (held_out["reference"] == "same x0")]
+    rebuilt, still = (l1[l1["generator"] == name] for name in ("reconstruction", "static"))
+    if len(rebuilt) and len(still):
+        ratio = rebuilt["value"].mean() / still["value"].mean()
+        said.append(
+            f"The autoencoder rebuilds held-out videos with {ratio:.2f} of the L1 of repeating the first frame: "
+            f"{_score(rebuilt)} against {_score(still)} of the grey range; n = {span(rebuilt['n_synthetic'])} videos."
         )
     for metric, name in (("fvd", "FVD"), ("frechet_video", "Fréchet video distance in features of the domain network")):
         rows = held_out[(held_out["metric"] == metric) & (held_out["reference"] == "heldout")]
         means = rows.groupby("generator")["value"].mean().sort_values()
         if len(means):
-            order = ", ".join(f"{label(generator)} {value:.3g}" for generator, value in means.items())
-            sentences.append(f"{name}, lower is better: {order}; n = {span(rows['n_synthetic'])}, intervals below.")
+            order = ", ".join(f"{label(str(name))} {_score(rows[rows['generator'] == name])}" for name in means.index)
+            said.append(f"{name}, lower is better: {order}; n = {span(rows['n_synthetic'])} videos.")
     copies = held_out[(held_out["metric"] == "copy_rate") & (held_out["generator"] == "lddm")]
     if len(copies):
-        listed = ", ".join(f"{row.value:.1%} in {row.features}" for row in copies.itertuples())
-        sentences.append(f"LDDM videos nearer to a training video than nearly all held-out real ones: {listed}.")
-    return sentences
+        listed = ", ".join(f"{_score(rows, '.1%')} in {name}" for name, rows in copies.groupby("features", sort=True))
+        said.append(
+            "LDDM videos nearer to a training video than nearly all held-out real ones: "
+            f"{listed}; n = {span(copies['n_synthetic'])} videos."
+        )
+    return said
+
+
+def _score(rows: pd.DataFrame, form: str = ".3g") -> str:
+    """Mean of the folds, with the interval of the only one or the range of all."""
+    if len(rows) == 1:
+        low, high = rows["ci_low"].iloc[0], rows["ci_high"].iloc[0]
+    else:
+        low, high = rows["value"].min(), rows["value"].max()
+    interval = "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
+    return f"{rows['value'].mean():{form}}{interval}"

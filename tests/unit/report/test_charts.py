@@ -66,6 +66,17 @@ def test_each_panel_of_the_scores_says_unit_n_and_interval_and_has_its_bars_besi
     places = [bar.get_y() + bar.get_height() / 2 for bar in second.patches]
     assert places == pytest.approx([1, 2]) and list(first.get_yticks()) == [0, 1, 2]
     plt.close(figure)
+    many = pd.concat(
+        [
+            quality().assign(metric=name)
+            for name in ("fvd", "frechet_video", "frechet_frame", "flicker", "flow_magnitude")
+        ]
+    )
+    figure = quality_chart(many[many["reference"] == "heldout"])
+    assert len(figure.axes) == 6 and not figure.axes[5].axison  # two lines of three, the last place is empty
+    named = [any(text.get_text() for text in axes.get_yticklabels()) for axes in figure.axes[:5]]
+    assert named == [True, False, False, True, False]
+    plt.close(figure)
     figure = quality_chart(quality().assign(ci_low=None, ci_high=None))
     assert figure.axes[0].get_xlabel() == "squared features\nn = 3"
     plt.close(figure)

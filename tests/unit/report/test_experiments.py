@@ -2,10 +2,12 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from lddm.cli import evaluation
+from lddm.data.sources.base import content_hash
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.report.compare import compare
@@ -77,3 +79,30 @@ def test_provenance_says_what_was_made_and_verify_what_changed(results):
     assert done.exit_code == 1 and "changed: results/exp/fold-0/quality/lddm.json" in done.output
     made.unlink()
     assert set(verify(results).values()) == {"missing"}
+
+
+def test_verify_checks_the_raw_files_where_it_is_told_where_they_lie(results, tmp_path):
+    write_provenance(results, {}, results / "provenance.json")
+    raw = tmp_path / "raw"
+    (raw / "mine/film").mkdir(parents=True)
+    for name in ("mine/a.png", "mine/b.png", "mine/film/1.png"):
+        (raw / name).write_text(name)
+    rows = [
+        {"path": name, "source": "folder", "sha256": content_hash(raw / name)} for name in ("mine/a.png", "mine/film")
+    ]
+    rows += [
+        {"path": "mine/pipe", "source": "folder", "sha256": ""},
+        {"path": "phantom:1", "source": "phantom", "sha256": "1"},
+    ]
+    pd.DataFrame(rows).to_parquet(results / "data/index.parquet")
+
+    def said(*options):
+        done = CliRunner().invoke(evaluation.app, ["verify", str(results), *options])
+        return done.exit_code, done.output
+
+    assert said() == (0, f"All outputs of {results} are as its jobs made them\n")
+    assert said("--data-root", str(raw))[0] == 0 and "All raw files below" in said("--data-root", str(raw))[1]
+    (raw / "mine/film/1.png").write_text("another")
+    (raw / "mine/a.png").unlink()
+    code, text = said("--data-root", str(raw))
+    assert code == 1 and f"missing: {raw / 'mine/a.png'}" in text and f"changed: {raw / 'mine/film'}" in text

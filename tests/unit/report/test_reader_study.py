@@ -1,9 +1,8 @@
 """The reader study: a page without hints, used in a real browser, and its scores."""
 
+import io
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,7 @@ from lddm.cli import evaluation
 from lddm.errors import LddmError
 from lddm.report.reader_score import read_answers, score
 from lddm.report.reader_study import reader_study
-
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
+from tests.browser import needs_browser, shown
 
 
 @pytest.fixture
@@ -79,6 +75,7 @@ DRIVER = """
 URL.createObjectURL = blob => { blob.text().then(text => { const pre = document.createElement("pre");
   pre.id = "exported"; pre.textContent = text; document.body.append(pre); }); return "#"; };
 const press = key => document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+%s
 if (state.reader === "") { at("reader").value = "A \\"B\\""; at("go").click(); }
 const first = state.place;
 %s
@@ -87,19 +84,17 @@ document.body.dataset.first = first; document.body.dataset.place = state.place; 
 """
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+@needs_browser
 def test_a_reader_in_a_browser_uses_keys_stops_comes_back_and_exports(study, tmp_path):
     page, key = study
 
-    def visit(script):
+    def visit(script, before=""):
         used = page.with_name("driven.html")
-        used.write_text(page.read_text().replace("</body>", DRIVER % script + "</body>"))
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-        command += ["--virtual-time-budget=3000", "--dump-dom", used.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        exported = re.search(r'<pre id="exported">(.*?)</pre>', done.stdout, re.DOTALL)
-        assert exported, done.stdout[-2000:] + done.stderr[-2000:]
-        places = [int(re.search(rf'data-{name}="(\d+)"', done.stdout)[1]) for name in ("first", "place")]
+        used.write_text(page.read_text().replace("</body>", DRIVER % (before, script) + "</body>"))
+        text = shown(used.as_uri(), tmp_path)
+        exported = re.search(r'<pre id="exported">(.*?)</pre>', text, re.DOTALL)
+        assert exported, text[-2000:]
+        places = [int(re.search(rf'data-{name}="(\d+)"', text)[1]) for name in ("first", "place")]
         return places, exported[1]
 
     places, _ = visit('press("r"); press("Enter"); press("ArrowRight"); press("4"); press("Enter"); press("s");')
@@ -114,6 +109,14 @@ def test_a_reader_in_a_browser_uses_keys_stops_comes_back_and_exports(study, tmp
     assert table["origin"].tolist() == ["real", "synthetic", ""] and table["quality"].tolist() == ["4", "5", ""]
     assert table["diagnosis"].tolist() == ["b", "a", ""] and table["item"].tolist() == pd.read_csv(key)["item"].tolist()
     assert len(read_answers([tmp_path / "answers.csv"], key)) == 2
+    second = 'at("another").click(); at("reader").value = "C"; at("go").click();'
+    places, text = visit('press("s"); press("ArrowLeft"); press("2"); press("Enter");', second)
+    (tmp_path / "second.csv").write_text(text)
+    assert places == [0, 1]  # another reader begins anew
+    both = read_answers([tmp_path / "answers.csv", tmp_path / "second.csv"], key)
+    assert both.groupby("reader").size().to_dict() == {'A "B"': 2, "C": 1}
+    places, text = visit("", second.replace('"C"', '"A \\"B\\""'))
+    assert places == [2, 2] and pd.read_csv(io.StringIO(text), dtype=str)["origin"].notna().sum() == 2  # still there
 
 
 def answers(path, key, reader, origins, diagnoses, quality):

@@ -11,16 +11,16 @@ from PIL import Image
 from lddm.data.synthetic import save_synthetic
 from lddm.errors import LddmError
 from lddm.files import write_json, write_table
-from lddm.report.failures import failures
+from lddm.report.failures import failures, flagged
 from lddm.report.figures import figures
 from lddm.report.html import number
 from lddm.report.page import page
 from lddm.report.results import Results
 from lddm.report.summary import summary
 from lddm.report.tables import QUALITY, quality_table
-from lddm.report.verdicts import ablation_sentences, motion_sentences, verdict
+from lddm.report.verdicts import ablation_sentences, motion_sentences, quality_sentences, verdict
 from lddm.settings.evaluation import ReportSettings
-from tests.unit.report.made_up import ablation_table, comparison_table, sweep_table
+from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table
 
 SECTION = ReportSettings(strips=2, title="A <title> & more")
 
@@ -57,7 +57,11 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results):
     page(SECTION, results, results / "report.html")
     text = (results / "report.html").read_text()
     assert not re.search(r'src="(?!data:)', text)
-    assert re.findall(r'href="([^"]*)"', text) == ["http://127.0.0.1:5000"]  # MLflow, if someone starts it
+    links = re.findall(r'href="([^"]*)"', text)
+    assert [link for link in links if not link.startswith("#")] == [
+        "http://127.0.0.1:5000"
+    ]  # MLflow, if someone starts it
+    assert all(f'<section id="{link[1:]}">' in text for link in links if link.startswith("#"))
     assert "diffusion.width" in text and "train_generator fold=0" in text
     assert "A &lt;title&gt; &amp; more" in text and "<title> &" not in text.replace("<title>A", "")
     assert "no &lt;weights&gt;" in text  # why fvd is absent
@@ -65,6 +69,32 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results):
     assert "not distinguishable" in text and "better" in text
     assert text.count("; blind to motion") == 1  # l1 is, the Fréchet video distance is not
     assert "32 real videos, 0.5 of a batch synthetic" in text and "2 of 2 runs" in text and "30 (20)" in text
+    verdicts = text.split("What came out</h2>")[1].split("</section>")[0]
+    assert verdicts.index("LDDM videos teach classifier strain more") < verdicts.index("Fréchet video distance")
+    assert (
+        "Pipeline abc123 of experiment exp: 1 jobs" in text and "22 input files with SHA-256 and licence (CC0)" in text
+    )
+    assert "Flagged as copies" not in text  # nobody looked for copies
+
+
+def test_flagged_copies_are_listed_with_what_they_copy(results):
+    _, manifest = Results(results).synthetic(0, "heldout")["lddm"]
+    table = pd.DataFrame({"sample_id": manifest["sample_id"], "source": "heldout", "nearest": "video-03@0"})
+    parts = [
+        table.assign(features=name, distance=[0.4, 2.0, 0.2], threshold=0.8)
+        for name in ("domain_network", "thumbnails")
+    ]
+    both = pd.concat(parts, ignore_index=True)
+    copied = (both["distance"] < both["threshold"]) & (both["features"] == "domain_network")
+    write_table(both.assign(copied=copied), results / "fold-0/quality/lddm_copies.csv")
+    copies, searched = flagged(Results(results))
+    assert searched == 3 and copies["share"].tolist() == pytest.approx([0.25, 0.5])
+    page(SECTION, results, results / "report.html")
+    text = (results / "report.html").read_text()
+    assert "Flagged as copies of a training clip: 2 of 3 LDDM videos" in text
+    assert (
+        text.index(str(manifest["sample_id"][2])) < text.index(str(manifest["sample_id"][0])) and "video-03@0" in text
+    )
 
 
 def test_the_summary_is_flat_numbers(results):
@@ -89,8 +119,35 @@ def test_verdicts_follow_the_numbers():
     assert "AUC 0.700 [0.650, 0.750] on real videos" in sentences and "n = 3 test videos" in sentences
     assert "0.900 [0.850, 0.950] (better)" in sentences and "0.710 [0.660, 0.760] (not distinguishable)" in sentences
     motion = " ".join(motion_sentences(comparison_table()))
-    assert "better (AUC +0.190" in motion and "30 test videos of 20 patients" in motion
+    assert "strain more than the same stills repeated without motion (better): AUC +0.190 [+0.100, +0.300]" in motion
+    assert "30 test videos of 20 patients" in motion
+    assert (
+        "nothing that the same stills" in motion_sentences(comparison_table().assign(verdict="not distinguishable"))[0]
+    )
     assert motion_sentences(comparison_table().iloc[:0]) == []
+
+
+def test_sentences_about_scores_have_n_and_interval():
+    rows = [
+        row
+        for name, l1 in (("reconstruction", 0.02), ("static", 0.1), ("lddm", 0.3))
+        for row in quality_rows(name, l1, 4.0)
+    ]
+    best = [row | {"reference": "same x0, best of N", "value": 0.01} for row in rows if row["metric"] == "l1"]
+    copied = quality_rows("lddm", 0.25, None)[1] | {
+        "metric": "copy_rate",
+        "features": "thumbnails",
+        "reference": "train",
+    }
+    quality = pd.DataFrame([*rows, *best, copied]).dropna(subset=["value"])
+    rebuilt, frechet, copies = quality_sentences(quality)
+    assert (
+        "0.20 of the L1" in rebuilt and "0.02 [0.018, 0.022] against 0.1 [0.09, 0.11]" in rebuilt and "n = 3" in rebuilt
+    )
+    assert "LDDM (ours) 4 [3.6, 4.4]" in frechet and "n = 3 videos" in frechet
+    assert "25.0% [22.5%, 27.5%] in thumbnails; n = 3 videos" in copies
+    folds = pd.concat([quality, quality.assign(fold=1, value=quality["value"] * 2)])
+    assert "LDDM (ours) 6 [4, 8]" in quality_sentences(folds)[1]  # the range of the folds
 
 
 def test_numbers_are_short():
@@ -111,9 +168,12 @@ def test_failures_are_chosen_by_rule(results, tiny_store):
         }
     )  # fmt: skip
     write_table(table, results / "fold-0/quality/lddm_copies.csv")
-    (abrupt, first), (still, second), (copy, third) = failures(Results(results))
+    (abrupt, first), (still, second), (worst, far), (copy, third) = failures(Results(results))
     assert abrupt.startswith("most abrupt") and np.array_equal(first["lddm"], broken[0])
     assert still.startswith("stillest: 0.0%") and np.array_equal(second["lddm"], broken[1])
+    real = Results(results).real_clips(manifest["clip_id"].tolist())
+    apart = np.abs(broken[:, 1:].astype(float) - real[:, 1:]).mean(axis=(1, 2, 3)) / 255
+    assert np.array_equal(far["lddm"], broken[apart.argmax()]) and f"{apart.max():.3f}, median" in worst
     assert "0.50 of the threshold, counts as a copy" in copy and np.array_equal(third["lddm"], broken[2])
     assert np.array_equal(third["nearest training clip"], Results(results).real_clip("video-03@0"))
 

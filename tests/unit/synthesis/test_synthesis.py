@@ -1,6 +1,7 @@
 """Bundles, the animator and shards."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -146,6 +147,9 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
     videos = [np.load(tmp_path / f"v-{i}.npz") for i in range(2)]
     assert all(video["frames"].shape == (9, 32, 32) and "synthetic" in str(video["comment"]) for video in videos)
     assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
+    assert re.search(r"drew 2 of lddm in [0-9.]+ s", done.stdout)
+    with Image.open(tmp_path / "v-strip.png") as strip:  # a line a sample
+        assert strip.width > 500 and strip.height > 200
 
 
 def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
