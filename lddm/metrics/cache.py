@@ -52,7 +52,7 @@ def _read(path: Path | None) -> np.ndarray | None:
 
 
 def _key(network: FeatureNetwork, clips: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{network.name} {network.digest} {clips.dtype} {clips.shape}".encode())
+    digest = hashlib.sha256(f"{network.content} {clips.dtype} {clips.shape}".encode())
     for clip in clips:
         digest.update(np.ascontiguousarray(clip).data)
     return digest.hexdigest()

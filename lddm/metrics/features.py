@@ -5,6 +5,8 @@ A video network sees frames 1..T of a clip, never x0, which a generator is given
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lddm.files import sha256
-from lddm.metrics.weights import WeightsAbsent, find, label
+from lddm.metrics.weights import REGISTRY, WeightsAbsent, find, label
 from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
 from lddm.training.parallel import pick_device
 
@@ -26,6 +28,7 @@ from lddm.training.parallel import pick_device
 FRAMES_OF_A_CLIP = 2
 SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
 I3D_SHORTEST = 9  # the network halves time three times and pools two
+I3D_WIDTH = {"i3d_kinetics400": 400, "i3d_dtdb": 1024}
 
 Extractor = Callable[[np.ndarray], np.ndarray]
 
@@ -37,7 +40,7 @@ class FeatureNetwork:
     Attributes:
         name: what the tables call it.
         extract: clips uint8 (n, T + 1, S, S) -> (n * rows, d).
-        digest: content of the network, so that cached features are never those of another one.
+        digest: content of the network's weights.
         rows: vectors of a video.
     """
 
@@ -50,6 +53,12 @@ class FeatureNetwork:
     def label(self) -> str:
         """For a table."""
         return self.name if self.rows == 1 else f"{self.name}, {self.rows} frames a video"
+
+    @property
+    def content(self) -> str:
+        """What the features depend on besides the videos: weights, and the code that prepares frames and calls them."""
+        code = inspect.getsource(inspect.getmodule(self.extract) or type(self))
+        return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {code}".encode()).hexdigest()
 
 
 def some_frames(clips: np.ndarray, count: int = FRAMES_OF_A_CLIP) -> np.ndarray:
@@ -115,7 +124,7 @@ def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> FeatureN
     Called as StyleGAN-V does: float values 0..255, (B, 3, T, H, W), the network rescales and resizes by itself.
 
     Raises:
-        WeightsAbsent: no weights, or clips too short for the network.
+        WeightsAbsent: no weights, clips too short for the network, or a file that is no such network.
     """
     if clip_length < I3D_SHORTEST:
         raise WeightsAbsent(f"{name}: needs clips of at least {I3D_SHORTEST} frames after x0, these have {clip_length}")
@@ -130,5 +139,14 @@ def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> FeatureN
         if name == "i3d_kinetics400":
             return network(video, rescale=True, resize=True, return_features=True)
         return network(video)
+
+    if REGISTRY[name].sha256 is None:  # a file that somebody exported: asked once, before it meets the videos
+        try:
+            found = tuple(in_batches(np.zeros((1, clip_length, SMALLEST, SMALLEST), np.uint8), 1, embed).shape)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1][:160]
+            raise WeightsAbsent(f"{name}: {path.name} cannot be called as this network ({reason})") from error
+        if found != (1, I3D_WIDTH[name]):
+            raise WeightsAbsent(f"{name}: {path.name} gives {found} for one clip, expected (1, {I3D_WIDTH[name]})")
 
     return FeatureNetwork(label(name, path), lambda clips: in_batches(clips[:, 1:], 8, embed), sha256(path))

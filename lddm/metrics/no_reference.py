@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -29,9 +30,13 @@ def brisque(weights_dir: str | Path, clips: np.ndarray) -> np.ndarray:
     """BRISQUE (Mittal et al. 2012) through pyiqa on a few frames; lower is better.
 
     Raises:
-        WeightsAbsent: the support vectors are missing.
+        WeightsAbsent: the support vectors are missing, or the file holds more than tensors.
     """
-    find("brisque", weights_dir)
+    path = find("brisque", weights_dir)
+    try:  # pyiqa unpickles whatever is in the file, whose digest nobody publishes
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsAbsent(f"brisque: {path.name} holds more than tensors or is damaged; remove it") from error
     return _frames_score("brisque", weights_dir, clips)
 
 

@@ -46,15 +46,15 @@ def nearest(queries: np.ndarray, pool: np.ndarray) -> tuple[np.ndarray, np.ndarr
     queries, pool = queries.astype(np.float64), pool.astype(np.float64)
     squared = (queries**2).sum(1)[:, None] + (pool**2).sum(1)[None] - 2 * queries @ pool.T
     which = squared.argmin(axis=1)
-    smallest = np.take_along_axis(squared, which[:, None], axis=1)[:, 0]
-    return np.sqrt(np.maximum(smallest, 0) / queries.shape[1]), which
+    smallest = np.square(queries - pool[which]).sum(axis=1)  # again, since the difference above cancels for copies
+    return np.sqrt(smallest / queries.shape[1]), which
 
 
 def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quantile: float) -> pd.DataFrame:
     """Which synthetic videos lie nearer to a training video than held-out real ones do.
 
     The threshold is a quantile of the held-out videos' own nearest-neighbour distances, so that real videos of other
-    patients have a copy rate of about `quantile`.
+    patients have a copy rate of about `quantile`. A distance of zero is a copy whatever the threshold.
 
     Args:
         synthetic, held_out, train: features (n, d) of the three sets.
@@ -66,5 +66,5 @@ def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quant
     threshold = float(np.quantile(nearest(held_out, train)[0], quantile))
     distance, which = nearest(synthetic, train)
     return pd.DataFrame(
-        {"nearest": which, "distance": distance, "threshold": threshold, "copied": distance < threshold}
+        {"nearest": which, "distance": distance, "threshold": threshold, "copied": distance <= threshold}
     )

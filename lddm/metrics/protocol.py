@@ -118,12 +118,15 @@ class Protocol:
         label: str,
         remark: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Distances in the features of one network; `remark` is added to the name of the reference."""
+        """Distances in the features of one network; `remark` is added to the name of the reference.
+
+        Without resamples statistics are streamed and nothing is extrapolated, which takes all features at once.
+        """
         for metric in metrics:
             distance = kernel_distance if metric in ("kernel_video", "kvd", "kid") else frechet
             row = self._distance_row(source, metric, label, reference, videos, network, distance)
             yield row | {"reference": reference + remark}
-            if distance is not frechet:
+            if distance is not frechet or self.section.bootstrap < 2:
                 continue
             theirs = self.cache.features(network, videos.clips)
             ours = self.cache.features(network, self.references[reference].clips)
@@ -153,11 +156,13 @@ class Protocol:
         groups = [np.repeat(v.patients, network.rows) for v in (real, videos)]
         resamples = min(self.section.bootstrap, WIDE_RESAMPLES) if ours.shape[1] > WIDE else self.section.bootstrap
         numbers = distance_interval(distance, ours, theirs, groups, resamples, self.seed)
-        floor = None
-        if reference == "heldout":
-            others = self.real["train"].at_most(len(videos), self.seed)
-            floor = distance(ours, after(self.cache.features(network, others.clips)))
-        return self._row(source, metric, label, reference, numbers, n, floor=floor)
+        row = self._row(source, metric, label, reference, numbers, n)
+        if reference != "heldout":
+            return row
+        others = self.real["train"].at_most(len(videos), self.seed)
+        if len(others) < len(videos):  # the bias of a finite n is then that of another n
+            row["protocol"] += f", floor of {len(others)} videos"
+        return row | {"floor": distance(ours, after(self.cache.features(network, others.clips)))}
 
     def no_reference(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
         """Quality measures that see the synthetic videos only."""
@@ -201,17 +206,21 @@ class Protocol:
                 continue
             yield self._mean(source, metric, features, "same x0", values, videos.patients, len(real))
             yield from self._best(source, metric, features, values, videos)
-        slow = np.arange(min(self.section.max_slow, len(videos)))
+        slow = np.sort(np.random.default_rng(self.seed).permutation(len(videos))[: self.section.max_slow])
         values = no_reference.strred(real.clips[slow], videos.clips[slow])
         yield self._mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))
 
     def _best(self, source: str, metric: str, features: str, values: np.ndarray, videos: Videos):
-        """Best of the samples of each x0: how near the truth the generator can come, not how near it mostly is."""
+        """Best of the samples of each x0: how near the truth the generator can come, not how near it mostly is.
+
+        First frames that lost a sample to `max_videos` are left out: the best of fewer is worse.
+        """
         of_clip = pd.Series(values).groupby(videos.table["clip_id"].to_numpy())
-        samples = int(of_clip.size().max())
+        counts = of_clip.size()
+        samples = int(counts.max())
         if samples < 2:
             return
-        best = of_clip.max() if about(metric).higher else of_clip.min()
+        best = (of_clip.max() if about(metric).higher else of_clip.min())[counts == samples]
         patients = videos.table.drop_duplicates("clip_id").set_index("clip_id").loc[best.index, "patient_id"]
         reference = f"same x0, best of {samples}"
         yield self._mean(source, metric, features, reference, best.to_numpy(), patients.to_numpy(), len(best))
@@ -262,7 +271,6 @@ class Protocol:
         numbers: tuple,
         n: tuple[int, int],
         reason: str = "",
-        floor: float | None = None,
     ) -> dict[str, Any]:
         value, low, high = (None if x is None or not math.isfinite(x) else float(x) for x in numbers)
         if value is None and not reason:
@@ -280,7 +288,7 @@ class Protocol:
             "n_real": n[0],
             "n_synthetic": n[1],
             "better": "higher" if about(metric).higher else "lower",
-            "floor": floor,
+            "floor": None,
             "sees_motion": about(metric).sees_motion,
             "protocol": self.where,
         }
@@ -292,7 +300,7 @@ def _with_x0(network: FeatureNetwork) -> FeatureNetwork:
     return FeatureNetwork(
         f"{network.name} with x0",
         lambda clips: network.extract(np.concatenate([clips[:, :1], clips], axis=1)),
-        network.digest,
+        network.content,
     )
 
 

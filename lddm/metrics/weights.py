@@ -29,8 +29,8 @@ class Weights:
     Attributes:
         file: where it lies below `weights_dir`; pyiqa and torchvision expect theirs under these names.
         url: where it is fetched from; None = has to be put there by hand, `source` says from where.
-        sha256: its SHA-256, or the first digits of it that its publisher gives; None = the publisher gives none, and
-            the rows made with it carry the digest of the file that was used.
+        sha256: its SHA-256 (what follows the digits in the file's name was read in other projects that pin it); None =
+            nobody gives one, and the rows made with it carry the digest of the file that was used.
         licence: licence or terms.
         source: whose work it is.
     """
@@ -46,7 +46,7 @@ REGISTRY: dict[str, Weights] = {
     "i3d_kinetics400": Weights(
         "i3d_torchscript.pt",
         "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
-        None,
+        "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
         "Apache-2.0",
         "Carreira & Zisserman 2017, TF-hub Kinetics-400 I3D ported to TorchScript by StyleGAN-V (Skorokhodov et al. 2022)",
     ),
@@ -61,35 +61,35 @@ REGISTRY: dict[str, Weights] = {
     "inception_v3_fid": Weights(
         "weights-inception-2015-12-05-6726825d.pth",
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-        "6726825d",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         "Apache-2.0",
         "Inception-v3 of the TensorFlow FID code (Heusel et al. 2017), converted by torch-fidelity",
     ),
     "vgg16": Weights(
         "checkpoints/vgg16-397923af.pth",
         "https://download.pytorch.org/models/vgg16-397923af.pth",
-        "397923af",
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         "BSD-3-Clause",
         "torchvision, VGG16 on ImageNet (Simonyan & Zisserman 2015)",
     ),
     "lpips_vgg": Weights(
         "pyiqa/LPIPS_v0.1_vgg-a78928a0.pth",
         f"{PYIQA}/LPIPS_v0.1_vgg-a78928a0.pth",
-        "a78928a0",
+        "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
         "BSD-2-Clause",
         "LPIPS 0.1 heads for VGG16 (Zhang et al. 2018)",
     ),
     "alexnet": Weights(
         "checkpoints/alexnet-owt-7be5be79.pth",
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        "7be5be79",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         "BSD-3-Clause",
         "torchvision, AlexNet on ImageNet (Krizhevsky 2014)",
     ),
     "lpips_alex": Weights(
         "pyiqa/LPIPS_v0.1_alex-df73285e.pth",
         f"{PYIQA}/LPIPS_v0.1_alex-df73285e.pth",
-        "df73285e",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
         "BSD-2-Clause",
         "LPIPS 0.1 heads for AlexNet (Zhang et al. 2018)",
     ),
@@ -115,7 +115,7 @@ def find(name: str, weights_dir: str | Path) -> Path:
         _fetch(name, entry, path)
     digest = sha256(path)
     if entry.sha256 and not digest.startswith(entry.sha256):
-        raise WeightsAbsent(f"{name}: {path.name} has SHA-256 {digest[:12]}, expected {entry.sha256}; remove the file")
+        raise WeightsAbsent(f"{name}: {path.name} has SHA-256 {digest[:12]}, expected {entry.sha256[:12]}; remove it")
     return path
 
 
@@ -152,4 +152,4 @@ def state(name: str, weights_dir: str | Path) -> str:
     digest = sha256(path)
     if entry.sha256 is None:
         return f"unpinned, sha256 {digest[:8]}"
-    return "ok" if digest.startswith(entry.sha256) else f"damaged: sha256 {digest[:8]}, expected {entry.sha256}"
+    return "ok" if digest.startswith(entry.sha256) else f"damaged: sha256 {digest[:8]}, expected {entry.sha256[:8]}"

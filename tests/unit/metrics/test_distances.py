@@ -62,18 +62,6 @@ def test_kernel_distance_is_the_double_sum_and_unbiased():
     assert min(draws) < 0
 
 
-def test_kernel_distance_is_torch_fidelitys():
-    import torch
-    from torch_fidelity.metric_kid import kid_features_to_metric
-
-    rng = np.random.default_rng(3)
-    x, y = rng.normal(size=(60, 16)).astype(np.float32), rng.normal(size=(60, 16)).astype(np.float32) + 0.3
-    theirs = kid_features_to_metric(
-        torch.from_numpy(x), torch.from_numpy(y), kid_subsets=1, kid_subset_size=60, verbose=False, rng_seed=0
-    )
-    assert kernel_distance(x, y) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
-
-
 def test_a_bootstrap_draws_whole_patients():
     groups = ["a", "a", "b", "c", "c", "c"]
     rng = np.random.default_rng(0)
@@ -126,15 +114,45 @@ def test_frechet_of_streamed_statistics_is_that_of_the_features(n):
     assert frechet_of(a, b) == pytest.approx(frechet(x, y), rel=1e-6)
 
 
-def test_frechet_agrees_with_torch_fidelity_and_torchmetrics():
+@pytest.mark.parametrize(("d", "counts"), [(16, (300, 250)), (400, (600, 500))])  # of a toy, and of the logits of FVD
+def test_distances_agree_with_torch_fidelity(d, counts):
     import torch
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
 
     rng = np.random.default_rng(7)
-    x, y = rng.normal(size=(300, 16)), rng.normal(size=(250, 16)) * 1.3 + 0.4
+    scale = 1 / np.arange(1, d + 1) ** 0.5  # features of networks are far from white
+    x, y = rng.normal(size=(counts[0], d)) * scale, rng.normal(size=(counts[1], d)) * 1.3 * scale + 0.1
     statistics = [fid_features_to_statistics(torch.from_numpy(v)) for v in (x, y)]
     theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     assert frechet(x, y) == pytest.approx(theirs, rel=1e-3)
+    assert frechet_of(Gaussian.of([x]), Gaussian.of([y])) == pytest.approx(theirs, rel=1e-3)
+    n = counts[1]
+    theirs = kid_features_to_metric(
+        *map(torch.from_numpy, (x[:n], y)), kid_subsets=1, kid_subset_size=n, verbose=False, rng_seed=0
+    )["kernel_inception_distance_mean"]
+    assert kernel_distance(x[:n], y) == pytest.approx(theirs, rel=1e-3)
+
+
+def test_frechet_of_few_features_is_that_of_the_symmetric_square_root():
+    """38 videos of 400 logits: tr (C1 C2)^(1/2) by the eigenvalues of C1^(1/2) C2 C1^(1/2), which rank does not disturb."""
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(38, 400)), rng.normal(size=(45, 400)) * 1.4 + 0.3
+    a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    values, vectors = np.linalg.eigh(a)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b @ root), 0)).sum()
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b) - 2 * cross
+    assert frechet(x, y) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [5, 40])  # fewer and more than dimensions
+def test_equal_sets_are_no_distance_apart(n):
+    x = np.random.default_rng(10).normal(size=(n, 12)) * 1e3 + 7
+    assert frechet(x, x.copy()) == 0.0
+    assert frechet_of(Gaussian.of([x]), Gaussian.of([x.copy()])) == 0.0
+    # The unbiased estimate leaves out the pairs of a vector with itself, which equal sets have in between: it is below 0.
+    assert kernel_distance(x, x.copy()) < 0
 
 
 def test_extrapolation_takes_out_the_bias_of_few_samples():
