@@ -56,6 +56,21 @@ def read_json(path: str | Path) -> Any:
         raise LddmError(f"{path} is not JSON: {error}", "delete it and run its rule again") from None
 
 
+@contextlib.contextmanager
+def reading(path: str | Path, rule: str) -> Iterator[None]:
+    """Any error while a file of ours is read, as one that names it and the rule that makes it.
+
+    A damaged file raises whatever the parser raises at the damage, from ValueError to errors of Python's tokenizer.
+    """
+    try:
+        yield
+    except LddmError:
+        raise
+    except Exception as error:
+        said = str(error) or type(error).__name__
+        raise LddmError(f"{path} cannot be read: {said}", f"run the rule {rule} again") from error
+
+
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content, read in blocks."""
     with open(path, "rb") as file:

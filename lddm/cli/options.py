@@ -38,5 +38,8 @@ def open_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFrame]:
     import pandas as pd
 
     from lddm.data.frames import FrameStore
+    from lddm.files import reading
 
-    return FrameStore.open(frames), pd.read_parquet(splits)
+    with reading(splits, "split"):
+        table = pd.read_parquet(splits)
+    return FrameStore.open(frames), table

@@ -69,8 +69,11 @@ def preprocess(
         import pandas as pd
 
         from lddm.data.preprocess import preprocess as work
+        from lddm.files import reading
 
-        work(pd.read_parquet(index), sources, section, data_root, out_dir, seed, workers)
+        with reading(index, "index"):
+            table = pd.read_parquet(index)
+        work(table, sources, section, data_root, out_dir, seed, workers)
         run.outputs(*(out_dir / name for name in ("frames.npy", "videos.parquet", "clips.parquet", "meta.json")))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.errors import LddmError
-from lddm.files import read_json
+from lddm.files import read_json, reading
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,26 @@ class FrameStore:
             LddmError: a part is missing or the parts do not fit together.
         """
         folder = Path(folder)
-        meta = read_json(folder / "meta.json")
-        try:
+        with reading(folder / "meta.json", "preprocess"):
+            meta = read_json(folder / "meta.json")
+            shape = (int(meta["size"]), int(meta["size"]))
+            length = int(meta["clip_length"])
+        with reading(folder / "frames.npy", "preprocess"):
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+        with reading(folder / "videos.parquet", "preprocess"):
             videos = pd.read_parquet(folder / "videos.parquet")
+        with reading(folder / "clips.parquet", "preprocess"):
             clips = pd.read_parquet(folder / "clips.parquet")
-        except (OSError, ValueError) as error:
-            raise LddmError(f"{folder} cannot be read: {error}", "run the rule preprocess again") from error
-        if frames.dtype != np.uint8 or frames.shape[1:] != (meta["size"], meta["size"]):
+        if frames.dtype != np.uint8 or frames.shape[1:] != shape:
             raise LddmError(
-                f"{folder}/frames.npy: expected uint8 frames of {meta['size']} pixels, got {frames.dtype} {frames.shape}",
+                f"{folder}/frames.npy: expected uint8 frames of {shape[0]} pixels, got {frames.dtype} {frames.shape}",
                 "run the rule preprocess again",
             )
-        last = int(clips["first_frame"].max()) + meta["clip_length"] + 1 if len(clips) else 0
+        last = int(clips["first_frame"].max()) + length + 1 if len(clips) else 0
         if last > len(frames):
-            raise LddmError(f"{folder}: clips reach frame {last}, but there are {len(frames)}", "run preprocess again")
+            raise LddmError(
+                f"{folder}: clips reach frame {last}, but there are {len(frames)}", "run the rule preprocess again"
+            )
         return cls(frames, videos, clips, meta)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.data.sources import busi, busv, folder, phantom, pocus
-from lddm.data.sources.base import COLUMNS
+from lddm.data.sources.base import COLUMNS, content_hash
 from lddm.errors import LddmError
 from lddm.files import atomic_path
 from lddm.settings.data import IndexSettings
@@ -79,3 +79,15 @@ def read_row(
         if Path(row["path"]).is_relative_to(source.folder):
             return SOURCES[source.kind].read(row, source, Path(data_root), max_frames)
     raise LddmError(f"no source of the settings made the row {row['id']}", "run the rule index again")
+
+
+def changed_files(index: pd.DataFrame, data_root: Path) -> dict[str, str]:
+    """Raw files that are no longer those of the index: path -> "missing" or "changed"; simulated ones have no file."""
+    found = {}
+    for row in index[(index["source"] != "phantom") & (index["sha256"] != "")].to_dict("records"):
+        path = data_root / row["path"]
+        if not path.exists():
+            found[str(path)] = "missing"
+        elif content_hash(path) != row["sha256"]:
+            found[str(path)] = "changed"
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.errors import LddmError
-from lddm.files import atomic_path
+from lddm.files import atomic_path, reading
 
 MANIFEST = (
     "sample_id",
@@ -55,13 +55,10 @@ def load_synthetic(manifests: Sequence[str | Path]) -> tuple[np.ndarray, pd.Data
         raise LddmError("expected synthetic videos, got no file", "run the rule synthesize")
     arrays, tables = [], []
     for path in map(Path, manifests):
-        try:
+        with reading(path.with_suffix(".parquet"), "synthesize"):
             table = pd.read_parquet(path.with_suffix(".parquet"))
+        with reading(path.with_suffix(".npy"), "synthesize"):
             array = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise LddmError(
-                f"{path.with_suffix('.npy')} cannot be read: {error}", "run the rule synthesize again"
-            ) from error
         if len(table) != len(array):
             raise LddmError(
                 f"{path}: {len(table)} manifest rows for {len(array)} videos", "run the rule synthesize again"

@@ -117,6 +117,12 @@ def is_alive(about: dict[str, Any]) -> bool:
     return True
 
 
+def has_successor(folder: Path, about: dict[str, Any]) -> bool:
+    """Whether a later attempt of the same job was begun, which ends this one: on a cluster nothing else tells of its death."""
+    others = [path for path in attempts(folder.parent) if path != folder]
+    return any(read_json(path / "record.json")["attempt"] > about["attempt"] for path in others)
+
+
 def slug(wildcards: dict[str, Any]) -> str:
     """A folder name for the wildcards: fold-0_generator-lddm; "all" where there are none."""
     text = "_".join(f"{key}-{value}" for key, value in wildcards.items())

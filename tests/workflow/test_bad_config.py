@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sandbox import Pipeline
+from sandbox import Pipeline, pretend
 
 
 def refused(pipeline: Pipeline, config: dict, *arguments: str) -> str:
@@ -44,3 +44,20 @@ def test_present_data_folder_is_enough_to_start(pipeline: Pipeline):
     done = pipeline.run(config=config)
     assert done.returncode == 0, done.stderr
     assert pipeline.verbs()[0].startswith("track init")
+
+
+def test_folders_and_addresses_may_hold_spaces_quotes_and_what_a_shell_would_run(tmp_path):
+    odd = tmp_path / 'it\'s "odd" $(touch hacked) ü'
+    odd.mkdir()
+    pipeline = pretend(odd)
+    raw = odd / "raw; touch hacked 'x"
+    (raw / "mine").mkdir(parents=True)
+    config = {
+        "data_root": str(raw),
+        "index": {"sources": [{"kind": "folder", "folder": "mine"}]},
+        "tracking": {"uri": "http://127.0.0.1:9/a'; touch hacked; '"},
+    }
+    done = pipeline.run(config=config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert any(f"--data-root {raw} " in line for line in pipeline.verbs())
+    assert not list(tmp_path.rglob("hacked"))

@@ -6,6 +6,7 @@ Makes: SETTINGS (validated before anything else), the lists that span the DAG, a
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
@@ -43,9 +44,9 @@ SCORED = ["real", "reconstruction", *GENERATORS]
 # `lddm` of an activated environment (--use-conda) goes first, the one beside this Snakemake is the fallback.
 shell.prefix(
     "set -euo pipefail; "
-    f"export PATH=\"$PATH\":'{Path(sys.executable).parent}' "
-    f"LDDM_PIPELINE={build.identity(SETTINGS)} LDDM_EXPERIMENT={SETTINGS.experiment}"
-    f" LDDM_TRACKING='{(SETTINGS.tracking.uri or '') if SETTINGS.tracking.enabled else 'off'}'; "
+    f'export PATH="$PATH":{quote(str(Path(sys.executable).parent))} '
+    f"LDDM_PIPELINE={build.identity(SETTINGS)} LDDM_EXPERIMENT={quote(SETTINGS.experiment)}"
+    f" LDDM_TRACKING={quote((SETTINGS.tracking.uri or '') if SETTINGS.tracking.enabled else 'off')}; "
 )
 
 

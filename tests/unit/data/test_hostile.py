@@ -1,6 +1,7 @@
 """Damaged and hostile input: whatever a file holds, a reader gives frames or one clear error, in bounded memory."""
 
 import os
+import shutil
 import struct
 import zlib
 
@@ -245,9 +246,34 @@ def test_weights_that_are_pickles_or_lies_are_refused(tmp_path, content):
 
 
 def test_a_pickled_array_is_never_unpickled(tiny_experiment, tmp_path):
-    import shutil
-
     shutil.copytree(tiny_experiment / "frames", tmp_path / "frames")
     np.save(tmp_path / "frames/frames.npy", np.array([{"evil": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(LddmError, match="cannot be read"):
+        FrameStore.open(tmp_path / "frames")
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"])
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_store_is_opened_or_named_with_its_rule(tiny_experiment, tmp_path, name, data):
+    shutil.copytree(tiny_experiment / "frames", tmp_path / "frames", dirs_exist_ok=True)
+    path = tmp_path / "frames" / name
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(len(content), 128 if name == "frames.npy" else 10**6) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    try:
+        store = FrameStore.open(tmp_path / "frames")
+    except LddmError as error:
+        assert "run the rule preprocess again" in str(error) or "run its rule again" in str(error)
+    else:
+        assert store.frames.dtype == np.uint8 and store.frames.ndim == 3
+
+
+def test_a_memory_map_whose_header_is_no_python_is_named(tiny_experiment, tmp_path):
+    shutil.copytree(tiny_experiment / "frames", tmp_path / "frames")
+    path = tmp_path / "frames/frames.npy"
+    path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))  # the tokenizer's error is none of NumPy's
+    with pytest.raises(LddmError, match=r"frames\.npy cannot be read.*\n.*run the rule preprocess again"):
         FrameStore.open(tmp_path / "frames")

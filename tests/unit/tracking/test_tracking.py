@@ -120,6 +120,20 @@ def test_a_killed_job_is_shown_as_killed_and_a_running_one_is_left_alone(tmp_pat
     assert [run.info.status for run in found] == ["KILLED"]
 
 
+def test_a_job_that_died_on_another_machine_is_shown_once_a_later_attempt_has_begun(tmp_path, uri):
+    first = Record.start(tmp_path / "away/records", "encode", {"fold": 0}, {}, "away", "p")
+    about = json.loads((first.path / "record.json").read_text())
+    about["host"]["name"] = "another-machine"
+    (first.path / "record.json").write_text(json.dumps(about))
+    assert mlflow_view.sync(tmp_path / "away", uri) == 0  # it may still be running there
+    with Record.start(tmp_path / "away/records", "encode", {"fold": 0}, {}, "away", "p"):
+        assert mlflow_view.sync(tmp_path / "away", uri) == 1
+    assert mlflow_view.sync(tmp_path / "away", uri) == 1 and mlflow_view.sync(tmp_path / "away", uri) == 0
+    _, found = runs(uri, "away")
+    shown = {run.data.tags["lddm.attempt"]: (run.info.status, run.data.tags["lddm.superseded"]) for run in found}
+    assert shown == {"1": ("KILLED", "true"), "2": ("FINISHED", "false")}
+
+
 def test_a_server_that_is_down_warns_and_does_not_fail_the_job(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.delenv("LDDM_TRACKING", raising=False)
