@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import cv2
 import numpy as np
 import pandas as pd
 
 from lddm.metrics.features import FeatureNetwork
+
+logger = logging.getLogger(__name__)
 
 THUMBNAIL = 16  # pixels
 MOMENTS = 5  # frames of a thumbnail film, x0 among them
@@ -63,7 +67,10 @@ def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quant
     Returns:
         A row a synthetic video: `nearest` (row of train), `distance`, `threshold`, `copied`.
     """
-    threshold = float(np.quantile(nearest(held_out, train)[0], quantile))
+    apart = nearest(held_out, train)[0]
+    if leaked := int((apart == 0).sum()):
+        logger.warning("%d held-out videos are training videos to the digit: look for a leaked patient", leaked)
+    threshold = float(np.quantile(apart, quantile))
     distance, which = nearest(synthetic, train)
     return pd.DataFrame(
         {"nearest": which, "distance": distance, "threshold": threshold, "copied": distance <= threshold}
