@@ -47,6 +47,7 @@ def summary(section: ReportSettings, results: Path, out: Path) -> None:
             "headline": headline(quality, ablation, compared),
             "sentences": sentences(quality, ablation, compared),
             "absent_metrics": found.absent_metrics(),
+            "settings": found.settings(),
         },
     )
 

@@ -28,7 +28,8 @@ from mlflow.tracking import MlflowClient
 
 from lddm.errors import LddmError
 from lddm.files import read_json
-from lddm.tracking.record import all_records, is_alive, load_record
+from lddm.tracking.record import all_records, has_successor, is_alive, load_record
+from lddm.tracking.saved_view import TAG, saved_view
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
 
 
 def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> None:
-    """Make or replace the summary run of a pipeline: its headline numbers as metrics, so that two pipelines are two rows."""
+    """Make or replace the summary run of a pipeline: its headline numbers as metrics and its settings as parameters, so that
+    two pipelines are two rows that line up; and the view that charts them."""
     content = read_json(summary)
     client = _client(uri)
     experiment_id = _experiment(client, uri, experiment)
@@ -83,11 +85,13 @@ def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> Non
         run = client.create_run(experiment_id, tags=tags, run_name=f"summary {pipeline}")
         run_id, now = run.info.run_id, run.info.start_time
         metrics = [Metric(_name(k), float(v), now, 0) for k, v in content["headline"].items() if v is not None]
-        client.log_batch(run_id, metrics=metrics[:BATCH], params=_params(content.get("settings", {}))[:PARAMS])
+        client.log_batch(run_id, metrics=metrics[:BATCH])
+        _log_params(client, run_id, content.get("settings", {}))
         client.log_artifact(run_id, str(summary))
         client.set_terminated(run_id)
         for old in earlier:
             client.delete_run(old.info.run_id)
+        client.set_experiment_tag(experiment_id, TAG, saved_view([metric.key for metric in metrics], now))
 
 
 def sync(results: Path, uri: str) -> int:
@@ -107,7 +111,7 @@ def sync(results: Path, uri: str) -> int:
     for folder in all_records(results / "records"):
         about, _ = load_record(folder)
         newest = about
-        if about["status"] == "RUNNING" and is_alive(about):
+        if about["status"] == "RUNNING" and is_alive(about) and not has_successor(folder, about):
             continue
         try:
             sent += push(folder, uri, about["experiment"])
@@ -189,13 +193,17 @@ def _send(client: MlflowClient, experiment_id: str, about: dict[str, Any], lines
         tags["lddm.error"] = about["error"].strip().splitlines()[-1][:LONGEST]
     run = client.create_run(experiment_id, _milliseconds(about["started"]), tags, run_name=job)
     run_id = run.info.run_id
-    parameters = _params(about["settings"])
-    for start in range(0, len(parameters), PARAMS):
-        client.log_batch(run_id, params=parameters[start : start + PARAMS])
+    _log_params(client, run_id, about["settings"])
     metrics = list(_metrics(about, lines))
     for start in range(0, len(metrics), BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + BATCH])
     return run_id
+
+
+def _log_params(client: MlflowClient, run_id: str, settings: dict[str, Any]) -> None:
+    parameters = _params(settings)
+    for start in range(0, len(parameters), PARAMS):
+        client.log_batch(run_id, params=parameters[start : start + PARAMS])
 
 
 def _metrics(about: dict[str, Any], lines: list[dict[str, Any]]) -> Iterator[Metric]:

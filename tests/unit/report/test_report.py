@@ -105,6 +105,7 @@ def test_the_summary_is_flat_numbers(results):
     assert content["headline"]["classification/strain/real+lddm/delta_auc"] == pytest.approx(0.2)
     assert content["headline"]["classification/strain/motion_delta_auc"] == 0.19
     assert all(isinstance(value, float) for value in content["headline"].values())
+    assert content["settings"] == {"diffusion.width": 64, "diffusion.steps": "[1, 2]"}
     assert content["pipeline"] == "abc123" and content["absent_metrics"] == {"fvd": "i3d: no <weights>"}
 
 

@@ -1,0 +1,58 @@
+"""A view of MLflow's chart page that is saved with the experiment: one row a pipeline, one bar chart a headline metric.
+
+MLflow 3 keeps saved views as tags of the experiment and lists them under "Views". Their form is that of its own page; an
+MLflow that knows no views takes the tag for a tag.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+KEY = "pipelines"  # id of the view, as in ...&viewStateShareKey=pipelines
+TAG = f"mlflow.sharedViewState.{KEY}"
+NAME = "Pipelines"
+LONGEST = 5000  # characters of a tag's value
+# What is charted, the most telling first; the rest is in the table.
+CHARTED = (
+    "classification/.*motion_delta_auc",
+    "classification/.*/auc",
+    "quality/.*/(fvd|frechet_video)",
+    "quality/.*/flow.*",
+)
+
+
+def saved_view(metrics: list[str], made_ms: int) -> str:
+    """Value of the tag.
+
+    Args:
+        metrics: names of the metrics of summary runs, as MLflow has them.
+        made_ms: when, in milliseconds since 1970.
+    """
+    chosen = [name for pattern in CHARTED for name in metrics if re.fullmatch(pattern, name)]
+    while len(text := _view(chosen, made_ms)) > LONGEST:
+        chosen = chosen[:-1]
+    return text
+
+
+def _view(metrics: list[str], made_ms: int) -> str:
+    sections = list(dict.fromkeys(name.split("/")[0] for name in metrics))
+    state = {
+        "searchFilter": "tags.`lddm.kind` = 'summary'",
+        "compareRunCharts": [
+            {"type": "BAR", "uuid": name, "metricKey": name, "metricSectionId": name.split("/")[0], "runsCountToCompare": 20,
+             "deleted": False, "isGenerated": False}
+            for name in metrics
+        ],
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True, "isReordered": False} for name in sections
+        ],
+        "isAccordionReordered": True,
+    }  # fmt: skip
+    about = {
+        "name": NAME,
+        "createdAt": made_ms,
+        "updatedAt": made_ms,
+        "state": json.dumps(state, separators=(",", ":")),
+    }
+    return json.dumps(about)
