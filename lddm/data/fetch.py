@@ -48,7 +48,7 @@ DATASETS: dict[str, Dataset] = {
         "https://scholar.cu.edu.eg/Dataset_BUSI.zip",
         "busi",
         None,
-        "as stated by its authors: for research, with a citation",
+        "its authors ask for a citation and name none; see docs/data.md",
         "Al-Dhabyani et al. 2020, Data in Brief 28:104863; page https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     ),
     "pocus": Dataset(
@@ -62,7 +62,7 @@ DATASETS: dict[str, Dataset] = {
         None,
         "busv",
         None,
-        "on request",
+        "non-commercial research and education, on request",
         "Lin et al. 2022 (CVA-Net): ask as the README of github.com/jhl-Det/CVA-Net says, unpack rawframes/ and the JSON "
         "files into data_root/busv",
     ),

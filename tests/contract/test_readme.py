@@ -13,7 +13,10 @@ import yaml
 from snakemake.cli import get_argument_parser
 
 from lddm.cli import app
+from lddm.data.fetch import DATASETS
+from lddm.data.index import SOURCES
 from lddm.files import read_json
+from lddm.settings import build
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(ROOT / f"{name}/README.md" for name in ("config", "results"))]
@@ -42,6 +45,26 @@ def inline_commands() -> list[tuple[str, str]]:
             if re.match(r"(\.venv/bin/)?(lddm|make|snakemake|python3? -m) [a-z-]", line)
         ]
     return found
+
+
+def test_the_config_of_the_readme_is_understood_and_its_steps_are_five():
+    text = (ROOT / "README.md").read_text()
+    part = text.split("## Your own data, in five steps")[1].split("\n## ")[0]
+    assert re.findall(r"^(\d)\. ", part, re.MULTILINE) == list("12345")
+    config = yaml.safe_load(re.search(r"```yaml\n(.*?)```", part, re.DOTALL)[1])
+    settings = build.load(config)
+    assert settings.experiment == "mine" and "`data/mine/patients.csv`" in part
+    assert settings.index.sources[0].patients == "patients.csv" and settings.index.classes == ["benign", "malignant"]
+
+
+def test_each_data_set_says_where_layout_licence_errors_and_checksum():
+    text = (ROOT / "docs/data.md").read_text()
+    for name in SOURCES.keys() | {"phantom"}:
+        assert f"| `{name}` |" in text, name
+    for name in DATASETS:
+        part = " ".join(re.search(rf"^## [^\n]*`{name}`\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)[1].split())
+        for word in ("Where", "Layout", "Licence", "Known errors", "Checksum"):
+            assert f"- **{word}**" in part, (name, word)
 
 
 def make_targets() -> set[str]:
