@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import lddm
 
@@ -51,6 +54,54 @@ def test_rule_environments_carry_the_pins_of_the_lock(path: Path):
     assert own and own == {name: LOCK[name] for name in own}
     script = path.with_suffix(".post-deploy.sh")
     assert "pip install" in script.read_text(), "without the package itself, no rule could run"
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_pins_and_all_that_they_bring_go_together(path: Path):
+    """The installed packages, which are those of the lock, solve the pip section: all it asks for at any depth is there."""
+    waiting, seen = list(pip_section(path)), set()
+    while waiting:
+        wanted = Requirement(waiting.pop())
+        name = normal(wanted.name)
+        assert name in LOCK, f"{name} is not in requirements.lock"
+        assert wanted.specifier.contains(LOCK[name], prereleases=True), f"{wanted}, but the lock has {LOCK[name]}"
+        if (name, frozenset(wanted.extras)) in seen:
+            continue
+        seen.add((name, frozenset(wanted.extras)))
+        for text in metadata.requires(name) or []:
+            marker = Requirement(text).marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted.extras or [""]):
+                waiting.append(text)
+    names = {name for name, _ in seen}
+    assert ("torch" in names) == (path.stem == "lddm") and len(names) > 50
+
+
+SCRIPTS = [path.with_suffix(".post-deploy.sh") for path in ENVIRONMENTS]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("project", "source", "has_lddm", "wanted"),
+    [
+        ('name = "lddm"', "", False, "-e ."),
+        ('name = "another"', "git+https://host/lddm@v1", False, "git+https://host/lddm@v1"),
+        (None, "git+https://host/lddm@v1", False, "git+https://host/lddm@v1"),
+        (None, "", True, ""),  # somebody added it to the environment
+        (None, "", False, "Hint: run in the checkout, or set LDDM_SOURCE"),
+    ],
+)
+def test_the_package_comes_from_the_checkout_or_by_its_tag(tmp_path, script, project, source, has_lddm, wanted):
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then exit {int(not has_lddm)}; fi\necho "$@" >> asked\n')
+    python.chmod(0o755)
+    if project:
+        (tmp_path / "pyproject.toml").write_text(f"[project]\n{project}\n")
+    variables = {"PATH": f"{python.parent}:/usr/bin:/bin", "LDDM_SOURCE": source}
+    done = subprocess.run(["bash", str(script)], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    asked = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
+    assert done.returncode == (1 if wanted.startswith("Hint") else 0)
+    assert wanted in asked + done.stderr and ("--no-deps" in asked) == bool(asked)
 
 
 def test_heavy_environment_has_all_that_lddm_imports():

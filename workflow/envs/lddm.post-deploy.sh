@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# Snakemake runs this in the fresh environment, from the working directory. Editable, so that the code which runs is
-# that of the checkout; the pins above it are complete, hence --no-deps.
+# Snakemake runs this in the fresh environment, from the working directory; the pins above it are complete, hence --no-deps.
+# In a checkout the package comes from there, editable, so that the code which runs is that of the checkout. In a deployment
+# it comes from LDDM_SOURCE, e.g. git+URL@TAG.
 set -euo pipefail
-if [ ! -f pyproject.toml ]; then
-    echo "Hint: --use-conda needs the checkout as working directory, or lddm installed into $CONDA_PREFIX by hand" >&2
+install=(python -m pip install --disable-pip-version-check --no-deps)
+if grep -qs '^name = "lddm"' pyproject.toml; then
+    "${install[@]}" --no-build-isolation -e .
+elif [ -n "${LDDM_SOURCE:-}" ]; then
+    "${install[@]}" --no-build-isolation "$LDDM_SOURCE"
+elif ! python -c "import lddm"; then
+    echo "Hint: run in the checkout, or set LDDM_SOURCE=git+URL@TAG, so that --use-conda finds the package lddm" >&2
     exit 1
 fi
-python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
