@@ -36,7 +36,7 @@ def check(
     console.print(f"{int(found.clips['excluded'].isna().sum())} clips of x0 and 16 frames at 10 Hz.")
     for sentence in found.advice:
         console.print(f"- {sentence}", soft_wrap=True)
-    console.print(f"\nA config that uses it (data_root: {path.resolve().parent}):\n\n{found.config}", markup=False)
+    console.print(f"\nA config that uses it, e.g. config/my.yaml:\n\n{found.config}", markup=False, soft_wrap=True)
 
 
 @app.command()

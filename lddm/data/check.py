@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import yaml
 from rich.progress import track
 
 from lddm.data.duplicates import cluster_duplicates
@@ -102,7 +104,7 @@ def check_data(path: Path, patients: str | None = None) -> Checked:
     videos = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
     clips = pd.DataFrame(clips, columns=["id", "excluded"])
     advice = _advice(kind, videos, clips, classes, patients)
-    return Checked(kind, videos, clips, advice, _config(kind, folder, two, patients))
+    return Checked(kind, videos, clips, advice, _config(kind, root, folder, two, patients))
 
 
 def _advice(
@@ -141,13 +143,12 @@ def _advice(
     return found
 
 
-def _config(kind: str, folder: str, classes: list[str], patients: str | None) -> str:
-    lines = [
-        f"experiment: {folder.lower()}",
-        "index:",
-        f"  classes: [{', '.join(classes)}]",
-        "  sources:",
-        f"    - kind: {kind}",
-        f"      folder: {folder if kind != 'busi' else f'{folder}/Dataset_BUSI_with_GT'}",
-    ]
-    return "\n".join([*lines, *([f"      patients: {patients}"] if patients else [])])
+def _config(kind: str, root: Path, folder: str, classes: list[str], patients: str | None) -> str:
+    """As YAML, which quotes names that it would take for something else, e.g. a class `no`."""
+    source = {"kind": kind, "folder": folder if kind != "busi" else f"{folder}/Dataset_BUSI_with_GT"}
+    config = {
+        "experiment": re.sub(r"[^a-z0-9_.-]+", "-", folder.lower()).strip("-._") or "mine",
+        **({} if root == Path("data").resolve() else {"data_root": str(root)}),
+        "index": {"classes": classes, "sources": [source | ({"patients": patients} if patients else {})]},
+    }
+    return yaml.safe_dump(config, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000).rstrip()

@@ -6,8 +6,10 @@ import logging
 import os
 import shutil
 import stat
+import sys
 import zipfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from lddm.errors import LddmError
@@ -110,10 +112,11 @@ def fetch(name: str, data_root: Path, url: str | None = None, expected: str | No
 def _download(name: str, url: str, expected: str | None, folder: Path, how: str) -> Path:
     import pooch
 
+    seen = sys.stderr.isatty() and find_spec("tqdm") is not None  # pooch draws its bar with tqdm
     folder.mkdir(parents=True, exist_ok=True)
     known = f"sha256:{expected}" if expected else None
     try:
-        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=False)
+        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=seen)
         path = pooch.retrieve(url, known_hash=known, fname=f".{name}.zip", path=folder, downloader=downloader)
     except Exception as error:  # no network, a moved file, a wrong checksum
         raise LddmError(f"{name}: {url} could not be fetched ({error})", f"fetch it by hand: {how}") from error

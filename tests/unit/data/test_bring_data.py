@@ -8,6 +8,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 import cv2
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from lddm.cli import raw_data
@@ -17,6 +18,7 @@ from lddm.data.fetch import fetch, unzip
 from lddm.data.video_io import write_video
 from lddm.errors import LddmError
 from lddm.files import sha256
+from lddm.settings import build
 
 RNG = np.random.default_rng(0)
 
@@ -47,17 +49,23 @@ def test_a_folder_is_read_and_explained(folder):
     advice = " ".join(found.advice)
     assert "patients are unknown" in advice and "near-duplicates in 1 clusters" in advice
     assert "class sick: videos of 3 patients" in advice
-    assert "classes: [healthy, sick]" in found.config and "folder: mine" in found.config
+    settings = build.load(yaml.safe_load(found.config))  # it can be used as it stands
+    assert settings.index.classes == ["healthy", "sick"] and settings.index.sources[0].folder == "mine"
+    assert settings.data_root == str(folder.parent)
     done = CliRunner().invoke(raw_data.app, ["check-data", str(folder)])
     assert done.exit_code == 0 and "unreadable (1)" in done.output and "kind: folder" in done.output
 
 
 def test_stills_alone_and_a_third_class_are_said(tmp_path):
-    for name in "abc":
-        (tmp_path / "s" / name).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / "s" / name / "x.png"), texture(ord(name))[0])
-    advice = " ".join(check_data(tmp_path / "s").advice)
-    assert "3 class folders (a, b, c)" in advice and "only be a pool of stills" in advice
+    place = tmp_path / "My stills: 2"
+    for name in ("a", "no", "yes"):
+        (place / name).mkdir(parents=True)
+        cv2.imwrite(str(place / name / "x.png"), texture(len(name))[0])
+    found = check_data(place)
+    advice = " ".join(found.advice)
+    assert "3 class folders (a, no, yes)" in advice and "only be a pool of stills" in advice
+    settings = build.load(yaml.safe_load(found.config))
+    assert settings.index.classes == ["a", "no"] and settings.experiment == "my-stills-2"
 
 
 def test_folders_are_told_by_their_layout(tmp_path):
