@@ -27,6 +27,15 @@ def test_cluster_profile_plans_the_same_jobs(pipeline: Pipeline):
     assert int(text.rsplit("total", 1)[1].split()[0]) == sum(plan.values())
 
 
+def test_default_profile_caps_gpu_jobs_where_its_comment_is_taken(pipeline: Pipeline):
+    text = (ROOT / "profiles/default/config.yaml").read_text()
+    own = pipeline.folder / "own-profile/config.yaml"
+    own.parent.mkdir()
+    own.write_text(text.replace("# resources:\n#   gpu: 2", "resources:\n  gpu: 2"))
+    done = pipeline.run("--profile", str(own.parent), "--until", "split")
+    assert done.returncode == 0 and 'gpu=Resource("gpu", 2)' in done.stderr + done.stdout, done.stderr
+
+
 def test_graph_can_be_drawn(pipeline: Pipeline):
     done = pipeline.run("--dag")
     assert done.returncode == 0 and "digraph" in done.stdout
