@@ -131,11 +131,15 @@ def main(
     table = pd.DataFrame(rows)
     write_table(table[["version", "metric", "features", "value", "ci_low", "ci_high", "n"]], results / "defects.csv")
     print(f"{len(reference)} reference clips, {len(scored)} scored ones of other patients\n")
-    print(summary(table).to_markdown(floatfmt=".3g"))
+    told = summary(table)
+    print(told.to_markdown(floatfmt=".3g"))
+    for row in told.to_dict(orient="records"):
+        if row["sees motion"] is not None and row["sees motion"] != row["catalogue"]:
+            print(f"{row['metric']}: lddm.metrics.catalogue says {row['catalogue']}, this run {row['sees motion']}")
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Metrics down, versions across, and whether the metric sees motion: measured, and as the catalogue says."""
+    """Metrics down, versions across; which way is better; and whether it sees motion: measured, and as the catalogue says."""
     order = list(dict.fromkeys(table["version"]))
     keys = ["metric", "features"]
     wide = table.pivot_table(index=keys, columns="version", values="value", sort=False)[order]
@@ -147,6 +151,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     ]
     wide["sees motion"] = pd.Series(seen, index=wide.index, dtype=object)
     wide["catalogue"] = [about(metric).sees_motion for metric, _ in wide.index]
+    wide.insert(0, "better", ["higher" if about(metric).higher else "lower" for metric, _ in wide.index])
     wide.columns.name = None
     return wide.reset_index()
 

@@ -63,3 +63,4 @@ def test_the_summary_sets_measured_beside_claimed():
     ]
     table = summary(pd.DataFrame(rows))
     assert table["sees motion"].tolist() == [True] and table["catalogue"].tolist() == [True] and table["blur"][0] == 2
+    assert table["better"].tolist() == ["lower"]
