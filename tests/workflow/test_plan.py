@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sandbox import ROOT, Pipeline
 
@@ -139,3 +141,12 @@ def test_a_failed_job_keeps_its_log_and_is_named(pipeline: Pipeline):
     assert "encode" in done.stderr and "pretended failure" in done.stderr, "show-failed-logs of the default profile"
     assert "pretended failure" in (pipeline.folder / "results/tiny/logs/encode/fold-0.log").read_text()
     assert not any(line.startswith("synthesize") for line in pipeline.verbs())
+
+
+def test_memory_and_time_grow_with_each_attempt(pipeline: Pipeline):
+    done = pipeline.run("--retries", "2", config=SMALL, FAIL_VERB="split")
+    assert done.returncode == 1
+    found = re.findall(r"rule split:.*?resources: ([^\n]+)", done.stderr + done.stdout, re.DOTALL)
+    asked = [dict(pair.split("=", 1) for pair in line.split(", ")) for line in found]
+    assert [int(one["mem_mb"]) for one in asked] == [2000, 4000, 6000]
+    assert [int(one["runtime"]) for one in asked] == [10, 20, 30]

@@ -20,7 +20,7 @@ rule train_autoencoder:
     threads: 2
     resources:
         mem_mb=memory(8000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
         gpu=processes("autoencoder"),
     params:
         launch=launcher("autoencoder"),
@@ -50,7 +50,7 @@ rule encode:
     threads: 2
     resources:
         mem_mb=memory(4000),
-        runtime=60,
+        runtime=minutes(60),
         gpu=1,
     params:
         settings=stage(),

@@ -120,6 +120,11 @@ def memory(megabytes):
     return lambda wildcards, attempt: megabytes * attempt
 
 
+def minutes(count):
+    """runtime that grows with each attempt, for the clusters that stop a job when its time is over."""
+    return lambda wildcards, attempt: count * attempt
+
+
 def manifests(generator, sources, fold="{fold}"):
     """Manifests of all shards of what `generator` made from these sources."""
     folder = f"{RESULTS}/fold-{fold}/synthetic/{generator}"

@@ -17,7 +17,7 @@ rule index:
     threads: 2
     resources:
         mem_mb=memory(2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         settings=stage("index"),
         data_root=SETTINGS.data_root,
@@ -43,7 +43,7 @@ rule preprocess:
     threads: 2
     resources:
         mem_mb=memory(4000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         settings=stage("index", "preprocess"),
         data_root=SETTINGS.data_root,
@@ -66,7 +66,7 @@ rule split:
         "../envs/lddm.yaml"
     resources:
         mem_mb=memory(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         settings=stage("split"),
         frames=frames_folder,

@@ -22,7 +22,7 @@ rule train_generator:
     threads: 1
     resources:
         mem_mb=memory(8000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
         gpu=lambda wildcards: processes(*generator_section(wildcards)),
     params:
         launch=lambda wildcards: launcher(*generator_section(wildcards)),

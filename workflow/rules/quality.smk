@@ -20,7 +20,7 @@ rule train_domain_network:
     threads: 1
     resources:
         mem_mb=memory(8000),
-        runtime=6 * 60,
+        runtime=minutes(6 * 60),
         gpu=processes("domain_network"),
     params:
         launch=launcher("domain_network"),
@@ -52,7 +52,7 @@ rule score:
     threads: 1
     resources:
         mem_mb=memory(8000),
-        runtime=4 * 60,
+        runtime=minutes(4 * 60),
         gpu=1,
     params:
         settings=stage("quality"),

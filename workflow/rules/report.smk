@@ -60,7 +60,7 @@ rule tabulate:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         settings=stage("classification"),
         quality=lambda wildcards, input: flag("quality", input.quality),
@@ -129,7 +129,7 @@ rule figures:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         settings=stage("report"),
         results=results_folder,
@@ -154,7 +154,7 @@ rule page:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         settings=stage("report"),
         results=results_folder,
@@ -179,7 +179,7 @@ rule summarize:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         settings=stage("report"),
         results=results_folder,

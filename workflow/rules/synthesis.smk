@@ -22,7 +22,7 @@ rule synthesize:
     threads: 1
     resources:
         mem_mb=memory(6000),
-        runtime=120,
+        runtime=minutes(120),
         gpu=1,
     params:
         settings=stage("synthesis"),
