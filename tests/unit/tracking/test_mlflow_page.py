@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from lddm.tracking import mlflow_view, saved_view
 from tests.browser import needs_browser, shown
+from tests.mlflow_server import free_port, mlflow_server
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 pytestmark = needs_browser
@@ -42,34 +37,12 @@ def page(tmp_path_factory):
     client = mlflow_view._client(uri)
     experiment = client.get_experiment_by_name("phantom").experiment_id
     runs = [run.info.run_id for run in client.search_runs([experiment])]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # By another name than localhost, where MLflow 3 covers a third of the page with its assistant.
     host = f"mlflow.test:{port}"
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
-    command += ["--allowed-hosts", f"127.0.0.1:{port},{host}", "--cors-allowed-origins", f"http://{host}"]
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                time.sleep(0.2)
+    options = ("--allowed-hosts", f"127.0.0.1:{port},{host}", "--cors-allowed-origins", f"http://{host}")
+    with mlflow_server(folder, uri, port, *options, verb="ui"):
         yield f"http://{host}", experiment, runs
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
 
 
 def look(address: str, name: str, width: int, tmp_path: Path, awaited: str = "summary pipeline-one") -> str:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,36 +13,16 @@ import pytest
 from lddm.errors import LddmError
 from lddm.job import job
 from lddm.tracking import mlflow_view
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.mlflow_server import free_port, mlflow_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Port of a real MLflow server on sqlite."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port), "--workers", "1"]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                time.sleep(0.2)
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    with mlflow_server(folder, store, port, "--artifacts-destination", str(folder / "artifacts")):
         yield port
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
 
 
 class Line(ThreadingHTTPServer):
