@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lddm.data.dicom import decode_dicom, is_dicom
 from lddm.data.video_io import IMAGE_SUFFIXES, UnreadableFile, decode_image, decode_video
@@ -89,6 +91,25 @@ def label_of(class_name: str, classes: list[str]) -> dict[str, Any]:
         return {"label": classes.index(class_name), "class_name": class_name}
     reason = f"class '{class_name}' is not in index.classes"
     return {"label": -1, "class_name": class_name, "excluded": reason}
+
+
+def read_csv(path: Path, columns: Sequence[str], hint: str) -> pd.DataFrame:
+    """A table that came with the data, all cells as text, empty ones as "".
+
+    Raises:
+        LddmError: it is missing, no CSV in UTF-8, or lacks a column.
+    """
+    if not path.is_file():
+        raise LddmError(f"{path} does not exist", hint)
+    try:
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise LddmError(f"{path} is no CSV in UTF-8: {error}", hint) from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        found = ", ".join(map(str, table.columns[:10]))
+        raise LddmError(f"{path} lacks the columns {', '.join(missing)}; it has {found}", hint)
+    return table
 
 
 def source_folder(data_root: Path, folder: str) -> Path:

@@ -6,10 +6,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lddm.data.dicom import is_dicom, look
-from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
+from lddm.data.sources.base import file_row, label_of, read_csv, read_file, safe_path, source_folder
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.errors import LddmError
 from lddm.settings.data import FolderSource
@@ -74,10 +73,9 @@ def _patients(folder: Path, name: str | None) -> dict[str, str]:
     """File (path below the folder, or its name) -> patient."""
     if name is None:
         return {}
-    path = folder / name
-    if not path.is_file():
-        raise LddmError(f"{path} does not exist", "it is named by index.sources[].patients")
-    table = pd.read_csv(path, dtype=str)
-    if not {"file", "patient_id"} <= set(table.columns):
-        raise LddmError(f"{path}: expected the columns file, patient_id; got {', '.join(table.columns)}", "rename them")
-    return dict(zip(table["file"], "folder-patient-" + table["patient_id"], strict=True))
+    table = read_csv(folder / name, ("file", "patient_id"), "it is named by index.sources[].patients; see docs/data.md")
+    known = table[table["patient_id"].str.strip() != ""]  # who is not known counts as somebody else, file by file
+    if (known.groupby("file")["patient_id"].nunique() > 1).any():
+        twice = known["file"][known["file"].duplicated()].iloc[0]
+        raise LddmError(f"{folder / name} gives {twice} to two patients", "keep one row a file")
+    return dict(zip(known["file"], "folder-patient-" + known["patient_id"].str.strip(), strict=True))

@@ -11,11 +11,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
+from lddm.data.sources.base import file_row, label_of, read_csv, read_file, safe_path, source_folder
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from lddm.errors import LddmError
 from lddm.settings.data import PocusSource
 
 logger = logging.getLogger(__name__)
@@ -67,12 +65,8 @@ def read(row: dict, settings: PocusSource, data_root: Path, max_frames: int) -> 
 
 def _metadata(path: Path) -> dict[tuple[str, str], dict]:
     """(folded file name, kind) -> row."""
-    if not path.is_file():
-        raise LddmError(f"{path} does not exist", "copy dataset_metadata.csv of the collection beside its folders")
-    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    missing = [column for column in NEEDED if column not in table.columns]
-    if missing:
-        raise LddmError(f"{path} lacks the columns {', '.join(missing)}", "use the collection's own metadata file")
+    hint = "copy dataset_metadata.csv of the collection beside its folders"
+    table = read_csv(path, (*NEEDED, "Type"), hint)
     kinds = table["Type"].str.strip().str.lower().map(lambda text: "image" if text == "image" else "video")
     return {(_fold(row["Filename"]), kind): row for row, kind in zip(table.to_dict("records"), kinds, strict=True)}
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lddm.data.index import build_index, check_index
 from lddm.data.preprocess import preprocess
-from lddm.data.sources import busv, pocus
+from lddm.data.sources import busv, folder, pocus
 from lddm.data.video_io import write_video
 from lddm.errors import LddmError
 from lddm.settings.data import BusvSource, FolderSource, IndexSettings, PocusSource, PreprocessSettings
@@ -200,3 +200,41 @@ def test_busv_shaped_videos_with_the_real_busi_stills(tmp_path):
     assert len(usable) > 200 and usable["id"].is_unique
     excluded = stills[stills["excluded"].notna()]
     assert excluded["excluded"].str.contains("normal").any()  # the third class of BUSI is not asked for
+
+
+def test_a_csv_of_patients_may_have_gaps_and_a_byte_order_mark(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / "mine/benign").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(speckle(0)[0]).save(tmp_path / f"mine/benign/{name}.png")
+    text = "file,patient_id\nbenign/a.png,7\nb.png, 7 \nc.png,\n"
+    (tmp_path / "mine/patients.csv").write_text(text, encoding="utf-8-sig")
+    rows = folder.rows(FolderSource(folder="mine", patients="patients.csv"), tmp_path, CLASSES)
+    a, b, c, d = (row["patient_id"] for row in sorted(rows, key=lambda row: row["path"]))
+    assert a == b == "folder-patient-7"
+    assert [c, d] == [row["id"] for row in sorted(rows, key=lambda row: row["path"])[2:]]  # each a patient of its own
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no CSV in UTF-8"),
+        (b"\xff\xfe\x00a,b", "no CSV in UTF-8"),
+        (b'file,patient_id\n"a', "no CSV in UTF-8"),
+        (b"name,patient\na,b\n", "lacks the columns file, patient_id; it has name, patient"),
+        (b"file,patient_id\na.png,1\na.png,2\n", "gives a.png to two patients"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_csv_of_patients_that_cannot_be_meant_is_one_error(tmp_path, content, message):
+    (tmp_path / "mine").mkdir()
+    if content is not None:
+        (tmp_path / "mine/patients.csv").write_bytes(content)
+    with pytest.raises(LddmError, match=message):
+        folder.rows(FolderSource(folder="mine", patients="patients.csv"), tmp_path, CLASSES)
+
+
+def test_metadata_of_the_lung_collection_that_are_no_table_are_one_error(tmp_path):
+    (tmp_path / "pocus").mkdir()
+    (tmp_path / "pocus/dataset_metadata.csv").write_bytes(b"\x00\xff" * 50)
+    with pytest.raises(LddmError, match="dataset_metadata.csv (is no CSV|lacks)"):
+        pocus.rows(PocusSource(), tmp_path, CLASSES)
