@@ -24,14 +24,13 @@ from lddm.metrics.catalogue import INFINITY, about
 from lddm.metrics.distances import distance_interval, extrapolated, frechet, kernel_distance, mean_interval
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, i3d_videos, inception_frames
 from lddm.metrics.gaussian import Gaussian, frechet_of
-from lddm.metrics.weights import WeightsAbsent
+from lddm.metrics.weights import WeightsAbsent, find, label
 from lddm.settings.evaluation import QualitySettings
 
 logger = logging.getLogger(__name__)
 
 # A bootstrap of a thousand numbers a frame takes minutes; for a standard deviation a dozen draws must do.
 WIDE, WIDE_RESAMPLES = 512, 12
-BATCH = 64  # videos at a time where statistics are streamed
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class Protocol:
                 yield from self.network_rows(source, videos, reference, metrics, network, network.label + remark)
                 # A generator is given x0, so videos with it look better than they are; some papers count it.
                 if reference == "heldout" and network.rows == 1:
-                    also = (_with_x0(network), network.label + remark, ", x0 included")
+                    also = (network.with_x0(), network.label + remark, ", x0 included")
                     yield from self.network_rows(source, videos, reference, metrics[:1], *also)
         for metric, measure in motion.MEASURES.items():
             network = FeatureNetwork(measure.read.__name__, measure.read)
@@ -150,7 +149,7 @@ class Protocol:
         real = self.references[reference]
         n = (len(real), len(videos))
         if self.section.bootstrap < 2 and distance is frechet:  # nothing to redraw: one pass over the videos
-            value = frechet_of(_streamed(network, real.clips), _streamed(network, videos.clips))
+            value = frechet_of(*(Gaussian.of(network.in_parts(v.clips)) for v in (real, videos)))
             return self._row(source, metric, label, reference, (value, math.nan, math.nan), n)
         ours, theirs = (after(self.cache.features(network, v.clips)) for v in (real, videos))
         groups = [np.repeat(v.patients, network.rows) for v in (real, videos)]
@@ -175,7 +174,10 @@ class Protocol:
         )
         for metric, features, some, measure in measures:
             try:
-                yield self._mean(source, metric, features, "", measure(some.clips), some.patients, 0)
+                values = measure(some.clips)
+                if metric == "brisque":  # its file is not pinned
+                    features += f", {label('brisque', find('brisque', self.weights_dir))}"
+                yield self._mean(source, metric, features, "", values, some.patients, 0)
             except WeightsAbsent as error:
                 yield from self._absent(source, (metric,), str(error))
 
@@ -226,16 +228,19 @@ class Protocol:
         yield self._mean(source, metric, features, reference, best.to_numpy(), patients.to_numpy(), len(best))
 
     def novelty(self, source: str, videos: Videos) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-        """Share of videos that lie nearer to a training video than nearly all held-out real ones do, and which."""
-        rows, tables = [], []
+        """Share of videos that lie nearer to a training video than nearly all held-out real ones do, and which.
+
+        Generators are trained on mirrored clips too, so each training video stands there both ways.
+        """
+        rows, tables, train = [], [], self.real["train"]
+        mirrored = np.ascontiguousarray(train.clips[..., ::-1])
         for network in (self.domain[0], novelty.THUMBNAILS):
-            held_out, train = (self.cache.features(network, self.real[part].clips) for part in ("test", "train"))
-            found = novelty.copies(
-                self.cache.features(network, videos.clips), held_out, train, self.section.copy_threshold
-            )
+            pool = np.concatenate([self.cache.features(network, clips) for clips in (train.clips, mirrored)])
+            synthetic, held_out = (self.cache.features(network, v.clips) for v in (videos, self.real["test"]))
+            found = novelty.copies(synthetic, held_out, pool, self.section.copy_threshold)
             flags = found["copied"].to_numpy(dtype=float)
             rows.append(self._mean(source, "copy_rate", network.name, "train", flags, videos.patients, len(train)))
-            nearest = self.real["train"].table["clip_id"].to_numpy()[found["nearest"]]
+            nearest = train.table["clip_id"].to_numpy()[found["nearest"] % len(train)]
             tables.append(
                 pd.DataFrame({"sample_id": videos.table["sample_id"], "source": source, "features": network.name})
                 .assign(nearest=nearest)
@@ -293,16 +298,3 @@ class Protocol:
             "protocol": self.where,
         }
         return row | ({"reason": reason} if value is None else {})
-
-
-def _with_x0(network: FeatureNetwork) -> FeatureNetwork:
-    """The same network on frames 0..T: networks leave the first frame out, so it is put before itself."""
-    return FeatureNetwork(
-        f"{network.name} with x0",
-        lambda clips: network.extract(np.concatenate([clips[:, :1], clips], axis=1)),
-        network.content,
-    )
-
-
-def _streamed(network: FeatureNetwork, clips: np.ndarray) -> Gaussian:
-    return Gaussian.of(network.extract(clips[i : i + BATCH]) for i in range(0, len(clips), BATCH))

@@ -247,13 +247,14 @@ def test_the_floor_is_real_against_real_of_other_patients(scored):
     assert floor["value"] > 0
 
 
-def test_a_planted_copy_of_a_training_video_is_named(scored, tiny_store):
+@pytest.mark.parametrize("mirrored", [False, True])  # generators see their clips both ways
+def test_a_planted_copy_of_a_training_video_is_named(mirrored, scored, tiny_store):
     store, splits = tiny_store
     stolen = fold_clips(store, splits, 0, "train").iloc[4]
 
     def steal(clips):
         clips[:] = np.where(np.indices(clips.shape[2:]).sum(axis=0) > 32, 255, 0)  # like no clip
-        clips[2] = store.clip_frames(pd.DataFrame([stolen]))[0]
+        clips[2] = store.clip_frames(pd.DataFrame([stolen]))[0][..., :: -1 if mirrored else 1]
         return clips
 
     _, copies = scored("lddm", steal)

@@ -5,8 +5,10 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from lddm.metrics import no_reference, novelty, paired
+from lddm.files import sha256
+from lddm.metrics import no_reference, novelty, paired, weights
 from lddm.metrics.cache import FeatureCache
 from lddm.metrics.distances import extrapolated, frechet
 from lddm.metrics.features import FeatureNetwork
@@ -72,7 +74,7 @@ def test_a_floor_of_fewer_videos_says_so(tmp_path):
 
 
 def test_without_resamples_no_set_is_held_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("lddm.metrics.protocol.BATCH", 7)
+    monkeypatch.setattr("lddm.metrics.features.PART", 7)
     of = protocol(tmp_path, videos(60, 0), videos(60, 1), bootstrap=0)
     CALLS.clear()
     rows = list(of.network_rows("heldout", videos(60, 2), "heldout", ("frechet_video",), NETWORK, "two numbers"))
@@ -104,6 +106,19 @@ def test_slow_measures_take_videos_from_everywhere(tmp_path, monkeypatch):
     list(protocol(tmp_path, test, videos(4, 2), max_slow=6).paired("heldout", made))
     rows = [np.flatnonzero((made.clips == clip).all(axis=(1, 2, 3)))[0] for clip in seen[0]]
     assert len(set(rows)) == 6 and max(rows) > 10 and rows == sorted(rows)
+
+
+def test_a_row_says_which_file_its_brisque_used(tmp_path, monkeypatch):
+    for name in ("piqe", "niqe", "viideo"):
+        monkeypatch.setattr(no_reference, name, lambda clips: np.zeros(len(clips)))
+    path = tmp_path / weights.REGISTRY["brisque"].file
+    path.parent.mkdir()
+    torch.save((torch.zeros(3, 1), torch.zeros(3, 36)), path)
+    made = videos(2, 0)
+    made = Videos(made.clips.repeat(8, axis=2).repeat(8, axis=3), made.patients, made.table)
+    rows = protocol(tmp_path, made, made).no_reference("heldout", made)
+    (row,) = [row for row in rows if row["metric"] == "brisque"]
+    assert row["features"] == f"pyiqa, brisque (sha256 {sha256(path)[:8]})" and row["value"] == pytest.approx(153.591)
 
 
 def test_copies_are_found_where_a_leak_takes_the_threshold_to_zero(caplog):
