@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lddm.data.video_io import MAX_BYTES, MAX_PIXELS, UnreadableFile
+from lddm.data.video_io import MAX_BYTES, MAX_PIXELS, UnreadableFile, stack
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
         frames = [_to_grey(pixel_array(path, index=i), header) for i in range(count)]
         top, bottom, left, right = _region(header, height, width, path.name)
         rate = _frame_rate(header) if count > 1 else float("nan")
-    return np.stack(frames)[:, top:bottom, left:right], rate
+    return stack(frames)[:, top:bottom, left:right], rate
 
 
 def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str = "") -> None:
@@ -150,7 +150,7 @@ def _refuse_deflated(path: Path) -> None:
     from pydicom.filereader import read_file_meta_info
 
     if read_file_meta_info(path).get("TransferSyntaxUID") == DEFLATED:
-        raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first: dcmconv +te IN OUT (DCMTK)")
+        raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first, e.g. with dcmconv of DCMTK")
 
 
 def _to_grey(frame: np.ndarray, header) -> np.ndarray:

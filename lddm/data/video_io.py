@@ -58,7 +58,8 @@ def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
             rate = stream.average_rate or stream.guessed_rate
             for frame in container.decode(stream):
                 _check_size(path, frame.width, frame.height)
-                frames.append(frame.to_ndarray(format="gray"))
+                # a copy: what FFmpeg decodes into is given back to the system only with the last frame
+                frames.append(frame.to_ndarray(format="gray").copy())
                 if len(frames) >= max_frames:
                     break
                 if len(frames) * frames[0].nbytes >= MAX_BYTES:
@@ -72,8 +73,18 @@ def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
         logger.warning("%s breaks off after %d frames: %s", path.name, len(frames), error)
     if not frames:
         raise UnreadableFile(f"{path.name} holds no frame", "check that the file is a whole video")
-    whole = [frame for frame in frames if frame.shape == frames[0].shape]
-    return np.stack(whole), float(rate) if rate else float("nan")
+    shape = frames[0].shape
+    return stack([frame for frame in frames if frame.shape == shape], frames), float(rate) if rate else float("nan")
+
+
+def stack(frames: list[np.ndarray], *also: list[np.ndarray]) -> np.ndarray:
+    """Frames (H, W) of one size as (T, H, W), which empties the lists: they and the whole never lie in memory together."""
+    whole = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
+    for other in also:
+        other.clear()
+    for place in range(len(frames) - 1, -1, -1):
+        whole[place] = frames.pop()
+    return whole
 
 
 def decode_image(path: str | Path) -> np.ndarray:

@@ -193,3 +193,23 @@ def test_a_png_whose_text_or_pixels_unpack_to_512_mebibytes_is_refused_or_cut(tm
     assert in_little_room("decode_image", tmp_path / "text.png").startswith("refused text.png cannot be decoded")
     (tmp_path / "pixels.png").write_bytes(head + chunk(b"IDAT", zeros) + chunk(b"IEND", b""))
     assert in_little_room("decode_image", tmp_path / "pixels.png") == "read 48 64"  # what the header declares, no more
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from lddm.data.video_io import decode_video
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+before = peak()
+frames, _ = decode_video(Path(sys.argv[1]))
+print(frames.nbytes / 2**20, peak() - before)
+"""
+
+
+def test_a_long_video_takes_its_memory_once(tmp_path):
+    write_video(tmp_path / "v.avi", np.zeros((150, 1024, 1024), np.uint8), 10)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path / "v.avi")], capture_output=True, text=True, check=True
+    )
+    size, grown = map(float, done.stdout.split())
+    assert size == 150 and 150 < grown < 240  # not twice
