@@ -20,11 +20,11 @@ Names = Annotated[list[str], typer.Argument(help="names as `lddm weights list` s
 def show(weights_dir: Folder = Path("weights")) -> None:
     """What each network is, its licence, and whether its file is there."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from lddm.metrics.weights import REGISTRY, state
 
-    table = Table("name", "file", "state", "licence", "what it is", "where from")
+    table = Table("name", "file", "state", "licence", "what it is", Column("where from", overflow="fold"))
     for name, entry in REGISTRY.items():
         where = entry.url or "by hand"
         table.add_row(name, entry.file, state(name, weights_dir), entry.licence, entry.source, where)

@@ -87,6 +87,7 @@ def test_the_command_lists_fetches_and_verifies_weights(tmp_path, monkeypatch):
     runner, folder = CliRunner(), ["--weights-dir", str(tmp_path / "w")]
     listed = runner.invoke(weights_cli.app, ["list", *folder])
     assert listed.exit_code == 0 and all(name in listed.output for name in weights.REGISTRY)
+    assert "dl=1" in listed.output  # addresses are whole: who has no network here types them elsewhere
     assert "Apache-2.0" in listed.output and listed.output.count("absent") == len(weights.REGISTRY)
 
     published = tmp_path / "published.pth"
