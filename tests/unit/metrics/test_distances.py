@@ -85,6 +85,17 @@ def test_intervals_hold_their_value_and_shrink_with_n():
     assert np.isnan(mean_interval(np.arange(3.0), range(3), 0, 0)[1])
 
 
+@pytest.mark.parametrize("distance", [frechet, kernel_distance])
+def test_an_interval_is_as_wide_as_the_value_moves_between_samples(distance):
+    rng = np.random.default_rng(11)
+    found, halves = [], []
+    for seed in range(40):
+        x, y = rng.normal(size=(80, 8)), rng.normal(size=(80, 8)) + 0.5
+        value, _, high = distance_interval(distance, x, y, (range(80), range(80)), 40, seed)
+        found.append(value), halves.append(high - value)
+    assert 0.8 < np.mean(halves) / (1.96 * np.std(found, ddof=1)) < 1.6
+
+
 def test_what_is_no_set_of_features_is_refused():
     with pytest.raises(ValueError, match="n >= 2"):
         frechet(np.zeros((1, 3)), np.zeros((5, 3)))
