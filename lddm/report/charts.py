@@ -67,7 +67,8 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         axes.barh(place, mine["value"].mean(), color=colour(name), height=0.65)
         for _, row in mine.dropna(subset=["ci_low", "ci_high"]).iterrows():
             low = max(row["ci_low"], positive.min() / 3) if log else row["ci_low"]
-            axes.plot([low, row["ci_high"]], [place, place], color="#333333", linewidth=1)
+            for ink, width in (("white", 2.4), ("#333333", 1)):  # to be seen on a black bar too
+                axes.plot([low, row["ci_high"]], [place, place], color=ink, linewidth=width)
     if log:
         axes.set_xscale("log")
 

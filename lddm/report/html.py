@@ -28,13 +28,15 @@ th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #8
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; cursor: pointer; }
 th::after { content: " \\2195"; opacity: 0.35; } th[aria-sort=ascending]::after { content: " \\2191"; opacity: 1; }
 th[aria-sort=descending]::after { content: " \\2193"; opacity: 1; }
-td { overflow-wrap: anywhere; min-width: 2.5rem; } td:first-child { min-width: 11rem; }
-td small { display: block; opacity: 0.7; overflow-wrap: normal; } .wide { overflow-x: auto; }
+td { overflow-wrap: break-word; max-width: 40rem; } td:first-child { min-width: 11rem; }
+td small { display: block; opacity: 0.7; } td:not(:first-child) small { white-space: nowrap; } .wide { overflow-x: auto; }
 figure { margin: 1rem 0; } img { width: min(var(--natural), 100%); height: auto; background: #fff; vertical-align: top; }
 .note { border-left: 4px solid #d55e00; padding: 0.3rem 0.9rem; } footer { margin-top: 3rem; opacity: 0.75; font-size: 0.85rem; }
-@media (max-width: 46rem) { img { width: min(var(--natural), 44rem); max-width: none; } th, td { padding: 0.25rem 0.4rem; } }
+@media (max-width: 46rem) { img { width: min(var(--natural), 44rem); max-width: none; } th, td { padding: 0.25rem 0.4rem; }
+  th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; min-width: 9rem; } }
 @media print { body { max-width: none; margin: 0; font-size: 11px; } nav, .loop, th::after { display: none; content: none; }
-  .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 0.15rem 0.35rem; } td:first-child { min-width: 0; }
+  .wide { overflow: visible; } table { font-size: 8px; } th, td { padding: 0.15rem 0.3rem; } td:first-child { min-width: 0; }
+  td { overflow-wrap: anywhere; }
   details::details-content { content-visibility: visible; block-size: auto; } figure, tr { break-inside: avoid; } }
 """
 SCRIPT = """

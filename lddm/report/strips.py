@@ -14,6 +14,7 @@ from lddm.report.results import Results
 from lddm.report.style import empty, in_order, label
 
 SHOWN = 5  # frames of a strip
+WIDER = 1.6  # of the M-mode, in frames
 TILE = 160  # pixels of a loop's tile
 HEAD = 56  # pixels above the tiles of a loop: title, names, and what is synthetic
 MARK = "synthetic"
@@ -64,7 +65,7 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
         block.set_facecolor("none")
     for (title, versions), block in zip(rows, blocks.flat, strict=False):
         block.suptitle(title, fontsize=10)
-        grid = block.subplots(len(versions), SHOWN + 1, squeeze=False, width_ratios=[1] * SHOWN + [1.6])
+        grid = block.subplots(len(versions), SHOWN + 1, squeeze=False, width_ratios=[1] * SHOWN + [WIDER])
         for number, (line, (name, clip)) in enumerate(zip(grid, versions.items(), strict=True)):
             times = np.linspace(0, len(clip) - 1, SHOWN).round().astype(int)
             for axes, time in zip(line, times, strict=False):
@@ -72,6 +73,7 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
                 if number == 0:
                     axes.set_title("x0" if time == 0 else f"{time / fps:.2g} s", fontsize=8)
             line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
+            line[-1].set_box_aspect(1 / WIDER)  # as high as the frames beside it
             if number == 0:
                 line[-1].set_title(f"M-mode, {(len(clip) - 1) / fps:.2g} s", fontsize=8)
             text = label(name) if name in REAL else f"{label(name)}\n({MARK})"
