@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lddm.report.results import Results
-from lddm.report.style import in_order, label
+from lddm.report.style import in_order, label, span
 
 # metric, reference, heading; the first four are the paper's
 QUALITY = (
@@ -44,8 +44,9 @@ def quality_latex(table: pd.DataFrame) -> str:
     for generator in in_order(rows["generator"].tolist()):
         cells = [_quality_cell(part[part["generator"] == generator]) for _, part in columns]
         body.append(" & ".join([escape(label(generator)), *cells]))
-    made = rows[rows["generator"] != "real"].groupby(["generator", "metric"])["n_synthetic"].sum()
-    note = NOTE.format(n=int(made.max()) if len(made) else 0)
+    made = [part[part["generator"] != "real"].groupby("generator")["n_synthetic"].sum() for _, part in columns]
+    counts = pd.concat(made) if made else pd.Series(dtype=int)
+    note = NOTE.format(n=span(counts) if len(counts) else 0)
     return _tabular("Quality of the videos.", "tab:quality", ["", *(heading for heading, _ in columns)], body, note)
 
 

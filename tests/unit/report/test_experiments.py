@@ -11,7 +11,7 @@ from lddm.data.sources.base import content_hash
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.report.compare import compare
-from lddm.report.latex import escape, tables
+from lddm.report.latex import escape, quality_latex, tables
 from lddm.report.provenance import verify, write_provenance
 from lddm.report.results import Results
 
@@ -54,6 +54,11 @@ def test_latex_tables_hold_the_numbers_and_balance(results, tmp_path):
     text = tables(Results(results))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert text.count("{") == text.count("}") and "LDDM (ours) & 4 {\\scriptsize [3.6, 4.4]}" in text
+    assert "Held-out patients, 3 videos of a generator" in text
+    table = Results(results).quality()
+    other = table[table["metric"] == "frechet_video"].assign(reference="train")  # not in the table: must not be counted
+    folds = pd.concat([table, table.assign(fold=1), other])
+    assert "Held-out patients, 6 videos of a generator" in quality_latex(folds)
     assert "FVD" not in text.replace("DT-FVD", "")  # nobody has it
     for part in text.split(r"\begin{tabular}")[1:]:
         columns = part.split("}")[0].count("l") + part.split("}")[0].count("r")
