@@ -15,6 +15,9 @@ from torch import Tensor
 
 from lddm.data.flow import optical_flow, svd_motion
 
+# A classifier keeps 0.94 of its AUC on clips moved by one pass, 0.98 with two (docs/results.md).
+PASSES = 2
+
 
 @dataclass(frozen=True)
 class MotionCode:
@@ -55,7 +58,7 @@ def measure_motion(clips: np.ndarray, rank: int, map_size: int, chunk: int = 64)
     """
     maps, coefficients = [], []
     for start in range(0, len(clips), chunk):
-        flow = optical_flow(clips[start : start + chunk], "backward")  # (n, T, 2, H, W)
+        flow = optical_flow(clips[start : start + chunk], "backward", passes=PASSES)  # (n, T, 2, H, W)
         part = svd_motion(flow, rank, map_size)
         maps.append(torch.from_numpy(part[0]))
         coefficients.append(torch.from_numpy(part[1]))

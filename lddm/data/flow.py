@@ -5,6 +5,7 @@ Motion fields are in pixels, channels (axial, lateral) = (down, right).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,7 +17,10 @@ WINDOW, ITERATIONS = 11, 5
 
 
 def optical_flow(
-    clips: np.ndarray, direction: Literal["backward", "forward"] = "backward", frames: Sequence[int] | None = None
+    clips: np.ndarray,
+    direction: Literal["backward", "forward"] = "backward",
+    frames: Sequence[int] | None = None,
+    passes: int = 1,
 ) -> np.ndarray:
     """Dense optical flow between frame 0 and later frames (Farneback 2003, OpenCV).
 
@@ -25,24 +29,40 @@ def optical_flow(
         direction: "backward": the field u_t lies on frame t and x_t(p) = x0(p + u_t(p)), ready for a backward warp;
             "forward": it lies on frame 0 and x0(p) = x_t(p + u_t(p)), ready for the tissue of x0.
         frames: which frames, from 1 to T; None is all.
+        passes: a further pass measures what the last one has left between its warped frame and the other, and adds it.
+            One pass smooths over its window, and tissue moved by it has less strain at a lesion than the real one.
 
     Returns:
         float32 (n, len(frames), 2, H, W) in pixels.
     """
     chosen = range(1, clips.shape[1]) if frames is None else frames
     out = np.empty((len(clips), len(chosen), 2, *clips.shape[2:]), np.float32)
-    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # sums in one order: the same numbers whatever the machine does besides
     try:
         for i, clip in enumerate(clips):
             for j, t in enumerate(chosen):
                 first, second = (clip[t], clip[0]) if direction == "backward" else (clip[0], clip[t])
-                flow = farneback(first, second, None, 0.5, 3, WINDOW, ITERATIONS, 5, 1.1, 0)
+                flow = _farneback(first, second)
+                for _ in range(passes - 1):
+                    left = _farneback(first, _moved(second, flow, cv2.INTER_CUBIC))
+                    flow = left + _moved(flow, left, cv2.INTER_LINEAR)
                 out[i, j] = flow.transpose(2, 0, 1)[::-1]  # OpenCV gives (right, down)
     finally:
         cv2.setNumThreads(threads)
     return out
+
+
+def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """float32 (H, W, 2), (right, down): first(p) = second(p + flow(p))."""
+    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
+    return farneback(first, second, None, 0.5, 3, WINDOW, ITERATIONS, 5, 1.1, 0)
+
+
+def _moved(image: np.ndarray, flow: np.ndarray, interpolation: int) -> np.ndarray:
+    """image(p + flow(p)), borders repeated; flow float32 (H, W, 2), (right, down)."""
+    rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
+    return cv2.remap(image, columns + flow[..., 0], rows + flow[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def strain_maps(clips: np.ndarray) -> np.ndarray:
@@ -86,7 +106,7 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
         square over time.
     """
     n, frames = flow.shape[:2]
-    small = _area_resize(flow, map_size).astype(np.float64)  # (n, T, 2, h, w)
+    small = _fit_maps(flow, map_size)  # (n, T, 2, h, w)
     matrix = small.reshape(n, frames, -1)
     # Eigenvectors of the T x T Gram matrix are the left singular vectors; far cheaper than a full decomposition.
     _, vectors = np.linalg.eigh(matrix @ matrix.transpose(0, 2, 1))
@@ -108,10 +128,17 @@ def _signs(maps: np.ndarray) -> np.ndarray:
     return np.where(deciding < 0, -1.0, 1.0)
 
 
-def _area_resize(flow: np.ndarray, size: int) -> np.ndarray:
-    height, width = flow.shape[-2:]
-    if height % size == 0 and width % size == 0:
-        return flow.reshape(*flow.shape[:-2], size, height // size, size, width // size).mean(axis=(-3, -1))
-    planes = flow.reshape(-1, height, width)
-    small = [cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA) for plane in planes]
-    return np.stack(small).reshape(*flow.shape[:-2], size, size)
+@functools.cache
+def _shrinking(height: int, size: int) -> np.ndarray:
+    """Least-squares inverse of bicubic enlargement from `size` to `height` values: float64 (size, height)."""
+    enlarging = cv2.resize(np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC)  # as torch's, (height, size)
+    return np.linalg.pinv(enlarging)
+
+
+def _fit_maps(flow: np.ndarray, size: int) -> np.ndarray:
+    """The maps (..., size, size) that come nearest to the flow (..., H, W) once they are enlarged again.
+
+    Means over cells, the usual way to shrink, are smoothed once more by enlarging and lose local strain.
+    """
+    rows, columns = (_shrinking(length, size) for length in flow.shape[-2:])
+    return rows @ flow.astype(np.float64) @ columns.T

@@ -43,7 +43,7 @@ def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
 
 
 def upsample_maps(maps: Tensor, size: int) -> Tensor:
-    """Maps (B, C, h, w) -> (B, C, size, size), bicubic without aligned corners, as area averaging shrank them."""
+    """Maps (B, C, h, w) -> (B, C, size, size), bicubic without aligned corners; measured maps are fitted for it."""
     return F.interpolate(maps, size=(size, size), mode="bicubic", align_corners=False)
 
 

@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from lddm.data.flow import optical_flow, strain_maps, svd_motion
+from lddm.nn.warping import upsample_maps
 
 
 def textured(seed, size=64):
@@ -58,3 +60,24 @@ def test_svd_of_low_rank_motion_is_exact_and_its_signs_are_fixed():
     assert np.allclose((coefficients[:, :2] ** 2).mean(axis=2), 1, atol=1e-3)
     with pytest.raises(ValueError, match="rank 13"):
         svd_motion(flow, 13, 8)
+
+
+def test_maps_are_what_enlarging_needs():
+    rng = np.random.default_rng(1)
+    maps = torch.from_numpy(rng.normal(size=(1, 2, 8, 8)).astype(np.float32))
+    flow = upsample_maps(maps, 64)[None].numpy()  # (1, 1, 2, 64, 64)
+    found, coefficients = svd_motion(flow, 1, 8)
+    assert np.allclose(found[0, 0] * coefficients[0, 0, 0], maps[0], atol=1e-4)
+
+
+def test_a_second_pass_brings_back_the_strain_that_the_first_smooths_away():
+    depth = np.arange(64)
+    profile = np.cumsum(np.where((depth > 28) & (depth < 38), 0.1, 0.0))  # a narrow soft layer
+    clip = film(1.5 * profile)
+    strains = [
+        -np.gradient(optical_flow(clip, "backward", [8], passes=passes)[0, 0, 0, :, 16:48].mean(axis=1))
+        for passes in (1, 2)
+    ]
+    true = 0.15 / 1.15  # of the moved frame
+    once, twice = (strain[30:38].mean() for strain in strains)
+    assert abs(twice - true) < 0.6 * abs(once - true)
