@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,9 +149,16 @@ def _run(work, rows: list[dict], workers: int) -> Iterator[Prepared]:
         window = 4 * workers
         pending = [pool.submit(work, row) for row in rows[:window]]
         for place in range(len(rows)):
-            yield pending.pop(0).result()
-            if place + window < len(rows):
-                pending.append(pool.submit(work, rows[place + window]))
+            try:
+                if place + window < len(rows):
+                    pending.append(pool.submit(work, rows[place + window]))
+                done = pending[0].result()
+            except BrokenProcessPool:  # a decoder crashed, or the system took the process for its memory
+                lost = [row["path"] for row, one in zip(rows[place:], pending, strict=False) if one.exception()]
+                hint = "give the job more memory, or find the file that its decoder cannot bear and take it out"
+                raise LddmError(f"a process died while it read one of {', '.join(lost[:workers])}", hint) from None
+            del pending[0]
+            yield done
 
 
 def clips_of(video: dict, steps: np.ndarray, settings: PreprocessSettings) -> list[dict]:

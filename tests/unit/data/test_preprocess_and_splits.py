@@ -1,5 +1,7 @@
 """Time, space, duplicates and folds."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from lddm.data.clips import clip_starts, resample_indices
 from lddm.data.duplicates import cluster_duplicates, video_hashes
 from lddm.data.frames import FrameStore
-from lddm.data.index import build_index
+from lddm.data.index import build_index, read_row
 from lddm.data.preprocess import fit_square, preprocess
 from lddm.data.splits import check_no_leak, make_splits
 from lddm.errors import LddmError
@@ -153,3 +155,19 @@ def test_hidden_labels_leave_a_balanced_few_in_train_and_all_elsewhere():
     more = make_splits(table, SplitSettings(labelled_videos=16), 0)
     assert set(few.index[few["labelled"]]) <= set(more.index[more["labelled"]])
     assert make_splits(table, SplitSettings(), 0)["labelled"].all()
+
+
+def test_a_file_that_kills_its_reader_is_among_those_named(tmp_path, monkeypatch):
+    def deadly(row, *others):
+        if row["path"] == "phantom:video/000007":
+            os._exit(139)  # as a decoder that crashes
+        return read_row(row, *others)
+
+    monkeypatch.setattr("lddm.data.preprocess.read_row", deadly)  # workers are forks of this process
+    sources = IndexSettings(sources=[PhantomSource(videos=40, stills=0, size=32, frames=20)])
+    index = build_index(sources, tmp_path, 0)
+    with pytest.raises(LddmError, match="a process died while it read one of") as caught:
+        preprocess(index, sources, PreprocessSettings(size=32), tmp_path, tmp_path / "frames", 0, workers=2)
+    named = caught.value.message.count("phantom:video")
+    assert "phantom:video/000007" in caught.value.message and named == 2
+    assert list(tmp_path.iterdir()) == []
