@@ -7,19 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.errors import LddmError
+from lddm.report.headline import headline_scores
 from lddm.report.results import Results
-
-SCORES = (
-    ("fvd", "heldout"),
-    ("dt_fvd", "heldout"),
-    ("frechet_video", "heldout"),
-    ("frechet_frame", "heldout"),
-    ("flow_magnitude", "heldout"),
-    ("temporal_difference", "heldout"),
-    ("l1", "same x0"),
-    ("ssim", "same x0"),
-    ("diversity", ""),
-)
 
 
 def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -48,16 +37,12 @@ def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _numbers(found: Results) -> dict[tuple[str, str], str]:
     numbers: dict[tuple[str, str], str] = {}
-    quality = found.quality()
-    quality = quality[(quality["source"] == "heldout") | (quality["generator"] == "real")]
-    for metric, reference in SCORES:
-        rows = quality[(quality["metric"] == metric) & (quality["reference"].fillna("") == reference)]
-        for generator, part in rows.groupby("generator", sort=False):
-            low, high = (
-                part[c].iloc[0] if len(part) == 1 else f(part["value"]) for c, f in (("ci_low", min), ("ci_high", max))
-            )
-            count = f"n = {int(part['n_synthetic'].sum())}"
-            numbers[f"{metric}, {generator}", part["better"].iloc[0]] = _cell(part["value"].mean(), low, high, count)
+    for metric, generator, part in headline_scores(found.quality()):
+        low, high = (
+            part[c].iloc[0] if len(part) == 1 else f(part["value"]) for c, f in (("ci_low", min), ("ci_high", max))
+        )
+        count = f"n = {int(part['n_synthetic'].sum())}"
+        numbers[f"{metric}, {generator}", part["better"].iloc[0]] = _cell(part["value"].mean(), low, high, count)
     ablation = found.classification()
     for row in ablation[ablation["metric"] == "auc"].itertuples():
         count = f"n = {row.n_test}, {row.n_folds} x {row.n_seeds} runs"

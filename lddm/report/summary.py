@@ -7,22 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.files import write_json
+from lddm.report.headline import headline_scores
 from lddm.report.results import Results
 from lddm.report.verdicts import sentences
 from lddm.settings.evaluation import ReportSettings
-
-# metric, reference
-QUALITY = (
-    ("fvd", "heldout"),
-    ("frechet_video", "heldout"),
-    ("frechet_frame", "heldout"),
-    ("flow_magnitude", "heldout"),
-    ("flicker", "heldout"),
-    ("l1", "same x0"),
-    ("ssim", "same x0"),
-    ("diversity", ""),
-    ("copy_rate", "train"),
-)
 
 
 def summary(section: ReportSettings, results: Path, out: Path) -> None:
@@ -56,11 +44,8 @@ def headline(quality: pd.DataFrame, ablation: pd.DataFrame, compared: pd.DataFra
     """Flat numbers: quality/<generator>/<metric>, classification/<classifier>/<regime>/auc and .../delta_auc, and
     classification/<classifier>/motion_delta_auc, LDDM against repeated stills."""
     numbers: dict[str, float] = {}
-    source = (quality["source"] == "heldout") | (quality["generator"] == "real")
-    for metric, reference in QUALITY:
-        chosen = source & (quality["metric"] == metric) & (quality["reference"].fillna("") == reference)
-        for generator, value in quality[chosen].groupby("generator")["value"].mean().items():
-            numbers[f"quality/{generator}/{metric}"] = round(float(value), 6)
+    for metric, generator, rows in headline_scores(quality):
+        numbers[f"quality/{generator}/{metric}"] = round(float(rows["value"].mean()), 6)
     for row in ablation[ablation["metric"] == "auc"].itertuples():
         numbers[f"classification/{row.classifier}/{row.regime}/auc"] = round(float(row.mean), 6)
         if pd.notna(row.delta_vs_real):

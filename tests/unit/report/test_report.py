@@ -16,7 +16,7 @@ from lddm.report.figures import figures
 from lddm.report.html import number
 from lddm.report.page import page
 from lddm.report.results import Results
-from lddm.report.summary import summary
+from lddm.report.summary import headline, summary
 from lddm.report.tables import QUALITY, quality_table
 from lddm.report.verdicts import ablation_sentences, motion_sentences, quality_sentences, verdict
 from lddm.settings.evaluation import ReportSettings
@@ -107,6 +107,20 @@ def test_the_summary_is_flat_numbers(results):
     assert all(isinstance(value, float) for value in content["headline"].values())
     assert content["settings"] == {"diffusion.width": 64, "diffusion.steps": "[1, 2]"}
     assert content["pipeline"] == "abc123" and content["absent_metrics"] == {"fvd": "i3d: no <weights>"}
+
+
+def test_a_headline_does_not_mix_feature_spaces(results):
+    table = Results(results).quality()
+    copies = table[table["metric"] == "l1"].assign(metric="copy_rate", reference="train")
+    both = [copies.assign(features=name, value=value) for name, value in (("domain_network", 0.1), ("thumbnails", 0.3))]
+    numbers = headline(pd.concat([table, *both]), ablation_table(), comparison_table())
+    assert (
+        numbers["quality/lddm/copy_rate/domain_network"] == 0.1 and numbers["quality/lddm/copy_rate/thumbnails"] == 0.3
+    )
+    assert "quality/lddm/copy_rate" not in numbers and numbers["quality/lddm/l1"] == 0.08
+    # the name of a network can change from fold to fold (its accuracy stands in it): still one score
+    folds = pd.concat([table, table.assign(fold=1, features="g")])
+    assert headline(folds, ablation_table(), comparison_table())["quality/lddm/frechet_video"] == 4
 
 
 def test_verdicts_follow_the_numbers():
