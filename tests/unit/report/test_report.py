@@ -11,6 +11,7 @@ from PIL import Image
 from lddm.data.synthetic import save_synthetic
 from lddm.errors import LddmError
 from lddm.files import write_json, write_table
+from lddm.report import page_tables
 from lddm.report.failures import failures, flagged
 from lddm.report.figures import figures
 from lddm.report.html import number
@@ -75,6 +76,14 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results):
         "Pipeline abc123 of experiment exp: 1 jobs" in text and "22 input files with SHA-256 and licence (CC0)" in text
     )
     assert "Flagged as copies" not in text  # nobody looked for copies
+
+
+def test_folds_share_a_line_though_each_has_a_network_of_its_own(results):
+    table = Results(results).quality()
+    first, second = (table.assign(fold=k, features=f"domain_network (pretext accuracy 0.{k})") for k in (1, 2))
+    html = page_tables.quality_table(pd.concat([first, second.assign(value=second["value"] * 2)]), "heldout")
+    assert html.count("frechet_video") == 1 and "accuracy 0.1); domain_network (pretext accuracy 0.2)" in html
+    assert "<td>6<small>folds 4 to 8</small></td>" in html
 
 
 def test_flagged_copies_are_listed_with_what_they_copy(results):
