@@ -109,6 +109,9 @@ class OneNode:
     def stop(self) -> None:
         """Cancel what runs, stop the daemons and remove the configuration."""
         subprocess.run(["scancel", "--user", "root"], capture_output=True)
+        deadline = time.monotonic() + 30
+        while self.output("squeue", "-h") and time.monotonic() < deadline:  # steps outlive daemons that go first
+            time.sleep(0.5)
         for name in ("slurmd", "slurmctld"):
             subprocess.run(["pkill", "-x", name], capture_output=True)
         for name in ("slurm.conf", "gres.conf"):
