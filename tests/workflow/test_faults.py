@@ -82,18 +82,6 @@ def test_two_pipelines_in_one_folder(finished, undisturbed):
     assert tables(finished) == tables(undisturbed)
 
 
-def test_a_clock_that_was_an_hour_ahead_and_is_put_right(undisturbed, tmp_path):
-    job = snakemake(tmp_path, "results/smoke/fold-0/latents.safetensors")
-    assert job.wait(timeout=600) == 0, (tmp_path / "snakemake.log").read_text()[-3000:]
-    for path in (tmp_path / "results").rglob("*"):  # what is made from these files will be older than they are
-        times = path.stat()
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 3600 * 10**9))
-    finish(tmp_path)
-    assert tables(tmp_path) == tables(undisturbed)
-    again = finish(tmp_path)
-    assert "Nothing to be done" in again, again[-3000:]
-
-
 # From the end of the data's way to its beginning, so that what was damaged before is not read.
 BROKEN = {
     "fold-0/synthetic/lddm/heldout/shard-0.npy": ("score", "synthesize"),
