@@ -18,6 +18,7 @@ from lddm.files import read_json, write_json
 from lddm.nn.condition import SamplingOptions
 from lddm.settings import build
 from lddm.training.latents import LatentSet
+from lddm.training.parallel import pick_device
 from lddm.training.weights import count_parameters
 
 BATCH = 4  # clips at a time, as much as a few GiB hold
@@ -49,15 +50,17 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
     x0 = real[:, 0].copy()
     synthesis = fold.settings.synthesis
     options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
-    model, still = PixelDiffusion.load(weights).eval(), to_float(torch.from_numpy(x0))[:, None]
+    device, still = pick_device(), to_float(torch.from_numpy(x0))[:, None]
+    model = PixelDiffusion.load(weights).to(device)
     rng = torch.Generator().manual_seed(0)
 
     def in_pixels(count: int) -> np.ndarray:
         parts = []
         for i in range(0, count, BATCH):
             part = slice(i, min(i + BATCH, count))
-            video = model.video(still[part], label[part], rng, options, None)  # type: ignore[arg-type]
-            parts.append(np.concatenate([x0[part][:, None], to_uint8(video)[:, 0].numpy()], axis=1))
+            seen = still[part].to(device), label[part].to(device)
+            video = model.video(*seen, rng, options, None)  # type: ignore[arg-type]
+            parts.append(np.concatenate([x0[part][:, None], to_uint8(video)[:, 0].cpu().numpy()], axis=1))
             print(f"pixel diffusion: {part.stop} of {count} clips", flush=True)
         return np.concatenate(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lddm.training.parallel import pick_device
 
 @torch.no_grad()
 def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame, fold: int, out: Path) -> int:
-    """Encode the train and val clips of a fold; test clips are never read here.
+    """Encode the train and val clips of a fold, also mirrored and backwards; test clips are never read here.
 
     Returns:
         How many latents were written.
@@ -25,18 +26,21 @@ def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame
     device = pick_device()
     model = Autoencoder.load(autoencoder_path).to(device)
     rows: list[pd.DataFrame] = []
-    means, stds, flips = [], [], []
+    means, stds, flips, backwards = [], [], [], []
+    variants = list(itertools.product((False, True), (False, True) if model.settings.reversal else (False,)))
     for part in ("train", "val"):
         clips = fold_clips(store, splits, fold, part)
         reader = ClipReader(store, clips, model, device)
-        for mirrored in (False, True):
+        for mirrored, backward in variants:
             for start in range(0, len(clips), 32):
                 index = np.arange(start, min(start + 32, len(clips)))
-                posterior = model.encode(*reader.read(index, np.full(len(index), mirrored)))
+                every = np.ones(len(index), dtype=bool)
+                posterior = model.encode(*reader.read(index, every & mirrored, every & backward))
                 means.append(posterior.mean.cpu())
                 stds.append((0.5 * posterior.logvar).exp().cpu())
             rows.append(clips.assign(train=part == "train"))
             flips.append(torch.full((len(clips),), mirrored))
+            backwards.append(torch.full((len(clips),), backward))
     table = pd.concat(rows, ignore_index=True)
     mean = torch.cat(means)
     train = torch.tensor(table["train"].to_numpy(dtype=bool))
@@ -47,6 +51,7 @@ def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame
         mean=mean,
         std=torch.cat(stds),
         flipped=torch.cat(flips),
+        backward=torch.cat(backwards),
         label=torch.tensor(table["label"].where(table["labelled"], -1).to_numpy(), dtype=torch.int64),
         train=train,
     )

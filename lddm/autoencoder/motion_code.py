@@ -41,6 +41,13 @@ class MotionCode:
         """The same on another device."""
         return MotionCode(self.maps.to(device), self.coefficients.to(device))
 
+    def mix(self, other: MotionCode, chosen: Tensor) -> MotionCode:
+        """The code of `other` where `chosen` (bool (B,))."""
+        return MotionCode(
+            torch.where(chosen[:, None, None, None, None], other.maps, self.maps),
+            torch.where(chosen[:, None, None], other.coefficients, self.coefficients),
+        )
+
     def flip(self, flipped: Tensor) -> MotionCode:
         """The code of the clips mirrored left to right where `flipped` (bool (B,)): lateral motion changes its sign."""
         mirrored = self.maps.flip(-1) * self.maps.new_tensor([1.0, -1.0])[:, None, None]

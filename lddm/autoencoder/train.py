@@ -37,15 +37,28 @@ class ClipReader:
     def __init__(self, store: FrameStore, clips: pd.DataFrame, model: Autoencoder, device: torch.device):
         self.store, self.clips, self.device = store, clips, device
         self.motion = _measure_all(store, clips, model) if model.measures_motion else None
+        both = model.measures_motion and model.settings.reversal
+        self.backward_motion = _measure_all(store, clips, model, backward=True) if both else None
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def read(self, index: np.ndarray, flipped: np.ndarray | None = None) -> Batch:
-        """Clips float (B, 1, T + 1, S, S) in [-1, 1] and their motion, mirrored where `flipped` says."""
-        frames = torch.from_numpy(self.store.clip_frames(self.clips.iloc[index]))
-        video = to_float(frames.to(self.device))[:, None]
-        motion = self.motion[index].to(self.device) if self.motion is not None else None
+    def read(self, index: np.ndarray, flipped: np.ndarray | None = None, backward: np.ndarray | None = None) -> Batch:
+        """Clips float (B, 1, T + 1, S, S) in [-1, 1] and their motion.
+
+        Args:
+            index: which clips, (B,).
+            flipped: which of them are mirrored left to right, bool (B,).
+            backward: which of them run backwards, bool (B,): x0 is their last frame.
+        """
+        frames = self.store.clip_frames(self.clips.iloc[index])
+        motion = self.motion[index] if self.motion is not None else None
+        if backward is not None:
+            frames = np.where(backward[:, None, None, None], frames[:, ::-1], frames)
+            if motion is not None and self.backward_motion is not None:
+                motion = motion.mix(self.backward_motion[index], torch.from_numpy(backward))
+        video = to_float(torch.from_numpy(frames).to(self.device))[:, None]
+        motion = motion.to(self.device) if motion is not None else None
         if flipped is not None:
             mask = torch.from_numpy(flipped).to(self.device)
             video = torch.where(mask[:, None, None, None, None], video.flip(-1), video)
@@ -53,10 +66,11 @@ class ClipReader:
         return video, motion
 
 
-def _measure_all(store: FrameStore, clips: pd.DataFrame, model: Autoencoder, chunk: int = 64) -> MotionCode:
-    measured = (
-        model.measure(store.clip_frames(clips.iloc[start : start + chunk])) for start in range(0, len(clips), chunk)
-    )
+def _measure_all(
+    store: FrameStore, clips: pd.DataFrame, model: Autoencoder, backward: bool = False, chunk: int = 64
+) -> MotionCode:
+    frames = (store.clip_frames(clips.iloc[start : start + chunk]) for start in range(0, len(clips), chunk))
+    measured = (model.measure(part[:, ::-1] if backward else part) for part in frames)
     parts = [part for part in measured if part is not None]
     return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
 
@@ -86,8 +100,8 @@ class AutoencoderTask:
 
     def batch(self, step: int) -> Batch:
         index = step_indices(len(self.reader), self.settings.training.batch_size, self.seed, step)
-        flipped = np.random.default_rng([self.seed, step, 1]).random(len(index)) < 0.5
-        return self.reader.read(index, flipped)
+        flipped, backward = np.random.default_rng([self.seed, step, 1]).random((2, len(index))) < 0.5
+        return self.reader.read(index, flipped, backward if self.settings.reversal else None)
 
     def loss(self, player: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict]:
         if player == "autoencoder":

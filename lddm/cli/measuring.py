@@ -87,6 +87,7 @@ def classify(
     out_dir: OutDir,
     synthetic: Synthetic = [],  # noqa: B006
     copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
+    guessed: Annotated[Path | None, option("table of guessed labels, for real+guessed")] = None,
     record: Records = None,
 ) -> None:
     """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
@@ -96,7 +97,9 @@ def classify(
         from lddm.classification.classify import classify as work
 
         data = open_data(frames, splits)
-        paths = work(section, classifier, regime, *data, fold, synthetic, copies, state, out_dir, seed, run.metrics)
+        paths = work(
+            section, classifier, regime, *data, fold, synthetic, copies, guessed, state, out_dir, seed, run.metrics
+        )
         run.artifacts(*paths)
 
 

@@ -29,6 +29,7 @@ from lddm.cli.options import (
 from lddm.job import job
 from lddm.settings import (
     AutoencoderSettings,
+    GuessSettings,
     IndexSettings,
     PreprocessSettings,
     SplitSettings,
@@ -140,6 +141,28 @@ def encode(
 
 
 @app.command()
+def guess_labels(
+    settings: SettingsText,
+    frames: Frames,
+    splits: Splits,
+    fold: Fold,
+    state: State,
+    out: Out,
+    record: Records = None,
+) -> None:
+    """Guess the labels of unlabelled training videos from the labelled ones."""
+    seed, section = parse_stage(settings, GuessSettings)
+    with gpu_lease(), job("guess_labels", record, {"guess": section.model_dump(mode="json")}, {"fold": fold}) as run:
+        from lddm.classification.guess import guess_labels as work
+        from lddm.files import write_table
+
+        table = work(section, *open_data(frames, splits), fold, state, seed, run.metrics)
+        run.metrics(0, {"guessed": int((~table["given"] & (table["label"] >= 0)).sum())})
+        write_table(table, out)
+        run.outputs(out)
+
+
+@app.command()
 def train_generator(
     name: Annotated[str, typer.Argument(help=", ".join(GENERATORS))],
     settings: SettingsText,
@@ -150,6 +173,7 @@ def train_generator(
     fold: Fold,
     state: State,
     out_dir: OutDir,
+    guessed: Annotated[Path | None, option("table of guessed labels of unlabelled clips")] = None,
     record: Records = None,
 ) -> None:
     """Stage 2: train a generator of z and bundle it with stage 1."""
@@ -171,6 +195,7 @@ def train_generator(
             state,
             out_dir,
             run.metrics,
+            guessed,
         )
         run.outputs(out_dir / "bundle.json", out_dir / "generator.safetensors")
 

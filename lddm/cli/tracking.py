@@ -35,11 +35,11 @@ def sync(
 ) -> None:
     """Bring records that MLflow has not seen into it; running it twice doubles nothing."""
     set_up_logging()
-    from lddm.tracking.mlflow_view import sync as work
-
     chosen = uri or tracking_uri()
     if chosen is None:
         typer.echo("tracking is off (LDDM_TRACKING=off)")
         return
+    from lddm.tracking.mlflow_view import sync as work
+
     count = work(results, chosen)
     typer.echo(f"{count} records of {os.fspath(results)} brought into {chosen}")

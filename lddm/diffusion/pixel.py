@@ -110,7 +110,8 @@ class PixelReader:
         where = np.flatnonzero(latents.train.numpy() == train)
         rows = store.clips.set_index("clip_id", drop=False)
         self.clips = rows.loc[[latents.clip[i] for i in where]]
-        self.flipped, self.label = latents.flipped[where], latents.label[where].to(device)
+        self.flipped, self.backward = latents.flipped[where], latents.backward[where].numpy()
+        self.label = latents.label[where].to(device)
         self.store, self.device = store, device
 
     def __len__(self) -> int:
@@ -118,8 +119,9 @@ class PixelReader:
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """x0 float (B, 1, S, S), differences to it float (B, 1, T, S, S), label int64 (B,)."""
-        frames = torch.from_numpy(self.store.clip_frames(self.clips.iloc[index]))
-        video = to_float(frames.to(self.device))[:, None]  # (B, 1, T + 1, S, S)
+        frames = self.store.clip_frames(self.clips.iloc[index])
+        frames = np.where(self.backward[index][:, None, None, None], frames[:, ::-1], frames)
+        video = to_float(torch.from_numpy(frames).to(self.device))[:, None]  # (B, 1, T + 1, S, S)
         flipped = self.flipped[index].to(self.device)[:, None, None, None, None]
         video = torch.where(flipped, video.flip(-1), video)
         return video[:, :, 0], video[:, :, 1:] - video[:, :, :1], self.label[torch.from_numpy(index).to(self.device)]

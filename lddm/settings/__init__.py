@@ -9,6 +9,7 @@ from lddm.settings.data import IndexSettings, PreprocessSettings, SplitSettings
 from lddm.settings.evaluation import (
     ClassificationSettings,
     DomainNetworkSettings,
+    GuessSettings,
     QualitySettings,
     ReportSettings,
     SweepSettings,
@@ -33,6 +34,7 @@ class Settings(Section):
     index: IndexSettings = IndexSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     split: SplitSettings = SplitSettings()
+    guess: GuessSettings = GuessSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     cinn: CinnSettings = CinnSettings()

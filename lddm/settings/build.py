@@ -30,6 +30,7 @@ COMMENT_WIDTH = 118
 REGIME_GENERATOR: dict[str, str | None] = {
     "real": None,
     "real+aug": None,
+    "real+guessed": None,
     "real+static": "static",
     "real+motion_transfer": "motion_transfer",
     "real+cinn": "cinn",
@@ -47,6 +48,7 @@ def load(raw: Mapping[str, Any]) -> Settings:
         LddmError: with one line for each mistake (key path, expected, got, nearest known key) and a hint.
     """
     settings = _validate(Settings, raw)
+    _check_guess(settings)
     _check_synthesis(settings)
     return settings
 
@@ -147,13 +149,29 @@ def _validate(model: type[Section], raw: Any) -> Any:
         raise explain(model, raw, error) from None
 
 
+def all_regimes(settings: Settings) -> list[str]:
+    """The regimes of the ablation and of its sweep."""
+    swept = settings.sweep.regimes if sweep_points(settings) else []
+    return list(dict.fromkeys([*(regime for _, regime in settings.classification.cells()), *swept]))
+
+
+def _check_guess(settings: Settings) -> None:
+    """Labels are guessed where some are hidden, and a regime of guessed labels needs a guess."""
+    guesses = settings.guess.classifier is not None
+    if guesses and settings.split.labelled_videos is None:
+        raise LddmError(
+            "guess.classifier: all videos are labelled", "set split.labelled_videos, or guess.classifier null"
+        )
+    if "real+guessed" in all_regimes(settings) and not guesses:
+        raise LddmError("regime 'real+guessed' needs guessed labels", "set guess.classifier, or drop the regime")
+
+
 def _check_synthesis(settings: Settings) -> None:
     """The scores need animated held-out videos, each regime the stills animated by its generator."""
     stills = settings.synthesis.samples.get("stills", 0)
     if settings.synthesis.samples.get("heldout", 0) < 1:
         raise LddmError("synthesis.samples.heldout: the scores need at least 1", "set synthesis.samples.heldout to 1")
-    swept = settings.sweep.regimes if sweep_points(settings) else []
-    for regime in dict.fromkeys([*(regime for _, regime in settings.classification.cells()), *swept]):
+    for regime in all_regimes(settings):
         generator = REGIME_GENERATOR[regime]
         if generator is not None and (generator not in settings.synthesis.generators or stills == 0):
             raise LddmError(

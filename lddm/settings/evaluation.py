@@ -9,10 +9,34 @@ from pydantic import Field, model_validator
 from lddm.settings.base import Section
 from lddm.settings.models import Training
 
-Regime = Literal["real", "real+aug", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"]
+Regime = Literal[
+    "real",
+    "real+aug",
+    "real+guessed",
+    "real+static",
+    "real+motion_transfer",
+    "real+cinn",
+    "real+lddm",
+    "lddm_only",
+]
 ClassifierName = Literal[
     "strain", "tiny3d", "still", "c3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v2_s", "swin3d_t"
 ]
+
+
+class GuessSettings(Section):
+    """Labels of unlabelled training videos (split.labelled_videos), guessed from the labelled ones."""
+
+    classifier: ClassifierName | None = Field(
+        None, description="network that guesses, for all generators; null = unlabelled videos stay unlabelled"
+    )
+    members: int = Field(5, ge=1, description="networks whose mean counts")
+    share: float = Field(
+        0.5, gt=0, le=1, description="share of the unlabelled videos that are given a label, the surest of each class"
+    )
+    training: Training = Training(
+        steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
+    )
 
 
 class DomainNetworkSettings(Section):
@@ -25,7 +49,9 @@ class DomainNetworkSettings(Section):
 class QualitySettings(Section):
     """Scores of synthetic against real videos."""
 
-    bootstrap: int = Field(200, ge=0, description="bootstrap resamples of an interval; 0 = no interval")
+    bootstrap: int = Field(
+        200, ge=0, description="bootstrap resamples of an interval; 0 = no interval, no extrapolation"
+    )
     max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
     max_slow: int = Field(8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)")
     copy_threshold: float = Field(
@@ -41,7 +67,7 @@ class ClassificationSettings(Section):
 
     classifiers: list[ClassifierName] = Field(["strain", "tiny3d"], min_length=1, description="networks")
     regimes: list[Regime] = Field(
-        ["real", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"],
+        ["real", "real+aug", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"],
         min_length=1,
         description="what a classifier is trained on; 'real' is the reference of all differences",
     )

@@ -66,6 +66,9 @@ class AutoencoderSettings(Section):
         description="weight of the perceptual loss: LPIPS-VGG if its weights are there, else EfficientNet-Lite0 features",
     )
     perceptual_frames: int = Field(4, ge=1, description="random frames of a clip that image losses look at")
+    reversal: bool = Field(
+        True, description="learn each clip backwards too, in both stages: twice the clips where motion may turn around"
+    )
     checkpointing: bool = Field(False, description="less memory, more time: recompute activations (decoder paint)")
     adversarial_weight: float = Field(0.0, ge=0, description="weight of the hinge losses in space and in time; 0 = off")
     feature_weight: float = Field(

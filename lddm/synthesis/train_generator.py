@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
@@ -29,8 +31,12 @@ def train_generator(
     state_dir: Path,
     out_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
+    guessed: Path | None = None,
 ) -> None:
     """Train the generator `name` on a fold's latents and write its bundle to `out_dir`.
+
+    Args:
+        guessed: labels of unlabelled training clips (`lddm.classification.guess`), taken for true.
 
     Raises:
         LddmError: unknown generator, or latents that do not fit the autoencoder.
@@ -39,6 +45,8 @@ def train_generator(
     latents = LatentSet.load(latents_path)
     if Autoencoder.load(autoencoder).spec != latents.spec:
         raise LddmError(f"{latents_path} was not made by {autoencoder}", "run the rule encode again")
+    if guessed is not None:
+        latents = latents.relabelled(pd.read_parquet(guessed).set_index("clip_id")["label"])
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "generator.safetensors"
         entry.load_train()(settings, latents, store, seed, state_dir, weights, on_log)
@@ -60,7 +68,7 @@ def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: Late
         "fps": store.fps,
         "fit": store.meta.get("fit", "pad"),
         "classes": store.meta["classes"],
-        "clips": int(latents.train.sum()) // 2,  # each clip is there as it is and mirrored
+        "clips": len({name for name, train in zip(latents.clip, latents.train.tolist(), strict=True) if train}),
         "licences": sorted(store.videos["licence"].dropna().unique().tolist()),
         "settings": {} if settings is None else settings.model_dump(mode="json"),
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,12 +22,13 @@ from lddm.training.weights import load_into, load_weights, save_weights
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Latents of the train and val clips of a fold, each clip as it is and mirrored.
+    """Latents of the train and val clips of a fold, each clip as it is, mirrored, and perhaps backwards.
 
     Attributes:
         spec: the structure of z.
         mean, std: float32 (n, D), q(z | x) of each entry, not standardised.
-        clip: clip ids, n strings; `flipped` bool (n,); `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
+        clip: clip ids, n strings; `flipped` bool (n,), mirrored; `backward` bool (n,), from the last frame to the first;
+            `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
         whitening: standardisation, fitted to the train entries.
     """
 
@@ -34,6 +37,7 @@ class LatentSet:
     std: Tensor
     clip: list[str]
     flipped: Tensor
+    backward: Tensor
     label: Tensor
     train: Tensor
     whitening: Whitening
@@ -49,6 +53,23 @@ class LatentSet:
         rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
         return cls(spec=spec, clip=about["clip"], whitening=whitening, **rest)
 
+    def relabelled(self, labels: pd.Series) -> LatentSet:
+        """The same with other labels of the train entries.
+
+        Args:
+            labels: int, by clip id; -1 = unknown.
+
+        Raises:
+            LddmError: a clip has none.
+        """
+        missing = {name for name, train in zip(self.clip, self.train.tolist(), strict=True) if train} - set(
+            labels.index
+        )
+        if missing:
+            raise LddmError(f"clip {min(missing)} has no row in the table of labels", "run the rule guess_labels again")
+        new = torch.tensor(labels.reindex(self.clip).fillna(-1).to_numpy(dtype=np.int64))
+        return dataclasses.replace(self, label=torch.where(self.train, new, self.label))
+
 
 def save_latents(
     path: Path,
@@ -57,11 +78,12 @@ def save_latents(
     mean: Tensor,
     std: Tensor,
     flipped: Tensor,
+    backward: Tensor,
     label: Tensor,
     train: Tensor,
 ) -> None:
     """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
-    tensors = {"mean": mean, "std": std, "flipped": flipped, "label": label, "train": train}
+    tensors = {"mean": mean, "std": std, "flipped": flipped, "backward": backward, "label": label, "train": train}
     whitening = Whitening.fit(spec, mean[train], std[train])
     tensors |= {f"whitening.{key}": value for key, value in whitening.state_dict().items()}
     save_weights(path, tensors, "latents", spec=spec.to_dict(), clip=clip)
@@ -80,6 +102,7 @@ class LatentReader:
         if missing:
             raise LddmError(f"clip {missing[0]} of the latent file is not in the frames", "run the rule encode again")
         first = starts.loc[names].to_numpy(dtype=np.int64)
+        first = first + store.clip_length * latents.backward[where].numpy()
         x0 = to_float(torch.from_numpy(store.frames[first]))[:, None]  # (n, 1, S, S)
         flipped = latents.flipped[where]
         self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)

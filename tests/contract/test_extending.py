@@ -35,7 +35,11 @@ NAMED = (
     ("lddm/settings/data.py", "| FolderSource,", "| FolderSource | LabSource,"),
     ("lddm/settings/models.py", '"motion_transfer", "pixel"]', '"motion_transfer", "pixel", "sway"]'),
     ("lddm/settings/evaluation.py", '"swin3d_t"\n]', '"swin3d_t", "change"\n]'),
-    ("lddm/settings/evaluation.py", '"lddm_only"]\nClassifierName', '"lddm_only", "real+sway"]\nClassifierName'),
+    (
+        "lddm/settings/evaluation.py",
+        '"lddm_only",\n]\nClassifierName',
+        '"lddm_only",\n    "real+sway",\n]\nClassifierName',
+    ),
 )
 
 

@@ -14,6 +14,7 @@ rule classify:
         splits=rules.split.output,
         synthetic=regime_manifests,
         copies=regime_copies,
+        guessed=guessed_labels,
     output:
         expand(
             f"{FOLD}/classification/{{classifier}}/{{regime}}/seed-{{seed}}.json",
@@ -34,6 +35,7 @@ rule classify:
         frames=frames_folder,
         synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
         copies=lambda wildcards, input: flag("copies", input.copies),
+        guessed=lambda wildcards, input: flag("guessed", input.guessed),
         state=f"{FOLD}/state/classification/{{classifier}}/{{regime}}",
         out_dir=output_folder,
         record=RECORDS,
@@ -41,7 +43,7 @@ rule classify:
         "lddm classify --settings {params.settings:q} --classifier {wildcards.classifier}"
         " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
-        " {params.copies} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
+        " {params.copies} {params.guessed} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 use rule classify as classify_sweep with:
@@ -58,6 +60,7 @@ use rule classify as classify_sweep with:
         frames=frames_folder,
         synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
         copies=lambda wildcards, input: flag("copies", input.copies),
+        guessed=lambda wildcards, input: flag("guessed", input.guessed),
         state=f"{FOLD}/state/sweep/{{classifier}}/{{regime}}/{{point}}",
         out_dir=output_folder,
         record=RECORDS,

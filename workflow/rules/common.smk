@@ -151,6 +151,13 @@ def regime_manifests(wildcards):
     return manifests(generator, ["stills"], wildcards.fold) if generator else []
 
 
+def guessed_labels(wildcards):
+    """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
+    regime = getattr(wildcards, "regime", "real+guessed")
+    wanted = SETTINGS.guess.classifier is not None and regime == "real+guessed"
+    return [f"{RESULTS}/fold-{wildcards.fold}/guessed_labels.parquet"] if wanted else []
+
+
 def regime_copies(wildcards):
     """Which animated stills copy training videos, where those are kept out of the training of classifiers."""
     generator = build.REGIME_GENERATOR[wildcards.regime]

@@ -1,9 +1,36 @@
 """Stage 2 of the method: p(z | x0) by diffusion (`lddm`), and the generators it is compared with.
 
 Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/splits.parquet.
-Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs.
-Settings: diffusion for `lddm`, cinn for `cinn`, pixel for `pixel`; `static` and `motion_transfer` have none.
+Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs; fold-k/guessed_labels.parquet where
+labels are hidden and guess.classifier is set.
+Settings: diffusion for `lddm`, cinn for `cinn`, pixel for `pixel`; `static` and `motion_transfer` have none; guess.
 """
+
+
+rule guess_labels:
+    """Guess labels of unlabelled training videos from the labelled ones, for all generators alike."""
+    input:
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+    output:
+        f"{FOLD}/guessed_labels.parquet",
+    log:
+        f"{LOGS}/guess_labels/fold-{{fold}}.log",
+    conda:
+        "../envs/lddm.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(6000),
+        runtime=4 * 60,
+        gpu=1,
+    params:
+        settings=stage("guess"),
+        frames=frames_folder,
+        state=f"{FOLD}/state/guess_labels",
+        record=RECORDS,
+    shell:
+        "lddm guess-labels --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 rule train_generator:
@@ -11,6 +38,7 @@ rule train_generator:
     input:
         autoencoder=rules.train_autoencoder.output,
         latents=rules.encode.output,
+        guessed=guessed_labels,
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
@@ -28,11 +56,12 @@ rule train_generator:
         launch=lambda wildcards: launcher(*generator_section(wildcards)),
         settings=generator_stage,
         frames=frames_folder,
+        guessed=lambda wildcards, input: flag("guessed", input.guessed),
         state=f"{FOLD}/state/{{generator}}",
         out_dir=output_folder,
         record=RECORDS,
     shell:
         "{params.launch}lddm train-generator {wildcards.generator} --settings {params.settings:q}"
         " --autoencoder {input.autoencoder:q} --latents {input.latents:q} --frames {params.frames:q}"
-        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q}"
+        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} {params.guessed}"
         " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 """Both kinds of autoencoder: shapes, what the code means, training, saving."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -172,15 +173,40 @@ def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_on
     model = Autoencoder.load(out)
     assert model.settings == settings and not model.training
     latents_path = tmp_path / "latents.safetensors"
-    assert encode_clips(out, store, splits, 0, latents_path) == 30
+    assert encode_clips(out, store, splits, 0, latents_path) == 60
     latents = LatentSet.load(latents_path)
     assert latents.spec == model.spec and not any("video-15" <= name for name in latents.clip)
     reader = LatentReader(latents, store, True, torch.device("cpu"))
-    assert len(reader) == 24
+    assert len(reader) == 48
     assert torch.allclose(reader.whitening(reader.mean).mean(dim=0), torch.zeros(model.spec.size), atol=1e-3)
-    x0, z, label = reader.read(np.arange(12, 14), torch.Generator().manual_seed(0))
     first = fold_clips(store, splits, 0, "train")["first_frame"].iloc[0]
-    assert torch.allclose(x0[0, 0], to_float(torch.from_numpy(store.frames[first].copy())).flip(-1))  # mirrored half
+    begin, end = (to_float(torch.from_numpy(store.frames[i].copy())) for i in (first, first + store.clip_length))
+    # as it is, backwards, mirrored, both
+    x0, _, _ = reader.read(np.array([0, 12, 24, 36]), torch.Generator().manual_seed(0))
+    for seen, expected in zip(x0[:, 0], (begin, end, begin.flip(-1), end.flip(-1)), strict=True):
+        assert torch.allclose(seen, expected)
+
+
+def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_store):
+    store, splits = tiny_store
+    clips = fold_clips(store, splits, 0, "train")
+    model = Autoencoder(WARP, store.size, store.clip_length)
+    reader = ClipReader(store, clips, model, torch.device("cpu"))
+    index = np.arange(3)
+    video, motion = reader.read(index, None, np.array([True, False, True]))
+    forward, _ = reader.read(index)
+    assert torch.equal(video[0], forward[0].flip(1)) and torch.equal(video[1], forward[1])
+    frames = store.clip_frames(clips.iloc[index]).copy()
+    frames[[0, 2]] = frames[[0, 2], ::-1]
+    expected = measure_motion(frames, WARP.motion_rank, WARP.map_size)
+    assert torch.allclose(motion.maps, expected.maps) and torch.allclose(motion.coefficients, expected.coefficients)
+
+
+def test_without_reversal_clips_run_forwards_only(tiny_store, tmp_path):
+    settings, out = WARP.model_copy(update={"reversal": False}), tmp_path / "model.safetensors"
+    train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "state", out, lambda *_: None)
+    assert encode_clips(out, *tiny_store, 0, tmp_path / "z.safetensors") == 30
+    assert not LatentSet.load(tmp_path / "z.safetensors").backward.any()
 
 
 def test_a_hidden_label_reaches_no_latent(tiny_store, tmp_path):
@@ -190,7 +216,13 @@ def test_a_hidden_label_reaches_no_latent(tiny_store, tmp_path):
     encode_clips(out, store, splits.assign(labelled=~splits["id"].isin(names)), 0, tmp_path / "z.safetensors")
     latents = LatentSet.load(tmp_path / "z.safetensors")
     hidden = [label for clip, label in zip(latents.clip, latents.label.tolist(), strict=True) if clip[:8] in names]
-    assert hidden == [-1] * 4 and latents.label.tolist().count(-1) == 4
+    assert hidden == [-1] * 8 and latents.label.tolist().count(-1) == 8
+    guessed = pd.Series(1, index=sorted(set(latents.clip)))
+    relabelled = latents.relabelled(guessed)
+    assert relabelled.label[relabelled.train].tolist() == [1] * int(relabelled.train.sum())
+    assert torch.equal(relabelled.label[~latents.train], latents.label[~latents.train])  # val labels are never guessed
+    with pytest.raises(LddmError, match="guess_labels"):
+        latents.relabelled(guessed.drop(latents.clip[0]))
 
 
 def test_adversarial_training_moves_all_players(tiny_store, tmp_path):

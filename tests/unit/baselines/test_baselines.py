@@ -69,6 +69,7 @@ def latents(store, tmp_path, mean):
         mean,
         torch.full_like(mean, 0.01),
         torch.zeros(len(clips), dtype=torch.bool),
+        torch.zeros(len(clips), dtype=torch.bool),
         label,
         train,
     )

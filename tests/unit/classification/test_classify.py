@@ -106,8 +106,8 @@ def test_leaks_are_refused(tiny_store, tmp_path):
 
 def test_a_cell_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
     paths = classify(
-        SECTION, "tiny3d", "real+lddm", *tiny_store, 0, stills(tmp_path, tiny_store), [], tmp_path / "st", tmp_path / "o", 0,
-        lambda *_: None,
+        SECTION, "tiny3d", "real+lddm", *tiny_store, 0, stills(tmp_path, tiny_store), [], None, tmp_path / "st",
+        tmp_path / "o", 0, lambda *_: None,
     )  # fmt: skip
     assert [path.name for path in paths] == ["seed-0.json", "seed-1.json"]
     result = read_json(paths[0])
@@ -126,6 +126,7 @@ def test_a_killed_cell_goes_on_and_ends_as_if_nothing_had_been(tiny_store, tmp_p
             0,
             [],
             [],
+            None,
             tmp_path / name,
             tmp_path / f"{name}-out",
             0,
@@ -151,7 +152,7 @@ def test_a_killed_cell_goes_on_and_ends_as_if_nothing_had_been(tiny_store, tmp_p
 
 def test_a_regime_without_its_videos_is_an_error(tiny_store, tmp_path):
     with pytest.raises(LddmError, match="needs synthetic videos"):
-        classify(SECTION, "tiny3d", "real+lddm", *tiny_store, 0, [], [], tmp_path, tmp_path, 0, lambda *_: None)
+        classify(SECTION, "tiny3d", "real+lddm", *tiny_store, 0, [], [], None, tmp_path, tmp_path, 0, lambda *_: None)
 
 
 def test_copies_of_training_videos_are_kept_out_and_counted(tiny_store, tmp_path):

@@ -101,7 +101,9 @@ def test_the_threshold_comes_from_validation_videos_and_never_from_test_videos(t
 
     monkeypatch.setattr(module, "train_classifier", lambda *_: None)
     monkeypatch.setattr(module, "predict", predicted)
-    (path,) = classify(SECTION, "tiny3d", "real", *tiny_store, 0, [], [], tmp_path / "s", tmp_path, 0, lambda *_: None)
+    (path,) = classify(
+        SECTION, "tiny3d", "real", *tiny_store, 0, [], [], None, tmp_path / "s", tmp_path, 0, lambda *_: None
+    )
     result = read_json(path)
     assert result["threshold"] == pytest.approx(0.15) and result["val_auc"] == result["test_auc"] == 1
     found = classification_table([path], SECTION, 0).set_index("metric")["mean"]

@@ -142,7 +142,7 @@ def test_training_saves_a_model_that_loads_alone(tiny_store, tmp_path):
     mean = torch.randn(len(clips), MAPS.size) * 3 + 1
     save_latents(
         tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), torch.zeros(len(clips), dtype=torch.bool),
-        torch.arange(len(clips)) % 2, train,
+        torch.zeros(len(clips), dtype=torch.bool), torch.arange(len(clips)) % 2, train,
     )  # fmt: skip
     latents = LatentSet.load(tmp_path / "z")
     lines = []

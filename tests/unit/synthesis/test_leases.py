@@ -113,7 +113,7 @@ def test_every_rule_that_asks_for_a_gpu_has_a_verb_that_holds_one():
     asking = [
         name for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\w|\Z)", rules, re.M | re.S) if " gpu=" in body
     ]
-    assert len(asking) == 7
+    assert len(asking) == 8
     for name in asking:
         verb = getattr(pipeline, name, None) or getattr(measuring, name)
         assert "with gpu_lease(), job(" in inspect.getsource(verb), name

@@ -1,0 +1,92 @@
+"""Labels for the unlabelled training videos of a fold, guessed by classifiers that know the labelled ones.
+
+Where labels are scarce, a generator can learn how tissue moves from all videos, but what a label has to do with motion
+from few. A classifier that is right more often than not on its surest guesses tells it of many more (self-training,
+Scudder 1965). No label that is hidden is read, and none of a val or test video.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lddm.classification.networks import CLASSIFIERS
+from lddm.classification.train import predict, train_classifier
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.errors import LddmError
+from lddm.settings.evaluation import GuessSettings
+
+logger = logging.getLogger(__name__)
+
+
+def guess_labels(
+    section: GuessSettings,
+    store: FrameStore,
+    splits: pd.DataFrame,
+    fold: int,
+    state: Path,
+    seed: int,
+    on_log: Callable[[int, dict[str, float]], None],
+) -> pd.DataFrame:
+    """Train `members` classifiers on the labelled training clips and let their mean name the surest of the others.
+
+    Returns:
+        A row a training clip: clip_id, id, label (0 or 1; -1 = left unlabelled), probability (mean of the members),
+        given (True: the label is known, not guessed). Equally many guesses of either class: the surest of each.
+
+    Raises:
+        LddmError: no classifier is set, or all training videos are labelled.
+    """
+    if section.classifier is None:
+        raise LddmError("guess.classifier is null", "name a network, e.g. strain")
+    entry = CLASSIFIERS[section.classifier]
+    clips, val = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
+    given = clips["labelled"].to_numpy()
+    if given.all():
+        raise LddmError(f"fold {fold} has no unlabelled training videos", "set split.labelled_videos, or drop guess")
+    inputs = entry.prepare(store.clip_frames(clips))
+    labels = clips["label"].to_numpy()
+    known = (inputs[given], labels[given])
+    held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
+    probabilities = []
+    for member in range(section.members):
+        network = train_classifier(
+            entry.build,
+            section.training,
+            known,
+            None,
+            held_out,
+            0.0,
+            1000 * seed + 500 + member,
+            state / f"member-{member}",
+            partial(_log_member, on_log, member),
+            f"guess {fold} {clips.loc[given, 'clip_id'].tolist()} {store.meta}",
+        )
+        probabilities.append(predict(network, inputs))
+    probability = np.mean(probabilities, axis=0)
+    named = np.where(given, labels, surest(np.where(given, np.nan, probability), section.share))
+    logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & (named >= 0)).sum(), (named < 0).sum())
+    table = clips[["clip_id", "id"]].assign(label=named.astype(np.int64), probability=probability, given=given)
+    return table.reset_index(drop=True)
+
+
+def surest(probability: np.ndarray, share: float) -> np.ndarray:
+    """Name the most and the least probable as 1 and 0, as many of each, `share` of all; -1 for the rest and for NaN."""
+    order = np.argsort(probability, kind="stable")  # NaN last
+    order = order[: np.count_nonzero(~np.isnan(probability))]
+    each = int(share * len(order) / 2)
+    named = np.full(len(probability), -1, dtype=np.int64)
+    named[order[:each]] = 0
+    named[order[len(order) - each :]] = 1
+    return named
+
+
+def _log_member(
+    on_log: Callable[[int, dict[str, float]], None], member: int, step: int, values: dict[str, float]
+) -> None:
+    on_log(step, {f"member-{member}/{key}": value for key, value in values.items()})

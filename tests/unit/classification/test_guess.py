@@ -1,0 +1,93 @@
+"""Labels guessed for unlabelled training videos: which are named, that hidden ones are not read, what comes of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lddm.classification import guess as module
+from lddm.classification.classify import classify
+from lddm.classification.guess import guess_labels, surest
+from lddm.classification.regimes import guessed_clips, real_clips
+from lddm.data.frames import fold_clips
+from lddm.errors import LddmError
+from lddm.files import read_json
+from lddm.settings import build
+from lddm.settings.evaluation import ClassificationSettings, GuessSettings
+from lddm.settings.models import Training
+
+FEW = Training(steps=4, batch_size=8, val_every=2, ema_decay=0.0)
+SECTION = GuessSettings(classifier="tiny3d", members=2, share=0.5, training=FEW)
+
+
+def hidden(tiny_store, keep=4):
+    """The tiny experiment with the labels of all but `keep` training videos hidden."""
+    store, splits = tiny_store
+    clips = fold_clips(store, splits, 0, "train")
+    shown = [name for label in (0, 1) for name in clips[clips["label"] == label]["id"].unique()[: keep // 2]]
+    train = (splits["fold"] == 0) & (splits["split"] == "train") & (splits["kind"] == "video")
+    return store, splits.assign(labelled=~train | splits["id"].isin(shown))
+
+
+def guessed(tiny_store, tmp_path, section=SECTION):
+    return guess_labels(section, *hidden(tiny_store), 0, tmp_path / "state", 0, lambda *_: None)
+
+
+def test_the_surest_of_each_class_are_named():
+    probability = np.array([0.9, np.nan, 0.1, 0.5, 0.6, 0.2, np.nan, 0.8])
+    assert surest(probability, 0.7).tolist() == [1, -1, 0, -1, -1, 0, -1, 1]
+    assert surest(probability, 1.0).tolist() == [1, -1, 0, 0, 1, 0, -1, 1]
+    assert surest(np.full(3, np.nan), 1.0).tolist() == [-1] * 3
+
+
+def test_known_labels_stay_and_half_of_the_others_are_guessed(tiny_store, tmp_path):
+    table = guessed(tiny_store, tmp_path)
+    truth = fold_clips(*hidden(tiny_store), 0, "train")
+    assert table["clip_id"].tolist() == truth["clip_id"].tolist()
+    assert (table["given"] == truth["labelled"]).all() and table["given"].sum() == 4
+    assert (table.loc[table["given"], "label"] == truth.loc[truth["labelled"], "label"]).all()
+    others = table.loc[~table["given"], "label"]
+    assert (others == 0).sum() == (others == 1).sum() == len(others) // 4 > 0
+
+
+def test_hidden_labels_change_nothing(tiny_store, tmp_path):
+    store, splits = hidden(tiny_store)
+    wrong = splits["label"].where(splits["labelled"], 1 - splits["label"])
+    ours = guess_labels(SECTION, store, splits, 0, tmp_path / "a", 0, lambda *_: None)
+    theirs = guess_labels(SECTION, store, splits.assign(label=wrong), 0, tmp_path / "b", 0, lambda *_: None)
+    assert ours.equals(theirs)
+
+
+def test_sure_guesses_of_a_classifier_that_knows_are_right(tiny_store, tmp_path, monkeypatch):
+    truth = fold_clips(*hidden(tiny_store), 0, "train")["label"].to_numpy()
+    monkeypatch.setattr(module, "predict", lambda network, inputs: 0.2 + 0.6 * truth)
+    table = guessed(tiny_store, tmp_path)
+    named = table["label"] >= 0
+    assert (table["label"] == truth)[named].all() and (~named).any()
+
+
+def test_a_classifier_learns_from_guessed_videos_with_their_guessed_labels(tiny_store, tmp_path):
+    store, splits = hidden(tiny_store)
+    table = guessed(tiny_store, tmp_path).assign(label=lambda t: t["label"].where(t["given"], 1))
+    table.to_parquet(tmp_path / "guessed.parquet")
+    added = guessed_clips(store, splits, 0, tmp_path / "guessed.parquet")
+    assert set(added.labels) == {1} and len(added) == (~table["given"]).sum()
+    assert not set(added.table["id"]) & set(real_clips(store, splits, 0, "train").table["id"])
+    section = ClassificationSettings(seeds=1, real_videos=None, training=FEW)
+    where = (tmp_path / "s", tmp_path / "out", 0, lambda *_: None)
+    (path,) = classify(
+        section, "tiny3d", "real+guessed", store, splits, 0, [], [], tmp_path / "guessed.parquet", *where
+    )
+    assert read_json(path)["n_added"] == len(added) and read_json(path)["n_real_videos"] == 4
+    with pytest.raises(LddmError, match="--guessed"):
+        classify(section, "tiny3d", "real+guessed", store, splits, 0, [], [], None, *where)
+
+
+def test_settings_that_cannot_be_meant_are_refused(tiny_store, tmp_path):
+    with pytest.raises(LddmError, match=r"guess\.classifier: all videos are labelled"):
+        build.load({"guess": {"classifier": "strain"}})
+    with pytest.raises(LddmError, match="needs guessed labels"):
+        build.load({"classification": {"regimes": ["real", "real+guessed"]}})
+    store, splits = tiny_store
+    with pytest.raises(LddmError, match="no unlabelled"):
+        guess_labels(SECTION, store, splits, 0, tmp_path, 0, lambda *_: None)
+    assert isinstance(guessed(tiny_store, tmp_path), pd.DataFrame)
