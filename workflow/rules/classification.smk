@@ -28,7 +28,7 @@ rule classify:
     threads: 1
     resources:
         mem_mb=memory(6000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
         gpu=1,
     params:
         settings=cell_stage,

@@ -21,7 +21,7 @@ rule guess_labels:
     threads: 1
     resources:
         mem_mb=memory(6000),
-        runtime=4 * 60,
+        runtime=minutes(4 * 60),
         gpu=1,
     params:
         settings=stage("guess"),

@@ -1,13 +1,17 @@
 """Labels guessed for unlabelled training videos: which are named, that hidden ones are not read, what comes of them."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from lddm.classification import guess as module
 from lddm.classification.classify import classify
 from lddm.classification.guess import guess_labels, surest
 from lddm.classification.regimes import guessed_clips, real_clips
+from lddm.cli import app
 from lddm.data.frames import fold_clips
 from lddm.errors import LddmError
 from lddm.files import read_json
@@ -80,6 +84,18 @@ def test_a_classifier_learns_from_guessed_videos_with_their_guessed_labels(tiny_
     assert read_json(path)["n_added"] == len(added) and read_json(path)["n_real_videos"] == 4
     with pytest.raises(LddmError, match="--guessed"):
         classify(section, "tiny3d", "real+guessed", store, splits, 0, [], [], None, *where)
+
+
+def test_the_verb_writes_a_table_that_generators_and_classifiers_read(tiny_store, tiny_experiment, tmp_path):
+    store, splits = hidden(tiny_store)
+    splits.to_parquet(tmp_path / "splits.parquet")
+    stage = json.dumps({"seed": 0, "guess": SECTION.model_dump(mode="json")})
+    places = ["--frames", tiny_experiment / "frames", "--splits", tmp_path / "splits.parquet"]
+    places += ["--state", tmp_path / "state", "--out", tmp_path / "guessed.parquet"]
+    done = CliRunner().invoke(app, ["guess-labels", "--settings", stage, "--fold", "0", *map(str, places)])
+    assert done.exit_code == 0, done.output
+    assert len(guessed_clips(store, splits, 0, tmp_path / "guessed.parquet")) == 4
+    assert pd.read_parquet(tmp_path / "guessed.parquet").equals(guessed(tiny_store, tmp_path / "again"))
 
 
 def test_settings_that_cannot_be_meant_are_refused(tiny_store, tmp_path):
