@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lddm.files import atomic_path
 
+logger = logging.getLogger(__name__)
 NAME = "state.safetensors"
 
 
@@ -39,7 +41,8 @@ def save_state(folder: Path, identity: str, step: int, about: dict, groups: Mapp
 def load_state(folder: Path, identity: str) -> tuple[int, dict, dict[str, dict[str, Tensor]]] | None:
     """The saved state, or None where there is none that fits.
 
-    A damaged file or one of another identity counts as none: training then begins anew, which is slow but right.
+    A damaged file or one of another identity counts as none, with a word in the log: training then begins anew, which is
+    slow but right.
     """
     path = folder / NAME
     if not path.is_file():
@@ -48,13 +51,15 @@ def load_state(folder: Path, identity: str) -> tuple[int, dict, dict[str, dict[s
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             if metadata["identity"] != identity:
+                logger.warning("%s is the state of other settings or data: training begins anew", path)
                 return None
             groups: dict[str, dict[str, Tensor]] = {}
             for key in file.keys():
                 group, name = key.split("/", 1)
                 groups.setdefault(group, {})[name] = file.get_tensor(key)
             return int(metadata["step"]), json.loads(metadata["about"]), groups
-    except (SafetensorError, KeyError, TypeError, ValueError):
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        logger.warning("%s is damaged (%s): training begins anew", path, type(error).__name__)
         return None
 
 

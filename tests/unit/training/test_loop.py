@@ -62,17 +62,19 @@ def test_a_killed_and_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_p
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_state_of_other_settings_data_or_a_damaged_one_is_not_resumed(tmp_path):
+def test_a_state_of_other_settings_data_or_a_damaged_one_is_not_resumed(tmp_path, caplog):
     with pytest.raises(KeyboardInterrupt):
         train(Line(stop_at=7), TRAINING, 3, tmp_path, lambda *_: None, data_identity="a")
     for training, data in ((TRAINING, "b"), (TRAINING.model_copy(update={"weight_decay": 0.5}), "a")):
         lines = []
         short = training.model_copy(update={"log_every": 1})
         train(Line(), short, 3, tmp_path, lambda step, _, lines=lines: lines.append(step), data_identity=data)
-        assert lines[0] == 1
+        assert lines[0] == 1 and "other settings or data: training begins anew" in caplog.text
+        caplog.clear()
     state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:200])
     train(Line(), TRAINING, 3, tmp_path, lambda *_: None, data_identity="b")
+    assert "damaged" in caplog.text and "training begins anew" in caplog.text
 
 
 def test_the_best_validated_weights_are_kept_and_survive_a_resume(tmp_path):
