@@ -40,7 +40,7 @@ def stop(job: subprocess.Popen, how: signal.Signals) -> None:
 def test_kill_in_each_stage_and_control_c_end_in_the_same_tables(undisturbed, tmp_path):
     for number, stage in enumerate(STAGES):
         job = snakemake(tmp_path, "--forcerun", stage)  # it may have ended beside an earlier one
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900  # a stage waits for those before it, on a machine that is busy otherwise
         started = re.compile(rf"rule {stage}:")
         while not started.search((tmp_path / "snakemake.log").read_text()):
             assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "snakemake.log").read_text()[-3000:]
