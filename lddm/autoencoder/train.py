@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,12 @@ class ClipReader:
     def __init__(self, store: FrameStore, clips: pd.DataFrame, model: Autoencoder, device: torch.device):
         self.store, self.clips, self.device = store, clips, device
         self.motion = _measure_all(store, clips, model) if model.measures_motion else None
-        both = model.measures_motion and model.settings.reversal
-        self.backward_motion = _measure_all(store, clips, model, backward=True) if both else None
+        self._model = model
+
+    @functools.cached_property
+    def backward_motion(self) -> MotionCode:
+        """Motion of the clips that run backwards, measured when one is first read: most readers never do."""
+        return _measure_all(self.store, self.clips, self._model, backward=True)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -55,7 +60,7 @@ class ClipReader:
         motion = self.motion[index] if self.motion is not None else None
         if backward is not None:
             frames = np.where(backward[:, None, None, None], frames[:, ::-1], frames)
-            if motion is not None and self.backward_motion is not None:
+            if motion is not None and backward.any():
                 motion = motion.mix(self.backward_motion[index], torch.from_numpy(backward))
         video = to_float(torch.from_numpy(frames).to(self.device))[:, None]
         motion = motion.to(self.device) if motion is not None else None
