@@ -26,7 +26,7 @@ def own() -> int:
 
 name = sys.argv[1]
 torch.set_num_threads(1)
-make_scheduler(Settings().diffusion, "dpmsolver++")  # what it imports is no memory of a clip
+make_scheduler(Settings().diffusion, "unipc")  # what it imports is no memory of a clip
 if name == "pixel":
     import diffusers.models.unets.unet_3d_condition
 before = own()

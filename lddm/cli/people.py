@@ -31,7 +31,7 @@ def animate(
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
     seed: Annotated[int, typer.Option(help="the same seed gives the same videos")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 10,
-    sampler: Annotated[str, typer.Option(help="ddim or dpmsolver++")] = "dpmsolver++",
+    sampler: Annotated[str, typer.Option(help="ddim or unipc")] = "unipc",
     guidance: Annotated[float, typer.Option(min=0, help="how strongly --label is followed; 1 = off")] = 2.0,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
@@ -41,8 +41,8 @@ def animate(
 ) -> None:
     """Animate one still image with a trained bundle: videos, and a film strip beside them."""
     set_up_logging()
-    if sampler not in ("ddim", "dpmsolver++"):
-        raise LddmError(f"unknown sampler '{sampler}'", "expected ddim or dpmsolver++")
+    if sampler not in ("ddim", "unipc"):
+        raise LddmError(f"unknown sampler '{sampler}'", "expected ddim or unipc")
     from lddm.data.dicom import decode_dicom, is_dicom
     from lddm.data.video_io import decode_image, write_video
     from lddm.nn.condition import SamplingOptions

@@ -9,12 +9,16 @@ from torch.nn import functional as F
 from lddm.nn.blocks import ResBlock2d, group_norm, sinusoidal
 from lddm.nn.condition import ImageCondition
 from lddm.nn.latent import LatentSpec
+from lddm.nn.whitening import Whitening
 
 
 class Denoiser(nn.Module):
     """What both kinds share: the condition is separate, so that sampling computes it once for all steps."""
 
     condition: ImageCondition
+
+    def fit(self, whitening: Whitening) -> None:
+        """What it needs to know of the standardisation before it is trained; nothing, for most."""
 
     def forward(
         self,
@@ -39,6 +43,9 @@ class MapDenoiser(Denoiser):
     The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain just
     where it lies; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
 
+    Maps are read and predicted twice, white and with their own covariance: in white maps the probe's push, which
+    moves all cells alike, is one of h w equally strong directions, and a convolution can hardly see it.
+
     Args:
         spec: a factorised latent, or a grid, which has maps only.
         size: height and width S of x0.
@@ -62,14 +69,26 @@ class MapDenoiser(Denoiser):
             self.place = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
             self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
             self.leave_time = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
-        self.enter = nn.Conv2d(spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
+        cells = spec.map_size**2
+        self.colour: Tensor
+        self.register_buffer("colour", torch.eye(cells).repeat(spec.map_channels, 1, 1))  # (C, h w, h w)
+        self.enter = nn.Conv2d(2 * spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
         self.blocks = nn.ModuleList(ResBlock2d(width, width, dim) for _ in range(depth))
         self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
-        self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, spec.map_channels, 3, 1, 1))
+        self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, 2 * spec.map_channels, 3, 1, 1))
         rows = torch.linspace(-1, 1, spec.map_size)
         grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
         self.grid: Tensor
         self.register_buffer("grid", grid, persistent=False)
+
+    def fit(self, whitening: Whitening) -> None:
+        """Take the square root of the maps' covariance, scaled to leave the mean variance of white maps at one."""
+        root = whitening.get_buffer("colour_maps")
+        self.colour.copy_(root / root.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None])
+
+    def _coloured(self, maps: Tensor) -> Tensor:
+        """White maps (B, C, h, w) with their own covariance."""
+        return torch.einsum("cij,bcj->bci", self.colour, maps.flatten(2)).reshape(maps.shape)
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
         """As `Denoiser.denoise`."""
@@ -78,16 +97,18 @@ class MapDenoiser(Denoiser):
         timed = self.spec.coefficient_rows > 0
         code = F.silu(vector + self.read_coefficients(coefficients.flatten(1))) if timed else F.silu(vector)
         grid = self.grid.expand(len(z), -1, -1, -1)
-        hidden = self.enter(torch.cat([maps, features, grid], dim=1))
+        hidden = self.enter(torch.cat([maps, self._coloured(maps), features, grid], dim=1))
         for block, attention in zip(self.blocks, self.attention, strict=True):
             hidden = attention(block(hidden, code))
+        white, coloured = self.leave(hidden).chunk(2, dim=1)
+        predicted = white + self._coloured(coloured)
         if not timed:
-            return self.spec.join(self.leave(hidden), coefficients)
+            return self.spec.join(predicted, coefficients)
         vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
         frames = self.enter_time(coefficients.transpose(1, 2)) + self.place  # (B, T, C)
         for block in self.time_blocks:
             frames = block(frames, vector)
-        return self.spec.join(self.leave(hidden), self.leave_time(frames).transpose(1, 2))
+        return self.spec.join(predicted, self.leave_time(frames).transpose(1, 2))
 
 
 class TimeBlock(nn.Module):

@@ -26,6 +26,10 @@ class LatentDiffusion(LatentGenerator):
         used = classes if settings.use_label else 0
         self.denoiser = build_denoiser(spec, size, settings.width, settings.depth, used)
 
+    def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
+        """The denoiser learns how latents were standardised."""
+        self.denoiser.fit(self.whitening)
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the part that training calls."""
         self.denoiser.compile(*args, **kwargs)

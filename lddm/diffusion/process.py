@@ -19,9 +19,9 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
 
     Args:
         settings: noise schedule and what the denoiser predicts.
-        sampler: "ddim" (for flow matching its counterpart, Euler steps) or "dpmsolver++".
+        sampler: "ddim" (for flow matching its counterpart, Euler steps) or "unipc" (Zhao et al. 2023).
     """
-    if sampler not in ("ddim", "dpmsolver++"):
+    if sampler not in ("ddim", "unipc"):
         raise ValueError(f"unknown sampler '{sampler}'")
     # Each is imported where it is made: together they take longer to import than torch.
     if settings.prediction == "flow":
@@ -29,9 +29,9 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
             from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
             return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.noise_steps)
-        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+        from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-        return DPMSolverMultistepScheduler(
+        return UniPCMultistepScheduler(
             num_train_timesteps=settings.noise_steps,
             prediction_type="flow_prediction",
             use_flow_sigmas=True,
@@ -47,9 +47,9 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
-    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-    return DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
+    return UniPCMultistepScheduler(**common, solver_order=2)
 
 
 def _is_straight(scheduler: Scheduler) -> bool:

@@ -16,14 +16,14 @@ class SamplingOptions:
     """How to draw z.
 
     Attributes:
-        sampler: "ddim" or "dpmsolver++" (diffusion only).
+        sampler: "ddim" or "unipc" (diffusion only).
         steps: denoising steps (diffusion only).
         guidance: classifier-free guidance scale; 1 = off (diffusion only).
         guide_by: what guidance sharpens: "label" (its unconditioned side still sees the image; nothing for a still whose
             label is unknown) or "image+label".
     """
 
-    sampler: str = "dpmsolver++"
+    sampler: str = "unipc"
     steps: int = 10
     guidance: float = 1.0
     guide_by: str = "label"

@@ -137,7 +137,7 @@ class SynthesisSettings(Section):
     samples: dict[Literal["heldout", "stills"], int] = Field(
         {"heldout": 2, "stills": 1}, description="videos for each first frame, by source"
     )
-    sampler: Literal["ddim", "dpmsolver++"] = Field("dpmsolver++", description="sampler of the diffusion model")
+    sampler: Literal["ddim", "unipc"] = Field("unipc", description="sampler of the diffusion model")
     steps: int = Field(10, ge=1, description="denoising steps")
     guidance: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
     guide_by: Literal["label", "image+label"] = Field(
