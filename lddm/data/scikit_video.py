@@ -5,6 +5,7 @@ numpy.ma, and other packages would meet names that numpy removed):
 
     np.float, np.int, np.product    each skvideo module gets a view of numpy that has them
     scipy.misc.imresize             each skvideo module gets a view of scipy that has it, made with Pillow in mode F
+    np.linalg.eig (strred)          real where all eigenvalues are, as it was before numpy 2.5
     ndarray.tostring (vwrite)       frames are handed to ffmpeg as a view that has it
     int8 motion vectors             blockMotion returns int64, so that sums with them do not overflow
 
@@ -76,8 +77,14 @@ def imresize(
     return np.asarray(picture.resize((width, height), resample=_RESAMPLING[interp]))
 
 
+def _eig(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values, vectors = np.linalg.eig(matrix)
+    return (values.real, vectors.real) if np.all(values.imag == 0) else (values, vectors)
+
+
 def _patch() -> None:
-    numpy_view = _View(np, float=float, int=int, complex=complex, product=np.prod)
+    linalg_view = _View(np.linalg, eig=_eig)
+    numpy_view = _View(np, float=float, int=int, complex=complex, product=np.prod, linalg=linalg_view)
     scipy_view = _View(scipy, misc=_View(types.ModuleType("scipy.misc"), imresize=imresize))
     modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "skvideo"]
     for module in modules:
