@@ -68,7 +68,7 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
     videos = in_pixels(len(real))
     row = {"generator": "pixel diffusion", "stage1": 0, "stage2": 0, "parameters": count_parameters(model)}
     row |= {"seconds_a_video": (time.monotonic() - began) / len(real)} | read_json(times)
-    rows: list[dict[str, Any]] = [row | scores(fold, real, videos) | pixels(real, videos)]
+    rows: list[dict[str, Any]] = [row | scores(fold, real, [videos]) | pixels(real, videos)]
     np.savez_compressed(work / "videos.npz", real=real, pixel=videos)
     autoencoder = Autoencoder.load(stage1 / "autoencoder.safetensors")
     generator = LatentDiffusion.load(stage1 / "lddm-0.safetensors")
@@ -77,5 +77,5 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
         "x0 repeated on these clips": np.repeat(x0[:, None], real.shape[1], axis=1),
     }
     for name, moved in others.items():
-        rows.append({"generator": name, "stage1": 0, "stage2": 0} | scores(fold, real, moved) | pixels(real, moved))
+        rows.append({"generator": name, "stage1": 0, "stage2": 0} | scores(fold, real, [moved]) | pixels(real, moved))
     write_json(out, rows)

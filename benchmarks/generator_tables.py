@@ -68,7 +68,7 @@ def paired_tests(rows: list[dict[str, Any]]) -> str:
     frame = pd.DataFrame(rows)
     lddm, transfer = (frame[frame["generator"] == name] for name in ("lddm", "motion_transfer"))
     text = ""
-    for measure, better in (("strain_errors", "less"), ("strain_correlations", "greater")):
+    for measure, better in (("strain_errors", "less"), ("strain_correlations", "greater"), ("l1_errors", "less")):
         right = np.mean(lddm[measure].tolist(), axis=0)
         others = {
             "LDDM that sees the x0 of another patient of the class": lddm[f"{measure}_wrong_x0"],

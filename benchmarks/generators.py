@@ -22,7 +22,7 @@ import typer
 import yaml
 from torch import Tensor
 
-from benchmarks.generator_fold import Fold, animate, diversity, pixels, scores, strains
+from benchmarks.generator_fold import DRAWS, Fold, animate, errors, pixels, scores
 from benchmarks.generator_pixels import pixel_unit
 from benchmarks.generator_readers import task_fidelity, teaches
 from benchmarks.generator_tables import paired_tests, reconstruction_table, table
@@ -82,25 +82,28 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
     reader = ClipReader(fold.store, table, model, torch.device("cpu"))
     rng = torch.Generator().manual_seed(1)
     bank = MotionTransfer.from_latents(latents)
-    white = torch.randn(len(x0), latents.spec.size, generator=rng)
     train_z = latents.whitening(latents.mean[latents.train])
     spread = torch.linalg.cholesky(torch.cov(train_z.T) + 1e-4 * torch.eye(train_z.shape[1]))
+
+    def gaussian(index: Tensor) -> Tensor:
+        white = torch.randn(len(index), latents.spec.size, generator=rng)
+        return latents.whitening.invert(train_z.mean(dim=0) + white @ spread.T)
+
     draws = {
         "z of zero": lambda index: torch.zeros(len(index), latents.spec.size),
-        "Gaussian z": lambda index: latents.whitening.invert(train_z.mean(dim=0) + white[index] @ spread.T),
+        "Gaussian z": gaussian,
         "motion_transfer": lambda index: bank.sample(None, label[index], rng, None),
         "reconstruction": lambda index: model.encode(*reader.read(index.numpy())).mean,
     }
     rows = []
     for name, draw in draws.items():
-        videos = animate(model, x0, draw)
-        rows.append({"generator": name} | scores(fold, real, videos) | pixels(real, videos))
-        if name == "motion_transfer":
-            rows[-1]["diversity"] = diversity(videos, animate(model, x0, draw))
+        count = DRAWS if name in ("Gaussian z", "motion_transfer") else 1
+        videos = [animate(model, x0, draw) for _ in range(count)]
+        rows.append({"generator": name} | scores(fold, real, videos) | pixels(real, videos[0]))
         if name == "reconstruction":
-            rows[-1] |= task_fidelity(fold, stage1, real, videos)
+            rows[-1] |= task_fidelity(fold, stage1, real, videos[0])
     still = np.repeat(x0[:, None], real.shape[1], axis=1)
-    rows.append({"generator": "static"} | scores(fold, real, still) | pixels(real, still))
+    rows.append({"generator": "static"} | scores(fold, real, [still]) | pixels(real, still))
     train = fold.clips("train")[1]
     chosen = np.random.default_rng(0).permutation(len(train))[: len(real)]
     rows.append({"generator": "real", "frechet_video": frechet(fold.embed(real), fold.embed(train[chosen]))})
@@ -129,10 +132,9 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
         return generator.sample(seen[index], label[index], rng, options)
 
     began = time.monotonic()
-    videos = animate(model, x0, draw)
-    row["seconds_a_video"] = (time.monotonic() - began) / len(x0)
+    videos = [animate(model, x0, draw) for _ in range(DRAWS)]
+    row["seconds_a_video"] = (time.monotonic() - began) / (DRAWS * len(x0))
     row |= scores(fold, real, videos) | {"parameters": count_parameters(generator)}
-    row["diversity"] = diversity(videos, animate(model, x0, draw))
     row["memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     if name == "lddm":
         # The same x0 is moved, but the generator sees the x0 of another patient of the same class.
@@ -141,7 +143,7 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
             members = torch.nonzero(label == value).flatten()
             other[members] = members.roll(1)
         wrong = animate(model, x0, lambda index: draw(index, still[other]))
-        row |= strains(real, wrong, "_wrong_x0")
+        row |= errors(real, wrong, "_wrong_x0")
     if number == 0:
 
         def lesson(stills: np.ndarray, of: Tensor) -> np.ndarray:

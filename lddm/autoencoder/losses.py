@@ -38,11 +38,11 @@ def temporal_energy(frames: Tensor, target: Tensor, x0: Tensor, cell: int = 8) -
         cell: side in pixels of the squares over which a mean is taken, over all frames.
     """
     first = x0[:, :, None]
-    energies = []
+    means = []
     for video in (frames, target):
         change = torch.cat([first, video], dim=2).diff(dim=2).abs().mean(dim=2)  # (B, C, H, W)
-        energies.append(F.avg_pool2d(change, min(cell, *change.shape[-2:])))
-    return F.l1_loss(*energies)
+        means.append(F.avg_pool2d(change, min(cell, *change.shape[-2:])))
+    return F.l1_loss(means[0], means[1])
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:

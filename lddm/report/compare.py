@@ -42,7 +42,8 @@ def _numbers(found: Results) -> dict[tuple[str, str], str]:
             part[c].iloc[0] if len(part) == 1 else f(part["value"]) for c, f in (("ci_low", min), ("ci_high", max))
         )
         count = f"n = {int(part['n_synthetic'].sum())}"
-        numbers[f"{metric}, {generator}", part["better"].iloc[0]] = _cell(part["value"].mean(), low, high, count)
+        blind = "" if part["sees_motion"].iloc[0] else " (blind to motion)"
+        numbers[f"{metric}{blind}, {generator}", part["better"].iloc[0]] = _cell(part["value"].mean(), low, high, count)
     ablation = found.classification()
     for row in ablation[ablation["metric"] == "auc"].itertuples():
         count = f"n = {row.n_test}, {row.n_folds} x {row.n_seeds} runs"

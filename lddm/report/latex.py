@@ -23,6 +23,7 @@ NOTE = (
     "$^a$ features of the domain network; $^b$ Wasserstein-1 distance. Held-out patients, {n} videos of a generator; "
     "95\\,\\% intervals over patients, ranges over folds where there are several. A dash: not computed."
 )
+BLIND = " $^c$ blind to motion: a frozen video scores as well or better."
 CLASSIFICATION = ("auc", "accuracy", "sensitivity", "specificity", "f1")
 
 
@@ -36,7 +37,7 @@ def quality_latex(table: pd.DataFrame) -> str:
     rows = table[(table["source"] == "heldout") | (table["generator"] == "real")]
     rows = rows.assign(reference=rows["reference"].fillna(""))
     columns = [
-        (heading, part)
+        (heading if part["sees_motion"].iloc[0] else heading.replace(" $", "$^c$ $", 1), part)
         for metric, reference, heading in QUALITY
         if len(part := rows[(rows["metric"] == metric) & (rows["reference"] == reference)])
     ]
@@ -47,6 +48,8 @@ def quality_latex(table: pd.DataFrame) -> str:
     made = [part[part["generator"] != "real"].groupby("generator")["n_synthetic"].sum() for _, part in columns]
     counts = pd.concat(made) if made else pd.Series(dtype=int)
     note = NOTE.format(n=span(counts) if len(counts) else 0)
+    if any(not part["sees_motion"].iloc[0] for _, part in columns):
+        note += BLIND
     return _tabular("Quality of the videos.", "tab:quality", ["", *(heading for heading, _ in columns)], body, note)
 
 

@@ -38,6 +38,7 @@ def test_experiments_side_by_side_with_the_settings_that_differ(results, other):
         "3.5 [3.6, 4.4] (n = 3)",
     ]
     assert numbers.loc[("AUC, strain, real+lddm", "higher"), "exp"] == "0.9 [0.85, 0.95] (n = 3, 1 x 2 runs)"
+    assert {name.split(",")[0] for name, _ in numbers.index if "blind" in name} == {"l1 (blind to motion)"}
     assert settings.index.tolist() == ["diffusion.width"] and settings.iloc[0].tolist() == [64, 128]
     with pytest.raises(LddmError, match="two experiments are called"):
         compare([results, results])
@@ -56,6 +57,9 @@ def test_latex_tables_hold_the_numbers_and_balance(results, tmp_path):
     assert text.count("{") == text.count("}") and "LDDM (ours) & 4 {\\scriptsize [3.6, 4.4]}" in text
     assert "Held-out patients, 3 videos of a generator" in text
     table = Results(results).quality()
+    blind = table.assign(metric=table["metric"].replace({"l1": "ssim"}))
+    assert r"SSIM$^c$ $\uparrow$" in quality_latex(blind) and "$^c$ blind to motion" in quality_latex(blind)
+    assert "$^c$" not in text  # what sees motion is not marked
     other = table[table["metric"] == "frechet_video"].assign(reference="train")  # not in the table: must not be counted
     folds = pd.concat([table, table.assign(fold=1), other])
     assert "Held-out patients, 6 videos of a generator" in quality_latex(folds)
