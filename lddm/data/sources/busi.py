@@ -14,7 +14,7 @@ from lddm.data.sources.base import file_row, label_of, read_file, safe_path, sou
 from lddm.data.video_io import IMAGE_SUFFIXES
 from lddm.settings.data import BusiSource
 
-LICENCE = "CC0 1.0"
+LICENCE = "not stated by the authors (CC0 on copies)"
 CLASSES = ("benign", "malignant", "normal")
 
 
