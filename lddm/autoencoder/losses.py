@@ -24,27 +24,6 @@ def temporal_l1(frames: Tensor, target: Tensor, x0: Tensor) -> Tensor:
     )
 
 
-def temporal_energy(frames: Tensor, target: Tensor, x0: Tensor, cell: int = 8) -> Tensor:
-    """L1 between local means of the absolute frame-to-frame differences, x0 counted as frame 0.
-
-    B-lines, shimmer and tissue that enters the plane cannot be foretold pixel by pixel, and the L1-best guess of what
-    cannot be foretold is that nothing changes. This asks that each place changes as much as it really does, whatever the
-    pixels. Matching statistics where values cannot be matched is how textures are learnt (Gatys et al. 2015).
-
-    Args:
-        frames: float (B, C, T, H, W), decoded frames 1..T.
-        target: the same, real.
-        x0: float (B, C, H, W).
-        cell: side in pixels of the squares over which a mean is taken, over all frames.
-    """
-    first = x0[:, :, None]
-    means = []
-    for video in (frames, target):
-        change = torch.cat([first, video], dim=2).diff(dim=2).abs().mean(dim=2)  # (B, C, H, W)
-        means.append(F.avg_pool2d(change, min(cell, *change.shape[-2:])))
-    return F.l1_loss(means[0], means[1])
-
-
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """0.5 (E[relu(1 - D(real))] + E[relu(1 + D(fake))])."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())

@@ -136,9 +136,6 @@ class AutoencoderTask:
             "kl": posterior.kl(),
         }
         loss = parts["l1"] + weights.temporal_weight * parts["temporal"] + weights.kl_weight * parts["kl"]
-        if weights.energy_weight > 0:
-            parts["energy"] = losses.temporal_energy(decoded.frames, real, x0)
-            loss = loss + weights.energy_weight * parts["energy"]
         if self.model.spec.kind != "factorised" and decoded.motion is not None and weights.teacher_weight > 0:
             assert motion is not None  # measured wherever the decoder has a motion field
             measured = compose_motion(motion.maps, motion.coefficients, self.model.size)

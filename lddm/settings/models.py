@@ -54,12 +54,6 @@ class AutoencoderSettings(Section):
     )
     kl_weight: float = Field(1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions")
     temporal_weight: float = Field(0.5, ge=0, description="weight of L1 between frame differences")
-    energy_weight: float = Field(
-        0.0,
-        ge=0,
-        description="weight of L1 between local means of absolute frame differences: what cannot be foretold, such as "
-        "shimmer, still changes as much as it really does",
-    )
     teacher_weight: float = Field(
         0.1,
         ge=0,

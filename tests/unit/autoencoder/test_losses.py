@@ -27,19 +27,6 @@ def test_kl_agrees_with_torch_distributions():
     assert Posterior(mean, logvar).kl() == pytest.approx(reference.item(), rel=1e-5)
 
 
-def test_temporal_energy_asks_how_much_changes_and_where_not_what():
-    x0 = torch.zeros(1, 1, 16, 16)
-    shimmer = torch.randn(1, 1, 400, 16, 16, generator=torch.Generator().manual_seed(0))
-    other = torch.randn(1, 1, 400, 16, 16, generator=torch.Generator().manual_seed(1))
-    expected = 2 / torch.pi**0.5  # E|a - b| of two standard normals
-    frozen = losses.temporal_energy(torch.zeros_like(shimmer), shimmer, x0)
-    assert frozen.item() == pytest.approx(expected, rel=0.01)
-    assert losses.temporal_energy(other, shimmer, x0) < 0.03 * expected
-    assert losses.temporal_energy(2 * other, shimmer, x0).item() == pytest.approx(expected, rel=0.03)
-    aside = torch.cat([other[..., 8:] * 0, other[..., 8:] * 2], dim=-1)  # as much change, elsewhere
-    assert losses.temporal_energy(aside, shimmer, x0).item() == pytest.approx(expected, rel=0.03)
-
-
 def test_temporal_l1_sees_motion_and_not_brightness():
     x0 = torch.zeros(1, 1, 2, 2)
     frozen = torch.zeros(1, 1, 3, 2, 2)
