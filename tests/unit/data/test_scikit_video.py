@@ -28,6 +28,14 @@ def test_what_fails_without_the_module_works(clip):
     assert skvideo.measure.videobliinds_features(clip[:12, :200, :200]).shape == (46,)
 
 
+def test_strred_with_eigenvalues_that_are_complex_by_type(clip, monkeypatch):
+    """numpy 2.5 gives complex arrays also where all eigenvalues are real."""
+    expected = skvideo.measure.strred(clip[:4, :80, :80], clip[4:8, :80, :80])[1]
+    eig = np.linalg.eig
+    monkeypatch.setattr(np.linalg, "eig", lambda m: tuple(part.astype(np.complex64) for part in eig(m)))
+    assert skvideo.measure.strred(clip[:4, :80, :80], clip[4:8, :80, :80])[1] == pytest.approx(expected)
+
+
 def test_frames_handed_to_ffmpeg_have_tostring(clip):
     prepared = skvideo.io.FFmpegWriter._prepareData(object(), clip)
     assert prepared.tostring() == clip.tobytes()

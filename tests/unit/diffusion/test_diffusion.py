@@ -133,7 +133,7 @@ def test_an_ideal_denoiser_yields_the_true_distribution(sampler, prediction):
 
 
 def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
-    """What ten steps lose is variance: on the ideal denoiser of a narrow Gaussian, DDIM loses a tenth and UniPC nearly none."""
+    """What few steps lose is variance: with an ideal denoiser of a Gaussian, DDIM loses some and UniPC nearly none."""
     model = LatentDiffusion(SMALL, VECTOR, 32, classes=0)
     model.denoiser = Ideal(make_scheduler(SMALL, "ddim"), mean=0.0, std=1.0)
     x0, label = torch.zeros(2000, 1, 32, 32), torch.zeros(2000, dtype=torch.long)
@@ -142,7 +142,7 @@ def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
         for sampler, steps in (("ddim", 500), ("ddim", 10), ("unipc", 10))
     }
     far, near = ((z[name, 10] - z["ddim", 500]).abs().mean().item() for name in ("ddim", "unipc"))
-    assert near < 0.3 * far
+    assert near < 0.3 * far and z["ddim", 10].std() < 0.97
     assert z["unipc", 10].std().item() == pytest.approx(1.0, abs=0.03)
 
 
