@@ -53,7 +53,8 @@ def scores(fold: Fold, real: np.ndarray, draws: list[np.ndarray]) -> dict[str, A
 
     The Fréchet distance is the mean over sets: each is as large as the real one, so that it compares with the floor.
     """
-    distances = [frechet(fold.embed(real), fold.embed(videos)) for videos in draws]
+    features = fold.embed(real)
+    distances = [frechet(features, fold.embed(videos)) for videos in draws]
     row: dict[str, Any] = {"frechet_video": float(np.mean(distances)), "frechet_draws": distances}
     videos = draws[0]
     if len(draws) > 1:
@@ -67,18 +68,22 @@ def scores(fold: Fold, real: np.ndarray, draws: list[np.ndarray]) -> dict[str, A
     return row
 
 
-def strains(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, Any]:
-    """How well the strain map of each video fits the true one of the same x0: absolute error and correlation."""
+def errors(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, Any]:
+    """What can be tested clip by clip against the true video of the same x0.
+
+    How well the strain map fits the true one, as absolute error and correlation (means and each), and L1 as a share of
+    the grey range (each).
+    """
     ours, theirs = (strain_maps(v)[:, 0].reshape(len(v), -1) for v in (real, videos))
     error = np.abs(ours - theirs).mean(axis=1)
     fit = [float(np.corrcoef(a, b)[0, 1]) if b.std() > 1e-6 else 0.0 for a, b in zip(ours, theirs, strict=True)]
-    means = {f"strain_error{suffix}": float(error.mean()), f"strain_correlation{suffix}": float(np.mean(fit))}
-    return means | {f"strain_errors{suffix}": error.tolist(), f"strain_correlations{suffix}": fit}
-
-
-def errors(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, Any]:
-    """What can be tested clip by clip: strain, and L1 as a share of the grey range."""
-    return strains(real, videos, suffix) | {f"l1_errors{suffix}": paired.l1(real, videos).tolist()}
+    return {
+        f"strain_error{suffix}": float(error.mean()),
+        f"strain_correlation{suffix}": float(np.mean(fit)),
+        f"strain_errors{suffix}": error.tolist(),
+        f"strain_correlations{suffix}": fit,
+        f"l1_errors{suffix}": paired.l1(real, videos).tolist(),
+    }
 
 
 def animate(model: Autoencoder, x0: np.ndarray, draw: Callable[[Tensor], Tensor], batch: int = 16) -> np.ndarray:

@@ -23,33 +23,27 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
     """
     if sampler not in ("ddim", "unipc"):
         raise ValueError(f"unknown sampler '{sampler}'")
-    # Each is imported where it is made: together they take longer to import than torch.
-    if settings.prediction == "flow":
-        if sampler == "ddim":
-            from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-
-            return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.noise_steps)
-        from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-
-        return UniPCMultistepScheduler(
-            num_train_timesteps=settings.noise_steps,
-            prediction_type="flow_prediction",
-            use_flow_sigmas=True,
-            flow_shift=1.0,
-        )
-    common = {
-        "num_train_timesteps": settings.noise_steps,
+    straight = settings.prediction == "flow"
+    noised = {
         "beta_schedule": settings.schedule,
         "prediction_type": settings.prediction,
         "timestep_spacing": "trailing",  # starts at pure noise (Lin et al. 2024, sec. 3.3)
     }
-    if sampler == "ddim":
-        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    # Each is imported where it is made: together they take longer to import than torch.
+    if sampler == "unipc":
+        from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-        return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
-    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+        path = (
+            {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0} if straight else noised
+        )
+        return UniPCMultistepScheduler(num_train_timesteps=settings.noise_steps, solver_order=2, **path)
+    if straight:
+        from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
-    return UniPCMultistepScheduler(**common, solver_order=2)
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.noise_steps)
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    return DDIMScheduler(num_train_timesteps=settings.noise_steps, clip_sample=False, set_alpha_to_one=True, **noised)
 
 
 def _is_straight(scheduler: Scheduler) -> bool:
