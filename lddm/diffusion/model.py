@@ -1,4 +1,4 @@
-"""The diffusion model as one module: denoiser, standardisation, sampling."""
+"""The diffusion model as one module: denoiser, its distilled student, standardisation, sampling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lddm.diffusion.denoiser import build_denoiser
 from lddm.diffusion.process import denoise
+from lddm.diffusion.student import Student
+from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
 from lddm.settings.models import DiffusionSettings
@@ -24,7 +26,12 @@ class LatentDiffusion(LatentGenerator):
     def __init__(self, settings: DiffusionSettings, spec: LatentSpec, size: int, classes: int):
         super().__init__(settings, spec, size, classes)
         used = classes if settings.use_label else 0
-        self.denoiser = build_denoiser(spec, size, settings.width, settings.depth, used)
+        network = (spec, size, settings.width, settings.depth, used)
+        self.denoiser = build_denoiser(*network)
+        self.student: Student | None = None
+        if settings.distillation:  # it learns when the denoiser has (lddm.diffusion.distillation)
+            student = Student(build_denoiser(*network), settings.distillation, settings.noise_steps)
+            self.student = student.requires_grad_(False)
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
         """The denoiser learns how latents were standardised."""
@@ -36,7 +43,29 @@ class LatentDiffusion(LatentGenerator):
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
-        """Draw z for each x0; see `LatentGenerator.sample`."""
+        """Draw z for each x0; see `LatentGenerator.sample`.
+
+        Raises:
+            LddmError: one step is asked of a model that was not distilled, or not for this guidance.
+        """
+        noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
+        if options.sampler == "distilled":
+            return self.whitening.invert(self.one_step(noise, x0, label, options))
+        return self.whitening.invert(self.many_steps(noise, x0, label, options))
+
+    def one_step(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
+        """What the student makes of noise (B, D): white z (B, D)."""
+        if self.student is None:
+            raise LddmError(
+                "the model was not distilled", "take sampler unipc, or set diffusion.distillation and train"
+            )
+        self.student.check(options)
+        return self.student(noise, noise.new_full((len(noise),), options.guidance), x0, label)
+
+    def many_steps(
+        self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions, guidance: Tensor | None = None
+    ) -> Tensor:
+        """What the sampler makes of noise (B, D): white z (B, D); `guidance` (B, 1): a scale for each."""
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
         known = self.denoiser.condition(x0, label)
         free = self.denoiser.condition(x0, label, nothing if options.guide_by == "image+label" else ~nothing, nothing)
@@ -44,5 +73,4 @@ class LatentDiffusion(LatentGenerator):
         def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
             return self.denoiser.denoise(z, timestep, *(known if conditioned else free))
 
-        noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
-        return self.whitening.invert(denoise(self.settings, options, noise, predict))
+        return denoise(self.settings, options, noise, predict, guidance)

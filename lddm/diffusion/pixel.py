@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,13 +79,15 @@ class PixelDiffusion(nn.Module):
     def video(
         self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
     ) -> Tensor:
-        """As `lddm.training.generator.Generator.video`; stage 1 is not used."""
+        """As `lddm.training.generator.Generator.video`; stage 1 is not used. Sampler distilled: unipc."""
 
         def predict(noisy: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
             keep = torch.full((len(x0),), conditioned, device=x0.device)
             keep_image = keep if options.guide_by == "image+label" else torch.ones_like(keep)
             return self.predict(noisy, timestep, x0, label, keep_image, keep)
 
+        if options.sampler == "distilled":  # it has no student
+            options = replace(options, sampler="unipc")
         noise = torch.randn((len(x0), 1, self.frames, self.size, self.size), generator=rng).to(x0)
         moved = denoise(self.settings, options, noise, predict) * self.scale
         return (x0[:, :, None] + moved).clamp(-1, 1)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lddm.nn.condition import SamplingOptions
-from lddm.settings.models import DiffusionSettings
+from lddm.settings.models import DenoiserSettings
 
 Scheduler = Any  # one of diffusers', which name their tensors by types that no tensor has
 
 
-def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
+def make_scheduler(settings: DenoiserSettings, sampler: str) -> Scheduler:
     """A diffusers scheduler for the settings' noise schedule.
 
     Args:
@@ -27,7 +27,8 @@ def make_scheduler(settings: DiffusionSettings, sampler: str) -> Scheduler:
     noised = {
         "beta_schedule": settings.schedule,
         "prediction_type": settings.prediction,
-        "timestep_spacing": "trailing",  # starts at pure noise (Lin et al. 2024, sec. 3.3)
+        # Trailing steps start at pure noise (Lin et al. 2024, sec. 3.3), where predicted noise says nothing of z.
+        "timestep_spacing": "leading" if settings.prediction == "epsilon" else "trailing",
     }
     # Each is imported where it is made: together they take longer to import than torch.
     if sampler == "unipc":
@@ -52,16 +53,18 @@ def _is_straight(scheduler: Scheduler) -> bool:
 
 
 def denoise(
-    settings: DiffusionSettings,
+    settings: DenoiserSettings,
     options: SamplingOptions,
     noise: Tensor,
     predict: Callable[[Tensor, Tensor, bool], Tensor],
+    guidance: Tensor | None = None,
 ) -> Tensor:
     """From noise to a sample, with classifier-free guidance (Ho & Salimans 2022, eq. 6).
 
     Args:
         noise: float (B, ...), standard normal.
         predict: (noisy, timestep (B,), conditioned?) -> prediction; unconditioned, it knows what guidance does not sharpen.
+        guidance: scales that broadcast to `noise`, instead of the one of `options`.
 
     Returns:
         float, of the shape of `noise`.
@@ -72,9 +75,9 @@ def denoise(
     for timestep in scheduler.timesteps:
         each = timestep.to(noise.device).expand(len(noise))
         prediction = predict(sample, each, True)
-        if options.guidance != 1:
+        if guidance is not None or options.guidance != 1:
             free = predict(sample, each, False)
-            prediction = free + options.guidance * (prediction - free)
+            prediction = free + (options.guidance if guidance is None else guidance) * (prediction - free)
         sample = scheduler.step(prediction, timestep, sample, return_dict=False)[0]
     return sample
 

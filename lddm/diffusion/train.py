@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lddm.diffusion.distillation import distil
 from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.process import add_noise, loss_weights, make_scheduler
 from lddm.training.generator import LatentTask, fit_generator
@@ -57,4 +58,4 @@ def validation_loss(model: LatentDiffusion, reader: LatentReader, seed: int, lev
     return {"loss": float(np.mean(weighted)), **quarters}
 
 
-train_diffusion = partial(fit_generator, LatentDiffusion, DiffusionTask, validation_loss, "loss")
+train_diffusion = partial(fit_generator, LatentDiffusion, DiffusionTask, validation_loss, "loss", finish=distil)

@@ -16,8 +16,8 @@ class SamplingOptions:
     """How to draw z.
 
     Attributes:
-        sampler: "ddim" or "unipc" (diffusion only).
-        steps: denoising steps (diffusion only).
+        sampler: "distilled" (one step, if the model was distilled), "unipc" or "ddim" (diffusion only).
+        steps: denoising steps of unipc and ddim (diffusion only).
         guidance: classifier-free guidance scale; 1 = off (diffusion only).
         guide_by: what guidance sharpens: "label" (its unconditioned side still sees the image; nothing for a still whose
             label is unknown) or "image+label".

@@ -50,6 +50,7 @@ def load(raw: Mapping[str, Any]) -> Settings:
     settings = _validate(Settings, raw)
     _check_guess(settings)
     _check_synthesis(settings)
+    _check_sampler(settings)
     return settings
 
 
@@ -178,6 +179,24 @@ def _check_synthesis(settings: Settings) -> None:
                 f"regime {regime!r} needs stills animated by {generator!r}; synthesis makes none",
                 f"add {generator} to synthesis.generators and set synthesis.samples.stills to 1, or drop the regime",
             )
+
+
+def _check_sampler(settings: Settings) -> None:
+    """One step is drawn by a model that was distilled for it."""
+    wanted, taught = settings.synthesis, settings.diffusion.distillation
+    if wanted.sampler != "distilled" or "lddm" not in wanted.generators:
+        return
+    if taught is None:
+        raise LddmError(
+            "synthesis.sampler 'distilled' needs diffusion.distillation, which is null",
+            "set synthesis.sampler to unipc, or leave diffusion.distillation out to have its defaults",
+        )
+    if wanted.guide_by != taught.guide_by or not 1 <= wanted.guidance <= taught.highest_guidance:
+        raise LddmError(
+            f"synthesis asks for guidance {wanted.guidance:g} by {wanted.guide_by}, diffusion.distillation teaches 1 to "
+            f"{taught.highest_guidance:g} by {taught.guide_by}",
+            "change one of the two, or set synthesis.sampler to unipc",
+        )
 
 
 def default_yaml() -> str:

@@ -86,10 +86,10 @@ class AutoencoderSettings(Section):
         return self
 
 
-class DiffusionSettings(Section):
-    """Stage 2, the method: p(z | x0) by diffusion."""
+class DenoiserSettings(Section):
+    """What diffusion of latents and of pixels have in common."""
 
-    width: int = Field(64, ge=8, description="channels of the denoiser")
+    width: int = Field(32, ge=8, description="channels of the denoiser")
     depth: int = Field(4, ge=1, description="residual blocks")
     prediction: Literal["v_prediction", "epsilon", "flow"] = Field(
         "v_prediction", description="what the denoiser predicts; flow = the velocity of flow matching (no schedule)"
@@ -102,10 +102,28 @@ class DiffusionSettings(Section):
     use_label: bool = Field(True, description="condition on the class label of the still")
     label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
     image_dropout: float = Field(0.05, ge=0, lt=1, description="share of training examples without image")
-    training: Training = Training(steps=1200, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
+    training: Training = Training(steps=2400, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
 
 
-class PixelSettings(DiffusionSettings):
+class DistillationSettings(Section):
+    """A student of the trained denoiser: it makes in one step what the sampler makes of the same noise in many."""
+
+    pairs: int = Field(2048, ge=1, description="examples: noise, and what UniPC makes of it for an x0 of training")
+    sampler_steps: int = Field(10, ge=2, description="UniPC steps of each")
+    highest_guidance: float = Field(4.0, ge=1, description="it learns all guidance scales from 1 to this one")
+    guide_by: Literal["label", "image+label"] = Field("label", description="what guidance sharpens")
+    steps: int = Field(600, ge=1, description="optimiser steps; all else of its training is as the denoiser's")
+
+
+class DiffusionSettings(DenoiserSettings):
+    """Stage 2, the method: p(z | x0) by diffusion."""
+
+    distillation: DistillationSettings | None = Field(
+        DistillationSettings(), description="sampling in one step, a tenth of the time; null = without"
+    )
+
+
+class PixelSettings(DenoiserSettings):
     """The reference without a latent: video diffusion in pixels (diffusers' 3-D U-Net); slow."""
 
     width: int = Field(32, ge=8, multiple_of=8, description="channels of the first level")
@@ -137,8 +155,12 @@ class SynthesisSettings(Section):
     samples: dict[Literal["heldout", "stills"], int] = Field(
         {"heldout": 2, "stills": 1}, description="videos for each first frame, by source"
     )
-    sampler: Literal["ddim", "unipc"] = Field("unipc", description="sampler of the diffusion model")
-    steps: int = Field(10, ge=1, description="denoising steps")
+    sampler: Literal["distilled", "unipc", "ddim"] = Field(
+        "distilled",
+        description="sampler of the diffusion model; distilled = one step of lddm's student; pixel, which has none, then "
+        "takes unipc",
+    )
+    steps: int = Field(10, ge=1, description="denoising steps of unipc and ddim")
     guidance: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
     guide_by: Literal["label", "image+label"] = Field(
         "label", description="what guidance sharpens; with label alone, how much things move stays as it was learnt"

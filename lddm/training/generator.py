@@ -122,11 +122,13 @@ def fit_generator(
     state_dir: Path,
     out: Path,
     on_log: Callable[[int, dict[str, float]], None],
+    finish: Callable[..., None] | None = None,
 ) -> None:
     """Train a generator on the train latents and write the weights that are best on the val latents.
 
     Args:
         validate: (model, reader of val latents, seed) -> values, of which the smallest `keep_best` chooses the weights.
+        finish: (model, reader, reader of val latents, seed, state_dir, on_log), what is left to do with the trained model.
     """
     torch.manual_seed(seed)  # initial weights
     np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
@@ -143,4 +145,6 @@ def fit_generator(
 
     identity = f"{latents.mean.double().sum().item()!r} {latents.clip[:1]} {len(latents.clip)}"
     train(work, settings.training, seed, state_dir, on_log, check, keep_best, None, identity)
+    if finish:
+        finish(model, reader, val_reader, seed, state_dir, on_log)
     model.save(out, seed=seed, latents=len(reader))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -102,9 +103,9 @@ class OneNode:
         for job in self.output("squeue", "-h", "-t", "R", "-o", "%A").split():
             pids = subprocess.run(["pgrep", "-f", f"slurmstepd: \\[{job}[.]"], capture_output=True, text=True).stdout
             for step in map(int, pids.split()):
-                for child in _descendants(step):
-                    os.kill(child, signal.SIGKILL)
-                os.kill(step, signal.SIGKILL)
+                for process in [*_descendants(step), step]:
+                    with contextlib.suppress(ProcessLookupError):  # it may end between being listed and being killed
+                        os.kill(process, signal.SIGKILL)
 
     def stop(self) -> None:
         """Cancel what runs, stop the daemons and remove the configuration."""
