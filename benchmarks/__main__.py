@@ -97,7 +97,8 @@ def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, A
             autoencoder.decode(x0, generator.sample(x0, label, torch.Generator().manual_seed(0), options))
 
     seconds = alternate(ours, decode)
-    what = f"{options.steps} {options.sampler} steps, guidance {options.guidance:g}"
+    what = "one distilled step" if options.sampler == "distilled" else f"{options.steps} {options.sampler} steps"
+    what += f", guidance {options.guidance:g}"
     return row(
         name, seconds[0] / batch, seconds[1] / batch, "s/clip", f"{SIZE} px, {FRAMES} frames, batch {batch}, {what}"
     )
@@ -120,7 +121,7 @@ def pixels() -> dict[str, Any]:
     autoencoder, generator, options, batch = _default_parts()
     peer = PixelDiffusion(PixelSettings(), SIZE, FRAMES, 2).eval()
     x0, label = torch.rand(batch, 1, SIZE, SIZE) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
-    plain, short = SamplingOptions(options.sampler, options.steps), SamplingOptions(options.sampler, 2)
+    plain, short = SamplingOptions("unipc", options.steps), SamplingOptions("unipc", 2)
 
     def ours() -> None:
         rng = torch.Generator().manual_seed(0)

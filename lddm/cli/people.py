@@ -30,8 +30,8 @@ def animate(
     ] = Path("animated.mp4"),
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
     seed: Annotated[int, typer.Option(help="the same seed gives the same videos")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 10,
-    sampler: Annotated[str, typer.Option(help="ddim or unipc")] = "unipc",
+    steps: Annotated[int, typer.Option(min=0, help="denoising steps; 0 = one if the model was distilled, else 10")] = 0,
+    sampler: Annotated[str, typer.Option(help="distilled, unipc or ddim; empty = as --steps says")] = "",
     guidance: Annotated[float, typer.Option(min=0, help="how strongly --label is followed; 1 = off")] = 2.0,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
@@ -41,8 +41,10 @@ def animate(
 ) -> None:
     """Animate one still image with a trained bundle: videos, and a film strip beside them."""
     set_up_logging()
-    if sampler not in ("ddim", "unipc"):
-        raise LddmError(f"unknown sampler '{sampler}'", "expected ddim or unipc")
+    if sampler not in ("", "distilled", "unipc", "ddim"):
+        raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc or ddim")
+    if sampler == "distilled" and steps > 1:
+        raise LddmError(f"sampler distilled takes one step, not {steps}", "leave --steps out, or take sampler unipc")
     from lddm.data.dicom import decode_dicom, is_dicom
     from lddm.data.video_io import decode_image, write_video
     from lddm.nn.condition import SamplingOptions
@@ -52,7 +54,8 @@ def animate(
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
     still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
     animator = Animator.load(model)
-    options = SamplingOptions(sampler, steps, guidance)
+    sampler = sampler or (animator.fastest_sampler if steps == 0 else "unipc")
+    options = SamplingOptions(sampler, steps or 10, guidance)
 
     def draw(one: Animator, count: int) -> np.ndarray:
         """Videos of the still by one generator: uint8 (count, length + 1, S, S)."""

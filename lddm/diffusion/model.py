@@ -13,6 +13,7 @@ from lddm.diffusion.student import Student
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.matching import Matching
 from lddm.settings.models import DiffusionSettings
 from lddm.training.generator import LatentGenerator
 
@@ -28,6 +29,7 @@ class LatentDiffusion(LatentGenerator):
         used = classes if settings.use_label else 0
         network = (spec, size, settings.width, settings.depth, used)
         self.denoiser = build_denoiser(*network)
+        self.matching = Matching(spec)  # fitted to what the trained denoiser draws (lddm.diffusion.distillation)
         self.student: Student | None = None
         if settings.distillation:  # it learns when the denoiser has (lddm.diffusion.distillation)
             student = Student(build_denoiser(*network), settings.distillation, settings.noise_steps)
@@ -49,12 +51,11 @@ class LatentDiffusion(LatentGenerator):
             LddmError: one step is asked of a model that was not distilled, or not for this guidance.
         """
         noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
-        if options.sampler == "distilled":
-            return self.whitening.invert(self.one_step(noise, x0, label, options))
-        return self.whitening.invert(self.many_steps(noise, x0, label, options))
+        draw = self.one_step if options.sampler == "distilled" else self.many_steps
+        return self.whitening.invert(self.matching(draw(noise, x0, label, options)))
 
     def one_step(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
-        """What the student makes of noise (B, D): white z (B, D)."""
+        """What the student makes of noise (B, D): white z (B, D), not matched."""
         if self.student is None:
             raise LddmError(
                 "the model was not distilled", "take sampler unipc, or set diffusion.distillation and train"
@@ -65,7 +66,7 @@ class LatentDiffusion(LatentGenerator):
     def many_steps(
         self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions, guidance: Tensor | None = None
     ) -> Tensor:
-        """What the sampler makes of noise (B, D): white z (B, D); `guidance` (B, 1): a scale for each."""
+        """What the sampler makes of noise (B, D): white z (B, D), not matched; `guidance` (B, 1): a scale for each."""
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
         known = self.denoiser.condition(x0, label)
         free = self.denoiser.condition(x0, label, nothing if options.guide_by == "image+label" else ~nothing, nothing)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,8 +14,12 @@ from torch import Tensor
 from lddm.diffusion.distillation import distil
 from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.process import add_noise, loss_weights, make_scheduler
+from lddm.nn.condition import SamplingOptions
 from lddm.training.generator import LatentTask, fit_generator
 from lddm.training.latents import LatentReader
+
+logger = logging.getLogger(__name__)
+DRAWN, AT_A_TIME = 2048, 128  # samples that moments are taken from: a standard deviation is known to 2 %
 
 
 class DiffusionTask(LatentTask):
@@ -58,4 +65,35 @@ def validation_loss(model: LatentDiffusion, reader: LatentReader, seed: int, lev
     return {"loss": float(np.mean(weighted)), **quarters}
 
 
-train_diffusion = partial(fit_generator, LatentDiffusion, DiffusionTask, validation_loss, "loss", finish=distil)
+@torch.no_grad()
+def match_moments(model: LatentDiffusion, reader: LatentReader, seed: int) -> None:
+    """Fit `model.matching`: what the sampler draws for the x0 and labels of training, without guidance, against their z."""
+    rng = torch.Generator().manual_seed(seed)
+    x0, real, label = reader.read(np.arange(len(reader)), rng)
+    drawn = []
+    for start in range(0, max(DRAWN, len(reader)), AT_A_TIME):
+        index = torch.arange(start, start + AT_A_TIME, device=x0.device) % len(reader)
+        noise = torch.randn((AT_A_TIME, model.spec.size), generator=rng).to(x0)
+        drawn.append(model.many_steps(noise, x0[index], label[index], SamplingOptions("unipc", 10)))
+    model.matching.fit(model.whitening, torch.cat(drawn), real)
+    ratio, offset = model.matching.ratio, model.matching.offset
+    logger.info(
+        "samples matched: spread times %.2f to %.2f, means by up to %.2f", ratio.min(), ratio.max(), offset.abs().max()
+    )
+
+
+def finish(
+    model: LatentDiffusion,
+    reader: LatentReader,
+    val_reader: LatentReader,
+    seed: int,
+    state_dir: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+) -> None:
+    """What is left to do with a trained denoiser."""
+    if model.settings.match_moments:
+        match_moments(model, reader, seed)
+    distil(model, reader, val_reader, seed, state_dir, on_log)
+
+
+train_diffusion = partial(fit_generator, LatentDiffusion, DiffusionTask, validation_loss, "loss", finish=finish)

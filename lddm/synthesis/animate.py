@@ -47,6 +47,11 @@ class Animator:
         """Frame rate in Hz."""
         return self.about["fps"]
 
+    @property
+    def fastest_sampler(self) -> str:
+        """For `SamplingOptions`: "distilled" if the generator was distilled, else "unipc"."""
+        return "distilled" if getattr(self.generator, "student", None) is not None else "unipc"
+
     def animate(
         self,
         image: np.ndarray,
@@ -73,7 +78,8 @@ class Animator:
             uint8 (samples, length + 1, S, S); frame 0 is the still.
 
         Raises:
-            LddmError: not a grayscale uint8 image, an unknown class, or too little memory for half a batch.
+            LddmError: not a grayscale uint8 image, an unknown class, a sampler that the generator was not distilled for, or
+                too little memory for half a batch.
         """
         from lddm.data.preprocess import fit_square
 

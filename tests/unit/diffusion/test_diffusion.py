@@ -11,7 +11,7 @@ from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
 from lddm.nn.whitening import Whitening
 from lddm.settings.models import DiffusionSettings, Training
-from lddm.training.latents import LatentSet, save_latents
+from lddm.training.latents import LatentReader, LatentSet, save_latents
 
 VECTOR = LatentSpec("vector", frames=8, dim=5)
 MAPS = LatentSpec("factorised", frames=8, motion_rank=2, residual_rank=1, map_size=4)
@@ -195,3 +195,26 @@ def test_training_saves_a_model_that_loads_alone(tiny_store, tmp_path):
     assert {"lddm/loss", "val/loss", "val/mse_0"} <= set(lines[-1][1])
     model = LatentDiffusion.load(tmp_path / "m")
     assert torch.equal(model.whitening.shift, latents.whitening.shift) and model.settings == SMALL
+
+
+def test_samples_of_training_stills_have_the_moments_of_training_latents(tiny_store, tmp_path):
+    """A denoiser that is trained for four steps draws noise; matched, its draws have the right spread."""
+    store, none = tiny_store[0], torch.zeros(18, dtype=torch.bool)
+    clips, label = store.clips["clip_id"].tolist(), torch.arange(18) % 2
+    mean = 5 + torch.randn(18, MAPS.size) * torch.linspace(0.5, 3, MAPS.size)
+    save_latents(
+        tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), none, none, label, torch.arange(18) < 14
+    )
+    latents = LatentSet.load(tmp_path / "z")
+    reader = LatentReader(latents, store, True, torch.device("cpu"))
+    real = reader.read(torch.arange(14).numpy(), torch.Generator().manual_seed(0))[1]
+    off = {}
+    for matched in (True, False):
+        settings = SMALL.model_copy(update={"match_moments": matched})
+        train_diffusion(settings, latents, store, 0, tmp_path / f"{matched}", tmp_path / "m", lambda *_: None)
+        model = LatentDiffusion.load(tmp_path / "m")
+        x0, label = reader.x0[torch.arange(2000) % 14], reader.label[torch.arange(2000) % 14]
+        z = model.sample(x0, label, torch.Generator().manual_seed(1), SamplingOptions("unipc", 10))
+        spread = MAPS.split(model.whitening(z))[0].std(dim=0)
+        off[matched] = (spread - MAPS.split(real)[0].std(dim=0)).abs().mean().item()
+    assert off[True] < 0.6 * off[False]

@@ -4,12 +4,20 @@ import pytest
 
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
-from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, PixelSettings, Training
+from lddm.settings.models import (
+    AutoencoderSettings,
+    CinnSettings,
+    DiffusionSettings,
+    DistillationSettings,
+    PixelSettings,
+    Training,
+)
 from lddm.synthesis.train_generator import train_generator
 
 QUICK = Training(steps=2, batch_size=4, log_every=1, val_every=2, checkpoint_every=2)
+ONE_STEP = DistillationSettings(pairs=8, sampler_steps=2, steps=2)
 SETTINGS = {
-    "lddm": DiffusionSettings(width=16, depth=1, training=QUICK),
+    "lddm": DiffusionSettings(width=16, depth=1, training=QUICK, distillation=ONE_STEP),
     "cinn": CinnSettings(blocks=2, width=16, training=QUICK),
     "pixel": PixelSettings(width=8, training=QUICK),
 }

@@ -106,12 +106,14 @@ import sys
 from pathlib import Path
 import pandas as pd
 from lddm.data.frames import FrameStore
-from lddm.settings.models import DiffusionSettings, Training
+from lddm.settings.models import DiffusionSettings, DistillationSettings, Training
 from lddm.synthesis.train_generator import train_generator
 data, parts, out = map(Path, sys.argv[1:])
 training = Training(steps=2, batch_size=2, log_every=1, val_every=2, checkpoint_every=1)
-train_generator("lddm", DiffusionSettings(width=16, depth=1, training=training), parts / "ae.safetensors",
-                parts / "z.safetensors", FrameStore.open(data / "frames"), 0, 0, out / "state", out / "bundle", print)
+distillation = DistillationSettings(pairs=8, sampler_steps=2, steps=2)
+settings = DiffusionSettings(width=16, depth=1, training=training, distillation=distillation)
+train_generator("lddm", settings, parts / "ae.safetensors", parts / "z.safetensors",
+                FrameStore.open(data / "frames"), 0, 0, out / "state", out / "bundle", print)
 """
 
 
@@ -161,6 +163,23 @@ def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
         assert film.n_frames == 6 and film.width == 164 * count - 4 and strip.width > 500
 
 
+def test_the_command_takes_one_step_where_it_can(bundles, tmp_path):
+    """Without --steps and --sampler a distilled model takes one step; it is another draw than that of two steps."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / "s.png")
+    made = {}
+    for name, options in (
+        ("usual", ["--steps", "0"]),
+        ("one", ["--steps", "0", "--sampler", "distilled"]),
+        ("many", []),
+    ):
+        done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / f"{name}.npz", *options)
+        assert done.returncode == 0, done.stderr
+        made[name] = np.load(tmp_path / f"{name}.npz")["frames"]
+    assert np.array_equal(made["usual"], made["one"]) and not np.array_equal(made["one"], made["many"])
+    animators = {name: Animator.load(bundles / name).fastest_sampler for name in ("lddm", "static")}
+    assert animators == {"lddm": "distilled", "static": "unipc"}
+
+
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
@@ -168,6 +187,9 @@ def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
         ("text.png", [], "cannot be decoded"),
         ("still.png", ["--label", "c"], "unknown class 'c'"),
         ("still.png", ["--out", "video.xyz"], "cannot write '.xyz'"),
+        ("still.png", ["--sampler", "euler"], "unknown sampler 'euler'"),
+        ("still.png", ["--sampler", "distilled"], "takes one step, not 2"),
+        ("still.png", ["--sampler", "distilled", "--steps", "0", "--guidance", "9"], "distilled for 1 to 4"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_error(bundles, tmp_path, image, options, message):
