@@ -16,10 +16,12 @@ from lddm.autoencoder.model import Autoencoder
 from lddm.data.flow import strain_maps
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float, to_uint8
+from lddm.data.sources import phantom
 from lddm.metrics import motion, paired
 from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import domain_videos
 from lddm.settings import Settings
+from lddm.settings.data import PhantomSource
 
 
 @dataclass
@@ -96,6 +98,37 @@ def animate(model: Autoencoder, x0: np.ndarray, draw: Callable[[Tensor], Tensor]
             frames = to_uint8(model.decode(still, draw(index)).frames)[:, 0].numpy()
             parts.append(np.concatenate([x0[index][:, None], frames], axis=1))
     return np.concatenate(parts)
+
+
+def other_draws(fold: Fold, table: pd.DataFrame, draw: int) -> np.ndarray | None:
+    """What a perfect generator of phantoms would give: other videos with the same first frames and classes.
+
+    Returns:
+        uint8 (n, T + 1, S, S) in the order of the clips of `table`; None where clips are not phantoms as they were simulated.
+    """
+    settings = fold.settings
+    source = settings.index.sources[0]
+    if len(settings.index.sources) > 1 or not isinstance(source, PhantomSource):
+        return None
+    videos = []
+    for name, clip in zip(table["id"], fold.store.clip_frames(table), strict=True):
+        path = f"phantom:video/{name.rsplit('-', 1)[1]}"
+        video = phantom.read(path, source, settings.seed, draw=draw)[0][: len(clip)]
+        if video.shape != clip.shape or not np.array_equal(video[0], clip[0]):
+            return None
+        videos.append(video)
+    return np.stack(videos)
+
+
+@torch.no_grad()
+def rebuild(model: Autoencoder, videos: np.ndarray, batch: int = 32) -> np.ndarray:
+    """Videos uint8 (n, T + 1, S, S) that are in no store, through the autoencoder."""
+
+    def draw(index: Tensor) -> Tensor:
+        part = videos[index.numpy()]
+        return model.encode(to_float(torch.from_numpy(part))[:, None], model.measure(part)).mean
+
+    return animate(model, videos[:, 0].copy(), draw, batch)
 
 
 def pixels(real: np.ndarray, videos: np.ndarray) -> dict[str, float]:

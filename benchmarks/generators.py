@@ -22,7 +22,7 @@ import typer
 import yaml
 from torch import Tensor
 
-from benchmarks.generator_fold import DRAWS, Fold, animate, errors, pixels, scores
+from benchmarks.generator_fold import DRAWS, Fold, animate, errors, other_draws, pixels, rebuild, scores
 from benchmarks.generator_pixels import pixel_unit
 from benchmarks.generator_readers import task_fidelity, teaches
 from benchmarks.generator_tables import paired_tests, reconstruction_table, table
@@ -78,7 +78,7 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
 
 
 def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0, label) -> list[dict[str, Any]]:
-    """What needs no training: repeating x0, z of zero, a Gaussian, motion transfer, reconstruction, real clips."""
+    """What needs no training: repeating x0, z of zero, a Gaussian, motion transfer, reconstruction, real clips; the ceiling."""
     reader = ClipReader(fold.store, table, model, torch.device("cpu"))
     rng = torch.Generator().manual_seed(1)
     bank = MotionTransfer.from_latents(latents)
@@ -104,6 +104,11 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
             rows[-1] |= task_fidelity(fold, stage1, real, videos[0])
     still = np.repeat(x0[:, None], real.shape[1], axis=1)
     rows.append({"generator": "static"} | scores(fold, real, [still]) | pixels(real, still))
+    again = [other_draws(fold, table, number) for number in range(1, DRAWS + 1)]
+    if all(videos is not None for videos in again):
+        rows.append({"generator": "the phantom, drawn again"} | scores(fold, real, again) | pixels(real, again[0]))
+        rebuilt = [rebuild(model, videos) for videos in again]
+        rows.append({"generator": "the same, rebuilt"} | scores(fold, real, rebuilt) | pixels(real, rebuilt[0]))
     train = fold.clips("train")[1]
     chosen = np.random.default_rng(0).permutation(len(train))[: len(real)]
     rows.append({"generator": "real", "frechet_video": frechet(fold.embed(real), fold.embed(train[chosen]))})

@@ -71,15 +71,23 @@ def draw_lesion(rng: np.random.Generator, malignant_look: bool, stiff: bool) -> 
         lobes=rng.uniform(0.12, 0.2) if malignant_look else 0.0,
         malignant_look=malignant_look,
         stiff=stiff,
-        stiffness=rng.uniform(*STIFF) if stiff else rng.uniform(*SOFT),
+        stiffness=draw_stiffness(rng, stiff),
     )
 
 
-def draw_anatomy(rng: np.random.Generator, lesion: Lesion, size: int, margin: int) -> Anatomy:
+def draw_stiffness(rng: np.random.Generator, stiff: bool) -> float:
+    """Young's modulus of a lesion relative to gland."""
+    return rng.uniform(*STIFF) if stiff else rng.uniform(*SOFT)
+
+
+def draw_anatomy(
+    rng: np.random.Generator, lesion: Lesion, size: int, margin: int, hidden: np.random.Generator | None = None
+) -> Anatomy:
     """Draw the layers around a lesion.
 
     Args:
         rng: source of everything random.
+        hidden: if given, source of what a frame does not show, how the stiffness of gland varies; all else stays the same.
         lesion: from `draw_lesion`.
         size: height and width of the frame in pixels.
         margin: pixels added on each side, so that tissue can enter the view.
@@ -112,7 +120,10 @@ def draw_anatomy(rng: np.random.Generator, lesion: Lesion, size: int, margin: in
     if not lesion.malignant_look:  # capsule: a thin bright rim
         rim = np.abs(gaussian_filter(inside, 1.2 * scale) - 0.5) < 0.16
         echo_db += np.where(rim, 4.0, 0.0)
-    stiffness = stiffness * np.exp(GLAND_VARIATION * _texture(rng, rows.shape, 4.0 * scale))
+    gland = _texture(rng, rows.shape, 4.0 * scale)
+    if hidden is not None:
+        gland = _texture(hidden, rows.shape, 4.0 * scale)
+    stiffness = stiffness * np.exp(GLAND_VARIATION * gland)
     log_stiffness = np.log(stiffness) * (1 - soft_edge) + np.log(lesion.stiffness) * soft_edge
     through = rng.uniform(0.05, 0.075) if lesion.malignant_look else -rng.uniform(0.025, 0.04)
     return Anatomy(10 ** (echo_db / 20), np.exp(log_stiffness), inside * through / scale, lesion)

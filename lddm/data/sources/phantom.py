@@ -7,11 +7,12 @@ often it is as stiff as its class); with the default a single frame is not enoug
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
 
-from lddm.data.phantom.anatomy import draw_anatomy, draw_lesion, sample_map
+from lddm.data.phantom.anatomy import draw_anatomy, draw_lesion, draw_stiffness, sample_map
 from lddm.data.phantom.imaging import draw_scatterers, image
 from lddm.data.phantom.motion import compression_pattern, probe_motion
 from lddm.errors import LddmError
@@ -51,7 +52,9 @@ def rows(settings: PhantomSource, seed: int, classes: list[str]) -> list[dict]:
     return table
 
 
-def read(path: str, settings: PhantomSource, seed: int, as_video: bool = False) -> tuple[np.ndarray, float]:
+def read(
+    path: str, settings: PhantomSource, seed: int, as_video: bool = False, draw: int = 0
+) -> tuple[np.ndarray, float]:
     """Simulate one patient.
 
     Args:
@@ -59,27 +62,36 @@ def read(path: str, settings: PhantomSource, seed: int, as_video: bool = False) 
         settings: the source.
         seed: the experiment's.
         as_video: give the video that a still is the first frame of (for upper bounds; the pipeline never does).
+        draw: 0 is the patient's video; other numbers give other draws of p(video | x0, class): the same first frame and
+            class, another motion of the probe and another stiffness of lesion and gland (for upper bounds too).
 
     Returns:
         uint8 (T, S, S), T = 1 for a still, and the frame rate in Hz.
     """
     kind, number = _parse(path)
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
-    frames, anatomy = simulate(rng, settings, label=number % 2)
+    hidden = np.random.default_rng([seed, KINDS.index(kind), number, draw]) if draw else None
+    frames, anatomy = simulate(rng, settings, label=number % 2, hidden=hidden)
     if kind == "still" and not as_video:
         frames = frames[:1]
     return frames, settings.fps
 
 
-def simulate(rng: np.random.Generator, settings: PhantomSource, label: int) -> tuple[np.ndarray, object]:
-    """One labelled video uint8 (T, S, S) and the anatomy behind it."""
+def simulate(
+    rng: np.random.Generator, settings: PhantomSource, label: int, hidden: np.random.Generator | None = None
+) -> tuple[np.ndarray, object]:
+    """One labelled video uint8 (T, S, S) and the anatomy behind it; `hidden` draws what its first frame does not show."""
     size, margin = settings.size, settings.size // 8
     malignant_look = bool(label) if rng.random() < settings.appearance else rng.random() < 0.5
     stiff = bool(label) if rng.random() < settings.motion else rng.random() < 0.5
     lesion = draw_lesion(rng, malignant_look, stiff)
-    anatomy = draw_anatomy(rng, lesion, size, margin)
+    if hidden is not None:
+        lesion = dataclasses.replace(lesion, stiffness=draw_stiffness(hidden, stiff))
+    anatomy = draw_anatomy(rng, lesion, size, margin, hidden)
     pattern = compression_pattern(anatomy, size, margin)
     pressed, shift = probe_motion(rng, settings.frames, settings.fps, size)
+    if hidden is not None:
+        pressed, shift = probe_motion(hidden, settings.frames, settings.fps, size)
     positions, strengths = draw_scatterers(rng, size, margin)
     where = positions.T + margin - 0.5  # in pixels of the maps
     strengths = strengths * sample_map(anatomy.echogenicity, *where)

@@ -63,3 +63,12 @@ def test_the_look_hides_or_shows_the_class():
 
     assert taller(1.0, 1) > 0.8 and taller(1.0, 0) < 0.2
     assert abs(taller(0.0, 1) - taller(0.0, 0)) < 0.4
+
+
+def test_another_draw_has_the_same_still_and_class_and_another_motion():
+    settings = PhantomSource(videos=2)
+    first, again, third = (phantom.read("phantom:video/000001", settings, 3, draw=number)[0] for number in (0, 1, 2))
+    assert np.array_equal(first[0], again[0]) and np.array_equal(first[0], third[0])
+    differences = [np.abs(a[1:].astype(int) - b[1:]).mean() for a, b in ((first, again), (again, third))]
+    assert min(differences) > 5
+    assert np.array_equal(again, phantom.read("phantom:video/000001", settings, 3, draw=1)[0])
