@@ -42,6 +42,7 @@ from lddm.training.latents import LatentSet
 from lddm.training.weights import count_parameters
 
 PUBLISHED = {"coupling": "published", "blocks": 20}
+MANY_STEPS = "lddm (many steps)"  # the same networks without the student
 
 
 def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
@@ -70,7 +71,7 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
     for row in rows:
         row |= {"stage1": stage1, "stage2": 0, "stage1_s": stage1_s, "stage1_parameters": count_parameters(model)}
     for number in range(stage2):
-        for name in ("lddm", "cinn", "cinn (published)") if number == 0 else ("lddm", "cinn"):
+        for name in ("lddm", MANY_STEPS, "cinn", *(["cinn (published)"] if number == 0 else [])):
             row = trained(fold, name, model, latents, number, work, real, x0, label)
             rows.append(row | {"stage1": stage1, "stage2": number})
             print(f"stage 1 seed {stage1}, {name} {number}: Fréchet video {row['frechet_video']:.3g}", flush=True)
@@ -117,11 +118,12 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
 
 def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real, x0, label) -> dict[str, Any]:
     """One trained generator of z."""
-    settings = fold.settings.diffusion if name == "lddm" else fold.settings.cinn
+    ours = name in ("lddm", MANY_STEPS)
+    settings = fold.settings.diffusion if ours else fold.settings.cinn
     if name == "cinn (published)":
         settings = settings.model_copy(update=PUBLISHED)
-    kind, train = (LatentDiffusion, train_diffusion) if name == "lddm" else (ConditionalFlow, train_cinn)
-    weights = work / f"{name}-{number}.safetensors"
+    kind, train = (LatentDiffusion, train_diffusion) if ours else (ConditionalFlow, train_cinn)
+    weights = work / f"{'lddm' if ours else name}-{number}.safetensors"
     began, logged = time.monotonic(), []
     if not weights.is_file():
         state = work / f"state-{name}-{number}"
@@ -129,7 +131,8 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
     row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began if logged else None}
     generator = kind.load(weights)
     synthesis = fold.settings.synthesis
-    options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
+    sampler = "unipc" if name == MANY_STEPS else synthesis.sampler
+    options = SamplingOptions(sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
     rng = torch.Generator().manual_seed(number)
     still = to_float(torch.from_numpy(x0))[:, None]
 
