@@ -71,7 +71,7 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
     for row in rows:
         row |= {"stage1": stage1, "stage2": 0, "stage1_s": stage1_s, "stage1_parameters": count_parameters(model)}
     for number in range(stage2):
-        for name in ("lddm", MANY_STEPS, "cinn", *(["cinn (published)"] if number == 0 else [])):
+        for name in ("lddm", "cinn", *([MANY_STEPS, "cinn (published)"] if number == 0 else [])):
             row = trained(fold, name, model, latents, number, work, real, x0, label)
             rows.append(row | {"stage1": stage1, "stage2": number})
             print(f"stage 1 seed {stage1}, {name} {number}: Fréchet video {row['frechet_video']:.3g}", flush=True)

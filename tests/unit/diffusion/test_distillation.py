@@ -43,8 +43,8 @@ def test_one_step_makes_what_ten_make_of_noise_that_it_has_not_seen(latents, tin
         width=16,
         depth=2,
         prediction=prediction,
-        training=Training(steps=300, batch_size=32, learning_rate=3e-3, ema_decay=0.95, val_every=100),
-        distillation=DistillationSettings(pairs=1024, steps=500),
+        training=Training(steps=150, batch_size=32, learning_rate=3e-3, ema_decay=0.95, val_every=50),
+        distillation=DistillationSettings(pairs=512, steps=300),
     )
     found, store = latents(VECTOR), tiny_store[0]
     train_diffusion(settings, found, store, 0, tmp_path / "s", tmp_path / "m", lambda *_: None)
