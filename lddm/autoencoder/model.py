@@ -15,7 +15,7 @@ from lddm.autoencoder.posterior import Posterior
 from lddm.errors import LddmError
 from lddm.nn.latent import LatentSpec
 from lddm.settings.models import AutoencoderSettings
-from lddm.training.weights import load_into, load_weights, save_weights
+from lddm.training.weights import load_into, load_weights, read_settings, save_weights
 
 
 class Autoencoder(nn.Module):
@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
     def load(cls, path: str | Path) -> Autoencoder:
         """Read weights; needs nothing but the file. In eval mode, without gradients, on the CPU."""
         state, about = load_weights(path, "autoencoder")
-        model = cls(AutoencoderSettings.model_validate(about["settings"]), about["size"], about["frames"])
+        model = cls(read_settings(AutoencoderSettings, about, path), about["size"], about["frames"])
         return load_into(model, state, path)
 
 

@@ -20,7 +20,7 @@ from lddm.training.latents import LatentSet
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
-from lddm.training.weights import load_into, load_weights, save_weights
+from lddm.training.weights import load_into, load_weights, read_settings, save_weights
 
 LABEL = 64  # size of the label's embedding
 
@@ -102,7 +102,7 @@ class PixelDiffusion(nn.Module):
     def load(cls, path: str | Path) -> Self:
         """Read weights; needs nothing but the file."""
         state, about = load_weights(path, "generator:pixel")
-        settings = PixelSettings.model_validate(about["settings"])
+        settings = read_settings(PixelSettings, about, path)
         return load_into(cls(settings, about["size"], about["frames"], about["classes"]), state, path)
 
 

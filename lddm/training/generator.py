@@ -19,7 +19,7 @@ from lddm.training.latents import LatentReader, LatentSet
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices, step_rng
-from lddm.training.weights import load_into, load_weights, save_weights
+from lddm.training.weights import load_into, load_weights, read_settings, save_weights
 
 Decode = Callable[[Tensor, Tensor], Tensor]  # (x0, z) -> frames
 
@@ -93,7 +93,7 @@ class LatentGenerator(nn.Module):
     def load(cls, path: str | Path) -> Self:
         """Read weights; needs nothing but the file."""
         state, about = load_weights(path, f"generator:{cls.name}")
-        settings = cls.settings_type.model_validate(about["settings"])
+        settings = read_settings(cls.settings_type, about, path)
         return load_into(cls(settings, LatentSpec(**about["spec"]), about["size"], about["classes"]), state, path)
 
 

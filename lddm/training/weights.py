@@ -72,6 +72,20 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     return state, about
 
 
+def read_settings(section: type[Any], about: Mapping[str, Any], path: str | Path) -> Any:
+    """The settings in the description of weights.
+
+    Raises:
+        LddmError: another version wrote them.
+    """
+    try:
+        return section.model_validate(about["settings"])
+    except ValueError as error:  # (pydantic's, too)
+        raise LddmError(
+            f"{path} has other settings than this version: {error}", "it was made by another version; train again"
+        ) from error
+
+
 def load_into(module: Network, state: Mapping[str, Tensor], path: str | Path) -> Network:
     """Load a state dict strictly, or say which file does not fit."""
     try:

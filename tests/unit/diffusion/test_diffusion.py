@@ -7,11 +7,13 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.process import add_noise, loss_weights, make_scheduler
 from lddm.diffusion.train import train_diffusion
+from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
 from lddm.nn.whitening import Whitening
 from lddm.settings.models import DiffusionSettings, Training
 from lddm.training.latents import LatentReader, LatentSet, save_latents
+from lddm.training.weights import load_weights, save_weights
 
 VECTOR = LatentSpec("vector", frames=8, dim=5)
 MAPS = LatentSpec("factorised", frames=8, motion_rank=2, residual_rank=1, map_size=4)
@@ -218,3 +220,16 @@ def test_samples_of_training_stills_have_the_moments_of_training_latents(tiny_st
         spread = MAPS.split(model.whitening(z))[0].std(dim=0)
         off[matched] = (spread - MAPS.split(real)[0].std(dim=0)).abs().mean().item()
     assert off[True] < 0.6 * off[False]
+
+
+def test_weights_of_another_version_are_one_clear_error(tmp_path):
+    model = LatentDiffusion(SMALL, VECTOR, 32, classes=2)
+    model.save(tmp_path / "m")
+    state, about = load_weights(tmp_path / "m", "generator:lddm")
+    save_weights(tmp_path / "old", state, "generator:lddm", **about | {"settings": about["settings"] | {"gone": 1}})
+    with pytest.raises(LddmError, match="old has other settings than this version") as error:
+        LatentDiffusion.load(tmp_path / "old")
+    assert "train again" in error.value.hint
+    save_weights(tmp_path / "less", {"whitening.shift": state["whitening.shift"]}, "generator:lddm", **about)
+    with pytest.raises(LddmError, match="does not fit the network"):
+        LatentDiffusion.load(tmp_path / "less")
