@@ -21,7 +21,7 @@ def merged(path: Path) -> dict:
     """A config as Snakemake sees it: laid over config/config.yaml, lists replaced."""
 
     def over(base: dict, own: dict) -> dict:
-        both = {key: over(base[key], own[key]) for key in own if isinstance(base.get(key), dict)}
+        both = {key: over(base[key], own[key]) for key in own if isinstance(base.get(key), dict) and own[key]}
         return base | own | both
 
     return over(yaml.safe_load((ROOT / "config/config.yaml").read_text()), yaml.safe_load(path.read_text()))
