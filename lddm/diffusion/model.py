@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class LatentDiffusion(LatentGenerator):
         used = classes if settings.use_label else 0
         network = (spec, size, settings.width, settings.depth, used)
         self.denoiser = build_denoiser(*network)
-        self.matching = Matching(spec)  # fitted to what the trained denoiser draws (lddm.diffusion.distillation)
+        self.matching = Matching(spec)  # fitted to what the trained denoiser draws (lddm.diffusion.train)
         self.student: Student | None = None
         if settings.distillation:  # it learns when the denoiser has (lddm.diffusion.distillation)
             student = Student(build_denoiser(*network), settings.distillation, settings.noise_steps)
@@ -68,10 +69,15 @@ class LatentDiffusion(LatentGenerator):
     ) -> Tensor:
         """What the sampler makes of noise (B, D): white z (B, D), not matched; `guidance` (B, 1): a scale for each."""
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
-        known = self.denoiser.condition(x0, label)
-        free = self.denoiser.condition(x0, label, nothing if options.guide_by == "image+label" else ~nothing, nothing)
+
+        @cache  # once for all steps, and the unconditioned side only where guidance asks for it
+        def condition(conditioned: bool) -> tuple[Tensor, Tensor]:
+            if conditioned:
+                return self.denoiser.condition(x0, label)
+            keep_image = nothing if options.guide_by == "image+label" else ~nothing
+            return self.denoiser.condition(x0, label, keep_image, nothing)
 
         def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
-            return self.denoiser.denoise(z, timestep, *(known if conditioned else free))
+            return self.denoiser.denoise(z, timestep, *condition(conditioned))
 
         return denoise(self.settings, options, noise, predict, guidance)

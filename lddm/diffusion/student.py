@@ -35,7 +35,7 @@ class Student(nn.Module):
     def check(self, options: SamplingOptions) -> None:
         """Raise LddmError for options that it was not taught."""
         known = self.settings
-        if options.guide_by != known.guide_by or not 1 <= options.guidance <= known.highest_guidance:
+        if not known.teaches(options.guidance, options.guide_by):
             raise LddmError(
                 f"sampler 'distilled' was asked for guidance {options.guidance:g} by {options.guide_by}; the model was "
                 f"distilled for 1 to {known.highest_guidance:g} by {known.guide_by}",

@@ -67,6 +67,20 @@ class LatentSpec:
         """The inverse of `split`: z (B, D)."""
         return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
 
+    def apply(self, z: Tensor, to_maps: Tensor, to_rows: Tensor) -> Tensor:
+        """Multiply each map over its cells and each row over its frames by a matrix of its own; a vector stays as it is.
+
+        Args:
+            z: float (B, D).
+            to_maps: float (C, h w, h w).
+            to_rows: float (K + R, T, T).
+        """
+        if self.kind == "vector":
+            return z
+        maps, rows = self.split(z)
+        maps = torch.einsum("cij,bcj->bci", to_maps, maps.flatten(2))
+        return self.join(maps, torch.einsum("cij,bcj->bci", to_rows, rows))
+
     def map_amplitude(self, maps: Tensor) -> Tensor:
         """Root mean square of each field and each code map: maps (B, 2K + R, h, w) -> (B, K + R)."""
         power = maps.square().mean(dim=(2, 3))

@@ -47,9 +47,7 @@ class Matching(nn.Module):
         return self._turn(self._turn(white, to_axes=True) * self.ratio + self.offset, to_axes=False)
 
     def _turn(self, z: Tensor, to_axes: bool) -> Tensor:
-        if self.spec.kind == "vector":
-            return z
-        index = "cji,bcj->bci" if to_axes else "cij,bcj->bci"
-        maps, rows = self.spec.split(z)
-        maps = torch.einsum(index, self.get_buffer("axes_maps"), maps.flatten(2))
-        return self.spec.join(maps, torch.einsum(index, self.get_buffer("axes_rows"), rows))
+        maps, rows = self.get_buffer("axes_maps"), self.get_buffer("axes_rows")
+        if to_axes:  # the matrices are orthogonal
+            maps, rows = maps.transpose(1, 2), rows.transpose(1, 2)
+        return self.spec.apply(z, maps, rows)

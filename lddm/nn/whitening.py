@@ -76,8 +76,4 @@ class Whitening(nn.Module):
         return self._rotate(white, "colour") * self.scale + self.shift
 
     def _rotate(self, z: Tensor, kind: str) -> Tensor:
-        if self.spec.kind == "vector":
-            return z
-        maps, rows = self.spec.split(z)
-        maps = torch.einsum("cij,bcj->bci", self.get_buffer(f"{kind}_maps"), maps.flatten(2))
-        return self.spec.join(maps, torch.einsum("cij,bcj->bci", self.get_buffer(f"{kind}_rows"), rows))
+        return self.spec.apply(z, self.get_buffer(f"{kind}_maps"), self.get_buffer(f"{kind}_rows"))

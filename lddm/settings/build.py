@@ -191,7 +191,7 @@ def _check_sampler(settings: Settings) -> None:
             "synthesis.sampler 'distilled' needs diffusion.distillation, which is null",
             "set synthesis.sampler to unipc, or leave diffusion.distillation out to have its defaults",
         )
-    if wanted.guide_by != taught.guide_by or not 1 <= wanted.guidance <= taught.highest_guidance:
+    if not taught.teaches(wanted.guidance, wanted.guide_by):
         raise LddmError(
             f"synthesis asks for guidance {wanted.guidance:g} by {wanted.guide_by}, diffusion.distillation teaches 1 to "
             f"{taught.highest_guidance:g} by {taught.guide_by}",

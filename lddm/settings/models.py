@@ -114,6 +114,10 @@ class DistillationSettings(Section):
     guide_by: Literal["label", "image+label"] = Field("label", description="what guidance sharpens")
     steps: int = Field(600, ge=1, description="optimiser steps; all else of its training is as the denoiser's")
 
+    def teaches(self, guidance: float, guide_by: str) -> bool:
+        """Whether the student learns this guidance."""
+        return guide_by == self.guide_by and 1 <= guidance <= self.highest_guidance
+
 
 class DiffusionSettings(DenoiserSettings):
     """Stage 2, the method: p(z | x0) by diffusion."""

@@ -17,7 +17,7 @@ from lddm.files import read_json
 from lddm.settings.build import load, stage_json
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
-# One of each kind of output: table, folder, weights, latents, shards, figures, summary. All write by the same hands.
+# One of each kind of output: frames, weights, latents, bundle, shards, scores, figures, page. All write by the same hands.
 STAGES = [
     "preprocess",
     "train_autoencoder",
