@@ -100,7 +100,7 @@ def check_data(path: Path, patients: str | None = None) -> Checked:
         videos.append(row | done.about | stored)
         hashes.append(done.hashes)
         if row["kind"] == "video" and len(done.frames):
-            clips += clips_of(videos[-1], done.steps, settings)
+            clips += clips_of(videos[-1], done, settings)
     videos = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
     clips = pd.DataFrame(clips, columns=["id", "excluded"])
     advice = _advice(kind, videos, clips, classes, patients)
@@ -139,7 +139,7 @@ def _advice(
         )
     lost = int(clips["excluded"].notna().sum()) if len(clips) else 0
     if lost:
-        found.append(f"{lost} of {len(clips)} clips have a scene cut or stand still and are left out")
+        found.append(f"{lost} of {len(clips)} clips have a scene cut, leave their view or stand still and are left out")
     return found
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from lddm.data.clips import clip_starts, resample_indices
 from lddm.data.duplicates import cluster_duplicates, video_hashes
 from lddm.data.index import read_row
-from lddm.data.quality_control import clip_reason, file_reason, frame_steps, length_reason
+from lddm.data.quality_control import clip_reason, file_reason, frame_steps, frame_views, length_reason
 from lddm.data.video_io import UnreadableFile
 from lddm.errors import LddmError
 from lddm.files import write_json
@@ -34,7 +34,8 @@ class Prepared:
     frames: np.ndarray  # uint8 (T, S, S), empty if excluded
     about: dict  # decoded fps, n_frames, height, width, excluded
     hashes: np.ndarray
-    steps: np.ndarray
+    steps: np.ndarray  # how much consecutive frames differ, and
+    views: np.ndarray  # what each shows: see lddm.data.quality_control
 
 
 def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
@@ -67,7 +68,7 @@ def prepare_file(
     cv2.setNumThreads(1)
     nothing = np.zeros((0, settings.size, settings.size), np.uint8)
     about = {key: row[key] for key in ("fps", "n_frames", "height", "width", "excluded")}
-    none = Prepared(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32))
+    none = Prepared(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32), np.zeros((0, 0)))
     if about["excluded"] is not None:
         return none
     try:
@@ -88,7 +89,7 @@ def prepare_file(
         raw = raw[:1]
     frames = fit_square(raw, settings.size, settings.fit)
     hashes = none.hashes if row["source"] == "phantom" else video_hashes(frames)
-    return Prepared(frames, about, hashes, frame_steps(frames))
+    return Prepared(frames, about, hashes, frame_steps(frames), frame_views(frames))
 
 
 def preprocess(
@@ -123,7 +124,7 @@ def preprocess(
                 videos.append(row | done.about | placed)
                 hashes.append(done.hashes)
                 if row["kind"] == "video" and stored:
-                    clips += clips_of(videos[-1], done.steps, settings)
+                    clips += clips_of(videos[-1], done, settings)
                 offset += stored
                 if number % 100 == 0 or number == len(rows):
                     logger.info("%d of %d files, %d frames", number, len(rows), offset)
@@ -161,8 +162,9 @@ def _run(work, rows: list[dict], workers: int) -> Iterator[Prepared]:
             yield done
 
 
-def clips_of(video: dict, steps: np.ndarray, settings: PreprocessSettings) -> list[dict]:
+def clips_of(video: dict, done: Prepared, settings: PreprocessSettings) -> list[dict]:
     """The clips of a video, each with the reason if it is left out."""
+    length = settings.clip_length
     return [
         {
             "clip_id": f"{video['id']}@{start}",
@@ -170,7 +172,9 @@ def clips_of(video: dict, steps: np.ndarray, settings: PreprocessSettings) -> li
             "first_frame": video["first_frame"] + start,
             "label": video["label"],
             "patient_id": video["patient_id"],
-            "excluded": clip_reason(steps[start : start + settings.clip_length], settings),
+            "excluded": clip_reason(
+                done.steps[start : start + length], done.views[start : start + length + 1], settings
+            ),
         }
         for start in clip_starts(video["stored_frames"], settings)
     ]

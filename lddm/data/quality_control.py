@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from lddm.settings.data import PreprocessSettings
+
+CELLS = 8  # a side of the grid on which two frames are compared
 
 
 def file_reason(frames: np.ndarray, kind: str, settings: PreprocessSettings) -> str | None:
@@ -35,15 +38,23 @@ def length_reason(stored: int, settings: PreprocessSettings) -> str | None:
     return None
 
 
-def clip_reason(steps: np.ndarray, settings: PreprocessSettings) -> str | None:
+def clip_reason(steps: np.ndarray, views: np.ndarray, settings: PreprocessSettings) -> str | None:
     """Why a clip is left out, or None.
+
+    A generator is asked what the tissue of x0 does. Clips in which the probe jumps or leaves teach it to jump to other
+    tissue, of which x0 says nothing.
 
     Args:
         steps: mean absolute differences of consecutive frames, share of the grey range, float (T,).
+        views: what `frame_views` gives for its frames, float (T + 1, D).
     """
-    largest, mean = float(steps.max()), float(steps.mean())
-    if largest > settings.cut_threshold:
-        return f"scene cut: frames differ by {largest:.3f} of the range, at most {settings.cut_threshold:g} allowed"
+    likeness = views @ views.T
+    nearest, farthest = float(np.diagonal(likeness, 1).min()), float(likeness.min())
+    if nearest < settings.cut_likeness:
+        return f"scene cut: likeness of two frames in a row {nearest:.2f}, at least {settings.cut_likeness:g} wanted"
+    if farthest < settings.view_likeness:
+        return f"another view: likeness of two frames {farthest:.2f}, at least {settings.view_likeness:g} wanted"
+    mean = float(steps.mean())
     if mean < settings.frozen_threshold:
         return f"frozen: frames differ by {mean:.5f} of the range, at least {settings.frozen_threshold:g} wanted"
     still = float((steps < settings.frozen_threshold).mean())
@@ -56,3 +67,21 @@ def frame_steps(frames: np.ndarray) -> np.ndarray:
     """Mean absolute difference of consecutive frames, share of the grey range: float32 (T - 1,)."""
     steps = [np.abs(b.astype(np.int16) - a).mean() / 255 for a, b in zip(frames, frames[1:], strict=False)]
     return np.array(steps, dtype=np.float32)
+
+
+def frame_views(frames: np.ndarray) -> np.ndarray:
+    """What each frame shows, coarsely: unit vectors whose dot product is the likeness of two frames, 1 = the same.
+
+    The likeness is the correlation of grey levels averaged over a grid of cells, which speckle and gain hardly change.
+
+    Args:
+        frames: uint8 (T, S, S).
+
+    Returns:
+        float32 (T, CELLS * CELLS + 1).
+    """
+    small = np.stack([cv2.resize(f, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for f in frames.astype(np.float32)])
+    small = small.reshape(len(frames), -1)  # (T, CELLS * CELLS)
+    # One more number, small beside any contrast: two flat frames are alike, a flat one and an image are not.
+    views = np.pad(small - small.mean(axis=1, keepdims=True), ((0, 0), (0, 1)), constant_values=1.0)
+    return views / np.linalg.norm(views, axis=1, keepdims=True)

@@ -104,11 +104,18 @@ class PreprocessSettings(Section):
     max_frames: int = Field(2000, ge=17, description="raw frames of a file that are read at the most")
     min_side: int = Field(32, ge=8, description="files with a shorter side in pixels are excluded")
     min_brightness: float = Field(2.0, ge=0, description="mean grey level (0-255) below which a file counts as black")
-    cut_threshold: float = Field(
-        0.25,
-        gt=0,
+    cut_likeness: float = Field(
+        0.5,
+        ge=-1,
         le=1,
-        description="mean absolute frame difference, as share of the range, that counts as a scene cut",
+        description="likeness of two frames in a row (correlation over 8 x 8 cells, 1 = the same) below which a clip has a "
+        "scene cut",
+    )
+    view_likeness: float = Field(
+        -1.0,
+        ge=-1,
+        le=1,
+        description="likeness of any two frames of a clip below which the probe was moved to another view; -1 = never",
     )
     frozen_threshold: float = Field(
         2e-4, ge=0, description="clips whose mean absolute frame difference (share of the range) is lower are frozen"

@@ -2,12 +2,14 @@
 
 import os
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lddm.data import quality_control
 from lddm.data.clips import clip_starts, resample_indices
 from lddm.data.duplicates import cluster_duplicates, video_hashes
 from lddm.data.frames import FrameStore
@@ -48,6 +50,38 @@ def test_fitting_keeps_the_aspect():
     assert np.ptp(rows) == np.ptp(columns) == 9 and padded[0, 0].max() == 0
     rows, columns = np.nonzero(cropped[0] > 100)
     assert np.ptp(rows) == np.ptp(columns) == 19
+
+
+def film(start: int, slide: float = 0.2, contrast: float = 1.0) -> np.ndarray:
+    """uint8 (17, 32, 32): a window that slides over tissue from column `start` on, with speckle of its own a frame."""
+    tissue = cv2.resize(np.random.default_rng(0).uniform(20, 200, (4, 40)).astype(np.float32), (640, 64))
+    columns = [start + round(slide * t) for t in range(17)]
+    clip = np.stack([tissue[:32, column : column + 32] for column in columns])
+    return (contrast * clip * np.random.default_rng(start).rayleigh(0.8, clip.shape)).clip(0, 255).astype(np.uint8)
+
+
+def test_a_clip_that_jumps_leaves_its_view_or_stands_still_is_left_out_and_the_reason_says_which():
+    section = PreprocessSettings(size=32, cut_likeness=0.6, view_likeness=0.3)
+
+    def reason(frames):
+        return quality_control.clip_reason(
+            quality_control.frame_steps(frames), quality_control.frame_views(frames), section
+        )
+
+    here, dark = film(0), film(0, contrast=0.3)
+    assert reason(here) is None and reason(dark) is None
+    elsewhere = film(400)
+    cut = np.concatenate([here[:8], elsewhere[:9]])
+    assert "scene cut" in reason(cut)
+    dark_cut = np.concatenate([dark[:8], film(400, contrast=0.3)[:9]])
+    assert quality_control.frame_steps(dark_cut).max() < 0.1 and "scene cut" in reason(dark_cut)
+    lost = here.copy()
+    lost[5] = 0  # a frame without a signal
+    assert "scene cut" in reason(lost)
+    assert "another view" in reason(film(0, slide=3))
+    gain = np.concatenate([here[:8], (0.5 * here[8:]).astype(np.uint8)])
+    assert reason(gain) is None
+    assert "frozen" in reason(here[:1].repeat(17, axis=0)) and "frozen" in reason(np.full((17, 32, 32), 9, np.uint8))
 
 
 def test_duplicates_are_found_in_spite_of_brightness_and_contradictions_are_excluded():
