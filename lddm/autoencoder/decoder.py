@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from lddm.autoencoder.encoder import halvings
 from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm
 from lddm.nn.latent import LatentSpec, unit_rows
+from lddm.nn.view import field_of_view, shrink
 from lddm.nn.warping import compose_motion, upsample_maps, warp_sequence
 
 OPEN = 4.0  # logit of visibility before training: 0.98
@@ -36,8 +37,9 @@ class WarpDecoder(nn.Module):
 
     frame_t = (1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t N + sum_j b_j(t) rho_j. The images rho_j, the new tissue N and
     its maps of occlusion are painted by a top-down network from the maps and the features of x0 at every scale,
-    modulated by the coefficients through AdaIN. o_t is one where the field points out of x0, and elsewhere what the
-    network says: tissue that comes from behind a fold or from another plane.
+    modulated by the coefficients through AdaIN. o_t is one where the field points out of x0's field of view, and elsewhere
+    what the network says: tissue that comes from behind a fold or from another plane. Outside the field of view x0 stays
+    as it is, so that the edge of a fan stands still while tissue slides past.
 
     Args:
         spec: any kind; from a vector or a grid the maps and coefficients are decoded first.
@@ -95,10 +97,11 @@ class WarpDecoder(nn.Module):
             torch.einsum("brt,brhw->bthw", rows[:, rank:], part)[:, None]  # (B, 1, T, S, S)
             for part in painted[:, : 2 * added].chunk(2, dim=1)
         )
-        occluded = 1 - (1 - outside(motion)) * torch.sigmoid(OPEN - hidden)
+        view = field_of_view(x0)
+        occluded = 1 - (1 - unseen(view, motion)) * torch.sigmoid(OPEN - hidden)
         entering = (x0 + painted[:, 2 * added :])[:, :, None]
         frames = moved + occluded * (entering - moved) + residual
-        return Decoded(frames.clamp(-1, 1), motion)
+        return Decoded(torch.where(view[:, :, None], frames.clamp(-1, 1), x0[:, :, None]), motion)
 
     def _paint(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
         code = self.coefficients(rows.flatten(1))
@@ -136,13 +139,22 @@ class FactorHead(nn.Module):
         return self.maps(hidden), rows
 
 
-def outside(motion: Tensor) -> Tensor:
-    """How far a field points out of x0: (B, T, 2, S, S) in pixels -> (B, 1, T, S, S), 0 inside, 1 from a pixel outside."""
+def unseen(view: Tensor, motion: Tensor) -> Tensor:
+    """Where what a field moves is not in x0: it comes from outside the field of view.
+
+    Args:
+        view: bool (B, 1, S, S), the field of view of x0.
+        motion: float (B, T, 2, S, S) in pixels.
+
+    Returns:
+        float (B, 1, T, S, S): 0 seen, 1 not, between them within a pixel.
+    """
     size = motion.shape[-1]
     place = torch.arange(size, device=motion.device, dtype=motion.dtype)
     rows, columns = motion[:, :, 0] + place[:, None], motion[:, :, 1] + place
-    beyond = torch.stack([-rows, rows - size + 1, -columns, columns - size + 1]).amax(dim=0)
-    return beyond.clamp(0, 1)[:, None]
+    beyond = torch.stack([-rows, rows - size + 1, -columns, columns - size + 1]).amax(dim=0).clamp(0, 1)[:, None]
+    edge = 1 - warp_sequence(shrink(view, 1).to(motion), motion, "bilinear")  # the rim of a fan is half black
+    return torch.maximum(beyond, edge)
 
 
 class PaintDecoder(nn.Module):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lddm.autoencoder.decoder import outside
+from lddm.autoencoder.decoder import unseen
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.motion_code import measure_motion
@@ -94,8 +94,8 @@ def test_z_says_how_large_a_motion_is_in_its_maps_and_its_coefficients(tiny_stor
 def test_tissue_that_enters_is_painted_not_smeared():
     motion = torch.zeros(1, 1, 2, 8, 8)
     motion[:, :, 0] = 2.0  # each pixel comes from two rows further down: the last two rows have no source
-    gone = outside(motion)[0, 0, 0]
-    assert gone[:6].max() == 0 and gone[6:].min() == 1
+    gone = unseen(torch.ones(1, 1, 8, 8, dtype=torch.bool), motion)[0, 0, 0]
+    assert gone[:6].max() < 1e-6 and gone[6:].min() == 1
     torch.manual_seed(0)
     decoder = Autoencoder(WARP, 32, 8).decoder
     x0, z = torch.rand(1, 1, 32, 32) - 0.5, torch.zeros(1, decoder.inner.size)
@@ -109,6 +109,23 @@ def test_tissue_that_enters_is_painted_not_smeared():
     change = (after - before)[0, 0]
     assert change[:, -3:].mean() == pytest.approx(0.4, abs=0.01)
     assert change[:, :-5].abs().max() < 0.02
+
+
+def test_the_edge_of_a_fan_stays_while_its_tissue_slides():
+    torch.manual_seed(0)
+    decoder = Autoencoder(WARP, 32, 8).decoder
+    place = torch.arange(32.0)
+    fan = (place[:, None] < 26) & ((place - 15.5).abs() < 6 + 0.4 * place[:, None])
+    tissue = torch.rand(1, 1, 32, 32)
+    x0, z = torch.where(fan, tissue, -1.0), torch.zeros(1, decoder.inner.size)
+    maps, rows = decoder.inner.split(z)
+    maps[:, :2] = 3.0  # three pixels along both axes
+    rows[:, 0] = 3.0
+    with torch.no_grad():
+        frames = decoder(x0, z).frames[0, 0]
+    assert (frames[:, ~fan] == -1).all() and frames[:, fan].min() > -0.2
+    inner = (slice(6, 20), slice(12, 20))
+    assert torch.allclose(frames[0][inner], x0[0, 0, 9:23, 15:23], atol=0.1)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 1.0), (30, 0.5), (60, 0.0), (99, 0.0)])
