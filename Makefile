@@ -56,7 +56,7 @@ study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged
 
 test: $(STAMP) ## the test suite -> build/tests.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet -m "not cluster and not faults" --junitxml=build/tests.xml
+	@$(BIN)/python -m pytest --quiet -n auto --maxprocesses 4 --dist loadfile -m "not cluster and not faults" --junitxml=build/tests.xml
 	@echo "All tests passed: results of each in build/tests.xml"
 
 # SLURM's tests wait more than they work, so the others run beside them.
