@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
@@ -13,3 +15,16 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_up(cls, given: Any) -> Any:
+        """Keys that a nested section leaves out take what this section's default says, not what their own class says."""
+        if not isinstance(given, dict):
+            return given
+        defaults = {key: field.default for key, field in cls.model_fields.items()}
+        return given | {
+            key: default.model_dump(exclude_unset=True) | given[key]
+            for key, default in defaults.items()
+            if isinstance(default, Section) and isinstance(given.get(key), dict)
+        }

@@ -56,6 +56,15 @@ def test_every_config_loads_and_fits_the_schema(path: Path):
     assert path.name == "config.yaml" or settings.experiment == path.stem
 
 
+def test_a_config_given_to_python_means_what_it_means_to_snakemake():
+    own = {"diffusion": {"training": {"steps": 7}}, "cinn": {"training": {"batch_size": 4}}, "autoencoder": {"width": 8}}
+    whole = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for section, keys in own.items():
+        for key, value in keys.items():
+            whole[section][key] = whole[section][key] | value if isinstance(value, dict) else value
+    assert build.load(own) == build.load(whole)
+
+
 def test_schema_is_closed_and_described():
     schema = yaml.safe_load(build.json_schema())
     for part in [schema, *schema["$defs"].values()]:
