@@ -50,8 +50,8 @@ class ConditionalFlow(LatentGenerator):
         self.flow.compile(*args, **kwargs)
 
     @torch.no_grad()
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
-        """Draw z (B, D) for each x0; the options of diffusion do not apply."""
+    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+        """As `LatentGenerator.draw`; the options of diffusion do not apply."""
         _, condition = self.condition(x0, label)
         residual = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
         z, _ = self.flow(residual, c=[condition], rev=True)

@@ -45,15 +45,15 @@ class LatentDiffusion(LatentGenerator):
         self.denoiser.compile(*args, **kwargs)
 
     @torch.no_grad()
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
-        """Draw z for each x0; see `LatentGenerator.sample`.
+    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+        """As `LatentGenerator.draw`.
 
         Raises:
             LddmError: one step is asked of a model that was not distilled, or not for this guidance.
         """
         noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
-        draw = self.one_step if options.sampler == "distilled" else self.many_steps
-        return self.whitening.invert(self.matching(draw(noise, x0, label, options)))
+        denoised = self.one_step if options.sampler == "distilled" else self.many_steps
+        return self.whitening.invert(self.matching(denoised(noise, x0, label, options)))
 
     def one_step(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
         """What the student makes of noise (B, D): white z (B, D), not matched."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lddm.data.frames import FrameStore
 from lddm.nn.condition import SamplingOptions
+from lddm.nn.folding import unfold
 from lddm.nn.latent import LatentSpec
 from lddm.nn.whitening import Whitening
 from lddm.settings.base import Section
@@ -49,7 +50,7 @@ class Generator(Protocol):
 
 
 class LatentGenerator(nn.Module):
-    """A trained p(z | x0, label); subclasses add the network, `sample`, and `name`.
+    """A trained p(z | x0, label); subclasses add the network, `draw`, and `name`.
 
     Args:
         settings: the generator's own section.
@@ -69,9 +70,14 @@ class LatentGenerator(nn.Module):
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
         """A look at the first batch before training; nothing, for most."""
 
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
-        """Draw z for each x0: float (B, D), in the units of stage 1 (not standardised); arguments as in `video`."""
+    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+        """z for each x0 as the network has it: float (B, D), in the units of stage 1; arguments as in `video`."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+        """Draw z for each x0, of tissue that does not fold; as `draw`."""
+        return unfold(self.draw(x0, label, rng, options), self.spec, self.size)
 
     def video(
         self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode

@@ -216,7 +216,7 @@ def test_samples_of_training_stills_have_the_moments_of_training_latents(tiny_st
         train_diffusion(settings, latents, store, 0, tmp_path / f"{matched}", tmp_path / "m", lambda *_: None)
         model = LatentDiffusion.load(tmp_path / "m")
         x0, label = reader.x0[torch.arange(2000) % 14], reader.label[torch.arange(2000) % 14]
-        z = model.sample(x0, label, torch.Generator().manual_seed(1), SamplingOptions("unipc", 10))
+        z = model.draw(x0, label, torch.Generator().manual_seed(1), SamplingOptions("unipc", 10))
         spread = MAPS.split(model.whitening(z))[0].std(dim=0)
         off[matched] = (spread - MAPS.split(real)[0].std(dim=0)).abs().mean().item()
     assert off[True] < 0.6 * off[False]
