@@ -57,7 +57,11 @@ def test_every_config_loads_and_fits_the_schema(path: Path):
 
 
 def test_a_config_given_to_python_means_what_it_means_to_snakemake():
-    own = {"diffusion": {"training": {"steps": 7}}, "cinn": {"training": {"batch_size": 4}}, "autoencoder": {"width": 8}}
+    own = {
+        "diffusion": {"training": {"steps": 7}},
+        "cinn": {"training": {"batch_size": 4}},
+        "autoencoder": {"width": 8},
+    }
     whole = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for section, keys in own.items():
         for key, value in keys.items():
