@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.timeout(1500),
     pytest.mark.skipif(slurm.why_not() is not None, reason=slurm.why_not() or ""),
 ]
-LONG = {"autoencoder": {"training": {"steps": 200, "checkpoint_every": 10}}}
+LONG = {"autoencoder": {"training": {"steps": 80, "checkpoint_every": 10}}}
 TARGET = "results/smoke/fold-0/autoencoder/model.safetensors"
 
 
