@@ -49,7 +49,6 @@ class ConditionalFlow(LatentGenerator):
         """Compile the part that training calls."""
         self.flow.compile(*args, **kwargs)
 
-    @torch.no_grad()
     def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`; the options of diffusion do not apply."""
         _, condition = self.condition(x0, label)

@@ -80,8 +80,9 @@ def frame_views(frames: np.ndarray) -> np.ndarray:
     Returns:
         float32 (T, CELLS * CELLS + 1).
     """
-    small = np.stack([cv2.resize(f, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for f in frames.astype(np.float32)])
-    small = small.reshape(len(frames), -1)  # (T, CELLS * CELLS)
+    cells = (CELLS, CELLS)
+    small = [cv2.resize(frame.astype(np.float32), cells, interpolation=cv2.INTER_AREA).ravel() for frame in frames]
+    flat = np.stack(small)  # (T, CELLS * CELLS)
     # One more number, small beside any contrast: two flat frames are alike, a flat one and an image are not.
-    views = np.pad(small - small.mean(axis=1, keepdims=True), ((0, 0), (0, 1)), constant_values=1.0)
+    views = np.pad(flat - flat.mean(axis=1, keepdims=True), ((0, 0), (0, 1)), constant_values=1.0)
     return views / np.linalg.norm(views, axis=1, keepdims=True)

@@ -44,7 +44,6 @@ class LatentDiffusion(LatentGenerator):
         """Compile the part that training calls."""
         self.denoiser.compile(*args, **kwargs)
 
-    @torch.no_grad()
     def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`.
 
