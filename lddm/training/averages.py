@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -18,7 +20,7 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
         The average; `update_parameters(network)` after each step of the optimiser.
     """
 
-    def update(averaged: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+    def update(averaged: Any, current: Any, _: Any) -> None:
         done = int(average.n_averaged)  # on the CPU; the last argument is a copy on the GPU, whose reading would wait
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + done) / (10 + done)))
 

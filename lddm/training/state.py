@@ -86,7 +86,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     checksum = 0
     for name in sorted(tensors):
         checksum = zlib.crc32(name.encode(), checksum)
-        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), checksum)
+        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, checksum)
     return f"{checksum:08x}"
 
 
