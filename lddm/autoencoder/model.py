@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,8 +71,18 @@ class Autoencoder(nn.Module):
 
     def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
         """Encode, draw z, decode: the path of training."""
+        noise = torch.randn((len(video), self.spec.size), generator=rng).to(video)
+        return self.reconstruct(video, motion, noise)
+
+    def reconstruct(self, video: Tensor, motion: MotionCode | None, noise: Tensor) -> tuple[Decoded, Posterior]:
+        """As `forward`, with z = mean + std * noise for standard normal noise (B, D)."""
         posterior = self.encode(video, motion)
-        return self.decode(video[:, :, 0], posterior.sample(rng)), posterior
+        z = posterior.mean + (0.5 * posterior.logvar).exp() * noise
+        return self.decode(video[:, :, 0], z), posterior
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile `reconstruct`: a random generator outside it would break its graph."""
+        self.reconstruct = torch.compile(self.reconstruct, *args, **kwargs)  # type: ignore[method-assign]
 
     def save(self, path: str | Path, **provenance) -> None:
         """Write weights that describe themselves."""

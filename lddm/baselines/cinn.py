@@ -17,6 +17,7 @@ from lddm.training.generator import LatentGenerator, LatentTask, fit_generator
 from lddm.training.latents import LatentReader
 
 CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
+VALIDATED = 256  # latents in memory at a time
 
 
 class ConditionalFlow(LatentGenerator):
@@ -62,14 +63,20 @@ class FlowTask(LatentTask):
 
     def loss(self, player: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
         x0, z, label = batch
+        dropped = torch.rand(len(label), generator=rng) < self.settings.label_dropout  # trains the unknown label, too
+        label = label.masked_fill(dropped.to(label.device), -1)
         nll = -self.players[player].log_prob(z, x0, label).mean() / z.shape[1]
         return nll, {"nll_per_dim": nll}
 
 
-def validation_nll(model: ConditionalFlow, reader: LatentReader, seed: int) -> dict[str, float]:
-    """Negative log-likelihood of held-out latents, in nats a dimension."""
-    x0, z, label = reader.read(np.arange(len(reader)), torch.Generator().manual_seed(seed))
-    return {"nll_per_dim": -model.log_prob(z, x0, label).mean().item() / z.shape[1]}
+def validation_nll(model: ConditionalFlow, settings: CinnSettings, reader: LatentReader, seed: int) -> dict[str, float]:
+    """Negative log-likelihood of held-out latents, in nats per dimension."""
+    rng, parts = torch.Generator().manual_seed(seed), []
+    for index in np.array_split(np.arange(len(reader)), math.ceil(len(reader) / VALIDATED)):
+        x0, z, label = reader.read(index, rng)
+        parts.append(model.log_prob(z, x0, label))
+    return {"nll_per_dim": -torch.cat(parts).mean().item() / z.shape[1]}
 
 
-train_cinn = partial(fit_generator, ConditionalFlow, FlowTask, validation_nll, "nll_per_dim")
+PACKAGES = ("baselines", "nn", "training", "data")
+train_cinn = partial(fit_generator, ConditionalFlow, FlowTask, validation_nll, "nll_per_dim", PACKAGES)

@@ -67,6 +67,6 @@ class MotionTransfer(nn.Module):
         return load_into(cls(LatentSpec(**about["spec"]), about["entries"]), state, path)
 
 
-def keep_motion(settings, latents: LatentSet, store, seed, state_dir, out: Path, on_log) -> None:
+def keep_motion(settings, latents: LatentSet, store, seed, state_dir, out: Path, on_log, keep_state=False) -> None:
     """Nothing is trained: write the bank (arguments as `lddm.synthesis.generators.Entry`)."""
     MotionTransfer.from_latents(latents).save(out)

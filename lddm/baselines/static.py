@@ -43,6 +43,6 @@ class Static(nn.Module):
         return cls(about["frames"])
 
 
-def keep_nothing(settings, latents, store: FrameStore, seed, state_dir, out: Path, on_log) -> None:
+def keep_nothing(settings, latents, store: FrameStore, seed, state_dir, out: Path, on_log, keep_state=False) -> None:
     """There is nothing to train: write the number of frames (arguments as `lddm.synthesis.generators.Entry`)."""
     Static(store.clip_length).save(out)

@@ -154,12 +154,14 @@ def guess_labels(
     seed, section = parse_stage(settings, GuessSettings)
     with gpu_lease(), job("guess_labels", record, {"guess": section.model_dump(mode="json")}, {"fold": fold}) as run:
         from lddm.classification.guess import guess_labels as work
+        from lddm.classification.guess import remove_guess_state
         from lddm.files import atomic_path
 
         table = work(section, *open_data(frames, splits), fold, state, seed, run.metrics)
         run.metrics(0, {"guessed": int((~table["given"] & (table["label"] >= 0)).sum())})
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
+        remove_guess_state(section, state)
         run.outputs(out)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lddm.diffusion.denoiser import build_denoiser
 from lddm.diffusion.process import denoise
@@ -40,9 +39,9 @@ class LatentDiffusion(LatentGenerator):
         """The denoiser learns how latents were standardised."""
         self.denoiser.fit(self.whitening)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the part that training calls."""
-        self.denoiser.compile(*args, **kwargs)
+    def trained(self) -> nn.Module:
+        """The denoiser: matching is fitted and the student is taught when it has been trained."""
+        return self.denoiser
 
     def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`.

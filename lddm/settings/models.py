@@ -26,7 +26,7 @@ class Training(Section):
     log_every: int = Field(50, ge=1, description="steps between two lines of the log")
     val_every: int = Field(250, ge=1, description="steps between two validations")
     checkpoint_every: int = Field(250, ge=1, description="steps between two resumable states")
-    precision: Literal["no", "bf16"] = Field("no", description="mixed precision (accelerate)")
+    precision: Literal["no", "bf16"] = Field("no", description="mixed precision (torch.autocast); no = float32")
     compile: bool = Field(False, description="torch.compile: slow start, faster steps on a GPU")
 
 
@@ -78,6 +78,11 @@ class AutoencoderSettings(Section):
     adversarial_start: int = Field(500, ge=0, description="step from which the adversarial losses act")
     discriminator_width: int = Field(32, ge=4, description="channels of the first level of both discriminators")
     training: Training = Training(steps=500)
+
+    @property
+    def uses_adversarial_losses(self) -> bool:
+        """Whether the adversarial losses act before the training ends."""
+        return self.adversarial_weight > 0 and self.adversarial_start < self.training.steps
 
     @model_validator(mode="after")
     def _known_pair(self):
@@ -150,6 +155,7 @@ class CinnSettings(Section):
     blocks: int = Field(8, ge=1, description="coupling blocks (20 in the paper)")
     width: int = Field(256, ge=8, description="hidden units of the coupling networks")
     use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
     training: Training = Training(steps=500, batch_size=32, learning_rate=5e-4, ema_decay=0.995, val_every=50)
 
 
