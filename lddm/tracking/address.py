@@ -50,6 +50,13 @@ class SecretFilter(logging.Filter):
         return True
 
 
+def hide_in_logs(logger: str) -> None:
+    """Hide secrets in whatever the handlers of a logger write; "" is the root logger."""
+    for handler in logging.getLogger(logger).handlers:
+        if not any(isinstance(known, SecretFilter) for known in handler.filters):
+            handler.addFilter(SecretFilter())
+
+
 def _secrets(uri: str) -> list[str]:
     """Secrets of the environment and of a URI in all spellings that messages may have, longest first."""
     found = {value for name, value in os.environ.items() if VARIABLES.match(name)}
@@ -70,6 +77,8 @@ def check_uri(uri: str) -> None:
     Raises:
         LddmError: a folder (MLflow 3.13 and later keep no runs in one), an unknown scheme, or a sqlite path with "?".
     """
+    if not uri:
+        raise LddmError("the tracking URI is empty", "leave it out for results/mlflow.db")
     scheme = uri.partition("://")[0].partition("+")[0].lower() if "://" in uri else ""
     hint = "set tracking.uri (or MLFLOW_TRACKING_URI) to sqlite:///results/mlflow.db or to the address of a server"
     plugins = [point.name for point in entry_points(group="mlflow.tracking_store") if point.name != "file-plugin"]
@@ -82,6 +91,8 @@ def check_uri(uri: str) -> None:
         return
     shown = hide_secrets(uri)
     if not scheme or scheme == "file":
+        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true"):  # MLflow's own way out
+            return
         raise LddmError(f"tracking URI {shown!r} is a folder; MLflow 3.13 and later need a database or a server", hint)
     raise LddmError(f"tracking URI {shown!r}: expected one of {', '.join((*SERVERS, *DATABASES))}, got {scheme}", hint)
 
