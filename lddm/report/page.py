@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 
 from lddm.files import atomic_path
+from lddm.report.fonts import class_names, legible
 from lddm.report.html import SCRIPT, STYLE, bullets, image
 from lddm.report.page_origin import data_table, leaks, provenance, settings_and_jobs
 from lddm.report.page_tables import (
@@ -66,8 +67,12 @@ def _verdicts(found: Results) -> list[str]:
 
 
 def _videos(found: Results) -> list[str]:
-    figures = found.root / "figures"
+    figures, classes = found.root / "figures", found.meta()["classes"]
+    drawn = class_names(classes)
+    replaced = [(short, name) for short, name in zip(drawn, classes, strict=True) if short not in legible(name)]
+    named = ", ".join(f"{short} is {name}" for short, name in replaced)
     return [
+        f"<p>In the figures, {html.escape(named)}: no installed font has these letters.</p>" if named else "",
         "<p>The same first frame x0 of test patients, animated by each generator; “real” is what really followed.</p>",
         *(image(path, "real and synthetic videos, moving", "loop") for path in sorted(figures.glob("loop-*.webp"))),
         image(figures / "strips.png", "film strips and M-mode of real and synthetic videos", "strips"),
