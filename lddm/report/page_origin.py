@@ -12,6 +12,7 @@ from lddm.report.provenance import code_versions
 from lddm.report.results import Results, flat
 from lddm.settings.build import whole_json
 
+LOUD = "WARNING"  # lines of the leak report that begin so are set apart
 SHOWN = 8  # leftovers that are named
 
 
@@ -36,7 +37,8 @@ def leaks(found: Results) -> str:
     except ImportError:
         return ""
     lines = leak_report(found.videos(), found.meta()["classes"]).lines()
-    return "<h3>Classes and metadata</h3>" + bullets(lines) if lines else ""
+    loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
+    return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
 
 
 def provenance(found: Results) -> str:
