@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,8 @@ from lddm.cli.options import (
     option,
 )
 from lddm.job import job, show_summary
-from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings, ReportSettings
-from lddm.settings.build import parse_stage
+from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings
+from lddm.settings.build import load, parse_stage
 from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()
@@ -135,21 +136,19 @@ def tabulate(
 @app.command()
 def figures(settings: SettingsText, results: Results, out_dir: OutDir, record: Records = None) -> None:
     """Draw curves, strips, loops and plots from the result files."""
-    _, section = parse_stage(settings, ReportSettings)
     with job("figures", record) as run:
         from lddm.report.figures import figures as work
 
-        run.artifacts(*work(section, results, out_dir))
+        run.artifacts(*work(load(json.loads(settings)), results, out_dir))
 
 
 @app.command()
 def page(settings: SettingsText, results: Results, out: Out, record: Records = None) -> None:
     """Write report.html, which opens from disk."""
-    _, section = parse_stage(settings, ReportSettings)
     with job("page", record) as run:
         from lddm.report.page import page as work
 
-        work(section, results, out)
+        work(load(json.loads(settings)), results, out)
         run.artifacts(out)
 
 
@@ -158,18 +157,11 @@ def summarize(
     settings: SettingsText,
     results: Results,
     out: Out,
-    config: Annotated[str, option("the whole config as JSON, for provenance.json beside the summary")] = "{}",
     record: Records = None,
 ) -> None:
     """Write summary.json, provenance.json and the pipeline's summary run in MLflow."""
-    _, section = parse_stage(settings, ReportSettings)
     with job("summarize", record) as run:
-        import json
+        from lddm.report.summary import summarize as work
 
-        from lddm.report.provenance import write_provenance
-        from lddm.report.summary import summary as work
-
-        write_provenance(results, json.loads(config), out.with_name("provenance.json"))
-        work(section, results, out)
-        run.artifacts(out, out.with_name("provenance.json"))
+        run.artifacts(*work(load(json.loads(settings)), results, out))
     show_summary(out)

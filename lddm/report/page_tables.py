@@ -62,7 +62,11 @@ def absent(reasons: dict[str, str]) -> str:
     items = "".join(
         f"<li>{html.escape(metric)}: {html.escape(reason)}</li>" for metric, reason in sorted(reasons.items())
     )
-    return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>")
+    later = (
+        "<p>Weights that come later: put the files into weights_dir (`lddm weights list` names them, `lddm weights fetch` "
+        "downloads what is public), then run the same snakemake command with --forcerun score.</p>"
+    )
+    return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>{later}")
 
 
 def copies_table(found: Results) -> str:

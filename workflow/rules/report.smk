@@ -131,7 +131,7 @@ rule figures:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
-        settings=stage("report"),
+        settings=whole_config,
         results=results_folder,
         out_dir=output_folder,
         record=RECORDS,
@@ -156,7 +156,7 @@ rule page:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        settings=stage("report"),
+        settings=whole_config,
         results=results_folder,
         record=RECORDS,
     shell:
@@ -181,11 +181,9 @@ rule summarize:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        settings=stage("report"),
+        settings=whole_config,
         results=results_folder,
-        config=whole_config,
         record=RECORDS,
     shell:
         "lddm summarize --settings {params.settings:q} --results {params.results:q} --out {output.summary:q}"
-        " --config {params.config:q}"
         " --record {params.record:q} > {log:q} 2>&1"
