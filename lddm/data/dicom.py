@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import warnings
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lddm.data.identity import TAGS, canonical, identity_of
+from lddm.data.pseudonyms import SESSION_KEY, pseudonym
 from lddm.data.video_io import MAX_BYTES, MAX_PIXELS, UnreadableFile, stack
 
 logger = logging.getLogger(__name__)
@@ -127,9 +128,9 @@ def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str =
 
 
 def look(path: Path) -> tuple[bool, str | None]:
-    """Whether a file has several frames, and a pseudonym of the patient: the same for all files of one patient.
+    """Whether a file has several frames, and a pseudonym of the patient, which holds for this process only.
 
-    The pseudonym is None where the file names nobody.
+    The pseudonym is None where the file names nobody. The index has its own: see lddm.data.patients.
 
     Raises:
         UnreadableFile: the header is damaged.
@@ -138,11 +139,9 @@ def look(path: Path) -> tuple[bool, str | None]:
 
     with _readable(path.name):
         _refuse_deflated(path)
-        tags = ["NumberOfFrames", "PatientID", "PatientName"]
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        identity = f"{header.get('PatientID', '')}|{header.get('PatientName', '')}".strip("| ")
-        pseudonym = f"dicom-{hashlib.sha256(identity.encode()).hexdigest()[:16]}" if identity else None
-        return int(header.get("NumberOfFrames", 1) or 1) > 1, pseudonym
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames", *TAGS])
+        text = canonical([identity_of(header)])
+        return int(header.get("NumberOfFrames", 1) or 1) > 1, pseudonym(text, SESSION_KEY) if text else None
 
 
 def _refuse_deflated(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ COLUMNS = (
     "width",
     "sha256",
     "licence",
+    "device",
     "cluster",
     "excluded",
 )
@@ -56,6 +58,7 @@ def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[st
         "height": 0,
         "width": 0,
         "licence": "unknown",
+        "device": "",
     }
     row |= values
     if row["patient_id"] is None:
@@ -86,9 +89,15 @@ def content_hash(path: Path) -> str:
 
 
 def label_of(class_name: str, classes: list[str]) -> dict[str, Any]:
-    """The columns label, class_name and excluded for a class name; a class that is not asked for is excluded."""
-    if class_name in classes:
-        return {"label": classes.index(class_name), "class_name": class_name}
+    """The columns label, class_name and excluded for a class name; a class that is not asked for is excluded.
+
+    Names are compared in Unicode form NFC, since macOS stores names of folders decomposed (NFD).
+    """
+    class_name = unicodedata.normalize("NFC", class_name)
+    composed = [unicodedata.normalize("NFC", name) for name in classes]
+    if class_name in composed:
+        label = composed.index(class_name)
+        return {"label": label, "class_name": classes[label]}
     reason = f"class '{class_name}' is not in index.classes"
     return {"label": -1, "class_name": class_name, "excluded": reason}
 
