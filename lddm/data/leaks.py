@@ -17,6 +17,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
+from lddm.data.splits import origins
 from lddm.files import write_json
 
 FOLDS = 5
@@ -26,7 +27,6 @@ PREDICTED = 0.65  # balanced accuracy from which a class counts as predicted, if
 PERFECT = 0.95
 SIGNIFICANT = 0.05
 NUMBERS = {"fps": "frame rate", "n_frames": "number of frames", "height": "height", "width": "width"}
-KINDS = {"source": "source", "suffix": "file type", "device": "device"}
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ def _features(files: pd.DataFrame) -> dict[str, np.ndarray]:
         source = f"native_{column}" if f"native_{column}" in files else column
         values = pd.to_numeric(files[source], errors="coerce").fillna(-1).to_numpy(dtype=float)
         features[name] = values[:, None]
-    for column, name in KINDS.items():
-        kinds = _suffixes(files) if column == "suffix" else files.get(column)
-        if kinds is not None:
-            features[name] = pd.get_dummies(kinds.fillna("").astype(str)).to_numpy(dtype=float)
+    kinds = {"source": origins(files), "file type": _suffixes(files)}
+    if "device" in files:
+        kinds["device"] = files["device"].fillna("")
+    features |= {name: pd.get_dummies(values).to_numpy(dtype=float) for name, values in kinds.items()}
     return features
 
 
@@ -204,7 +204,7 @@ def _describe(files: pd.DataFrame) -> dict[str, str | int]:
         "images": int((files["kind"] == "image").sum()),
         "patients": int(files["patient_id"].nunique()),
         "unknown": int((files["patient_id"] == files["id"]).sum()),
-        "sources": _counts(files["source"]),
+        "sources": _counts(origins(files)),
         "types": _counts(_suffixes(files)),
         "fps": rates,
         "sizes": " to ".join(ends) or "none",

@@ -51,7 +51,7 @@ def test_metadata_without_the_class_raise_no_alarm(seed):
         ("width", lambda label, rng: int(rng.integers(600, 700)) + 90 * label, "width"),
         ("n_frames", lambda label, rng: int(rng.integers(30, 90)) + 50 * label, "number of frames"),
         ("device", lambda label, rng: ["Clinic A", "Clinic B"][label], "device 1.00"),
-        ("path", lambda label, rng: f"x.{['avi', 'mp4'][label]}", "file type 1.00"),
+        ("path", lambda label, rng: f"mine/x.{['avi', 'mp4'][label]}", "file type 1.00"),
         ("source", lambda label, rng: ["busv", "folder"][label], "source 1.00"),
     ],
 )
