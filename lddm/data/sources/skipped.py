@@ -18,6 +18,7 @@ MASK_FOLDER = re.compile(rf"^((.+[ _-])?{MASK_WORDS})$")
 SPLIT_FOLDER = re.compile(
     r"^(train|training|trainset|val|valid|validation|dev|test|testing|testset|holdout|held[ _-]?out)$"
 )
+DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 BLACK_AND_WHITE = 0.995  # share of the pixels of a mask that are black or white; JPEG blurs its edges
 
 
@@ -44,11 +45,18 @@ def find_masks(images: Iterable[Path]) -> set[Path]:
     return masks
 
 
+def is_mask_name(path: Path) -> bool:
+    """Whether a file is named as a mask or lies in a folder of masks."""
+    return bool(MASK_NAME.match(path.stem.casefold()) or MASK_FOLDER.match(path.parent.name.casefold()))
+
+
 def why_not_read(path: Path) -> str:
     """The reason for a file that no reader takes."""
     suffix = "".join(path.suffixes[-2:]).lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
     if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
         return "not read: it lies where the source does not look"
+    if suffix in DICOM_SUFFIXES:
+        return "not read: it has no DICOM header"
     return f"not read: files of the kind {suffix or 'without suffix'} are not videos, images or DICOM files"
 
 
