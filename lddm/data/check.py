@@ -60,7 +60,7 @@ class DataReport:
         """All files: path, kind, class, patient, frame rate in Hz, frames, size in pixels, used, reason, notes."""
         columns = ["path", "kind", "class_name", "patient_id", "fps", "n_frames", "height", "width"]
         seen = self.videos[columns + ["notes"] * ("notes" in self.videos)].assign(reason=self.videos["excluded"])
-        passed = self.unused[~self.unused["listed"]].drop(columns="listed")
+        passed = self.unused[~self.unused["listed"].astype(bool)].drop(columns="listed")
         table = pd.concat([seen, passed], ignore_index=True)
         return table.assign(used=table["reason"].isna()).sort_values("path", ignore_index=True)
 

@@ -131,7 +131,10 @@ def known(value: str, zeros: bool = False) -> str:
 
 
 def canonical(members: Sequence[Identity]) -> str:
-    """The text that a patient's pseudonym is made of, or "" if nothing identifies the patient."""
+    """The text that a patient's pseudonym is made of, or "" if nothing identifies the patient.
+
+    Without ID and name, a study identifies the patient of its files; a single file it does not.
+    """
     ids = sorted({who.patient_id for who in members} - {""})
     if ids:
         issuers = sorted({who.issuer for who in members if who.patient_id == ids[0]} - {""})
@@ -141,7 +144,7 @@ def canonical(members: Sequence[Identity]) -> str:
         dates = sorted({who.birth_date for who in members} - {""})
         return f"name\n{names[0]}\n{dates[0] if dates else ''}"
     studies = sorted({who.study for who in members} - {""})
-    return f"study\n{studies[0]}" if studies else ""
+    return f"study\n{studies[0]}" if studies and len(members) > 1 else ""
 
 
 def _text(header: Any, keyword: str) -> str:

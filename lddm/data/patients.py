@@ -71,6 +71,12 @@ def assign_patients(
         name = f"folder-patient-{min(said)}" if said else pseudonym(_text_of(members, identities), key())
         for place in members:
             names[place] = name
+    by_study = sum(len(members) for members in groups if _text_of(members, identities).startswith("study"))
+    if by_study:
+        notes.append(
+            f"patients are unknown for {by_study} DICOM files, which have neither ID nor name: files of one study count "
+            "as one patient, files of several studies as several"
+        )
     if matches:
         notes += _csv_notes(files, names, matches)
     return Patients(names, notes)

@@ -250,6 +250,15 @@ def test_one_identity_for_files_of_all_classes_is_nobody_and_is_said(tmp_path, c
     assert "STUDY42" not in caplog.text and not (tmp_path / ".lddm_key").exists()
 
 
+def test_files_of_nobody_are_joined_by_study_and_each_counts_else(tmp_path, caplog):
+    for number, study in enumerate(["1.2.3", "1.2.3", "1.2.4", "1.2.5"]):
+        path = tmp_path / f"mine/{CLASSES[number % 2]}/{number}.dcm"
+        cine(path, PatientID="", PatientName="ANONYMOUS", StudyInstanceUID=study)
+    found = patients_of(tmp_path)
+    assert found["benign/0.dcm"] == found["malignant/1.dcm"] and len(set(found.values())) == 3
+    assert found["benign/2.dcm"].startswith("folder-2-") and "patients are unknown for 2 DICOM files" in caplog.text
+
+
 def test_pseudonyms_need_the_key_of_the_data_and_follow_it(tmp_path):
     paths = [cine(tmp_path / f"data/mine/benign/{number}.dcm", PatientID=f"{number % 2}00001") for number in range(3)]
     first = patients_of(tmp_path / "data")
