@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-
 from lddm.data.dicom import is_dicom, look
-from lddm.data.sources.base import file_row, label_of, read_csv, read_file, safe_path, source_folder
+from lddm.data.recording import Recording
+from lddm.data.sources.base import file_row, label_of, read_csv, read_recording, safe_path, source_folder
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.errors import LddmError
 from lddm.settings.data import FolderSource
@@ -54,10 +53,9 @@ def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[di
     return table
 
 
-def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
-    """Frames, and the file's frame rate or else the configured one."""
-    frames, fps = read_file(safe_path(data_root, row["path"]), max_frames)
-    return frames, settings.fps if row["kind"] == "video" and not fps > 0 else fps
+def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> Recording:
+    """The recording, with the configured frame rate if the file states none."""
+    return read_recording(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
 
 
 def _look(path: Path) -> tuple[str | None, str | None]:
