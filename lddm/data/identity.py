@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lddm.data.video_io import UnreadableFile
+from lddm.data.recording import UnreadableFile
 
 TAGS = (
     "PatientID",

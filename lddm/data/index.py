@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from lddm.data.patients import join_sources
+from lddm.data.recording import Recording
 from lddm.data.sources import busi, busv, folder, phantom, pocus
 from lddm.data.sources.base import COLUMNS, content_hash
 from lddm.errors import LddmError
@@ -119,10 +119,8 @@ def write_index(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(temporary, index=False)
 
 
-def read_row(
-    row: dict, settings: IndexSettings, data_root: Path, max_frames: int, seed: int
-) -> tuple[np.ndarray, float]:
-    """Frames uint8 (T, H, W) and frame rate (Hz, NaN for stills) of an index row.
+def read_row(row: dict, settings: IndexSettings, data_root: Path, max_frames: int, seed: int) -> Recording:
+    """The decoded recording of an index row.
 
     Raises:
         UnreadableFile: the file cannot be decoded.
@@ -131,7 +129,7 @@ def read_row(
         if source.kind != row["source"]:
             continue
         if source.kind == "phantom":
-            return phantom.read(row["path"], source, seed)
+            return Recording.steady(*phantom.read(row["path"], source, seed))
         if Path(row["path"]).is_relative_to(source.folder):
             return SOURCES[source.kind].read(row, source, Path(data_root), max_frames)
     raise LddmError(f"no configured source matches the index row {row['id']}", "run the rule index again")

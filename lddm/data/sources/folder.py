@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from lddm.data.dicom import is_dicom, look
+from lddm.data.dicom import is_cine, is_dicom
+from lddm.data.frame_folder import FEWEST
 from lddm.data.identity import Identity, read_identity
+from lddm.data.image_io import frame_count
 from lddm.data.patients import assign_patients
-from lddm.data.patients_csv import match_patients, read_patients
+from lddm.data.patients_csv import listed, match_patients, read_patients
 from lddm.data.pseudonyms import data_key
-from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
-from lddm.data.sources.skipped import find_masks, is_clutter, why_not_read
+from lddm.data.recording import Recording
+from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
+from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.settings.data import FolderSource
 
@@ -65,15 +66,7 @@ def survey(
     table = read_patients(folder / settings.patients) if settings.patients is not None else None
     found, taken = Survey(), []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        paths = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
-        clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
-        found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
-        paths = [path for path in paths if path not in clutter]
-        masks = find_masks(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
-        for path in paths:
-            if path in masks:
-                continue
+        for path in _data_files(place, folder, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
                 kind, who = _look(path)
@@ -98,19 +91,53 @@ def survey(
     return found
 
 
-def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
-    """Frames, and the file's frame rate or else the configured one."""
-    frames, fps = read_file(safe_path(data_root, row["path"]), max_frames)
-    return frames, settings.fps if row["kind"] == "video" and not fps > 0 else fps
+def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> Recording:
+    """The recording, with the configured frame rate if the file states none."""
+    return read_recording(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
+
+
+def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
+    """Files of a class folder that may be data, and folders of numbered frames; what is passed over goes to `found`."""
+    paths = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
+    clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
+    found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
+    paths = [path for path in paths if path not in clutter]
+    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    videos = frame_folders(images)
+    if place in videos:  # stills of several patients may be numbered too
+        found.notes.append(
+            f"the {len(videos.pop(place))} numbered images in {place.name} are read as stills; if they are the frames of a "
+            "video, put them into a folder of their own below it"
+        )
+    masks = find_masks(path for path in images if path.parent not in videos)
+    for frames in videos.values():
+        if is_mask_name(frames[0]) or is_two_valued(frames[0]):
+            masks |= set(frames)
+    videos = {video: frames for video, frames in videos.items() if masks.isdisjoint(frames)}
+    if videos:
+        found.notes.append(
+            f"{len(videos)} folders of numbered images are read as one video each: {listed(v.name for v in videos)}"
+        )
+    found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
+    rest = [path for path in paths if path not in masks and path.parent not in videos]
+    return sorted([*rest, *videos])
 
 
 def _look(path: Path) -> tuple[str | None, Identity | None]:
-    """Kind and identity of a file, by content for DICOM and by suffix otherwise."""
+    """Kind and identity of a file or a folder of frames, by content for DICOM and images and by suffix otherwise."""
+    if path.is_dir():
+        if any(frame.is_symlink() for frame in path.iterdir()):
+            raise UnreadableFile("its frames are links, which may lead out of the data folder", "copy the files")
+        return "video", None
     if is_dicom(path):
-        many, _ = look(path)
-        return "video" if many else "image", read_identity(path)
+        return "video" if is_cine(path) else "image", read_identity(path)
     suffix = path.suffix.lower()
-    return ("image" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None), None
+    if suffix in IMAGE_SUFFIXES:
+        try:
+            return "video" if frame_count(path) >= FEWEST else "image", None
+        except UnreadableFile:
+            return "image", None  # the reader gives the reason
+    return "video" if suffix in VIDEO_SUFFIXES else None, None
 
 
 def _series_notes(taken: list[tuple[Path, str, str, Identity | None]]) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image
 
-from lddm.data.video_io import IMAGE_SUFFIXES, MAX_PIXELS, VIDEO_SUFFIXES
+from lddm.data.recording import MAX_PIXELS
+from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 MASK_WORDS = r"(mask|masks|segmentation|segmentations|seg|groundtruth|ground[ _-]truth|gt|annotation|annotations)"
@@ -40,7 +41,7 @@ def find_masks(images: Iterable[Path]) -> set[Path]:
     for path in images:
         named = MASK_NAME.match(path.stem.casefold())
         beside = named is not None and (path.parent, named["image"]) in stems
-        if beside or MASK_FOLDER.match(path.parent.name.casefold()) or _two_valued(path):
+        if beside or MASK_FOLDER.match(path.parent.name.casefold()) or is_two_valued(path):
             masks.add(path)
     return masks
 
@@ -60,7 +61,7 @@ def why_not_read(path: Path) -> str:
     return f"not read: files of the kind {suffix or 'without suffix'} are not videos, images or DICOM files"
 
 
-def _two_valued(path: Path) -> bool:
+def is_two_valued(path: Path) -> bool:
     """Whether an image has black and white pixels and hardly any others; False if it cannot be read."""
     try:
         with Image.open(path) as image:
