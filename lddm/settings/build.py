@@ -130,12 +130,12 @@ def at_cell(settings: Settings, classifier: str, regime: str) -> Settings:
 
 def check_data_folders(settings: Settings) -> None:
     """Raise LddmError unless the folder of each source (the phantom has none) exists below data_root."""
-    folders = {
-        source.kind: Path(settings.data_root) / source.folder
+    folders = [
+        (source.kind, Path(settings.data_root) / source.folder)
         for source in settings.index.sources
         if hasattr(source, "folder")
-    }
-    missing = [f"  source {kind}: {folder}" for kind, folder in folders.items() if not folder.is_dir()]
+    ]
+    missing = [f"  source {kind}: {folder}" for kind, folder in folders if not folder.is_dir()]
     if missing:
         raise LddmError(
             "\n".join([f"raw data not found (data_root is {settings.data_root!r}):", *missing]),

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from lddm.cli import raw_data
 from lddm.data import fetch as module
-from lddm.data.check import check_data, recognise
+from lddm.data.check import check_data
 from lddm.data.fetch import fetch, unzip
+from lddm.data.layout import recognise
 from lddm.data.video_io import write_video
 from lddm.errors import LddmError
 from lddm.files import sha256
@@ -73,9 +74,9 @@ def test_folders_are_told_by_their_layout(tmp_path):
         (tmp_path / name / inside).mkdir(parents=True)
     (tmp_path / "p").mkdir()
     (tmp_path / "p/dataset_metadata.csv").touch()
-    assert [recognise(tmp_path / name) for name in "bvp"] == ["busi", "busv", "pocus"]
+    assert [recognise(tmp_path / name).kind for name in "bvp"] == ["busi", "busv", "pocus"]
     (tmp_path / "e").mkdir()
-    for wrong, words in (("e", "no folders of classes"), ("none", "is no folder")):
+    for wrong, words in (("e", "no folders of classes"), ("none", "is not a folder")):
         with pytest.raises(LddmError, match=words):
             recognise(tmp_path / wrong)
 
