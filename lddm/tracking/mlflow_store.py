@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lddm.errors import LddmError
+from lddm.files import UMASK
 from lddm.tracking.address import check_uri, hide_in_logs, hide_secrets, sqlite_path
 
 logger = logging.getLogger(__name__)
@@ -45,18 +46,24 @@ def open_store(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(path.name + ".lock")):
+        with lock(path.with_name(path.name + ".lock")):
             fresh = not path.is_file()
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
             if fresh:
                 with sqlite3.connect(path) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
+                os.chmod(path, 0o666 & ~UMASK)  # SQLite lets no group write, whatever the umask
             else:
                 _repoint_artifacts(path)
     except Exception as error:  # whatever SQLite, SQLAlchemy, alembic, MLflow or the disk raise
         raise store_error(uri, error) from error
     return client
+
+
+def lock(path: Path) -> FileLock:
+    """A lock between processes, also of several users as far as the umask allows."""
+    return FileLock(path, mode=0o666 & ~UMASK)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

@@ -13,12 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256
 from lddm.tracking.address import hide_secrets
-from lddm.tracking.mlflow_store import MlflowClient, experiment_id, open_store, store_error  # first: sets up MLflow
+from lddm.tracking.mlflow_store import (  # first: sets up MLflow
+    MlflowClient,
+    experiment_id,
+    lock,
+    open_store,
+    store_error,
+)
 from lddm.tracking.record import all_records, has_successor, is_alive, load_record
 from lddm.tracking.saved_view import TAG, saved_view
 
@@ -62,7 +66,7 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
     about, lines = load_record(record_dir)
     client = open_store(uri)
     into = experiment_id(client, uri, experiment)
-    with FileLock(record_dir / ".mlflow.lock"):
+    with lock(record_dir / ".mlflow.lock"):
         shown = False
         for run in _runs(client, into, f"tags.`lddm.record` = '{about['record']}'", ViewType.ALL):
             if run.data.tags.get("lddm.complete") == "true":
@@ -84,7 +88,7 @@ def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> Non
     content = read_json(summary)
     client = open_store(uri)
     into = experiment_id(client, uri, experiment)
-    with FileLock(summary.parent / ".mlflow-summary.lock"):
+    with lock(summary.parent / ".mlflow-summary.lock"):
         earlier = _runs(client, into, f"tags.`lddm.kind` = 'summary' and tags.`lddm.pipeline` = '{pipeline}'")
         tags = {"lddm.kind": "summary", "lddm.pipeline": pipeline, "mlflow.user": "lddm"}
         run = client.create_run(into, tags=tags, run_name=f"summary {pipeline}")

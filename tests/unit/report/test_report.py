@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -211,3 +213,20 @@ def test_the_newest_attempt_counts_also_if_the_clock_went_backwards(results, set
     found = Results(results, settings)
     assert found.training_logs()["train_generator fold-0_generator-lddm"]["step"].tolist() == [7]
     assert [job["attempt"] for job in found.jobs()] == [2]
+
+
+def test_the_page_has_the_leak_report_with_its_warnings_set_apart(results, settings, monkeypatch):
+    lines = ["WARNING: frame rate alone predicts <the class>", "class a: 3 videos"]
+    report = SimpleNamespace(lines=lambda: lines)
+    asked = []
+    module = SimpleNamespace(leak_report=lambda videos, classes: asked.append((len(videos), classes)) or report)
+    monkeypatch.setitem(sys.modules, "lddm.data.leaks", module)
+    page(settings, results, results / "report.html")
+    text = (results / "report.html").read_text()
+    assert '<p class="note">WARNING: frame rate alone predicts &lt;the class&gt;</p>' in text
+    assert "<li>class a: 3 videos</li>" in text and asked == [(22, ["a", "b"])]
+
+
+def test_the_page_says_how_weights_that_come_later_count(results, settings):
+    page(settings, results, results / "report.html")
+    assert "--forcerun score" in (results / "report.html").read_text()

@@ -85,6 +85,13 @@ def test_an_artifact_location_chosen_by_hand_is_left_alone(project, tmp_path):
     assert len(list((tmp_path / "chosen").rglob("record.json"))) == 1
 
 
+def test_a_second_user_of_the_group_can_write_if_the_umask_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow_store, "UMASK", 0o002)
+    mlflow_view.init_store(store(tmp_path))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "results").iterdir()}
+    assert modes["mlflow.db"] == 0o664 and modes["mlflow.db.lock"] == 0o664
+
+
 def test_a_deleted_run_stays_deleted_and_a_restored_experiment_has_no_doubles(project):
     write(project, 1)
     mlflow_view.sync(project / "results/exp", store(project))
