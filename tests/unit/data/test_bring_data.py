@@ -230,7 +230,7 @@ def test_the_config_fits_what_was_found(tmp_path):
 def test_metadata_that_give_the_class_away_are_said_by_check_data(tmp_path):
     for number in range(16):
         label = number % 2
-        write_video(tmp_path / "mine" / "ab"[label] / f"{number}.avi", texture(number), [20, 30][label])
+        write_video(tmp_path / "mine" / "ab"[label] / f"{number}.avi", texture(number, 60), [20, 30][label])
     done = CliRunner().invoke(raw_data.app, ["check-data", str(tmp_path / "mine")])
     assert "WARNING: FILE METADATA ALONE PREDICT THE CLASS" in done.output and "frame rate 1.00" in done.output
 
