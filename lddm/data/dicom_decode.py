@@ -72,9 +72,8 @@ def _decoder(syntax: str) -> tuple[Decoder, list[str]]:
     try:
         decoder = get_decoder(uid.UID(syntax))
     except NotImplementedError:
-        known = uid.UID(syntax).name if syntax in uid.UID_dictionary else "not a known one"
         raise UnreadableFile(
-            f"its transfer syntax ({known}) has no decoder", "convert it, e.g. with gdcmconv --raw or dcmconv"
+            f"its transfer syntax ({_known(syntax)}) has no decoder", "convert it, e.g. with gdcmconv --raw or dcmconv"
         ) from None
     if not decoder.UID.is_encapsulated:
         return decoder, [""]
@@ -85,6 +84,11 @@ def _decoder(syntax: str) -> tuple[Decoder, list[str]]:
             f"install {' or '.join(decoder.missing_dependencies)}",
         )
     return decoder, plugins
+
+
+def _known(syntax: str) -> str:
+    """Name of a transfer syntax; a UID that the standard does not list is not quoted, since a damaged one may hold names."""
+    return uid.UID(syntax).name if uid.UID(syntax).name != syntax else "unknown transfer syntax"
 
 
 def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) -> np.ndarray:
@@ -101,9 +105,9 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
 
 
 def _unreadable(element: PixelElement, plugins: list[str], error: Exception | None) -> UnreadableFile:
-    name = uid.UID(element.syntax).name if element.syntax in uid.UID_dictionary else "unknown transfer syntax"
+    name = _known(element.syntax)
     if not element.parts:
         return UnreadableFile("it holds no whole frame", "copy the file again: it seems to be cut off")
-    hint = MISSING.get(element.syntax, "check that it is a whole DICOM image, or convert it, e.g. with dcmconv")
+    hint = MISSING.get(uid.UID(element.syntax), "check that it is a whole DICOM image, or convert it, e.g. with dcmconv")
     kind = type(error).__name__ if error else "no frame"
     return UnreadableFile(f"its frames ({name}) cannot be decoded ({kind})", hint)

@@ -8,7 +8,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from lddm.data.recording import is_coloured, stack, to_eight_bits
 
-LUMINANCE = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 class GreyLevels:

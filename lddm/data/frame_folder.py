@@ -109,7 +109,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for frame in (a, b)]
     if min(values.std() for values in small) < 1:
         return 1.0  # a black frame at the beginning says nothing
-    return float(np.corrcoef(*small)[0, 1])
+    return float(np.corrcoef(small[0], small[1])[0, 1])
 
 
 def _stated_rate(folder: Path) -> float:

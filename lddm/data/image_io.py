@@ -181,7 +181,7 @@ def _eight_bits(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
         scaled, note = to_eight_bits(values)
         return scaled, [note] if note else []
     values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    stretched = np.uint8(255 * ((values - low) / max(high - low, 1e-9)))
+    stretched = (255 * ((values - low) / max(high - low, 1e-9))).astype(np.uint8)
     return stretched, ["floating-point values stretched from the lowest to the highest"]
 
 

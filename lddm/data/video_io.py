@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.filter
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 
 from lddm.data.frame_times import frame_times
 from lddm.data.image_io import IMAGE_SUFFIXES, decode_image
@@ -35,6 +36,7 @@ CONTAINERS = "asf,avi,flv,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpe
 VIDEO_SUFFIXES = set(
     ".gif .mp4 .avi .mpeg .mpg .mov .webm .mkv .wmv .m4v .mts .m2ts .ts .3gp .3g2 .vob .asf .flv .ogv".split()
 )
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 COLOUR_SAMPLE = 16  # every 16th frame is looked at for colour
 
 
@@ -82,7 +84,7 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     notes: list[str] = []
     colour, orientation, rate, aspect = False, 1, None, 1.0
     try:
-        with av.open(source, options={"format_whitelist": containers}) as container:
+        with av.open(source, "r", options={"format_whitelist": containers}) as container:
             stream = _main_stream(container, name)
             stream.thread_type = "AUTO"
             check_size(name, stream.codec_context.width, stream.codec_context.height)
@@ -176,14 +178,17 @@ def _progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes:
 def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
     while True:
         try:
-            yield graph.pull()
+            frame = graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+        if isinstance(frame, av.VideoFrame):
+            yield frame
 
 
 def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
     """EXIF orientation of the frame's display matrix, as phones and handheld probes write it."""
-    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    found_data: Any = frame.side_data  # iterates over its values
+    matrix = next((data for data in found_data if data.type == SideDataType.DISPLAYMATRIX), None)
     if matrix is None:
         return 1
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
@@ -198,7 +203,8 @@ def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
         (0, -1, 1, 0): 8,
     }
     scale = max(abs(a), abs(b), abs(c), abs(d)) or 1.0
-    found = turns.get(tuple(int(v) for v in np.rint(np.array([a, b, c, d]) / scale)), 0)
+    signs = np.rint(np.array([a, b, c, d]) / scale).astype(int).tolist()
+    found = turns.get((signs[0], signs[1], signs[2], signs[3]), 0)
     if found == 0:
         notes.append("a rotation other than a multiple of 90 degrees is ignored")
     elif found != 1:
@@ -210,7 +216,7 @@ def _grey(frame: av.VideoFrame) -> np.ndarray:
     """Luminance uint8 (H, W); transparent pixels on black, as for images."""
     if any(component.is_alpha for component in frame.format.components):
         rgba = frame.to_ndarray(format="rgba").astype(np.float32)
-        grey = rgba[..., :3] @ np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601
+        grey = rgba[..., :3] @ LUMINANCE
         return np.rint(grey * rgba[..., 3] / 255).astype(np.uint8)
     # a copy: what FFmpeg decodes into is given back to the system only with the last frame
     return frame.to_ndarray(format="gray").copy()
