@@ -15,7 +15,7 @@ from pydicom.pixels.utils import as_pixel_options
 from lddm.data import dicom_ffmpeg
 from lddm.data.dicom_frames import PixelElement, read_parts
 from lddm.data.dicom_grey import GreyLevels
-from lddm.data.recording import UnreadableFile
+from lddm.data.recording import FrameBuffer, UnreadableFile
 
 PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
 MISSING = {uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)"}
@@ -38,21 +38,18 @@ def decode_frames(
     if options.get("samples_per_pixel", 1) > 1:
         options.setdefault("planar_configuration", 0)
     levels = GreyLevels(header)
-    frames: list[np.ndarray] = []
+    frames = FrameBuffer()
     kept: list[int] = []
     error: Exception | None = None
     for number, parts in enumerate(element.parts[:limit]):
         try:
-            frames.append(levels(_decode(decoder, plugins, read_parts(file, parts), options)))
-            kept.append(number)
+            if frames.append(levels(_decode(decoder, plugins, read_parts(file, parts), options))):
+                kept.append(number)
         except Exception as failure:  # a damaged frame raises whatever its decoder raises
             error = failure
-    if not frames:
+    if not kept:
         raise _unreadable(element, plugins, error)
     notes = list(levels.notes)
-    shape = frames[0].shape
-    if any(frame.shape != shape for frame in frames):
-        raise UnreadableFile("its frames differ in size", "check the file")
     failed = min(limit, len(element.parts)) - len(kept)
     if failed:
         notes.append(f"{failed} damaged frames left out")
@@ -61,7 +58,7 @@ def decode_frames(
     if element.stated != len(element.parts) and not (element.stated == 0 and len(element.parts) == 1):
         stated = element.stated or "no number of"
         notes.append(f"the header states {stated} frames, the file holds {len(element.parts)}")
-    converted = levels.finish(frames)
+    converted = levels.finish(frames.array())
     notes += [note for note in levels.notes if note not in notes]
     return converted, kept, levels.colour, tuple(notes)
 
@@ -108,6 +105,8 @@ def _unreadable(element: PixelElement, plugins: list[str], error: Exception | No
     name = _known(element.syntax)
     if not element.parts:
         return UnreadableFile("it holds no whole frame", "copy the file again: it seems to be cut off")
-    hint = MISSING.get(uid.UID(element.syntax), "check that it is a whole DICOM image, or convert it, e.g. with dcmconv")
+    hint = MISSING.get(
+        uid.UID(element.syntax), "check that it is a whole DICOM image, or convert it, e.g. with dcmconv"
+    )
     kind = type(error).__name__ if error else "no frame"
     return UnreadableFile(f"its frames ({name}) cannot be decoded ({kind})", hint)
