@@ -10,6 +10,7 @@ import typer
 from lddm.job import set_up_logging
 
 app = typer.Typer()
+MOST_NAMED = 10  # files that are not used, unless --list is given
 
 
 @app.command("check-data")
@@ -48,12 +49,15 @@ def check(
     say("\nWhat could tell the classes apart without the images:")
     for sentence in found.leaks.lines():
         say(f"- {sentence}")
-    if list_unused:
+    shown = found.unused if list_unused else found.unused.head(MOST_NAMED)
+    if len(shown):
         say(f"\n{len(found.unused)} files are not used:")
-        for row in found.unused.itertuples():
+        for row in shown.itertuples():
             say(f"  {row.path}: {row.reason}")
-    elif len(found.unused):
-        say(f"\n{len(found.unused)} files are not used; --list names each with its reason.")
+    if len(shown) < len(found.unused):
+        say(
+            f"  ... and {len(found.unused) - len(shown)} more: --list names them, --csv FILE writes all files to a table"
+        )
     if csv is not None:
         write_table(found.files(), csv)
         say(f"Wrote {csv}")

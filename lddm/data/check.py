@@ -20,6 +20,7 @@ from lddm.data.preprocess import clips_of, prepare_file
 from lddm.data.pseudonyms import SESSION_KEY
 from lddm.data.sources import folder as folder_source
 from lddm.data.sources.skipped import is_clutter, is_mask_name, why_not_read
+from lddm.data.splits import fitting_split
 from lddm.errors import LddmError
 from lddm.settings.data import (
     BusiSource,
@@ -29,6 +30,7 @@ from lddm.settings.data import (
     PocusSource,
     PreprocessSettings,
     Source,
+    SplitSettings,
 )
 
 HINT = "see docs/data.md for what is read"
@@ -83,6 +85,7 @@ def check_data(path: Path, patients: str | None = None) -> DataReport:
         LddmError: no source reads the folder, or the CSV of patients cannot be meant.
     """
     layout = recognise(path)
+    check_locale(layout.classes, [layout.place])
     if patients is not None and layout.kind == "busi":
         layout = Layout(
             "folder", layout.place, tuple(sorted(place.name for place in layout.place.iterdir() if place.is_dir()))
@@ -92,7 +95,6 @@ def check_data(path: Path, patients: str | None = None) -> DataReport:
     root = path.resolve().parent
     source, classes = _source(layout, root, _below(layout.place, patients) if patients else None)
     listing = _list(layout, source, root, classes)
-    check_locale(row["path"] for row in listing.rows if row["excluded"])
     files_of = layout.place.resolve()
     passed = listing.passed_over | _others(files_of, root, listing, source)
     if not listing.rows:
@@ -197,10 +199,16 @@ def _config(source: Source, root: Path, path: Path, classes: list[str], videos: 
     moving = videos[videos["kind"] == "video"]
     rates = moving["native_fps" if "native_fps" in moving else "fps"].dropna()
     slow = len(rates) > 0 and rates.max() < 0.9 * PreprocessSettings().fps  # all of them: a slower target fits
+    usable = moving[moving["excluded"].isna()]
+    counts = usable.groupby("label")["patient_id"].nunique()
+    default = SplitSettings()
+    fitting = fitting_split(int(counts.min()), default) if len(counts) == 2 else None
+    few = fitting is not None and fitting != (default.folds, default.min_patients)
     config = {
         "experiment": re.sub(r"[^a-z0-9_.-]+", "-", path.resolve().name.lower()).strip("-._") or "mine",
         **({} if root == Path("data").resolve() else {"data_root": str(root)}),
         "index": {"classes": classes, "sources": [about]},
         **({"preprocess": {"fps": float(f"{rates.min():.3g}")}} if slow else {}),
+        **({"split": dict(zip(("folds", "min_patients"), fitting, strict=True))} if fitting and few else {}),
     }
     return yaml.safe_dump(config, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000).rstrip()

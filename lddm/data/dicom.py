@@ -80,7 +80,7 @@ def _readable(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except UnreadableFile as error:
-        named = error.message if name in error.message else f"{name} cannot be decoded: {error.message}"
+        named = error.message if name in error.message else f"{name}: {error.message}"
         raise UnreadableFile(named, error.hint) from None
     except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
         raise UnreadableFile(f"{name} cannot be decoded ({type(error).__name__})", HINT) from None
@@ -117,7 +117,7 @@ def read_dicom(path: str | Path, max_frames: int = 2000) -> Recording:
         return _read(file, path, max_frames)
 
 
-def is_cine(path: Path) -> bool:
+def is_cine(path: str | Path) -> bool:
     """Whether a DICOM file holds several frames in time; False for the slices of a volume.
 
     Raises:
@@ -126,6 +126,7 @@ def is_cine(path: Path) -> bool:
     from lddm.data.dicom_frames import VIDEO, locate
     from lddm.data.dicom_time import is_volume
 
+    path = Path(path)
     with _readable(path.name), open(path, "rb") as file:
         header = _header(file, path)
         if is_volume(header):

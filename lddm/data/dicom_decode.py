@@ -15,7 +15,7 @@ from pydicom.pixels.utils import as_pixel_options
 from lddm.data import dicom_ffmpeg
 from lddm.data.dicom_frames import PixelElement, read_parts
 from lddm.data.dicom_grey import GreyLevels
-from lddm.data.recording import UnreadableFile
+from lddm.data.recording import FrameBuffer, UnreadableFile
 
 PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
 MISSING = {uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)"}
@@ -38,21 +38,18 @@ def decode_frames(
     if options.get("samples_per_pixel", 1) > 1:
         options.setdefault("planar_configuration", 0)
     levels = GreyLevels(header)
-    frames: list[np.ndarray] = []
+    frames = FrameBuffer()
     kept: list[int] = []
     error: Exception | None = None
     for number, parts in enumerate(element.parts[:limit]):
         try:
-            frames.append(levels(_decode(decoder, plugins, read_parts(file, parts), options)))
-            kept.append(number)
+            if frames.append(levels(_decode(decoder, plugins, read_parts(file, parts), options))):
+                kept.append(number)
         except Exception as failure:  # a damaged frame raises whatever its decoder raises
             error = failure
-    if not frames:
+    if not kept:
         raise _unreadable(element, plugins, error)
     notes = list(levels.notes)
-    shape = frames[0].shape
-    if any(frame.shape != shape for frame in frames):
-        raise UnreadableFile("its frames differ in size", "check the file")
     failed = min(limit, len(element.parts)) - len(kept)
     if failed:
         notes.append(f"{failed} damaged frames left out")
@@ -61,7 +58,7 @@ def decode_frames(
     if element.stated != len(element.parts) and not (element.stated == 0 and len(element.parts) == 1):
         stated = element.stated or "no number of"
         notes.append(f"the header states {stated} frames, the file holds {len(element.parts)}")
-    converted = levels.finish(frames)
+    converted = levels.finish(frames.array())
     notes += [note for note in levels.notes if note not in notes]
     return converted, kept, levels.colour, tuple(notes)
 
@@ -72,9 +69,8 @@ def _decoder(syntax: str) -> tuple[Decoder, list[str]]:
     try:
         decoder = get_decoder(uid.UID(syntax))
     except NotImplementedError:
-        known = uid.UID(syntax).name if syntax in uid.UID_dictionary else "not a known one"
         raise UnreadableFile(
-            f"its transfer syntax ({known}) has no decoder", "convert it, e.g. with gdcmconv --raw or dcmconv"
+            f"its transfer syntax ({_known(syntax)}) has no decoder", "convert it, e.g. with gdcmconv --raw or dcmconv"
         ) from None
     if not decoder.UID.is_encapsulated:
         return decoder, [""]
@@ -85,6 +81,11 @@ def _decoder(syntax: str) -> tuple[Decoder, list[str]]:
             f"install {' or '.join(decoder.missing_dependencies)}",
         )
     return decoder, plugins
+
+
+def _known(syntax: str) -> str:
+    """Name of a transfer syntax; a UID that the standard does not list is not quoted, since a damaged one may hold names."""
+    return uid.UID(syntax).name if uid.UID(syntax).name != syntax else "unknown transfer syntax"
 
 
 def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) -> np.ndarray:
@@ -101,9 +102,11 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
 
 
 def _unreadable(element: PixelElement, plugins: list[str], error: Exception | None) -> UnreadableFile:
-    name = uid.UID(element.syntax).name if element.syntax in uid.UID_dictionary else "unknown transfer syntax"
+    name = _known(element.syntax)
     if not element.parts:
         return UnreadableFile("it holds no whole frame", "copy the file again: it seems to be cut off")
-    hint = MISSING.get(element.syntax, "check that it is a whole DICOM image, or convert it, e.g. with dcmconv")
+    hint = MISSING.get(
+        uid.UID(element.syntax), "check that it is a whole DICOM image, or convert it, e.g. with dcmconv"
+    )
     kind = type(error).__name__ if error else "no frame"
     return UnreadableFile(f"its frames ({name}) cannot be decoded ({kind})", hint)

@@ -6,9 +6,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
-from lddm.data.recording import is_coloured, stack, to_eight_bits
+from lddm.data.recording import is_coloured, to_eight_bits
 
-LUMINANCE = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 class GreyLevels:
@@ -48,9 +48,8 @@ class GreyLevels:
             return self._inverted(values)
         return values.astype(np.float32)
 
-    def finish(self, frames: list[np.ndarray]) -> np.ndarray:
-        """Scale the converted frames together: uint8 (T, H, W). Empties the list."""
-        values = stack(frames)
+    def finish(self, values: np.ndarray) -> np.ndarray:
+        """Scale the converted frames (T, H, W) together: uint8."""
         if values.dtype == np.uint8:
             return values
         if "RescaleSlope" in self.header and float(self.header.RescaleSlope) < 0:

@@ -24,10 +24,10 @@ def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str =
         comment: kept in ImageComments.
     """
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = BYTE_CAPTURE
+    meta.MediaStorageSOPClassUID = UID(BYTE_CAPTURE)
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lddm.data.frame_times import plausible_rate
 from lddm.data.image_io import IMAGE_SUFFIXES, decode_image
-from lddm.data.recording import MAX_BYTES, Recording, UnreadableFile, stack
+from lddm.data.recording import MAX_BYTES, FrameBuffer, Recording, UnreadableFile
 
 FEWEST = 8  # image files that make a video; fewer numbered files are taken for stills
 ALIKE = 0.5  # correlation of two frames in a row, at 32 x 32, above which numbered images are one video
@@ -53,15 +53,14 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     if len(run) < 2:
         raise UnreadableFile(f"{folder.name} holds no numbered frames", "name them 000000.png, 000001.png, ...")
     notes = [f"gaps in the numbers: {len(run)} of {len(frames)} frames read"] if len(run) < len(frames) else []
-    decoded: list[np.ndarray] = []
+    decoded = FrameBuffer()
     for path in run[:max_frames]:
         frame = decode_image(path)
-        if decoded and (frame.shape != decoded[0].shape or (len(decoded) + 1) * frame.nbytes > MAX_BYTES):
+        if len(decoded.memory) + frame.nbytes > MAX_BYTES or not decoded.append(frame):
             break
-        decoded.append(frame)
     if len(decoded) < len(run):
         notes.append(f"cut: only the first {len(decoded)} of {len(run)} frames are read")
-    return Recording.steady(stack(decoded), _stated_rate(folder), notes=tuple(notes))
+    return Recording.steady(decoded.array(), _stated_rate(folder), notes=tuple(notes))
 
 
 def _numbered(files: list[Path]) -> dict[int, Path]:
@@ -109,7 +108,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for frame in (a, b)]
     if min(values.std() for values in small) < 1:
         return 1.0  # a black frame at the beginning says nothing
-    return float(np.corrcoef(*small)[0, 1])
+    return float(np.corrcoef(small[0], small[1])[0, 1])
 
 
 def _stated_rate(folder: Path) -> float:

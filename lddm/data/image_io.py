@@ -12,11 +12,11 @@ from PIL import Image, ImageOps
 from lddm.data.frame_times import frame_times
 from lddm.data.recording import (
     MAX_BYTES,
+    FrameBuffer,
     Recording,
     UnreadableFile,
     check_size,
     is_coloured,
-    stack,
     to_eight_bits,
     upright,
 )
@@ -100,34 +100,34 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
         notes.append(f"cut: only the first {min(max_frames, room)} of {len(pages)} frames are read")
     pages = pages[: min(max_frames, room)]
     orientation = int(image.getexif().get(ORIENTATION, 1) or 1)
-    frames: list[np.ndarray] = []
-    ends: list[float | None] = []
-    colour = False
+    frames = FrameBuffer()
+    durations: list[float | None] = []
+    colour, resized = False, 0
     for page in pages:
         try:
             image.seek(page)
             check_size(path.name, *image.size)
             values = _values(image, path)
         except ERRORS:
-            if not frames:
+            if not len(frames):
                 raise
             notes.append(f"damaged: breaks off after {len(frames)} frames")
             break
         if len(frames) % 16 == 0 and image.mode not in ("L", "I", "F", "1") and not image.mode.startswith("I;"):
             colour = colour or is_coloured(np.asarray(image.convert("RGB")))
-        frames.append(values)
-        ends.append(_duration(image))
-    same = [frame for frame in frames if frame.shape == frames[0].shape]
-    if len(same) < len(frames):
-        notes.append(f"{len(frames) - len(same)} pages of another size dropped")
-        ends = [None]
-    values, said = _eight_bits(stack(same, frames))
+        if frames.append(values):
+            durations.append(_duration(image))
+        else:
+            resized += 1
+    if resized:
+        notes.append(f"{resized} pages of another size or type dropped")
+    values, said = _eight_bits(frames.array())
     notes += said
     if orientation != 1:
         notes.append(f"rotated or mirrored as its EXIF orientation {orientation} says")
     if len(values) == 1:
         return Recording(values, np.zeros(1), orientation=orientation, colour=colour, notes=tuple(notes))
-    kept, times, fps, told = frame_times(_starts(ends, len(values)), _imagej_rate(image))
+    kept, times, fps, told = frame_times(_starts(durations), _imagej_rate(image))
     return Recording(values[kept], times, fps, orientation=orientation, colour=colour, notes=(*notes, *told))
 
 
@@ -181,7 +181,7 @@ def _eight_bits(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
         scaled, note = to_eight_bits(values)
         return scaled, [note] if note else []
     values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    stretched = np.uint8(255 * ((values - low) / max(high - low, 1e-9)))
+    stretched = (255 * ((values - low) / max(high - low, 1e-9))).astype(np.uint8)
     return stretched, ["floating-point values stretched from the lowest to the highest"]
 
 
@@ -193,10 +193,10 @@ def _duration(image: Image.Image) -> float | None:
     return float(stated) / 1000 if float(stated) >= 20 else 0.1
 
 
-def _starts(durations: list[float | None], count: int) -> list[float | None]:
+def _starts(durations: list[float | None]) -> list[float | None]:
     """Start of each frame in s from the durations of those before; None if the file states none."""
-    if len(durations) != count or any(duration is None for duration in durations):
-        return [None] * count
+    if any(duration is None for duration in durations):
+        return [None] * len(durations)
     return [0.0, *np.cumsum(np.array(durations[:-1], dtype=np.float64)).tolist()]
 
 

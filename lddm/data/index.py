@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from collections.abc import Iterable
@@ -32,7 +33,8 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
         LddmError: a missing folder, two files with one id, a class without a usable file, or a locale that cannot
             represent the names of files.
     """
-    check_locale([*settings.classes, *(source.folder for source in settings.sources if source.kind != "phantom")])
+    folders = [source.folder for source in settings.sources if source.kind != "phantom"]
+    check_locale([*settings.classes, *folders], (Path(data_root) / folder for folder in folders))
     rows: list[dict] = []
     for source in settings.sources:
         if source.kind == "phantom":
@@ -40,7 +42,6 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
         else:
             rows += SOURCES[source.kind].rows(source, Path(data_root), settings.classes)
         logger.info("%s: %d files in all so far", source.kind, len(rows))
-    check_locale(row["path"] for row in rows if row["excluded"])
     join_sources(rows)
     table = index_table(rows)
     check_index(table, settings.classes)
@@ -54,19 +55,20 @@ def index_table(rows: list[dict]) -> pd.DataFrame:
     return table.assign(device=table["device"].fillna(""))
 
 
-def check_locale(names: Iterable[str]) -> None:
-    """Raise LddmError if names hold letters that the encoding of file names cannot represent (LC_ALL=C).
+def check_locale(names: Iterable[str], folders: Iterable[Path] = ()) -> None:
+    """Check that the encoding of file names (ASCII under LC_ALL=C) can hold names, and those of all files in folders.
 
-    A name that was read under such a locale shows as \\x.. escapes (`sources.base.printable`).
+    Raises:
+        LddmError: it cannot hold one of them.
     """
     encoding = sys.getfilesystemencoding()
     if encoding.replace("-", "").lower() == "utf8":
         return
-    for name in names:
-        if not name.isascii() or "\\x" in name:
+    files = (path.name for folder in folders if folder.is_dir() for path in folder.rglob("*"))
+    for name in itertools.chain(names, files):
+        if not name.isascii():
             raise LddmError(
-                f"the name {name.encode('ascii', 'backslashreplace').decode()} is not ASCII, but file names are read as "
-                f"{encoding} here",
+                f"the name {ascii(name)} is not ASCII, but file names are read as {encoding} here",
                 "set PYTHONUTF8=1 or LC_ALL=C.UTF-8",
             )
 

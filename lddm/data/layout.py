@@ -49,7 +49,7 @@ def recognise(path: Path) -> Layout:
             return Layout("busi", place)
     classes = [place for place in folders if not is_split_folder(place.name)]
     parts = tuple(unicodedata.normalize("NFC", place.name) for place in folders if place not in classes)
-    if len(parts) > 1 and len(classes) < 2 or parts and not classes:
+    if parts and len(classes) < 2:
         raise LddmError(
             f"{path}: {', '.join(parts)} look like a split, not like classes",
             "arrange the files as <class>/<files>, e.g. benign/... and malignant/...; LDDM divides patients itself, and "

@@ -87,14 +87,34 @@ class Recording:
         return replace(self, frames=self.frames[first:last], times=times - times[:1])
 
 
-def stack(frames: list[np.ndarray], *also: list[np.ndarray]) -> np.ndarray:
-    """Stack frames (H, W) of one size to (T, H, W), emptying the lists so that memory holds each frame only once."""
-    whole = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
-    for other in also:
-        other.clear()
-    for place in range(len(frames) - 1, -1, -1):
-        whole[place] = frames.pop()
-    return whole
+class FrameBuffer:
+    """Frames (H, W) of one size and type, collected to (T, H, W) in memory that grows in place.
+
+    A list of frames that is stacked at the end would need the memory twice, as freed frames do not always return to the
+    system.
+    """
+
+    def __init__(self) -> None:
+        self.memory = bytearray()
+        self.shape: tuple[int, ...] = ()
+        self.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        size = self.dtype.itemsize * int(np.prod(self.shape)) if self.shape else 0
+        return len(self.memory) // size if size else 0
+
+    def append(self, frame: np.ndarray) -> bool:
+        """Add a frame; False if it differs from the first one in size or type."""
+        if not self.shape:
+            self.shape, self.dtype = frame.shape, frame.dtype
+        if frame.shape != self.shape or frame.dtype != self.dtype:
+            return False
+        self.memory += np.ascontiguousarray(frame).data.cast("B")
+        return True
+
+    def array(self) -> np.ndarray:
+        """The frames (T, H, W), without a copy; nothing may be added after."""
+        return np.frombuffer(self.memory, self.dtype).reshape(-1, *self.shape)
 
 
 def check_size(name: str, width: int, height: int) -> None:

@@ -159,6 +159,17 @@ def _enough(count: int, folds: int, val_fraction: float, in_train: int) -> bool:
     return count >= folds and _room(count, folds, val_fraction) >= in_train
 
 
+def fitting_split(count: int, settings: SplitSettings) -> tuple[int, int] | None:
+    """The largest (folds, min_patients), at most the configured ones, for `count` patients of the smaller class."""
+    choices = (
+        (folds, least)
+        for folds in range(min(settings.folds, count), 1, -1)
+        for least in range(settings.min_patients, 1, -1)
+        if _enough(count, folds, settings.val_fraction, least)
+    )
+    return next(choices, None)
+
+
 def _check_counts(by_group: pd.Series, settings: SplitSettings, names: dict[int, str], videos: int) -> None:
     counts = {label: int((by_group == label).sum()) for label in sorted(set(by_group) | {0, 1})}
     fraction = settings.val_fraction
@@ -167,17 +178,11 @@ def _check_counts(by_group: pd.Series, settings: SplitSettings, names: dict[int,
             continue
         needed = next(n for n in range(1, 10**6) if _enough(n, settings.folds, fraction, settings.min_patients))
         listed = ", ".join(f"{names.get(k, k)}: {v}" for k, v in counts.items())
-        smallest = min(counts.values())
-        choices = [
-            (folds, least)
-            for folds in range(min(settings.folds, smallest), 1, -1)
-            for least in range(settings.min_patients, 1, -1)
-            if _enough(smallest, folds, fraction, least)
-        ]
+        fitting = fitting_split(min(counts.values()), settings)
         least_needed = next(n for n in range(1, 10**6) if _enough(n, 2, fraction, 2))
         hint = (
-            f"set split.folds to {choices[0][0]} and split.min_patients to {choices[0][1]}, or add patients"
-            if choices
+            f"set split.folds to {fitting[0]} and split.min_patients to {fitting[1]}, or add patients"
+            if fitting
             else f"add patients: no setting splits fewer than {least_needed} patients per class"
         )
         if len(by_group) < videos // 2:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.filter
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 
 from lddm.data.frame_times import frame_times
 from lddm.data.image_io import IMAGE_SUFFIXES, decode_image
 from lddm.data.recording import (
     MAX_ASPECT,
     MAX_BYTES,
+    FrameBuffer,
     Recording,
     UnreadableFile,
     check_size,
     is_coloured,
     square_pixels,
-    stack,
     upright,
 )
 from lddm.data.write_video import write_video
@@ -35,6 +36,7 @@ CONTAINERS = "asf,avi,flv,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpe
 VIDEO_SUFFIXES = set(
     ".gif .mp4 .avi .mpeg .mpg .mov .webm .mkv .wmv .m4v .mts .m2ts .ts .3gp .3g2 .vob .asf .flv .ogv".split()
 )
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 COLOUR_SAMPLE = 16  # every 16th frame is looked at for colour
 
 
@@ -77,12 +79,12 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
         max_frames: frames that are read at the most.
         containers: the formats of FFmpeg that may be opened, comma-separated.
     """
-    frames: list[np.ndarray] = []
+    frames = FrameBuffer()
     stamps: list[float | None] = []
     notes: list[str] = []
-    colour, orientation, rate, aspect = False, 1, None, 1.0
+    colour, orientation, rate, aspect, resized = False, 1, None, 1.0, 0
     try:
-        with av.open(source, options={"format_whitelist": containers}) as container:
+        with av.open(source, "r", options={"format_whitelist": containers}) as container:
             stream = _main_stream(container, name)
             stream.thread_type = "AUTO"
             check_size(name, stream.codec_context.width, stream.codec_context.height)
@@ -91,30 +93,34 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
             aspect = 1 / float(shown) if shown else 1.0
             for frame in _progressive(container.decode(stream), stream, notes):
                 check_size(name, frame.width, frame.height)
-                if not frames:
+                if not len(frames):
                     orientation = _orientation(frame, notes)
-                if len(frames) >= max_frames or (frames and (len(frames) + 1) * frames[0].nbytes > MAX_BYTES):
+                if len(frames) >= max_frames or len(frames.memory) * (1 + 1 / max(1, len(frames))) > MAX_BYTES:
                     notes.append(f"cut: only the first {len(frames)} frames are read")
                     logger.warning("%s is longer than what is read of it: %d frames", name, len(frames))
                     break
                 if len(frames) % COLOUR_SAMPLE == 0 and not colour:
-                    colour = is_coloured(frame.to_ndarray(format="rgb24"))
-                frames.append(_grey(frame))
-                stamps.append(frame.time)
+                    colour = is_coloured(_small(frame))
+                if frames.append(_grey(frame)):
+                    stamps.append(frame.time)
+                else:
+                    resized += 1
     except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
-        if not frames:
+        if not len(frames):
             raise UnreadableFile(
                 f"{name} cannot be decoded: {error}", "check that the file is a whole video"
             ) from error
         logger.warning("%s breaks off after %d frames: %s", name, len(frames), error)
         notes.append(f"damaged: breaks off after {len(frames)} frames")
-    if not frames:
+    if not len(frames):
         raise UnreadableFile(f"{name} holds no frame", "check that the file is a whole video")
+    if resized:
+        notes.append(f"{resized} frames of another size dropped")
     return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes)
 
 
 def _recording(
-    frames: list[np.ndarray],
+    frames: FrameBuffer,
     stamps: list[float | None],
     rate: float | None,
     aspect: float,
@@ -122,12 +128,9 @@ def _recording(
     colour: bool,
     notes: list[str],
 ) -> Recording:
-    """Frames of the size of the first one, in the order of their times."""
-    same = [place for place, frame in enumerate(frames) if frame.shape == frames[0].shape]
-    if len(same) < len(frames):
-        notes.append(f"{len(frames) - len(same)} frames of another size dropped")
-    kept, times, fps, said = frame_times([stamps[place] for place in same], rate)
-    whole = stack([frames[same[place]] for place in kept], frames)
+    """Frames in the order of their times, with square pixels and upright."""
+    kept, times, fps, said = frame_times(stamps, rate)
+    whole = frames.array() if len(kept) == len(stamps) else frames.array()[kept]
     if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
         notes.append("an absurd pixel aspect ratio is ignored")
         aspect = 1.0
@@ -176,14 +179,17 @@ def _progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes:
 def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
     while True:
         try:
-            yield graph.pull()
+            frame = graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+        if isinstance(frame, av.VideoFrame):
+            yield frame
 
 
 def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
     """EXIF orientation of the frame's display matrix, as phones and handheld probes write it."""
-    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    found_data: Any = frame.side_data  # iterates over its values
+    matrix = next((data for data in found_data if data.type == SideDataType.DISPLAYMATRIX), None)
     if matrix is None:
         return 1
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
@@ -198,7 +204,8 @@ def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
         (0, -1, 1, 0): 8,
     }
     scale = max(abs(a), abs(b), abs(c), abs(d)) or 1.0
-    found = turns.get(tuple(int(v) for v in np.rint(np.array([a, b, c, d]) / scale)), 0)
+    signs = np.rint(np.array([a, b, c, d]) / scale).astype(int).tolist()
+    found = turns.get((signs[0], signs[1], signs[2], signs[3]), 0)
     if found == 0:
         notes.append("a rotation other than a multiple of 90 degrees is ignored")
     elif found != 1:
@@ -206,11 +213,17 @@ def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
     return found or 1
 
 
+def _small(frame: av.VideoFrame) -> np.ndarray:
+    """The frame in RGB, uint8 (H, W, 3), at most 160 pixels wide."""
+    width = min(160, frame.width)
+    height = max(1, round(frame.height * width / frame.width))
+    return frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+
+
 def _grey(frame: av.VideoFrame) -> np.ndarray:
     """Luminance uint8 (H, W); transparent pixels on black, as for images."""
     if any(component.is_alpha for component in frame.format.components):
         rgba = frame.to_ndarray(format="rgba").astype(np.float32)
-        grey = rgba[..., :3] @ np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601
+        grey = rgba[..., :3] @ LUMINANCE
         return np.rint(grey * rgba[..., 3] / 255).astype(np.uint8)
-    # a copy: what FFmpeg decodes into is given back to the system only with the last frame
-    return frame.to_ndarray(format="gray").copy()
+    return frame.to_ndarray(format="gray")

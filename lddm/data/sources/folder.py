@@ -78,6 +78,9 @@ def survey(
                 found.passed_over[path] = why_not_read(path)
             else:
                 taken.append((path, place.name, kind, who))
+    frames = [path.name for path, *_ in taken if path.is_dir()]
+    if frames:
+        found.notes.append(f"{len(frames)} folders of numbered images are read as one video each: {listed(frames)}")
     files = [path.relative_to(folder).as_posix() for path, *_ in taken]
     matches = match_patients(table, files, settings.patients or "") if table is not None else None
     patients = assign_patients(files, [who for *_, who in taken], matches, key or (lambda: data_key(data_root)))
@@ -114,10 +117,6 @@ def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
         if is_mask_name(frames[0]) or is_two_valued(frames[0]):
             masks |= set(frames)
     videos = {video: frames for video, frames in videos.items() if masks.isdisjoint(frames)}
-    if videos:
-        found.notes.append(
-            f"{len(videos)} folders of numbered images are read as one video each: {listed(v.name for v in videos)}"
-        )
     found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
     rest = [path for path in paths if path not in masks and path.parent not in videos]
     return sorted([*rest, *videos])
