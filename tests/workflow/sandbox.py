@@ -16,12 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Makes what a verb promises, with the verb's own command line as content; fails for FAIL_VERB.
 PRETENDED_LDDM = """#!{python}
-import json, os, sys
+import os, sys, yaml
 from pathlib import Path
 
 verb, arguments = sys.argv[1], sys.argv[2:]
+told = " ".join(f"{{name}}={{os.environ.get(name)}}" for name in {told!r})
 with open("verbs.log", "a") as file:
     print(verb, *arguments, file=file)
+with open("environment.log", "a") as file:
+    print(verb, told, file=file)
 if verb == os.environ.get("FAIL_VERB"):
     sys.exit("error: pretended failure")
 options = dict(zip(arguments, arguments[1:]))
@@ -29,12 +32,12 @@ if verb == "track":
     sys.exit(0)
 names = {{
     "preprocess": ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"],
-    "train-generator": ["bundle.json"],
+    "train-generator": ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"],
     "tabulate": [f"{{name}}.csv" for name in "quality classification comparisons sweep sweep_comparisons".split()],
     "figures": {figures!r},
 }}.get(verb, [])
 if verb == "classify":
-    settings = json.loads(options["--settings"])
+    settings = yaml.safe_load(open(options["--settings"]))
     names = [f"seed-{{seed}}.json" for seed in range(settings["classification"]["seeds"])]
 made = [Path(options["--out-dir"]) / name for name in names] if names else [Path(options["--out"])]
 if verb == "summarize":
@@ -47,6 +50,10 @@ for path in made:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(" ".join([verb, *arguments]))
 """
+
+
+# What a rule tells its job beside the command line.
+TOLD = ("LDDM_EXPERIMENT", "LDDM_PIPELINE", "LDDM_TRACKING")
 
 
 @dataclass
@@ -81,6 +88,12 @@ class Pipeline:
         table = text.rsplit("Job stats:", 1)[1].split("total", 1)[0]
         return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
+    def commands(self, **options) -> list[str]:
+        """Shell commands that a dry run announces."""
+        done = self.run("--dry-run", "--printshellcmds", **options)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return [line for line in (done.stdout + done.stderr).splitlines() if " lddm " in line and "reason:" not in line]
+
     def verbs(self) -> list[str]:
         """Command lines that the pretended `lddm` got, in order."""
         log = self.folder / "verbs.log"
@@ -97,7 +110,7 @@ def pretend(folder: Path) -> Pipeline:
     programs = folder / "bin"
     programs.mkdir()
     program = programs / "lddm"
-    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names()))
+    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names(), told=TOLD))
     program.chmod(0o755)
     shutil.copytree(ROOT / "config", folder / "config")
     path = os.pathsep.join([str(programs), os.environ["PATH"]])
