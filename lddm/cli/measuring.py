@@ -27,7 +27,7 @@ from lddm.cli.options import (
 from lddm.job import job, show_summary
 from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings
 from lddm.settings.build import at_classifier
-from lddm.settings.stages import parse, parse_stage
+from lddm.settings.stages import STAGES, parse, parse_stage
 from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()
@@ -130,7 +130,7 @@ def classify(
 @app.command()
 def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: Records = None) -> None:
     """Join the results of all jobs that the settings plan into tables/*.csv."""
-    whole = parse(settings, "split", "synthesis", "classification", "sweep")
+    whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
         from lddm.classification.comparisons import comparisons
         from lddm.classification.sweep import sweep_tables

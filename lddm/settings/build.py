@@ -212,7 +212,7 @@ def _yaml_lines(section: Section, indent: int, explained: set[type[Section]]) ->
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            title = (type(value).__doc__ or "").strip().splitlines()[0]
+            title = next(iter((type(value).__doc__ or "").strip().splitlines()), "")  # none under python -OO
             repeated = type(value) in explained
             lines += [""] if indent == 0 else []
             lines += _comment("as explained at the first of its kind above" if repeated else title, pad)

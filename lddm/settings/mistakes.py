@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from lddm.errors import LddmError
-import lddm.settings.former as former
+from lddm.settings import former
 from lddm.settings.base import Section
 
 M = TypeVar("M", bound=Section)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +89,18 @@ def parse_stage(given: str, *sections: type[Section]) -> tuple[Any, ...]:
     """
     names = {field.annotation: name for name, field in Settings.model_fields.items()}
     wanted = [names[section] for section in sections]
-    settings = parse(given, *wanted)
+    settings = parse(given, wanted)
     return (settings.seed, *(getattr(settings, name) for name in wanted))
 
 
-def parse(given: str, *sections: str) -> Settings:
+def parse(given: str, sections: Sequence[str] | None = None) -> Settings:
     """As `parse_stage`, with names of sections: the settings, with defaults for sections that were not given.
 
-    Without any section, a whole config is expected.
+    Without `sections`, a whole config is expected.
     """
     raw = _read(given)
-    if "experiment" not in raw and (not sections or set(raw) != {"seed", *sections}):
-        expected = ", ".join(["seed", *sections] if sections else ["experiment", "seed", "..."])
+    if "experiment" not in raw and (sections is None or set(raw) != {"seed", *sections}):
+        expected = ", ".join(["experiment", "seed", "..."] if sections is None else ["seed", *sections])
         raise LddmError(
             f"--settings: expected the keys {expected}; got {', '.join(map(str, raw)) or 'none'}",
             "pass results/<experiment>/settings/<stage>.yaml, or a whole config with the key experiment",
