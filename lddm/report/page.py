@@ -62,7 +62,10 @@ def _videos(found: Results) -> list[str]:
     figures = found.root / "figures"
     return [
         "<p>The same first frame x0 of test patients, animated by each generator; “real” is what really followed.</p>",
-        *(image(path, "real and synthetic videos, moving", "loop") for path in sorted(figures.glob("loop-*.webp"))),
+        *(
+            image(path, "real and synthetic videos, moving", "loop")
+            for path in sorted(figures.glob("loops/loop-*.webp"))
+        ),
         image(figures / "strips.png", "film strips and M-mode of real and synthetic videos", "strips"),
         "<p>Times are counted from x0. M-mode: the central column of the image over time.</p>",
         "<h3>Where LDDM fails, chosen by rule</h3>",

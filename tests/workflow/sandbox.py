@@ -40,6 +40,8 @@ if verb == "classify":
     settings = yaml.safe_load(open(options["--settings"]))
     names = [f"seed-{{seed}}.json" for seed in range(settings["classification"]["seeds"])]
 made = [Path(options["--out-dir"]) / name for name in names] if names else [Path(options["--out"])]
+if verb == "figures":
+    made.append(Path(options["--out-dir"]) / "loops/loop-0.webp")
 if verb == "summarize":
     made.append(made[0].with_name("provenance.json"))
 if verb == "score":
@@ -63,14 +65,21 @@ class Pipeline:
     folder: Path
     environment: dict[str, str]
 
-    def run(self, *arguments: str, config: dict | None = None, configfile: str | None = None, **environment: str):
+    def run(
+        self,
+        *arguments: str,
+        config: dict | None = None,
+        configfile: str | None = None,
+        snakefile: Path = ROOT / "Snakefile",
+        **environment: str,
+    ):
         """Run `snakemake`; `config` is merged over `configfile` (a name in config/), as a file of a user would be."""
         files = [str(ROOT / "config" / configfile)] if configfile else []
         if config is not None:
             own = self.folder / "own.yaml"
             own.write_text(yaml.safe_dump(config))
             files.append(str(own))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "2"]
         command += ["--directory", str(self.folder), *arguments]
         command += ["--configfile", *files] if files else []
         return subprocess.run(
@@ -88,9 +97,9 @@ class Pipeline:
         table = text.rsplit("Job stats:", 1)[1].split("total", 1)[0]
         return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
-    def commands(self, **options) -> list[str]:
+    def commands(self, *targets: str, **options) -> list[str]:
         """Shell commands that a dry run announces."""
-        done = self.run("--dry-run", "--printshellcmds", **options)
+        done = self.run(*targets, "--dry-run", "--printshellcmds", **options)
         assert done.returncode == 0, done.stderr + done.stdout
         return [line for line in (done.stdout + done.stderr).splitlines() if " lddm " in line and "reason:" not in line]
 
@@ -99,10 +108,15 @@ class Pipeline:
         log = self.folder / "verbs.log"
         return log.read_text().splitlines() if log.exists() else []
 
+    def told(self) -> list[dict[str, str]]:
+        """What the rules told their jobs beside the command line, in the same order."""
+        lines = (self.folder / "environment.log").read_text().splitlines()
+        return [dict(word.split("=", 1) for word in line.split()[1:]) for line in lines]
+
 
 def figure_names() -> list[str]:
     """Files that rules/report.smk expects from `lddm figures`."""
-    return re.findall(r"/figures/([\w.-]+)\"", (ROOT / "workflow/rules/report.smk").read_text())
+    return re.findall(r"/figures/([\w-]+\.\w+)\"", (ROOT / "workflow/rules/report.smk").read_text())
 
 
 def pretend(folder: Path) -> Pipeline:

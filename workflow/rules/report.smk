@@ -116,6 +116,7 @@ rule figures:
             category="Classification",
             labels={"what": "ablation", "kind": "chart"},
         ),
+        loops=directory(f"{RESULTS}/figures/loops"),
         sweep=(
             report(
                 f"{RESULTS}/figures/sweep.png",
