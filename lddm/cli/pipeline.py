@@ -199,7 +199,8 @@ def train_generator(
             run.metrics,
             guessed,
         )
-        run.outputs(out_dir / "bundle.json", out_dir / "generator.safetensors")
+        parts = ("bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md")
+        run.outputs(*(out_dir / part for part in parts))
 
 
 @app.command()

@@ -139,18 +139,20 @@ def test_settings_are_compared_by_content(pipeline: Pipeline):
 def test_no_command_of_a_large_study_is_long(pipeline: Pipeline):
     config = SMALL | {
         "split": {"folds": 10, "run_folds": 10},
-        "synthesis": {"shards": 64},
+        "synthesis": {"generators": ["lddm"], "shards": 2},
         "classification": {
-            "classifiers": list(get_args(ClassifierName)),
-            "regimes": ["real", "real+lddm", "real+motion_transfer"],
+            "classifiers": list(get_args(ClassifierName)),  # ten
+            "regimes": ["real", "real+lddm"],
             "seeds": 10,
         },
-        "sweep": {"real_videos": [8, 64], "synthetic_share": [0.25, 0.75]},
+        "sweep": {"real_videos": [8], "regimes": ["real", "real+lddm"]},
     }
     commands = pipeline.commands(config=config)
-    assert len([line for line in commands if "lddm classify " in line]) == 10 * (10 * 3 + 4 * 3)
+    assert len([line for line in commands if "lddm classify " in line]) == 10 * (10 * 2 + 2)
     assert {line.split("lddm ")[1].split()[0] for line in commands} >= {"tabulate", "figures", "page", "score"}
     assert max(map(len, commands)) < 4096
+    # the length of no command depends on the number of shards
+    assert not any("/shard-" in line for line in commands if "lddm synthesize " not in line)
 
 
 def test_processes_that_train_together_are_started_by_torchrun(pipeline: Pipeline):

@@ -175,13 +175,13 @@ def raw_data(wildcards):
     return []
 
 
-def code(*packages):
-    """Modules of these packages of lddm, as input, so that cheap jobs rerun when their code changes.
+def code(*places):
+    """Modules of these packages (and single modules) of lddm, as input, so that cheap jobs rerun when their code changes.
 
     Training rules do not list theirs: a comment must not cost a night on a GPU. --forcerun is for them.
     """
-    root = Path(lddm.__file__).parent
-    return sorted(str(path) for package in packages for path in (root / package).rglob("*.py"))
+    paths = [Path(lddm.__file__).parent / place for place in places]
+    return sorted(str(file) for path in paths for file in ([path] if path.suffix else path.rglob("*.py")))
 
 
 def memory(megabytes):

@@ -70,7 +70,9 @@ rule score:
         frames=rules.preprocess.output,
         splits=rules.split.output,
         synthetic=scored_manifests,
-        code=code("metrics"),
+        code=code(
+            "metrics", "nn/perceptual.py", "data/flow.py", "data/frames.py", "data/ranges.py", "data/synthetic.py"
+        ),
     output:
         scores=f"{FOLD}/quality/{{generator}}.json",
         copies=f"{FOLD}/quality/{{generator}}_copies.csv",

@@ -2,7 +2,7 @@
 
 Needs: result files only: fold-k/quality/, fold-k/classification/, fold-k/synthetic/, records/.
 Makes: tables/, figures/, report.html, summary.json, provenance.json.
-Settings: classification (intervals of the table), report.
+Settings: split, synthesis, classification, sweep (what there is, and intervals) for the tables; all for the report.
 """
 
 
