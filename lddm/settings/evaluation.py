@@ -87,8 +87,17 @@ class ClassificationSettings(Section):
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )
     training_of: dict[ClassifierName, Training] = Field(
-        {}, description="training of networks that need another one; the same in every regime"
+        {},
+        description="what differs from `training` for some networks, e.g. {r3d_18: {steps: 400}}; the same in every regime",
     )
+
+    @model_validator(mode="after")
+    def _overlay(self):
+        """Keys that an entry of `training_of` leaves out take the value of `training`."""
+        for name, own in self.training_of.items():
+            given = {key: getattr(own, key) for key in own.model_fields_set}
+            self.training_of[name] = Training.model_validate(self.training.model_dump() | given)
+        return self
 
     @model_validator(mode="after")
     def _possible(self):
@@ -97,6 +106,10 @@ class ClassificationSettings(Section):
         if unknown := (self.only.keys() | self.training_of.keys()) - set(self.classifiers):
             raise ValueError(f"only, training_of: {min(unknown)} is not among the classifiers")
         return self
+
+    def training_for(self, classifier: str) -> Training:
+        """The training of one network."""
+        return {str(name): own for name, own in self.training_of.items()}.get(classifier, self.training)
 
     def cells(self) -> list[tuple[str, str]]:
         """Pairs of network and regime that are trained."""
