@@ -115,17 +115,19 @@ def tabulate(
     """Join the results of all jobs into tables/*.csv."""
     seed, section = parse_stage(settings, ClassificationSettings)
     with job("tabulate", record) as run:
-        from lddm.classification.comparisons import comparisons
         from lddm.classification.sweep import sweep_tables
-        from lddm.classification.table import classification_table
+        from lddm.classification.table import evaluate
         from lddm.files import write_table
+        from lddm.metrics.comparisons import quality_comparisons
         from lddm.report.tables import quality_table
 
+        scored, compared = evaluate(classification, section, seed)
         swept, swept_comparisons = sweep_tables(sweep, section, seed)
         tables = {
             "quality": quality_table(quality),
-            "classification": classification_table(classification, section, seed),
-            "comparisons": comparisons(classification, section, seed),
+            "quality_comparisons": quality_comparisons(quality),
+            "classification": scored,
+            "comparisons": compared,
             "sweep": swept,
             "sweep_comparisons": swept_comparisons,
         }
