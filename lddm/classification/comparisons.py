@@ -6,6 +6,7 @@ repeated stills: the same labelled images, so that what is left can only be the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ COLUMNS = [
 ]
 
 
-def compare(classifier: str, regimes: dict[str, Runs], draws: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def compare(classifier: str, regimes: dict[str, Runs], draws: Callable[[str, str], np.ndarray]) -> list[dict[str, Any]]:
     """Compare AUCs on the same test videos, fold by fold and seed by seed: one row per pair of regimes.
 
     `p_bootstrap`: two-sided, patients and seeds redrawn. `p_delong`: patients as the only chance, the trained networks
@@ -46,17 +47,16 @@ def compare(classifier: str, regimes: dict[str, Runs], draws: dict[str, np.ndarr
     `runs_better`: in how many of the pairs of fold and seed the regime has the higher AUC.
 
     Args:
-        draws: regime -> AUC and its bootstrap draws, (1 + resamples,), the same draws for all regimes.
+        draws: of two regimes, the difference of their AUCs and its bootstrap draws, (1 + resamples,).
     """
     rows = [
         {"classifier": classifier, "regime": regime, "against": against}
-        | _compare(regimes[regime], regimes[against], draws[regime] - draws[against])
+        | _compare(regimes[regime], regimes[against], draws(regime, against))
         for regime, against in _pairs(list(regimes))
     ]
     corrected = holm(np.array([max(row["p_bootstrap"], row["p_delong"]) for row in rows]))
     for row, p in zip(rows, corrected, strict=True):
-        floor = 2 / len(draws[row["regime"]])
-        bound = row["p_bootstrap"] >= row["p_delong"] and np.isclose(row["p_bootstrap"], floor)
+        bound = row.pop("at_floor") and row["p_bootstrap"] >= row["p_delong"]
         row |= {"p_holm": p, "p_sign": "<=" if bound else "=", "verdict": _verdict(row["delta_auc"], p)}
     return rows
 
@@ -86,6 +86,7 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray) -> dict[str, Any]:
         "ci_low": float(low),
         "ci_high": float(high),
         "p_bootstrap": two_sided(draws[1:]),
+        "at_floor": bool((draws[1:] > 0).all() or (draws[1:] < 0).all()),
         "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))),
         "runs_better": better,
         "n_runs": len(common),

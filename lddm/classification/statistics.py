@@ -134,8 +134,10 @@ def _auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> 
 def _patient_auc(
     positive: np.ndarray, probability: np.ndarray, weights: np.ndarray, patients: np.ndarray
 ) -> np.ndarray:
-    names = np.array([f"{patient} {label:d}" for patient, label in zip(patients, positive, strict=True)])
-    _, first, inverse, counts = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
+    _, patient = np.unique(patients.astype(str), return_inverse=True)
+    _, first, inverse, counts = np.unique(
+        2 * patient + positive, return_index=True, return_inverse=True, return_counts=True
+    )
     mean = np.bincount(inverse, weights=probability) / counts
     return _auc(positive[first], mean, weights[:, first])
 

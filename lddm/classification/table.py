@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from lddm.classification.statistics import METRICS, patient_weights, scores, see
 from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.settings.evaluation import ClassificationSettings
+
+RunDraws = dict[tuple[int, int], np.ndarray]  # (fold, seed) -> value and draws with other patients, (1 + resamples,)
 
 COLUMNS = [
     "classifier",
@@ -62,11 +65,11 @@ def evaluate(files: list[Path], section: ClassificationSettings, seed: int) -> t
     drawn = Draws(section.bootstrap, seed)
     rows, compared = [], []
     for classifier, regimes in read_cells(files).items():
-        values = {regime: bootstrap(runs, drawn) for regime, runs in regimes.items()}
-        tests = compare(classifier, regimes, {regime: found["auc"] for regime, found in values.items()})
-        rows += _rows(
-            classifier, regimes, values, {row["regime"]: row["p_holm"] for row in tests if row["against"] == "real"}
-        )
+        values = {regime: run_draws(runs, drawn) for regime, runs in regimes.items()}
+        auc = {regime: found["auc"] for regime, found in values.items()}
+        tests = compare(classifier, regimes, partial(_between, auc, drawn))
+        p_values = {row["regime"]: row["p_holm"] for row in tests if row["against"] == "real"}
+        rows += _rows(classifier, regimes, values, p_values, drawn)
         compared += tests
     return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(compared, columns=COMPARED)
 
@@ -107,32 +110,64 @@ class Draws:
 
 
 def bootstrap(runs: Runs, drawn: Draws) -> dict[str, np.ndarray]:
-    """Metric -> (1 + resamples,): the mean over folds and seeds, then its bootstrap draws."""
-    folds = sorted({fold for fold, _ in runs})
-    total = {metric: np.zeros(1 + drawn.resamples) for metric in METRICS}
+    """Metric -> (1 + resamples,): the mean over folds and seeds, then its draws with other patients and seeds."""
+    return {metric: combine(values, drawn) for metric, values in run_draws(runs, drawn).items()}
+
+
+def run_draws(runs: Runs, drawn: Draws) -> dict[str, RunDraws]:
+    """Metric -> the value of each run and its draws with other patients."""
+    found: dict[str, RunDraws] = {metric: {} for metric in METRICS}
+    for key, result in sorted(runs.items()):
+        table = pd.DataFrame(result["predictions"])
+        labels, probability, patients = (table[name].to_numpy() for name in ("label", "probability", "patient_id"))
+        weights = drawn.weights(key[0], table)
+        for metric, values in scores(labels, probability, result["threshold"], weights, patients).items():
+            found[metric][key] = values
+    return found
+
+
+def difference(first: RunDraws, second: RunDraws, drawn: Draws) -> np.ndarray:
+    """Draws of the mean difference over the runs that both have, (1 + resamples,)."""
+    return combine({key: first[key] - second[key] for key in sorted(first.keys() & second.keys())}, drawn)
+
+
+def _between(values: dict[str, RunDraws], drawn: Draws, first: str, second: str) -> np.ndarray:
+    return difference(values[first], values[second], drawn)
+
+
+def combine(values: RunDraws, drawn: Draws) -> np.ndarray:
+    """Mean over folds and seeds and its draws, (1 + resamples,): other patients, and other seeds.
+
+    The values of a few seeds on the same test patients differ by chance of the patients as well, which the draws of
+    patients hold already. Only what is left of their variance is drawn for the seeds; counted twice, it would make
+    intervals of differences about half as wide again.
+    """
+    folds = sorted({fold for fold, _ in values})
+    total = np.zeros(1 + drawn.resamples)
     for fold in folds:
-        seeds = sorted(s for f, s in runs if f == fold)
-        share = drawn.seeds(fold, len(seeds))
-        for place, number in enumerate(seeds):
-            result = runs[fold, number]
-            table = pd.DataFrame(result["predictions"])
-            weights = drawn.weights(fold, table)
-            labels, probability, patients = (table[name].to_numpy() for name in ("label", "probability", "patient_id"))
-            values = scores(labels, probability, result["threshold"], weights, patients)
-            for metric in METRICS:
-                total[metric] += share[:, place] * values[metric] / len(folds)
+        seeds = np.stack([draws for (f, _), draws in values.items() if f == fold])
+        mean, count = seeds.mean(axis=0), len(seeds)
+        total += mean / len(folds)
+        if count > 1 and (variance := float(seeds[:, 0].var(ddof=1))) > 0:
+            by_patients = float(np.nanvar(seeds[:, 1:] - mean[1:], axis=1).sum()) / (count - 1)
+            share = np.sqrt(max(0.0, 1 - by_patients / variance))
+            total += share * (drawn.seeds(fold, count) - 1 / count) @ seeds[:, 0] / len(folds)
     return total
 
 
 def _rows(
-    classifier: str, regimes: dict[str, Runs], values: dict[str, dict[str, np.ndarray]], p_values: dict[str, float]
+    classifier: str,
+    regimes: dict[str, Runs],
+    values: dict[str, dict[str, RunDraws]],
+    p_values: dict[str, float],
+    drawn: Draws,
 ) -> list[dict[str, Any]]:
     rows = []
     for metric in METRICS:
         least, most = {"log_loss": (0.0, np.inf), "ece": (-1.0, 1.0)}.get(metric, (0.0, 1.0))
         for regime, runs in regimes.items():
             n_test = {fold: len(result["predictions"]) for (fold, _), result in runs.items()}
-            draws = values[regime][metric]
+            draws = combine(values[regime][metric], drawn)
             row = {
                 "classifier": classifier,
                 "regime": regime,
@@ -144,7 +179,12 @@ def _rows(
                 "p_value": p_values.get(regime) if metric == "auc" else None,
             }
             if regime != "real" and "real" in values:
-                row |= _interval(draws - values["real"][metric], "delta_vs_real", "delta_ci_low", "delta_ci_high")
+                row |= _interval(
+                    difference(values[regime][metric], values["real"][metric], drawn),
+                    "delta_vs_real",
+                    "delta_ci_low",
+                    "delta_ci_high",
+                )
             rows.append(row)
     return rows
 
