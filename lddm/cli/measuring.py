@@ -132,20 +132,23 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
     """Join the results of all jobs that the settings plan into tables/*.csv."""
     whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
-        from lddm.classification.comparisons import comparisons
         from lddm.classification.sweep import sweep_tables
-        from lddm.classification.table import classification_table
+        from lddm.classification.table import evaluate
         from lddm.files import write_table
+        from lddm.metrics.comparisons import quality_comparisons
         from lddm.report.tables import quality_table
         from lddm.settings import planned
 
         section, seed = whole.classification, whole.seed
+        quality_files = [results / path for path in planned.quality_files(whole)]
         cells = [results / path for path in planned.classification_files(whole)]
+        scored, compared = evaluate(cells, section, seed)
         swept, swept_comparisons = sweep_tables([results / path for path in planned.sweep_files(whole)], section, seed)
         tables = {
-            "quality": quality_table([results / path for path in planned.quality_files(whole)]),
-            "classification": classification_table(cells, section, seed),
-            "comparisons": comparisons(cells, section, seed),
+            "quality": quality_table(quality_files),
+            "quality_comparisons": quality_comparisons(quality_files),
+            "classification": scored,
+            "comparisons": compared,
             "sweep": swept,
             "sweep_comparisons": swept_comparisons,
         }

@@ -49,16 +49,15 @@ class DomainNetworkSettings(Section):
 class QualitySettings(Section):
     """Scores of synthetic against real videos."""
 
-    bootstrap: int = Field(
-        200, ge=0, description="bootstrap resamples of an interval; 0 = no interval, no extrapolation"
-    )
+    bootstrap: int = Field(200, ge=2, description="bootstrap resamples of the interval of a mean over videos")
     max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
     max_slow: int = Field(8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)")
     copy_threshold: float = Field(
         0.05,
         gt=0,
         lt=1,
-        description="a synthetic video nearer to a training video than this quantile of held-out real ones is a copy",
+        description="copy rate that held-out real videos would have: the quantile of their distance ratio (training video to "
+        "held-out video) below which a synthetic video counts as a copy",
     )
 
 
@@ -82,7 +81,7 @@ class ClassificationSettings(Section):
     exclude_copies: bool = Field(
         False, description="keep synthetic videos that copy a training video (quality.copy_threshold) out of training"
     )
-    bootstrap: int = Field(1000, ge=10, description="patient-level bootstrap resamples")
+    bootstrap: int = Field(20000, ge=10, description="patient-level bootstrap resamples")
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )

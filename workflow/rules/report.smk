@@ -23,13 +23,19 @@ rule tabulate:
             regime=SETTINGS.sweep.regimes,
             point=POINTS,
         ),
-        code=code("report", "classification"),
+        code=code("report", "classification", "metrics", "statistics"),
     output:
         quality=report(
             f"{RESULTS}/tables/quality.csv",
             caption="../report/quality.rst",
             category="Quality",
             labels={"what": "scores", "kind": "table"},
+        ),
+        quality_comparisons=report(
+            f"{RESULTS}/tables/quality_comparisons.csv",
+            caption="../report/quality_comparisons.rst",
+            category="Quality",
+            labels={"what": "differences between generators", "kind": "table"},
         ),
         classification=report(
             f"{RESULTS}/tables/classification.csv",
