@@ -27,9 +27,7 @@ class ConditionalFlow(LatentGenerator):
 
     def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
         super().__init__(settings, spec, size, classes)
-        self.condition = ImageCondition(
-            size, 4 if size % 4 == 0 else size, 16, CONDITION, classes if settings.use_label else 0
-        )
+        self.condition = ImageCondition(size, None, 16, CONDITION, classes if settings.use_label else 0)
         from lddm.baselines.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
         self.flow = build_flow(settings, spec.size, CONDITION)

@@ -22,6 +22,7 @@ from lddm.files import atomic_path
 from lddm.settings import Settings
 from lddm.settings.base import Section
 from lddm.settings.mistakes import explain
+from lddm.settings.sizes import check_sizes
 
 CONFIG_PATH = Path("config/config.yaml")
 SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
@@ -51,6 +52,7 @@ def load(raw: Mapping[str, Any]) -> Settings:
     _check_guess(settings)
     _check_synthesis(settings)
     _check_sampler(settings)
+    check_sizes(settings)
     return settings
 
 
