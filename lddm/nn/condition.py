@@ -13,14 +13,14 @@ from lddm.nn.blocks import ImagePyramid, halvings, whole_halvings
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to draw z.
+    """How to sample z. These are the defaults of the function, not of a model: a bundle carries its own.
 
     Attributes:
         sampler: "distilled" (one step, if the model was distilled), "unipc" or "ddim" (diffusion only).
         steps: denoising steps of unipc and ddim (diffusion only).
         guidance: classifier-free guidance scale; 1 = off (diffusion only).
-        guide_by: what guidance sharpens: "label" (its unconditioned side still sees the image; nothing for a still whose
-            label is unknown) or "image+label".
+        guide_by: the condition that guidance strengthens: "label" (the image stays in the unconditioned side; no effect on
+            a still of unknown label) or "image+label".
     """
 
     sampler: str = "unipc"

@@ -91,7 +91,7 @@ def _largest_region(lit: np.ndarray) -> np.ndarray:
     region = (labels == largest).astype(np.uint8)
     for other in (label for label in others if area[label] >= PART * area[largest]):
         part = (labels == other).astype(np.uint8)
-        if _gain(region, part) <= 2 * area[other]:  # more tissue than black
+        if _gain(region, part) <= 3 * area[other]:  # not much more black than tissue
             region |= part
     return region | ((filled | lit) & _near(region, radius / 2))  # with the corners that the opening has rounded
 
