@@ -39,15 +39,16 @@ class Autoencoder(nn.Module):
             encoder = {"factorised": FactorisedEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
             self.encoder = encoder(self.spec, size, settings.width)
             self.decoder: WarpDecoder | PaintDecoder
+            width = settings.decoder_width or settings.width
             if settings.decoder == "warp":
                 ranks = (settings.motion_rank, settings.residual_rank)
-                self.decoder = WarpDecoder(self.spec, size, settings.width, ranks, settings.map_size)
+                self.decoder = WarpDecoder(self.spec, size, width, ranks, settings.map_size)
             else:
-                self.decoder = PaintDecoder(self.spec, size, settings.width, settings.checkpointing)
+                self.decoder = PaintDecoder(self.spec, size, width, settings.checkpointing)
         except ValueError as error:
             raise LddmError(
                 f"the autoencoder does not take these sizes: {error}",
-                "change preprocess.size, preprocess.clip_length or autoencoder.map_size",
+                "change preprocess.size, preprocess.clip_length, autoencoder.map_size or autoencoder.grid_frames",
             ) from error
 
     @property

@@ -123,7 +123,8 @@ class AutoencoderTask:
             real, fake = self._some_frames(real, fake, rng)
             return losses.hinge_discriminator(self.players["spatial"](real), self.players["spatial"](fake)), {}
         real = real.clone().requires_grad_()
-        real_logits, _ = self.players["temporal"](real)
+        with torch.autocast(real.device.type, enabled=False):  # R1 differentiates a gradient, which bfloat16 rounds
+            real_logits, _ = self.players["temporal"](real)
         fake_logits, _ = self.players["temporal"](fake)
         penalty = losses.r1_penalty(real_logits, real)
         loss = losses.hinge_discriminator(real_logits, fake_logits) + self.settings.gradient_penalty * penalty
@@ -139,7 +140,8 @@ class AutoencoderTask:
             "temporal": losses.temporal_l1(decoded.frames, real, x0),
             "kl": posterior.kl(),
         }
-        loss = parts["l1"] + weights.temporal_weight * parts["temporal"] + weights.kl_weight * parts["kl"]
+        loss = weights.reconstruction_weight * parts["l1"] + weights.temporal_weight * parts["temporal"]
+        loss = loss + weights.kl_weight * parts["kl"]
         if self.model.spec.kind != "factorised" and decoded.motion is not None and weights.teacher_weight > 0:
             assert motion is not None  # measured wherever the decoder has a motion field
             measured = compose_motion(motion.maps, motion.coefficients, self.model.size)

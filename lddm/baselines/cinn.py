@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lddm.nn.condition import ImageCondition, SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.noise import Rng, normal
 from lddm.settings.models import CinnSettings
 from lddm.training.generator import LatentGenerator, LatentTask, fit_generator
 from lddm.training.latents import LatentReader
@@ -28,9 +29,7 @@ class ConditionalFlow(LatentGenerator):
 
     def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
         super().__init__(settings, spec, size, classes)
-        self.condition = ImageCondition(
-            size, 4 if size % 4 == 0 else size, 16, CONDITION, classes if settings.use_label else 0
-        )
+        self.condition = ImageCondition(size, None, 16, CONDITION, classes if settings.use_label else 0)
         from lddm.baselines.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
         self.flow = build_flow(settings, spec.size, CONDITION)
@@ -50,10 +49,10 @@ class ConditionalFlow(LatentGenerator):
         """Compile the part that training calls."""
         self.flow.compile(*args, **kwargs)
 
-    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`; the options of diffusion do not apply."""
         _, condition = self.condition(x0, label)
-        residual = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
+        residual = normal(rng, (len(x0), self.spec.size)).to(x0)
         z, _ = self.flow(residual, c=[condition], rev=True)
         return self.whitening.invert(z)
 

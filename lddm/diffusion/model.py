@@ -14,6 +14,7 @@ from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
 from lddm.nn.matching import Matching
+from lddm.nn.noise import Rng, normal
 from lddm.settings.models import DiffusionSettings
 from lddm.training.generator import LatentGenerator
 
@@ -43,13 +44,13 @@ class LatentDiffusion(LatentGenerator):
         """The denoiser: matching is fitted and the student is taught when it has been trained."""
         return self.denoiser
 
-    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`.
 
         Raises:
             LddmError: one step is asked of a model that was not distilled, or not for this guidance.
         """
-        noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
+        noise = normal(rng, (len(x0), self.spec.size)).to(x0)
         denoised = self.one_step if options.sampler == "distilled" else self.many_steps
         return self.whitening.invert(self.matching(denoised(noise, x0, label, options)))
 

@@ -15,6 +15,7 @@ from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
 from lddm.diffusion.process import add_noise, denoise, loss_weights, make_scheduler
 from lddm.nn.condition import SamplingOptions
+from lddm.nn.noise import Rng, normal
 from lddm.settings.models import PixelSettings
 from lddm.training.generator import Decode
 from lddm.training.identity import Identity, clips_content
@@ -80,9 +81,7 @@ class PixelDiffusion(nn.Module):
         self.network.compile(*args, **kwargs)
 
     @torch.no_grad()
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """As `lddm.training.generator.Generator.video`; stage 1 is not used. Sampler distilled: unipc."""
 
         def predict(noisy: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
@@ -92,7 +91,7 @@ class PixelDiffusion(nn.Module):
 
         if options.sampler == "distilled":  # it has no student
             options = replace(options, sampler="unipc")
-        noise = torch.randn((len(x0), 1, self.frames, self.size, self.size), generator=rng).to(x0)
+        noise = normal(rng, (len(x0), 1, self.frames, self.size, self.size)).to(x0)
         moved = denoise(self.settings, options, noise, predict) * self.scale
         return (x0[:, :, None] + moved).clamp(-1, 1)
 

@@ -23,6 +23,7 @@ from lddm.settings import Settings
 from lddm.settings.base import Section
 from lddm.settings.evaluation import ClassificationSettings
 from lddm.settings.mistakes import validated
+from lddm.settings.sizes import check_sizes
 from lddm.settings.stages import parse_stage, stage_json, whole  # noqa: F401 (public here too)
 
 CONFIG_PATH = Path("config/config.yaml")
@@ -53,6 +54,7 @@ def load(raw: Mapping[str, Any]) -> Settings:
     _check_guess(settings)
     _check_synthesis(settings)
     _check_sampler(settings)
+    check_sizes(settings)
     return settings
 
 

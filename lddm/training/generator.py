@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lddm.data.frames import FrameStore
 from lddm.nn.condition import SamplingOptions
-from lddm.nn.folding import unfold
+from lddm.nn.folding import limit_strain
 from lddm.nn.latent import LatentSpec
+from lddm.nn.noise import Rng
 from lddm.nn.whitening import Whitening
 from lddm.settings.base import Section
 from lddm.training.identity import Identity
@@ -33,15 +34,13 @@ class Generator(Protocol):
 
     name: ClassVar[str]
 
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """Frames 1..T for each x0.
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
             label: int64 (B,), -1 unknown.
-            rng: on the CPU, so that every device draws the same numbers.
+            rng: a generator per video, or one for the whole batch (`lddm.nn.noise`).
             decode: stage 1, (x0, z) -> frames.
 
         Returns:
@@ -77,18 +76,16 @@ class LatentGenerator(nn.Module):
         """The network that the training loop updates, averages and keeps in its state; the whole generator by default."""
         return self
 
-    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """z for each x0 as the network has it: float (B, D), in the units of stage 1; arguments as in `video`."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
-        """Draw z for each x0, of tissue that does not fold; as `draw`."""
-        return unfold(self.draw(x0, label, rng, options), self.spec, self.size)
+    def sample(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
+        """Draw z for each x0, with fields that do not fold; as `draw`."""
+        return limit_strain(self.draw(x0, label, rng, options), self.spec, self.size)
 
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """As `Generator.video`."""
         return decode(x0, self.sample(x0, label, rng, options))
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lddm.autoencoder.decoder import unseen
+from lddm.autoencoder.decoder import out_of_view
 from lddm.autoencoder.discriminators import TemporalDiscriminator
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.losses import r1_penalty
@@ -97,7 +97,7 @@ def test_z_says_how_large_a_motion_is_in_its_maps_and_its_coefficients(tiny_stor
 def test_tissue_that_enters_is_painted_not_smeared():
     motion = torch.zeros(1, 1, 2, 8, 8)
     motion[:, :, 0] = 2.0  # each pixel comes from two rows further down: the last two rows have no source
-    gone = unseen(torch.ones(1, 1, 8, 8, dtype=torch.bool), motion)[0, 0, 0]
+    gone = out_of_view(torch.ones(1, 1, 8, 8, dtype=torch.bool), motion)[0, 0, 0]
     assert gone[:6].max() < 1e-6 and gone[6:].min() == 1
     torch.manual_seed(0)
     decoder = Autoencoder(WARP, 32, 8).decoder
