@@ -101,7 +101,7 @@ def check_data(path: Path, patients: str | None = None) -> Checked:
         hashes.append(done.hashes)
         if row["kind"] == "video" and len(done.frames):
             clips += clips_of(videos[-1], done, settings)
-    videos = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
+    videos = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_frames)
     clips = pd.DataFrame(clips, columns=["id", "excluded"])
     advice = _advice(kind, videos, clips, classes, patients)
     return Checked(kind, videos, clips, advice, _config(kind, root, folder, two, patients))
