@@ -173,7 +173,7 @@ def _read(rows: list[dict], source: Source, classes: list[str], root: Path) -> t
         hashes.append(done.hashes)
         if row["kind"] == "video" and len(done.frames):
             clips += clips_of(videos[-1], done, settings)
-    table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
+    table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_frames)
     return table, pd.DataFrame(clips, columns=["id", "excluded"])
 
 

@@ -19,7 +19,7 @@ PROBES = 3  # neighbourhoods in which a frame is looked for
 QUERY_STEP = 3  # every third frame of a long video is looked for, among all frames of the others
 SHORT = 12  # distinct frames up to which all frames of a file are looked for
 ALIKE = 0.7  # correlation of descriptors from which two frames are worth an alignment
-NEAREST = 4  # frames of other files that are kept for each frame, view and neighbourhood
+NEAREST = 8  # frames of other files that are kept for each frame, view and neighbourhood
 PARTNERS = 24  # most similar files that are kept for each file
 BLOCK = 4096
 

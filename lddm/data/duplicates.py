@@ -24,11 +24,11 @@ __all__ = ["cluster_duplicates", "connected", "find_duplicates", "video_hashes"]
 
 # Correlations of aligned details. ASSUME, from measurements (docs/data.md): neighbouring frames of different patients
 # stay below 0.6 for most pairs, copies with noise, gain and crops reach 0.8.
-SAME_FRAME = 0.75  # for frames of a video, of which several must agree
+SAME_FRAME = 0.8  # for a video, of which several frames must agree
 SAME_IMAGE = 0.85  # for a still image, which is one frame only
 OVERLAP = 0.6  # share of the frames that two aligned files should have in common, and have
-IN_TIME = 2.5  # frames by which a matching frame may be off the common time axis
-COMMON = 3  # files of other content that may show a frame before it counts as a title card
+IN_TIME = 1.5  # frames by which a matching frame may be off the common time axis
+COMMON = 3  # other files that may show a frame before it can count as a title card
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def find_duplicates(hashes: list[np.ndarray], frames: int = 4) -> list[tuple[int
     """Pairs (i, j), i < j, of files that show frames of one recording.
 
     Two files match if at least `frames` distinct frames (all, of files with fewer) agree after alignment, and if they
-    agree for most of the time that the two would share. Frames that more than `COMMON` files of other content show,
-    such as title cards, are not counted.
+    agree for most of the time that the two would share. Frames that many files of other content show, such as
+    title cards, are not counted.
 
     Args:
         hashes: for each file uint8 (T, 32, 32), of `video_hashes`.
@@ -68,7 +68,7 @@ def find_duplicates(hashes: list[np.ndarray], frames: int = 4) -> list[tuple[int
         if match is not None:
             agrees = _is_duplicate(match, distinct[match.first], distinct[match.second], frames)
             (accepted if agrees else rejected).append(match)
-    common = _title_cards(rejected)
+    common = _title_cards(accepted, rejected)
     pairs = set()
     for match in accepted:
         first = np.setdiff1d(distinct[match.first], sorted(common[match.first]))
@@ -111,11 +111,8 @@ def _is_duplicate(match: Match, first: np.ndarray, second: np.ndarray, frames: i
         frames: distinct frames that two videos must share.
     """
     needed = min(frames, len(first), len(second))
-    shared = _distinct(match)
-    if needed == 0 or shared < needed:
+    if needed == 0 or _distinct(match) < needed:
         return False
-    if shared >= OVERLAP * min(len(first), len(second)):  # in any order: a loop, or a probe that stands still
-        return True
     for slope, intercept in _time_axes(match):
         inliers = _distinct(match.only(np.abs(slope * match.frames + intercept - match.partners) <= IN_TIME))
         there, back = slope * first + intercept, (second - intercept) / slope
@@ -149,17 +146,21 @@ def _time_axes(match: Match) -> Iterator[tuple[float, float]]:
             yield float(slope), float(intercept)
 
 
-def _title_cards(rejected: list[Match]) -> dict[int, set[int]]:
-    """Frames of each file that more than `COMMON` files show which are otherwise different."""
-    shown: dict[tuple[int, int], set[int]] = defaultdict(set)
-    for match in rejected:
-        for frame in match.frames.tolist():
-            shown[match.first, frame].add(match.second)
-        for frame in match.partners.tolist():
-            shown[match.second, frame].add(match.first)
+def _title_cards(accepted: list[Match], rejected: list[Match]) -> dict[int, set[int]]:
+    """Frames of each file that more than `COMMON` other files show, at least two of them of other content.
+
+    One is not enough: it may be a copy too poor to be recognised.
+    """
+    shown: dict[tuple[int, int], tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
+    for different, matches in enumerate((accepted, rejected)):
+        for match in matches:
+            for frame in match.frames.tolist():
+                shown[match.first, frame][different].add(match.second)
+            for frame in match.partners.tolist():
+                shown[match.second, frame][different].add(match.first)
     cards: dict[int, set[int]] = defaultdict(set)
-    for (file, frame), others in shown.items():
-        if len(others) > COMMON:
+    for (file, frame), (same, other) in shown.items():
+        if len(other - same) >= 2 and len(other | same) > COMMON:
             cards[file].add(frame)
     return cards
 

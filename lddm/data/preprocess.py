@@ -168,7 +168,7 @@ def preprocess(
                 offset += stored
                 if number % 100 == 0 or number == len(rows):
                     logger.info("%d of %d files, %d frames", number, len(rows), offset)
-        table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_distance)
+        table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_frames)
         if not clips or offset == 0:
             reasons = table["excluded"].value_counts().head(5).to_dict()
             raise LddmError(f"no usable video is left; exclusions: {reasons}", _way_out(table))

@@ -129,8 +129,10 @@ class PreprocessSettings(Section):
     frozen_threshold: float = Field(
         2e-4, ge=0, description="clips whose mean absolute frame difference (share of the range) is lower are frozen"
     )
-    duplicate_distance: int = Field(
-        4, ge=0, description="Hamming distance of 256-bit perceptual frame hashes up to which two files are duplicates"
+    duplicate_frames: int = Field(
+        4,
+        ge=1,
+        description="distinct frames that two videos must share to be duplicates; all of them, of files with fewer",
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from lddm.data.duplicates import connected
+from lddm.data.duplicates import COMMON, connected
 from lddm.data.frame_folder import read_frame_folder
 from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, safe_path, source_folder
@@ -110,12 +110,15 @@ def _annotated_classes(folder: Path) -> dict[tuple[str, str], str]:
 
 
 def _cluster(table: list[dict], hashes: list[set[str]]) -> None:
-    """Cluster videos that share any identical frame; a cluster whose usable videos disagree on the label is excluded."""
+    """Cluster videos that share an identical frame; a cluster whose usable videos disagree on the label is excluded.
+
+    Frames of many videos, such as title cards and black frames, are not counted; preprocessing compares the content.
+    """
     owners: dict[str, list[int]] = {}
     for i, frames in enumerate(hashes):
         for frame in frames:
             owners.setdefault(frame, []).append(i)
-    pairs = {(group[0], other) for group in owners.values() for other in group[1:]}
+    pairs = {(group[0], other) for group in owners.values() if len(group) <= COMMON + 1 for other in group[1:]}
     for number, members in enumerate(connected(len(table), sorted(pairs))):
         if len(members) < 2:
             continue

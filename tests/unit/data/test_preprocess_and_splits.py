@@ -1,4 +1,4 @@
-"""Time, space, duplicates and folds."""
+"""Time, space and folds."""
 
 import os
 
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from lddm.data import quality_control
 from lddm.data.clips import clip_starts, resample_indices
-from lddm.data.duplicates import cluster_duplicates, video_hashes
 from lddm.data.frames import FrameStore
 from lddm.data.index import build_index, read_row
 from lddm.data.preprocess import fit_square, preprocess
@@ -82,18 +81,6 @@ def test_a_clip_that_jumps_leaves_its_view_or_stands_still_is_left_out_and_the_r
     gain = np.concatenate([here[:8], (0.5 * here[8:]).astype(np.uint8)])
     assert reason(gain) is None
     assert "frozen" in reason(here[:1].repeat(17, axis=0)) and "frozen" in reason(np.full((17, 32, 32), 9, np.uint8))
-
-
-def test_duplicates_are_found_in_spite_of_brightness_and_contradictions_are_excluded():
-    rng = np.random.default_rng(0)
-    films = [np.kron(rng.integers(0, 200, (6, 9, 9)), np.ones((1, 8, 8))).astype(np.uint8) for _ in range(4)]
-    films.append((films[0][3:] * 0.8 + 20).astype(np.uint8))  # a darker excerpt of the first
-    films.append(films[1].copy())
-    table = pd.DataFrame({"source": "folder", "excluded": None, "cluster": None, "label": [0, 1, 0, 1, 0, 0]})
-    out = cluster_duplicates(table, [video_hashes(film) for film in films], 8)
-    assert out.loc[0, "cluster"] == out.loc[4, "cluster"] and pd.isna(out.loc[0, "excluded"])
-    assert out.loc[1, "cluster"] == out.loc[5, "cluster"] and "another class" in out.loc[1, "excluded"]
-    assert out.loc[[2, 3], "cluster"].isna().all()
 
 
 @pytest.fixture(scope="module")
