@@ -33,7 +33,7 @@ if verb == "track":
 names = {{
     "preprocess": ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"],
     "train-generator": ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"],
-    "tabulate": [f"{{name}}.csv" for name in "quality quality_comparisons classification comparisons sweep sweep_comparisons".split()],
+    "tabulate": [f"{{name}}.csv" for name in {tables!r}],
     "figures": {figures!r},
 }}.get(verb, [])
 if verb == "classify":
@@ -53,6 +53,8 @@ for path in made:
     path.write_text(" ".join([verb, *arguments]))
 """
 
+
+TABLES = ["quality", "quality_comparisons", "classification", "comparisons", "sweep", "sweep_comparisons"]
 
 # What a rule tells its job beside the command line.
 TOLD = ("LDDM_EXPERIMENT", "LDDM_PIPELINE", "LDDM_TRACKING")
@@ -124,7 +126,7 @@ def pretend(folder: Path) -> Pipeline:
     programs = folder / "bin"
     programs.mkdir()
     program = programs / "lddm"
-    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names(), told=TOLD))
+    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names(), tables=TABLES, told=TOLD))
     program.chmod(0o755)
     shutil.copytree(ROOT / "config", folder / "config")
     path = os.pathsep.join([str(programs), os.environ["PATH"]])
