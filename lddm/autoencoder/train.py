@@ -235,7 +235,10 @@ def train_autoencoder(
         "val": clips_content(store, val_clips),
         "perceptual": task.perceptual,
     }
-    identity = Identity.of(settings, seed, data, ("autoencoder", "nn", "training", "data"), fold=fold)
+    packages = ["autoencoder", "nn", "training", "data"]
+    if (module := type(task.perceptual).__module__).startswith("lddm."):
+        packages.append(module.split(".")[1])
+    identity = Identity.of(settings, seed, data, packages, fold=fold)
     keep_best = None if settings.uses_adversarial_losses else "l1"
     train(task, settings.training, seed, state_dir, on_log, validate, keep_best, identity=identity)
     kept = validation_error(model, val_reader, np.arange(len(val_clips)), batch_size)

@@ -111,9 +111,9 @@ def classify(
         paths.append(out_dir / f"seed-{number}.json")
     for path in paths:  # all at the end: a job that is killed leaves its finished seeds in `state`, not half a result
         write_json(path, read_json(state / path.name))
-    for path in paths:
-        (state / path.name).unlink()
-    remove_state(state, *(f"training-{number}" for number in range(section.seeds)))
+    for path in state.glob("seed-*.json"):
+        path.unlink()
+    remove_state(state, *(path.name for path in state.glob("training-*")))
     return paths
 
 

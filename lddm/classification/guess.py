@@ -87,9 +87,9 @@ def guess_labels(
     return table.reset_index(drop=True)
 
 
-def remove_guess_state(section: GuessSettings, state: Path) -> None:
+def remove_guess_state(state: Path) -> None:
     """Remove the resumable states of `guess_labels`; call it when the table has been written."""
-    remove_state(state, *(f"member-{member}" for member in range(section.members)))
+    remove_state(state, *(path.name for path in state.glob("member-*")))
 
 
 def surest(probability: np.ndarray, share: float) -> np.ndarray:

@@ -162,7 +162,7 @@ def guess_labels(
         run.metrics(0, {"guessed": int((~table["given"] & (table["label"] >= 0)).sum())})
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
-        remove_guess_state(section, state)
+        remove_guess_state(state)
         run.outputs(out)
 
 

@@ -96,7 +96,7 @@ def run(name, settings, given, state, out, on_log):
         hidden = given.splits.assign(labelled=~given.splits["id"].isin(["video-02", "video-03"]))
         table = guess_labels(settings, given.store, hidden, 0, state, seed, on_log)
         table.to_json(out)
-        remove_guess_state(settings, state)
+        remove_guess_state(state)
     else:
         trainer = {"cinn": train_cinn, "pixel": train_pixel}.get(name, train_diffusion)
         trainer(settings, given.latents, given.store, seed, state, out, on_log)
