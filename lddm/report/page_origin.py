@@ -1,4 +1,4 @@
-"""Where the results come from, for the page: data, provenance, settings, jobs."""
+"""Origin of the results, for the page: data, leak report, provenance, settings, jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def data_table(found: Results) -> str:
 
 
 def leaks(found: Results) -> str:
-    """What the metadata of the files give away of the classes; "" where the package has no such report."""
+    """Leak report: whether file metadata predict the class; "" if the package has no such report."""
     try:
         from lddm.data.leaks import leak_report
     except ImportError:
@@ -42,7 +42,7 @@ def leaks(found: Results) -> str:
 
 
 def provenance(found: Results) -> str:
-    """What the results were made from, with and by, and where to look for more."""
+    """Pipeline, code, inputs, and where to find more."""
     jobs, videos = found.jobs(), found.videos()
     experiment = found.plan.settings.experiment
     hosts = sorted({f"{job['host'].get('name', '?')} ({job['host'].get('cpus', '?')} CPUs)" for job in jobs})
@@ -84,7 +84,7 @@ def code_name(version: dict[str, Any]) -> str:
 
 
 def settings_and_jobs(found: Results) -> str:
-    """All settings, and what ran how long with which version of the code; folded up."""
+    """All settings and all jobs, with their duration and version of the code; folded up."""
     values = flat(json.loads(whole_json(found.plan.settings)))
     settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(values.items())]
     jobs = [

@@ -1,4 +1,4 @@
-"""Reading what the other rules left in results/<experiment>; the report knows files, not code."""
+"""Reading the outputs of the other rules in results/<experiment>."""
 
 from __future__ import annotations
 
