@@ -104,7 +104,7 @@ def store_error(uri: str, error: Exception) -> LddmError:
         )
     return LddmError(
         f"MLflow at {shown} does not answer: {said}",
-        "the records stay on disk: run `lddm track sync results/<experiment>` when it does",
+        "the records stay on disk: the next run sends them, or `lddm track sync results/<experiment> --uri ADDRESS` does",
     )
 
 

@@ -172,8 +172,11 @@ def test_a_record_that_is_refused_does_not_keep_the_others_back_and_is_an_error(
         return send(client, into, about, lines)
 
     monkeypatch.setattr(mlflow_view, "_send", refuse)
-    with pytest.raises(LddmError, match="1 records of .* are not in MLflow"):
+    damaged_record = write(project, 4)
+    (damaged_record / "record.json").write_text('{"half')
+    with pytest.raises(LddmError, match="2 records of .* are not in MLflow"):
         mlflow_view.sync(project / "results/exp", store(project))
+    assert f"{damaged_record / 'record.json'} is not JSON" in caplog.text
     assert len(runs(project)[1]) == 3 and f"{broken} is not in MLflow" in caplog.text
 
 
@@ -256,3 +259,5 @@ def test_a_log_hides_secrets_of_other_libraries_and_of_tracebacks(monkeypatch):
     record = logging.LogRecord("x", logging.INFO, "f", 1, "asked %s", ("http://bob:hunter2@h",), kind)
     handler.filter(record)
     assert "hunter2" not in handler.format(record) and "asked http://***@h" in handler.format(record)
+    broken = logging.LogRecord("x", logging.INFO, "f", 1, "%d pieces", ("hunter2",), None)
+    assert handler.filter(broken) and "hunter2" not in handler.format(broken)  # and no error in the job
