@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import shlex
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 from lddm.report.html import bullets, folded, number, table
@@ -32,10 +34,10 @@ def data_table(found: Results) -> str:
 
 def leaks(found: Results) -> str:
     """Leak report: whether file metadata predict the class; "" if the package has no such report."""
-    try:
-        from lddm.data.leaks import leak_report
-    except ImportError:
+    if "lddm.data.leaks" not in sys.modules and find_spec("lddm.data.leaks") is None:
         return ""
+    from lddm.data.leaks import leak_report
+
     lines = leak_report(found.videos(), found.meta()["classes"]).lines()
     loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
     return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])

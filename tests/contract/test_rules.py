@@ -44,7 +44,9 @@ def test_rule_is_thin_and_complete(stage: str, name: str, body: str):
         assert f"    {directive}:\n" in body, directive
     for forbidden in ("run:", "script:", "lambda wildcards: config", "retries:"):
         assert forbidden not in body, forbidden
-    assert re.search(r"settings=(stage\(|generator_stage|cell_stage)", body), "only the settings of its own stage"
+    assert re.search(r"settings=(stage\(|generator_stage|cell_stage|whole_config)", body), (
+        "only the settings of its own stage"
+    )
     command = command_line(body).removeprefix("{params.launch}")  # torchrun, where several processes train
     assert command.startswith(f"lddm {name.replace('_', '-')} "), "the verb is named as the rule"
     assert command.endswith("> {log:q} 2>&1"), "all that a job says is in its log"
