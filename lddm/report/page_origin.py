@@ -36,8 +36,10 @@ def leaks(found: Results) -> str:
     """Leak report: whether file metadata predict the class; "" if the package has no such report."""
     if "lddm.data.leaks" not in sys.modules and find_spec("lddm.data.leaks") is None:
         return ""
-    from lddm.data.leaks import leak_report
-
+    try:
+        from lddm.data.leaks import leak_report
+    except ImportError as missing:
+        return f"<p>No leak report: {html.escape(str(missing))} in the environment of this rule.</p>"
     lines = leak_report(found.videos(), found.meta()["classes"]).lines()
     loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
     return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
