@@ -1,60 +1,168 @@
-"""Near-duplicates: files that show the same frames, found by perceptual hashes.
+"""Near-duplicates: files that show frames of one recording.
 
-Two recordings of one patient cut from one video, or one image saved twice, must not stand on both sides of a split.
+Two excerpts of one recording, or one image saved twice, must not stand on both sides of a split. Copies may be mirrored,
+cropped by a few per cent, brightened, compressed again or played at another rate. Candidates
+(lddm.data.duplicate_search) are aligned and compared frame by frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import theilslopes
 
-GRID = 16  # 16 x 16 signs of differences = 256 bits
-FLAT = 6.0  # standard deviation of grey levels below which a frame says too little to be compared
+from lddm.data.duplicate_search import Candidate, candidates
+from lddm.data.fingerprints import SIDE, align, crop_warp, distinct_frames, unit_details, video_hashes, warped
+
+__all__ = ["cluster_duplicates", "connected", "find_duplicates", "video_hashes"]
+
+# Correlations of aligned details. ASSUME, from measurements (docs/data.md): neighbouring frames of different patients
+# stay below 0.6 for most pairs, copies with noise, gain and crops reach 0.8.
+SAME_FRAME = 0.8  # for a video, of which several frames must agree
+SAME_IMAGE = 0.85  # for a still image, which is one frame only
+OVERLAP = 0.6  # share of the frames that two aligned files should have in common, and have
+IN_TIME = 1.5  # frames by which a matching frame may be off the common time axis
+COMMON = 3  # other files that may show a frame before it can count as a title card
 
 
-def frame_hash(frame: np.ndarray) -> np.ndarray | None:
-    """Difference hash of a frame: uint8 (32,) = 256 bits, or None for a flat frame.
+@dataclass(frozen=True)
+class Match:
+    """Frames that two files share: frame `frames[k]` of `first` and frame `partners[k]` of `second` agree.
 
-    Signs of horizontal differences after shrinking (Krawetz's dHash): brightness and contrast do not matter.
+    A frame has several partners where the content repeats; `best[k]` marks the most similar one.
     """
-    small = cv2.resize(frame, (GRID + 1, GRID), interpolation=cv2.INTER_AREA).astype(np.int16)
-    if small.std() < FLAT:
-        return None
-    return np.packbits(small[:, 1:] > small[:, :-1])
+
+    first: int
+    second: int
+    frames: np.ndarray
+    partners: np.ndarray
+    best: np.ndarray
+
+    def only(self, kept: np.ndarray) -> Match:
+        """A part of the agreements."""
+        return Match(self.first, self.second, self.frames[kept], self.partners[kept], self.best[kept])
 
 
-def video_hashes(frames: np.ndarray, most: int = 64) -> np.ndarray:
-    """Hashes uint8 (k, 32) of up to `most` frames, evenly spread; uint8 (T, H, W) in."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
-    hashes = [value for value in (frame_hash(frames[i]) for i in chosen) if value is not None]
-    return np.stack(hashes) if hashes else np.zeros((0, 2 * GRID), np.uint8)
+def find_duplicates(hashes: list[np.ndarray], frames: int = 4) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of files that show frames of one recording.
 
-
-def find_duplicates(hashes: list[np.ndarray], distance: int) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of files that share a frame up to `distance` differing bits.
+    Two files match if at least `frames` distinct frames (all, of files with fewer) agree after alignment, and if they
+    agree for most of the time that the two would share. Frames that many files of other content show, such as
+    title cards, are not counted.
 
     Args:
-        hashes: for each file uint8 (k, 32).
-        distance: Hamming distance.
+        hashes: for each file uint8 (T, 32, 32), of `video_hashes`.
+        frames: distinct frames that two videos must share.
     """
-    owner = np.repeat(np.arange(len(hashes)), [len(h) for h in hashes])
-    if len(owner) == 0:
-        return []
-    bits = np.unpackbits(np.concatenate(hashes), axis=1).astype(np.float32)
-    ones = bits.sum(axis=1)
-    pairs: set[tuple[int, int]] = set()
-    for start in range(0, len(bits), 512):  # blocks: memory stays bounded
-        block = slice(start, start + 512)
-        differing = ones[block, None] + ones - 2 * bits[block] @ bits.T
-        near = np.argwhere(differing <= distance + 0.5)
-        first, second = owner[near[:, 0] + start], owner[near[:, 1]]
-        pairs.update(zip(first[first < second].tolist(), second[first < second].tolist(), strict=True))
+    thumbnails = [np.reshape(h, (-1, SIDE, SIDE)) for h in hashes]
+    distinct = [distinct_frames(images) for images in thumbnails]
+    accepted, rejected = [], []
+    for candidate in candidates(thumbnails, distinct):
+        match = compare(candidate, thumbnails, distinct)
+        if match is not None:
+            agrees = _is_duplicate(match, distinct[match.first], distinct[match.second], frames)
+            (accepted if agrees else rejected).append(match)
+    common = _title_cards(accepted, rejected)
+    pairs = set()
+    for match in accepted:
+        first = np.setdiff1d(distinct[match.first], sorted(common[match.first]))
+        second = np.setdiff1d(distinct[match.second], sorted(common[match.second]))
+        own = np.isin(match.frames, first) & np.isin(match.partners, second)
+        if _is_duplicate(match.only(own), first, second, frames):
+            pairs.add((min(match.first, match.second), max(match.first, match.second)))
     return sorted(pairs)
+
+
+def compare(candidate: Candidate, thumbnails: list[np.ndarray], distinct: list[np.ndarray]) -> Match | None:
+    """Frames that two files share once one is aligned with the other, or None."""
+    query, reference = thumbnails[candidate.query], thumbnails[candidate.match]
+    if candidate.mirrored:
+        query = query[:, :, ::-1]
+    image = np.ascontiguousarray(query[candidate.query_frame])
+    warp = align(reference[candidate.match_frame], image, crop_warp(candidate.crop))
+    if warp is None:
+        return None
+    still = min(len(distinct[candidate.query]), len(distinct[candidate.match])) == 1
+    threshold = SAME_IMAGE if still else SAME_FRAME
+    there = unit_details(reference[candidate.match_frame][None])
+    if (unit_details(warped(image[None], warp)) @ there.T).item() < threshold:
+        return None
+    rows, columns = distinct[candidate.query], distinct[candidate.match]
+    moved = warped(np.ascontiguousarray(query[rows]), warp)
+    correlation = unit_details(moved) @ unit_details(reference[columns]).T
+    row, column = np.nonzero(correlation >= threshold)
+    best = correlation.argmax(axis=1)[row] == column
+    return Match(candidate.query, candidate.match, rows[row], columns[column], best)
+
+
+def _is_duplicate(match: Match, first: np.ndarray, second: np.ndarray, frames: int) -> bool:
+    """Whether a match has enough frames, over most of what both files should share.
+
+    Args:
+        match: the frames in common.
+        first: distinct frames of the first file.
+        second: distinct frames of the second file.
+        frames: distinct frames that two videos must share.
+    """
+    needed = min(frames, len(first), len(second))
+    if needed == 0 or _distinct(match) < needed:
+        return False
+    for slope, intercept in _time_axes(match):
+        inliers = _distinct(match.only(np.abs(slope * match.frames + intercept - match.partners) <= IN_TIME))
+        there, back = slope * first + intercept, (second - intercept) / slope
+        overlap = min(
+            ((there >= second[0] - 1) & (there <= second[-1] + 1)).sum(),
+            ((back >= first[0] - 1) & (back <= first[-1] + 1)).sum(),
+        )
+        if inliers >= max(needed, OVERLAP * overlap):
+            return True
+    return False
+
+
+def _distinct(match: Match) -> int:
+    return min(len(np.unique(match.frames)), len(np.unique(match.partners)))
+
+
+def _time_axes(match: Match) -> Iterator[tuple[float, float]]:
+    """Possible common time axes (slope, intercept): partner = slope * frame + intercept.
+
+    First those of equal speed, forwards and backwards, by a vote of all agreements; then any speed, by the robust
+    line of Theil and Sen through the best ones.
+    """
+    for slope in (1.0, -1.0):
+        shifts, votes = np.unique(match.partners - slope * match.frames, return_counts=True)
+        near = (np.abs(shifts[:, None] - shifts) <= 1) @ votes
+        yield slope, float(shifts[near.argmax()])
+    frames, partners = match.frames[match.best], match.partners[match.best]
+    if len(np.unique(frames)) > 1:
+        slope, intercept, *_ = theilslopes(partners, frames)
+        if slope != 0:
+            yield float(slope), float(intercept)
+
+
+def _title_cards(accepted: list[Match], rejected: list[Match]) -> dict[int, set[int]]:
+    """Frames of each file that more than `COMMON` other files show, at least two of them of other content.
+
+    One is not enough: it may be a copy too poor to be recognised.
+    """
+    shown: dict[tuple[int, int], tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
+    for different, matches in enumerate((accepted, rejected)):
+        for match in matches:
+            for frame in match.frames.tolist():
+                shown[match.first, frame][different].add(match.second)
+            for frame in match.partners.tolist():
+                shown[match.second, frame][different].add(match.first)
+    cards: dict[int, set[int]] = defaultdict(set)
+    for (file, frame), (same, other) in shown.items():
+        if len(other - same) >= 2 and len(other | same) > COMMON:
+            cards[file].add(frame)
+    return cards
 
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -68,7 +176,7 @@ def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     return sorted(groups.values(), key=lambda members: members[0])
 
 
-def cluster_duplicates(table: pd.DataFrame, hashes: list[np.ndarray], distance: int) -> pd.DataFrame:
+def cluster_duplicates(table: pd.DataFrame, hashes: list[np.ndarray], frames: int = 4) -> pd.DataFrame:
     """Set `cluster` of files that share frames; exclude clusters whose labels contradict each other.
 
     Clusters that a source already found are kept and joined. Simulated files are left alone: they share nothing.
@@ -78,7 +186,7 @@ def cluster_duplicates(table: pd.DataFrame, hashes: list[np.ndarray], distance: 
     """
     table = table.copy()
     real = (table["source"] != "phantom").to_numpy() & table["excluded"].isna().to_numpy()
-    pairs = find_duplicates([h if r else h[:0] for h, r in zip(hashes, real, strict=True)], distance)
+    pairs = find_duplicates([h if r else h[:0] for h, r in zip(hashes, real, strict=True)], frames)
     known = table.index[table["cluster"].notna()]
     for _, members in table.loc[known].groupby("cluster"):
         places = [table.index.get_loc(i) for i in members.index]

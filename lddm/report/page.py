@@ -91,10 +91,12 @@ def _videos(found: Results) -> list[str]:
 def _scores(found: Results) -> list[str]:
     quality = found.quality()
     return [
-        "<p>Against real videos of test patients. “real” compares real videos of other patients with them: the floor at "
-        "this number of videos. Metrics that a frozen or shuffled video does not make worse are marked as blind to motion. "
-        "Small: 95 % interval over patients; fold means where there are several folds. A click on a heading sorts. "
-        "Generators know x0, so their frames are near those of the reference; “stills” are other patients’ images.</p>",
+        "<p>“Against heldout”: videos of half of the test patients against real videos of the other half, averaged over a few "
+        "divisions; “real” is real against real on the same halves. “Against heldout, same x0” shares patients and first "
+        "frames with the videos, so it has no such reference. Metrics that a frozen or shuffled video does not make worse are "
+        "marked as blind to motion. Small: 95 % interval over patients; fold means where there are several folds. A click on a "
+        "heading sorts. Differences between generators: tables/quality_comparisons.csv. “control: ...” rows of copy_rate show "
+        "what the search finds where the answer is known.</p>",
         image(found.root / "figures/quality.png", "scores by generator"),
         *(quality_table(quality, source) for source in ("heldout", "stills")),
         absent(found.absent_metrics()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,7 @@ from lddm.report.provenance import write_provenance
 from lddm.report.results import Results, flat
 from lddm.report.verdicts import sentences
 from lddm.settings import Settings
-from lddm.settings.build import whole_json
+from lddm.settings.stages import whole
 
 
 def summarize(settings: Settings, results: Path, out: Path) -> tuple[Path, Path]:
@@ -55,7 +54,7 @@ def summary(settings: Settings, results: Path, out: Path) -> None:
             "headline": headline(quality, ablation, compared),
             "sentences": sentences(quality, ablation, compared),
             "absent_metrics": found.absent_metrics(),
-            "settings": flat(json.loads(whole_json(settings))),
+            "settings": flat(whole(settings)),
         },
     )
 

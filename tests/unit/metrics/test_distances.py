@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+from lddm.metrics.gaussian import Gaussian, frechet_of
 
 from lddm.metrics.distances import (
     distance_interval,
@@ -16,7 +17,6 @@ from lddm.metrics.distances import (
     total_variation,
     wasserstein,
 )
-from lddm.metrics.gaussian import Gaussian, frechet_of
 
 
 def by_matrix_square_root(x, y):
