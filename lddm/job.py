@@ -99,7 +99,7 @@ def _show(record_dir: Path, experiment: str) -> None:
         push(record_dir, uri, experiment)
     except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
         said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
-        logger.warning("%s; the record stays on disk, `lddm track sync` sends it later", said)
+        logger.warning("%s; the record stays on disk, and the end of the run or `lddm track sync` sends it", said)
 
 
 def tracking_uri() -> str | None:
@@ -152,4 +152,4 @@ def show_summary(summary: Path) -> None:
         push_summary(summary, uri, experiment, pipeline)
     except Exception as error:
         said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
-        logger.warning("%s; `lddm track sync` sends the summary later", said)
+        logger.warning("%s; the end of the run or `lddm track sync` sends the summary", said)

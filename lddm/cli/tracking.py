@@ -1,4 +1,4 @@
-"""`lddm track`: the store of MLflow, made once, and records brought in later."""
+"""`lddm track`: creating the MLflow store, and sending records later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def init() -> None:
-    """Make the store before the first job, so that jobs that start together do not race for it."""
+    """Create the store before the first job, so that jobs that start together do not race for it."""
     set_up_logging()
     uri = tracking_uri()
     if uri is None:

@@ -1,4 +1,4 @@
-"""`lddm weights`: the pretrained feature networks; what they are, which are there, and getting them."""
+"""`lddm weights`: list, fetch and verify the pretrained feature networks."""
 
 from __future__ import annotations
 

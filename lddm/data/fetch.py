@@ -105,6 +105,7 @@ def fetch(name: str, data_root: Path, url: str | None = None, expected: str | No
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     archive.unlink()
+    archive.with_name(f".{archive.name}.lock").unlink(missing_ok=True)
     return target
 
 

@@ -1,6 +1,6 @@
-"""Pretrained feature networks as data: where they come from, what they are, and whether they are there.
+"""Registry of pretrained feature networks: origin, licence and digest of each file, and fetching it.
 
-A metric whose weights are absent is reported absent with the reason; nothing stands in for it.
+A metric whose weights are absent is reported absent with the reason; no other network replaces it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 
 
 class WeightsAbsent(Exception):
-    """Weights cannot be had; the text is the reason, for the reader of a table."""
+    """Weights are not available; the text is the reason, for the reader of a table."""
 
 
 @dataclass(frozen=True)

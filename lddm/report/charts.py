@@ -22,12 +22,12 @@ PANELS = (
 )
 SWEPT = ("real_videos", "synthetic_share")
 SWEPT_LABELS = {"real_videos": "real training videos", "synthetic_share": "share of synthetic clips in a batch"}
-ABREAST = 4  # panels beside each other
-LOG_RATIO = 30  # a chart whose values span more than this is drawn on a logarithmic axis
+ABREAST = 4  # panels in a row
+LOG_RATIO = 30  # a chart whose values span more than this has a logarithmic axis
 
 
 def quality_chart(quality: pd.DataFrame) -> Figure:
-    """One panel a metric, one bar a generator (mean over folds), intervals of single folds as lines."""
+    """One panel per metric and one bar per generator (mean over folds); intervals of single folds as lines."""
     panels = [panel for panel in PANELS if (quality["metric"] == panel[0]).any()]
     names = in_order(quality["generator"].tolist())
     lines = max(1, -(-len(panels) // ABREAST))
@@ -74,7 +74,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
 
 
 def sweep_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
-    """One panel a classifier and varied amount: the metric of each regime over the amount, with its interval."""
+    """One panel per classifier and varied amount: the metric of each regime over the amount, with its interval."""
     rows = table[table["metric"] == metric]
     usual = {axis: rows[axis].mode().iloc[0] for axis in SWEPT}
     panels = [
@@ -111,7 +111,7 @@ def _what(metric: str, rows: pd.DataFrame) -> str:
 
 
 def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
-    """One panel a classifier: the metric under each regime with its interval; a line where `real` lies."""
+    """One panel per classifier: the metric under each regime with its interval, and a line at the value of `real`."""
     rows = table[table["metric"] == metric]
     classifiers = list(dict.fromkeys(rows["classifier"]))
     regimes = in_order(rows["regime"].tolist())

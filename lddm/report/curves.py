@@ -21,7 +21,7 @@ PANELS = (
 
 
 def curves(results: Results) -> Figure:
-    """A panel a network, a line a fold."""
+    """One panel per network, one line per fold."""
     logs = results.training_logs()
     figure, grid = plt.subplots(1, len(PANELS), figsize=(3.1 * len(PANELS), 2.6), layout="constrained")
     for axes, (title, wanted, columns, ylabel) in zip(grid, PANELS, strict=True):

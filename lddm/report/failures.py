@@ -1,4 +1,4 @@
-"""Where LDDM fails, chosen by rule and not by taste: its most abrupt, stillest, worst and least original videos."""
+"""Failures of LDDM, selected by rules: its most abrupt, stillest, worst and least original videos."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ GENERATOR = "lddm"
 
 
 def failures(found: Results) -> list[tuple[str, Row]]:
-    """One video for each rule, of the held-out first frames of the first fold; none without LDDM videos.
+    """One video per rule, from the held-out first frames of the first fold; none without LDDM videos.
 
-    The rules: the largest change between two frames; the smallest mean change; the largest L1 to the video that really
-    followed; the smallest distance to a training clip, as a share of the threshold below which it counts as a copy.
+    The rules: the largest change between two frames; the smallest mean change; the largest L1 to the real video; the
+    smallest distance to a training clip, as a share of the threshold below which it counts as a copy.
     """
     folds = found.folds()
     videos = found.synthetic(folds[0], "heldout").get(GENERATOR) if folds else None
@@ -35,7 +35,7 @@ def failures(found: Results) -> list[tuple[str, Row]]:
     if copies is not None and (mine := _least_original(copies, manifest)):
         place, nearest, share = mine
         row = _row(found, videos, place) | {NEAREST: found.real_clip(nearest)}
-        verdict = "counts as a copy" if share < 1 else "is no copy"
+        verdict = "counts as a copy" if share < 1 else "is not a copy"
         rows.append((f"nearest to a training clip: {share:.2f} of the threshold, {verdict}", row))
     return rows
 

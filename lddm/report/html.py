@@ -21,7 +21,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; } h2, h3, h4 { break-after: avoid; }
 nav { display: flex; flex-wrap: wrap; gap: 0 1.2rem; font-size: 0.9rem; }
-li { margin: 0.35rem 0; } #came-out li::first-line { font-weight: 600; }
+li { margin: 0.35rem 0; } #results li::first-line { font-weight: 600; }
 pre { font-size: 0.8rem; overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #8884; vertical-align: top; }
@@ -97,7 +97,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def folded(title: str, content: str) -> str:
-    """Something long that opens by a click, and in print."""
+    """Long content that opens by a click, and in print."""
     return f"<details><summary>{html.escape(title)}</summary>{content}</details>"
 
 

@@ -34,7 +34,7 @@ def page(settings: Settings, results: Path, out: Path) -> None:
     found = Results(results, settings)
     title = settings.report.title
     parts = {
-        "What came out": _verdicts(found),
+        "Results": _verdicts(found),
         "Videos": _videos(found),
         "Scores": _scores(found),
         "Classification": _classification(found),

@@ -1,10 +1,12 @@
-"""Where the results come from, for the page: data, provenance, settings, jobs."""
+"""Origin of the results, for the page: data, leak report, provenance, settings, jobs."""
 
 from __future__ import annotations
 
 import html
 import json
 import shlex
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 from lddm.report.html import bullets, folded, number, table
@@ -31,18 +33,20 @@ def data_table(found: Results) -> str:
 
 
 def leaks(found: Results) -> str:
-    """What the metadata of the files give away of the classes; "" where the package has no such report."""
+    """Leak report: whether file metadata predict the class; "" if the package has no such report."""
+    if "lddm.data.leaks" not in sys.modules and find_spec("lddm.data.leaks") is None:
+        return ""
     try:
         from lddm.data.leaks import leak_report
-    except ImportError:
-        return ""
+    except ImportError as missing:
+        return f"<p>No leak report: {html.escape(str(missing))} in the environment of this rule.</p>"
     lines = leak_report(found.videos(), found.meta()["classes"]).lines()
     loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
     return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
 
 
 def provenance(found: Results) -> str:
-    """What the results were made from, with and by, and where to look for more."""
+    """Pipeline, code, inputs, and where to find more."""
     jobs, videos = found.jobs(), found.videos()
     experiment = found.plan.settings.experiment
     hosts = sorted({f"{job['host'].get('name', '?')} ({job['host'].get('cpus', '?')} CPUs)" for job in jobs})
@@ -84,7 +88,7 @@ def code_name(version: dict[str, Any]) -> str:
 
 
 def settings_and_jobs(found: Results) -> str:
-    """All settings, and what ran how long with which version of the code; folded up."""
+    """All settings and all jobs, with their duration and version of the code; folded up."""
     values = flat(json.loads(whole_json(found.plan.settings)))
     settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(values.items())]
     jobs = [

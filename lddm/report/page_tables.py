@@ -65,7 +65,7 @@ def absent(reasons: dict[str, str]) -> str:
     )
     later = (
         "<p>Weights that come later: put the files into weights_dir (`lddm weights list` names them, `lddm weights fetch` "
-        "downloads what is public), then run the same snakemake command with --forcerun score.</p>"
+        "downloads what is public), then run the same snakemake command; if it finds nothing to do, with --forcerun score.</p>"
     )
     return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>{later}")
 

@@ -1,4 +1,4 @@
-"""provenance.json: from what, with what and by which jobs an experiment was made; and whether it is still that."""
+"""provenance.json: inputs, code, jobs and outputs of an experiment with their checksums; writing and verifying it."""
 
 from __future__ import annotations
 

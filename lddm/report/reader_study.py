@@ -1,4 +1,4 @@
-"""A blind reader study: a page that shows clips one by one, and, kept apart from it, the key that says what they are."""
+"""A blind reader study: a page that shows clips one by one, and a key with the truth, kept apart from it."""
 
 from __future__ import annotations
 

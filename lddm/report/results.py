@@ -1,4 +1,4 @@
-"""Reading what the other rules left in results/<experiment>; the report knows files, not code."""
+"""Reading the outputs of the other rules in results/<experiment>."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class Results:
 
     Attributes:
         root: the folder, wherever it lies.
-        settings: the whole config. Outputs of earlier settings that still lie in the folder are not read. None reads
-            the tables only.
+        settings: the whole config; None = as saved in the folder. Outputs of earlier settings are not read.
     """
 
     root: Path
@@ -41,26 +40,12 @@ class Results:
         Raises:
             LddmError: there are none, or this version does not know them.
         """
-        raw = cls(root).saved_settings()
-        if raw is None:
-            raise LddmError(
-                f"{root} has neither {WHOLE} nor provenance.json, which hold the settings of its run",
-                "check the path, or run the workflow to its end",
-            )
-        try:
-            return cls(root, load(raw))
-        except LddmError as error:
-            raise LddmError(
-                f"the settings of {root} are not those of this version of lddm: {error.message}",
-                "run the workflow again with this version",
-            ) from error
+        return cls(root, _saved(root))
 
     @property
     def plan(self) -> Plan:
-        """What the present settings make."""
-        if self.settings is None:
-            raise ValueError("results opened without settings have tables only")
-        return Plan(self.settings)
+        """What the settings make: those given, else those saved in the folder (LddmError if there are none)."""
+        return Plan(_saved(self.root) if self.settings is None else self.settings)
 
     def saved_settings(self) -> dict[str, Any] | None:
         """The config of the run as it was written: of the present run, else of the last one that ended."""
@@ -103,19 +88,20 @@ class Results:
 
     def absent_metrics(self) -> dict[str, str]:
         """Metric -> why it is absent, where it is absent everywhere."""
-        files = [self.root / f"fold-{k}/quality/{name}.json" for k in self.plan.folds for name in self.plan.scored]
+        plan = self.plan
+        files = [self.root / f"fold-{k}/quality/{name}.json" for k in plan.folds for name in plan.scored]
         rows = [row for path in files for row in read_json(path)]
         present = {row["metric"] for row in rows if row["value"] is not None}
         return {row["metric"]: row.get("reason", "") for row in rows if row["metric"] not in present}
 
     def classification_runs(self) -> list[dict[str, Any]]:
         """seed-<s>.json of each fold, network and regime."""
-        cells = self.plan.settings.classification.cells()
+        plan = self.plan
         return [
             read_json(self.root / f"fold-{fold}/classification/{classifier}/{regime}/seed-{seed}.json")
-            for fold in self.plan.folds
-            for classifier, regime in cells
-            for seed in self.plan.seeds
+            for fold in plan.folds
+            for classifier, regime in plan.settings.classification.cells()
+            for seed in plan.seeds
         ]
 
     def folds(self) -> list[int]:
@@ -124,12 +110,12 @@ class Results:
 
     def leftovers(self) -> list[str]:
         """Folders and files of earlier settings, which nothing reads; the topmost ones, relative to the folder."""
-        found: list[str] = []
+        plan, found = self.plan, list[str]()
         for depth in range(1, 6):
             for path in sorted(self.root.glob("/".join(["fold-*", *["*"] * (depth - 1)]))):
                 name = path.relative_to(self.root).as_posix()
                 inside = any(name.startswith(f"{other}/") for other in found)
-                if not inside and not path.name.startswith(".") and not self.plan.makes(name):
+                if not inside and not path.name.startswith(".") and not plan.makes(name):
                     found.append(name)
         return found
 
@@ -162,12 +148,12 @@ class Results:
         Raises:
             LddmError: videos that the settings plan are not there.
         """
-        found = {}
-        for name in self.plan.scored[1:]:
-            if source not in self.plan.sources(name):
+        plan, found = self.plan, {}
+        for name in plan.scored[1:]:
+            if source not in plan.sources(name):
                 continue
             folder = self.root / f"fold-{fold}/synthetic/{name}/{source}"
-            shards = [folder / f"shard-{shard}.parquet" for shard in self.plan.shards]
+            shards = [folder / f"shard-{shard}.parquet" for shard in plan.shards]
             if missing := [shard for shard in shards if not shard.is_file()]:
                 raise LddmError(f"{missing[0]} does not exist", "run the workflow to its end, or the rule synthesize")
             arrays = [np.load(s.with_suffix(".npy"), mmap_mode="r", allow_pickle=False) for s in shards]
@@ -205,6 +191,7 @@ class Results:
         Attempts count by number: their names hold the time, and clocks can go backwards. The points of a sweep share a
         folder of records with the cell of the ablation; each is a job of its own.
         """
+        plan = self.plan
         newest: dict[tuple[Path, str], tuple[Path, dict[str, Any]]] = {}
         for path in sorted(self.root.glob("records/*/*/*/record.json")):
             record = read_json(path)
@@ -216,8 +203,24 @@ class Results:
             if job not in newest or record["attempt"] >= newest[job][1]["attempt"]:
                 newest[job] = path.parent, record | {"names": names}
         for folder, record in newest.values():
-            if not record["names"] or any(map(self.plan.makes, record["names"])):
+            if not record["names"] or any(map(plan.makes, record["names"])):
                 yield folder, record
+
+
+def _saved(root: Path) -> Settings:
+    raw = Results(root).saved_settings()
+    if raw is None:
+        raise LddmError(
+            f"{root} has neither {WHOLE} nor provenance.json, which hold the settings of its run",
+            "check the path, or run the workflow to its end",
+        )
+    try:
+        return load(raw)
+    except LddmError as error:
+        raise LddmError(
+            f"the settings of {root} are not those of this version of lddm: {error.message}",
+            "run the workflow again with this version",
+        ) from error
 
 
 def relative_name(output: dict[str, Any], record: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
 
 
 def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
-    """A block a first frame: a line a version, frames of it with their times, and the M-mode of its central column."""
+    """One block per first frame and one line per version: frames with their times, and the M-mode of the central column."""
     if not rows:
         figure, axes = plt.subplots(figsize=(6, 2))
         empty(axes, "no synthetic videos")

@@ -59,7 +59,7 @@ def _why_none(count: int, fixed: str | None) -> str:
 
 
 def lease_folder() -> Path:
-    """Where the lock files of this user lie: one folder for a machine, and one for each SLURM job on it.
+    """The folder of the lock files of this user: one per machine, and one per SLURM job on it.
 
     Where SLURM fences devices off, each of its jobs counts them from 0: jobs that share a machine then hold different
     devices of one name, and must not wait for each other.
@@ -152,4 +152,4 @@ def _first_free(locks: dict[str, FileLock], count: int, timeout: float, poll: fl
             logger.warning("waiting for %d free of the GPUs %s: --resources gpu=N starts no more jobs than GPUs", count,
                            ", ".join(locks))  # fmt: skip
             said = True
-        time.sleep(poll * random.uniform(0.5, 1))  # two that want several devices must not look in step
+        time.sleep(poll * random.uniform(0.5, 1))  # jobs that want several devices must not poll in step

@@ -1,1 +1,1 @@
-"""What each job did: records on disk first, MLflow as their view."""
+"""Records of all jobs on disk, and their view in MLflow."""

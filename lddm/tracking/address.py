@@ -42,7 +42,10 @@ class SecretFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record in place; it is always shown."""
-        record.msg, record.args = hide_secrets(record.getMessage()), ()
+        try:
+            record.msg, record.args = hide_secrets(record.getMessage()), ()
+        except (TypeError, ValueError):  # arguments that do not fit the message, whose text may hold anything
+            record.msg, record.args = f"a message of {record.name} that cannot be formatted", ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:

@@ -13,6 +13,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # where only the answer was lost, a second request would make a second run. What is missing comes with the next sync.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+# MLflow prints the address of each finished run with the user and password of the tracking URI.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
@@ -102,7 +104,7 @@ def store_error(uri: str, error: Exception) -> LddmError:
         )
     return LddmError(
         f"MLflow at {shown} does not answer: {said}",
-        "the records stay on disk: run `lddm track sync results/<experiment>` when it does",
+        "the records stay on disk: the next run sends them, or `lddm track sync results/<experiment> --uri ADDRESS` does",
     )
 
 

@@ -123,7 +123,12 @@ def sync(results: Path, uri: str) -> int:
         raise LddmError(f"{results} {what}", f"pass the folder of an experiment: {', '.join(inside) or 'results/NAME'}")
     sent, refused, newest = 0, 0, None
     for folder in all_records(results / "records"):
-        about, _ = load_record(folder)
+        try:
+            about, _ = load_record(folder)
+        except LddmError as error:
+            logger.warning("%s", error.message)
+            refused += 1
+            continue
         newest = about
         if about["status"] == "RUNNING" and is_alive(about) and not has_successor(folder, about):
             continue

@@ -1,4 +1,4 @@
-"""The record of one job attempt on disk: a folder that says what was asked, what came out, and how it ended.
+"""The record of one job attempt on disk: a folder with its settings, outputs, metrics and status.
 
 <records>/<rule>/<wildcards>/<attempt>/record.json    what, when, status, settings, outputs with sha256 and size
                                       /metrics.jsonl  one line per step, appended as the job goes
@@ -78,7 +78,7 @@ class Record:
         return cls(folder / name, about)
 
     def metrics(self, values: dict[str, float], step: int) -> None:
-        """Append the numbers of a step; what is not finite is kept as null, since JSON has no NaN."""
+        """Append the numbers of a step; values that are not finite are written as null, since JSON has no NaN."""
         clean = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
         line = json.dumps({"step": step, "time": time.time(), "values": clean})
         with open(self.path / "metrics.jsonl", "a") as file:
@@ -131,7 +131,7 @@ def is_alive(about: dict[str, Any]) -> bool:
 
 
 def has_successor(folder: Path, about: dict[str, Any]) -> bool:
-    """Whether a later attempt of the same job was begun, which ends this one: on a cluster nothing else tells of its death."""
+    """Whether a later attempt of the same job has started, so that this one has ended (on a cluster, the only sign)."""
     others = [path for path in attempts(folder.parent) if path != folder]
     return any(read_json(path / "record.json")["attempt"] > about["attempt"] for path in others)
 

@@ -1,7 +1,7 @@
-"""A view of MLflow's chart page that is saved with the experiment: one row a pipeline, one bar chart a headline metric.
+"""A view of MLflow's chart page that is saved with the experiment: one row per pipeline, one bar chart per headline metric.
 
 MLflow 3 keeps saved views as tags of the experiment and lists them under "Views". Their form is that of its own page; an
-MLflow that knows no views takes the tag for a tag.
+MLflow without views shows it as a tag.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ KEY = "pipelines"  # id of the view, as in ...&viewStateShareKey=pipelines
 TAG = f"mlflow.sharedViewState.{KEY}"
 NAME = "Pipelines"
 LONGEST = 5000  # characters of a tag's value
-# What is charted, the most telling first; the rest is in the table.
+# Metrics that are charted, the most informative first; the others are in the table.
 CHARTED = (
     "classification/.*motion_delta_auc",
     "classification/.*/auc",

@@ -4,11 +4,12 @@ import json
 
 import pandas as pd
 import pytest
+import yaml
 
 from lddm.data.synthetic import save_synthetic
 from lddm.files import sha256, write_json, write_table
 from lddm.report.tables import quality_table
-from lddm.settings.build import load
+from lddm.settings.build import load, whole_json
 from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table
 
 
@@ -26,11 +27,13 @@ def settings():
 
 
 @pytest.fixture
-def results(tiny_experiment, tiny_store, tmp_path):
+def results(tiny_experiment, tiny_store, settings, tmp_path):
     """A results folder in miniature."""
     store, _ = tiny_store
     root = tmp_path / "results/exp"
     (root / "data").mkdir(parents=True)
+    (root / "settings").mkdir()
+    (root / "settings/whole.yaml").write_text(yaml.safe_dump(json.loads(whole_json(settings))))
     (root / "data/frames").symlink_to(tiny_experiment / "frames")
     (root / "data/splits.parquet").symlink_to(tiny_experiment / "splits.parquet")
     test = store.clips[store.clips["id"] >= "video-15"]

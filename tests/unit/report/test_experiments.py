@@ -28,6 +28,7 @@ def other(results, settings):
     write_provenance(results, settings, results / "provenance.json")
     folder = results.with_name("wider")
     shutil.copytree(results, folder, symlinks=True)
+    shutil.rmtree(folder / "settings")  # those of its provenance count
     content = read_json(folder / "provenance.json")
     content["settings"]["diffusion"]["width"] = 128
     write_json(folder / "provenance.json", content)

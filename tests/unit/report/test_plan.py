@@ -127,15 +127,15 @@ def test_videos_that_the_settings_plan_are_missed(results, settings):
 
 
 def test_the_settings_of_the_present_run_go_before_those_of_the_last_report(results, settings):
-    write_provenance(results, settings, results / "provenance.json")
-    assert Results.saved(results).settings.synthesis.generators == ["lddm", "static"]
-    (results / "settings").mkdir()
+    write_provenance(results, sections(settings, split={"run_folds": 2}), results / "provenance.json")
+    assert Results.saved(results).settings.split.run_folds == 1 and Results(results).folds() == [0]
     (results / "settings/whole.yaml").write_text("experiment: exp\nautoencoder: {kl_weight: 1.0e-05}\n")
     assert Results.saved(results).settings == load({"experiment": "exp"})
     (results / "settings/whole.yaml").write_text("preprocess: {no_such_key: 1}\n")
     with pytest.raises(LddmError, match="not those of this version of lddm"):
         Results.saved(results)
     shutil.rmtree(results / "settings")
+    assert Results.saved(results).settings.split.run_folds == 2
     (results / "provenance.json").unlink()
-    with pytest.raises(LddmError, match="neither settings/whole.yaml nor provenance.json"):
-        Results.saved(results)
+    with pytest.raises(LddmError, match=r"neither settings/whole\.yaml nor provenance\.json"):
+        Results(results).jobs()

@@ -70,7 +70,7 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results, settings):
     assert "not distinguishable" in text and "better" in text
     assert text.count("; blind to motion") == 1  # l1 is, the Fréchet video distance is not
     assert "32 real videos, 0.5 of a batch synthetic" in text and "2 of 2 runs" in text and "30 (20)" in text
-    verdicts = text.split("What came out</h2>")[1].split("</section>")[0]
+    verdicts = text.split("Results</h2>")[1].split("</section>")[0]
     assert verdicts.index("LDDM videos teach classifier strain more") < verdicts.index("Fréchet video distance")
     assert (
         f"Pipeline {identity(settings)} of experiment exp: 1 jobs" in text

@@ -138,6 +138,16 @@ def test_a_job_shows_in_a_server_given_by_uri(line, tmp_path, monkeypatch, caplo
     assert is_whole(client, run) and "stays on disk" not in caplog.text
 
 
+def test_a_password_in_the_address_is_used_and_shown_nowhere(line, tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", line.uri.replace("://", "://bob:hunter2@"))
+    run_job(tmp_path / "x", "secret", monkeypatch)
+    client, (run,) = whole_runs(line.uri, "secret")
+    assert is_whole(client, run)
+    texts = [caplog.text, "".join(capfd.readouterr()), str(run.to_dictionary())]
+    texts += [path.read_text() for path in (tmp_path / "x/records").rglob("*.json*")]
+    assert not any("hunter2" in text or "bob" in text for text in texts)
+
+
 def dies(request: int) -> Callable[[int], str]:
     return lambda n: "answered" if n < request else "lost" if n == request else "refused"
 

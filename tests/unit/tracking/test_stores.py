@@ -85,13 +85,6 @@ def test_an_artifact_location_chosen_by_hand_is_left_alone(project, tmp_path):
     assert len(list((tmp_path / "chosen").rglob("record.json"))) == 1
 
 
-def test_a_second_user_of_the_group_can_write_if_the_umask_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(mlflow_store, "UMASK", 0o002)
-    mlflow_view.init_store(store(tmp_path))
-    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "results").iterdir()}
-    assert modes["mlflow.db"] == 0o664 and modes["mlflow.db.lock"] == 0o664
-
-
 def test_a_deleted_run_stays_deleted_and_a_restored_experiment_has_no_doubles(project):
     write(project, 1)
     mlflow_view.sync(project / "results/exp", store(project))
@@ -156,6 +149,8 @@ def test_a_store_that_cannot_be_used_is_one_error_that_says_how_to_rebuild_it(pr
     with job("score", project / "results/exp/records", wildcards={"fold": 2}):  # which never fails for it
         pass
     assert "the record stays on disk" in caplog.text
+    if harm is not damaged:
+        return
     rebuilt = shutil.copytree(project, project.with_name("rebuilt"), ignore=shutil.ignore_patterns("mlflow.db*"))
     assert mlflow_view.sync(rebuilt / "results/exp", store(rebuilt)) == 2
 
@@ -172,8 +167,11 @@ def test_a_record_that_is_refused_does_not_keep_the_others_back_and_is_an_error(
         return send(client, into, about, lines)
 
     monkeypatch.setattr(mlflow_view, "_send", refuse)
-    with pytest.raises(LddmError, match="1 records of .* are not in MLflow"):
+    damaged_record = write(project, 4)
+    (damaged_record / "record.json").write_text('{"half')
+    with pytest.raises(LddmError, match="2 records of .* are not in MLflow"):
         mlflow_view.sync(project / "results/exp", store(project))
+    assert f"{damaged_record / 'record.json'} is not JSON" in caplog.text
     assert len(runs(project)[1]) == 3 and f"{broken} is not in MLflow" in caplog.text
 
 
@@ -201,13 +199,15 @@ def test_addresses_that_can_work_are_accepted():
     assert sqlite_path("sqlite:////a/b.db").as_posix() == "/a/b.db" and sqlite_path("http://h/a.db") is None
 
 
-def test_the_default_store_lies_below_the_working_folder_whatever_its_name(tmp_path, monkeypatch):
+def test_the_default_store_lies_below_the_working_folder_whatever_its_name_and_heeds_the_umask(tmp_path, monkeypatch):
     (tmp_path / "what? #1 100%25").mkdir()
     monkeypatch.chdir(tmp_path / "what? #1 100%25")
+    monkeypatch.setattr(mlflow_store, "UMASK", 0o002)  # a second user of the group shall write too
     for variable in ("MLFLOW_TRACKING_URI", "LDDM_TRACKING"):
         monkeypatch.delenv(variable, raising=False)
     mlflow_view.init_store(tracking_uri())
-    assert Path("results/mlflow.db").is_file()
+    for name in ("mlflow.db", "mlflow.db.lock"):
+        assert (Path("results") / name).stat().st_mode & 0o777 == 0o664
     assert [path.name for path in tmp_path.iterdir()] == ["what? #1 100%25"]
 
 
@@ -256,3 +256,5 @@ def test_a_log_hides_secrets_of_other_libraries_and_of_tracebacks(monkeypatch):
     record = logging.LogRecord("x", logging.INFO, "f", 1, "asked %s", ("http://bob:hunter2@h",), kind)
     handler.filter(record)
     assert "hunter2" not in handler.format(record) and "asked http://***@h" in handler.format(record)
+    broken = logging.LogRecord("x", logging.INFO, "f", 1, "%d pieces", ("hunter2",), None)
+    assert handler.filter(broken) and "hunter2" not in handler.format(broken)  # and no error in the job
