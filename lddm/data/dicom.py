@@ -157,9 +157,9 @@ def look(path: Path) -> tuple[bool, str | None]:
 
 def _refuse_deflated(path: Path) -> None:
     """A deflated data set is unpacked whole before its first element is read, so that a small file can fill the memory."""
-    from pydicom.filereader import read_file_meta_info
-
-    if read_file_meta_info(path).get("TransferSyntaxUID") == DEFLATED:
+    with open(path, "rb") as file:
+        head = file.read(132 + 4096)  # the file meta information, with preamble or without
+    if DEFLATED.encode() in head:
         raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first, e.g. with dcmconv of DCMTK")
 
 

@@ -52,9 +52,6 @@ class GreyLevels:
         """Scale the converted frames (T, H, W) together: uint8."""
         if values.dtype == np.uint8:
             return values
-        if "RescaleSlope" in self.header and float(self.header.RescaleSlope) < 0:
-            values = -values
-            values -= values.min()
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         whole = bool(np.isfinite(values).all() and (values == np.rint(values)).all())
         if self.signed and low < 0 and self.bits <= 8:  # stored around 0
