@@ -171,6 +171,16 @@ def _header(file: BinaryIO, path: Path):
     return pydicom.dcmread(file, stop_before_pixels=True, force=is_dicom(path))
 
 
+def _region(header, height: int, width: int, name: str) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of the region that is cut out, or of the whole frame, with a warning."""
+    from lddm.data.dicom_region import ultrasound_region
+
+    region, notes, _ = ultrasound_region(header, height, width)
+    if region is None:
+        logger.warning("%s: %s", name, notes[0])
+    return region.box if region is not None else (0, height, 0, width)
+
+
 def _syntax(header) -> str:
     """UID of the stated transfer syntax; empty if there is none."""
     return str(getattr(header, "file_meta", {}).get("TransferSyntaxUID", "") or "")
@@ -190,8 +200,6 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
     region, notes, only_traces = ultrasound_region(header, height, width)
     if only_traces:
         raise UnreadableFile("it shows M-mode or spectral Doppler only", "leave it out")
-    if region is None:
-        logger.warning("%s: %s", path.name, notes[0])
     if str(header.get("Modality", "US") or "US") != "US":
         notes = (*notes, "its modality is not ultrasound")
     element = locate(file, header, _syntax(header))
@@ -212,7 +220,7 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
         times = times[kept] - times[kept[0]]
     if max_frames > 1:
         notes = (*notes, *said, *how)
-    top, bottom, left, right = region.box if region is not None else (0, height, 0, width)
+    top, bottom, left, right = _region(header, height, width, path.name)
     spacing, aspect = pixel_size(header, region)
     frames = frames[:, top:bottom, left:right]
     if abs(aspect - 1) >= 0.01:

@@ -127,7 +127,7 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
         notes.append(f"rotated or mirrored as its EXIF orientation {orientation} says")
     if len(values) == 1:
         return Recording(values, np.zeros(1), orientation=orientation, colour=colour, notes=tuple(notes))
-    kept, times, fps, told = frame_times(_starts(durations), _imagej_rate(image))
+    kept, times, fps, told = frame_times(_starts(durations), _imagej_rate(image), resolution=0.001)
     return Recording(values[kept], times, fps, orientation=orientation, colour=colour, notes=(*notes, *told))
 
 

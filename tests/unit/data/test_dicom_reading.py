@@ -2,6 +2,8 @@
 
 import base64
 import io
+import os
+from pathlib import Path
 
 import av
 import numpy as np
@@ -475,3 +477,40 @@ def test_files_of_pydicom_against_its_own_conversion(name):
     top, bottom, left, right = recording.region or (0, ds.Rows, 0, ds.Columns)
     assert np.abs(recording.frames - values[:, top:bottom, left:right]).max() <= 1
     assert recording.colour == TRUE_MEANS[name]
+
+
+SHARED = Path(os.environ.get("LDDM_TEST_DATA", Path(__file__).resolve().parents[4] / "shared/data")) / "dicom-cine"
+shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the echocardiography loops of the shared data are not here")
+
+
+@shared
+def test_palette_loops_as_rle_and_as_jpeg_ls_are_the_same_and_right():
+    rle, jpegls = (read_dicom(SHARED / name) for name in ("US-PAL-8-10x-echo.dcm", "jpeg-ls-Palette.dcm"))
+    assert rle.frames.shape == (10, 430, 600) and np.array_equal(rle.frames, jpegls.frames)
+    assert rle.fps == pytest.approx(1000 / 76) and rle.colour
+    ds = pydicom.dcmread(SHARED / "US-PAL-8-10x-echo.dcm")
+    tables = [
+        np.frombuffer(ds[f"{channel}PaletteColorLookupTableData"].value, f"<u{bits // 8}") / (2**bits - 1) * 255
+        for channel in ("Red", "Green", "Blue")
+        for bits in (ds[f"{channel}PaletteColorLookupTableDescriptor"].value[2],)
+    ]
+    indices = ds.pixel_array
+    grey = sum(weight * table[indices] for weight, table in zip((0.299, 0.587, 0.114), tables, strict=True))
+    assert np.abs(rle.frames - grey).max() <= 1
+
+
+@shared
+def test_jpeg_and_rgb_loops_agree_with_ffmpeg_and_have_the_times_of_their_vector():
+    jpeg = read_dicom(SHARED / "IM00001.fragmented_no_bot_jpeg_baseline.50.dcm")
+    rgb = read_dicom(SHARED / "IM00001.implicit_little_endian.dcm")
+    assert jpeg.frames.shape == rgb.frames.shape == (8, 202, 320) and jpeg.region == rgb.region
+    ds = pydicom.dcmread(SHARED / "IM00001.fragmented_no_bot_jpeg_baseline.50.dcm")
+    codes = b"".join(pydicom.encaps.generate_fragments(ds.PixelData)).split(b"\xff\xd8\xff")[1:]
+    codec = av.CodecContext.create("mjpeg", "r")
+    top, bottom, left, right = jpeg.region
+    for code, ours, other in zip(codes, jpeg.frames, rgb.frames, strict=True):
+        (frame,) = codec.decode(av.Packet(b"\xff\xd8\xff" + code))
+        theirs = frame.to_ndarray(format="gray")[top:bottom, left:right].astype(int)
+        assert np.abs(ours - theirs).mean() < 1.5 and np.abs(ours.astype(int) - other).mean() < 2
+    vector = [float(value) for value in ds.FrameTimeVector]
+    assert jpeg.times == pytest.approx(np.append(0, np.cumsum(vector[1:])) / 1000)

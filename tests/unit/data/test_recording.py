@@ -34,7 +34,7 @@ BURST = [i / 25 for i in range(20)] + [0.8 + i / 5 for i in range(16)]
     ],
 )
 def test_even_time_stamps_give_one_rate(stamps, stated, rate):
-    kept, times, found, notes = frame_times(stamps, stated)
+    kept, times, found, notes = frame_times(stamps, stated, resolution=0.01 if stated is None else 0.001)
     assert found == pytest.approx(rate, rel=2e-3, nan_ok=True) and len(kept) == len(times) == len(stamps)
     assert np.diff(times) == pytest.approx(1 / found, nan_ok=True) and notes == ()
 
