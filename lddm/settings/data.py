@@ -62,8 +62,10 @@ class FolderSource(Section):
 
     kind: Literal["folder"] = "folder"
     folder: str = Field("folder", description="below data_root")
-    patients: str | None = Field(None, description="CSV below the folder with columns file, patient_id")
-    fps: float = Field(25.0, gt=0, description="frame rate in Hz for files that carry none")
+    patients: str | None = Field(
+        None, description="CSV below the folder with columns file, patient_id; see docs/data.md"
+    )
+    fps: float = Field(25.0, gt=0, description="frame rate in Hz for files that do not state one")
     licence: str = Field("unknown", description="licence of the files, carried into the index")
 
 
