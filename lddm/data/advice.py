@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,11 +156,12 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
     """What was assumed while files were read, with the files' names."""
     found = []
     if "notes" in videos:
-        by_note: dict[str, list[str]] = {}
+        by_kind: dict[str, list[tuple[str, str]]] = {}
         for path, text in zip(videos["path"], videos["notes"].fillna(""), strict=True):
             for note in filter(None, str(text).split("; ")):
-                by_note.setdefault(note, []).append(Path(path).name)
-        found += [f"{len(names)} files: {note} ({listed(names, 3)})" for note, names in sorted(by_note.items())]
+                by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, Path(path).name))
+        for noted in by_kind.values():  # notes that differ in numbers only are one line
+            found.append(f"{len(noted)} files: {noted[0][0]} ({listed((name for _, name in noted), 3)})")
         return found
     settings = PreprocessSettings()
     moving = videos[videos["kind"] == "video"]

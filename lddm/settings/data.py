@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -87,7 +88,7 @@ class IndexSettings(Section):
 
     @model_validator(mode="after")
     def _distinct(self):
-        if len(set(self.classes)) != len(self.classes):
+        if len({unicodedata.normalize("NFC", name) for name in self.classes}) != len(self.classes):
             raise ValueError("classes must be distinct")
         return self
 

@@ -82,7 +82,9 @@ def survey(
     if frames:
         found.notes.append(f"{len(frames)} folders of numbered images are read as one video each: {listed(frames)}")
     files = [path.relative_to(folder).as_posix() for path, *_ in taken]
-    matches = match_patients(table, files, settings.patients or "") if table is not None else None
+    matches = None
+    if table is not None:
+        matches = match_patients(table, files, settings.patients or "", [path.is_dir() for path, *_ in taken])
     patients = assign_patients(files, [who for *_, who in taken], matches, key or (lambda: data_key(data_root)))
     found.notes += patients.notes + _series_notes(taken)
     for (path, class_name, kind, who), patient in zip(taken, patients.names, strict=True):

@@ -31,6 +31,11 @@ from lddm.settings.data import FolderSource, IndexSettings
 from tests.unit.data.test_patients import cine
 
 
+@pytest.fixture(autouse=True)
+def few_permutations(monkeypatch):
+    monkeypatch.setattr("lddm.data.leaks.PERMUTATIONS", 19)
+
+
 def texture(number, frames=40):
     still = cv2.resize(np.random.default_rng(number).integers(0, 255, (12, 16), dtype=np.uint8), (96, 72))
     return np.stack([np.roll(still, round(4 * np.sin(t / 5)), axis=0) for t in range(frames)])
@@ -144,7 +149,7 @@ def test_parts_of_a_split_are_not_classes(tmp_path, names):
 
 
 def test_a_part_of_a_split_beside_two_classes_is_left_out(tmp_path):
-    for name in ("benign", "malignant", "test"):
+    for name in ("benign", "malignant", "masks", "test"):
         image(tmp_path / "mine" / name / "x.png")
     found = check_data(tmp_path / "mine")
     assert found.advice[0].startswith("test look like a split")
@@ -170,7 +175,7 @@ def test_folders_of_numbered_frames_are_videos(tmp_path):
     for number in range(4):
         place = tmp_path / "mine" / ("benign", "malignant")[number % 2] / f"v{number}"
         write_video(place, texture(number), 20)
-    (tmp_path / "mine/patients.csv").write_text("file,patient_id\nbenign/v0,7\nbenign\\v2,7\nv1,8\n")
+    (tmp_path / "mine/patients.csv").write_text("file,patient_id\nbenign/v0,7\nbenign\\v2\\000003.png,7\nv1,8\n")
     found = check_data(tmp_path / "mine", "patients.csv")
     videos = found.videos.set_index("path")
     assert (videos["kind"] == "video").all() and len(videos) == 4 and videos["excluded"].isna().all()
