@@ -204,7 +204,8 @@ def _describe(files: pd.DataFrame) -> dict[str, str | int]:
         "videos": len(moving),
         "images": int((files["kind"] == "image").sum()),
         "patients": int(files["patient_id"].nunique()),
-        "unknown": int((files["patient_id"] == files["id"]).sum()),
+        # Each file of the phantom is a simulated patient.
+        "unknown": int(((files["patient_id"] == files["id"]) & (files["source"] != "phantom")).sum()),
         "sources": _counts(origins(files)),
         "types": _counts(_suffixes(files)),
         "fps": rates,

@@ -71,7 +71,7 @@ def survey(
                 safe_path(data_root, path.relative_to(data_root).as_posix())
                 kind, who = _look(path)
             except UnreadableFile as error:
-                values = {"sha256": "", "excluded": f"unreadable: {error.message}"}
+                values = label_of(place.name, classes) | {"sha256": "", "excluded": f"unreadable: {error.message}"}
                 found.rows.append(file_row("folder", path, data_root, kind="video", **values))
                 continue
             if kind is None:

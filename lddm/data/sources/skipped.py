@@ -63,7 +63,7 @@ def why_not_read(path: Path) -> str:
         return "not read: it lies where the source does not look"
     if suffix in DICOM_SUFFIXES:
         return "not read: it has no DICOM header"
-    return f"not read: files of the kind {suffix or 'without suffix'} are not videos, images or DICOM files"
+    return f"not read: not a video, image or DICOM file ({suffix or 'no suffix'})"
 
 
 def is_two_valued(path: Path) -> bool:

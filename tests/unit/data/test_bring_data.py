@@ -93,6 +93,15 @@ def test_folders_are_told_by_their_layout(tmp_path):
             recognise(tmp_path / wrong)
 
 
+def test_each_of_two_sources_of_one_kind_is_looked_for(tmp_path):
+    (tmp_path / "b").mkdir()
+    sources = [{"kind": "folder", "folder": "missing"}, {"kind": "folder", "folder": "b"}]
+    settings = build.load({"data_root": str(tmp_path), "index": {"sources": sources}})
+    with pytest.raises(LddmError, match="source folder: .*missing") as caught:
+        build.check_data_folders(settings)
+    assert f"{tmp_path}/b" not in str(caught.value)
+
+
 def image(path, values=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), texture(len(str(path)))[0] if values is None else values)
@@ -124,7 +133,7 @@ def test_each_file_that_is_not_used_is_named_with_the_reason(tmp_path):
         assert reasons[name] == "a mask, not an ultrasound image"
     for name in ("__MACOSX/._x.png", "benign/._a.png", "benign/.ipynb_checkpoints/a.png", "benign/Thumbs.db"):
         assert reasons[name] == "a hidden or system file"
-    assert ".nii.gz" in reasons["benign/c.nii.gz"] and "without suffix" in reasons["benign/notes"]
+    assert ".nii.gz" in reasons["benign/c.nii.gz"] and "(no suffix)" in reasons["benign/notes"]
     assert "no DICOM header" in reasons["benign/e.dcm"] and "does not look" in reasons["outside.png"]
     assert "unreadable: broken.png" in reasons["benign/broken.png"]
     advice = "\n".join(found.advice)
