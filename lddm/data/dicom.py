@@ -152,9 +152,9 @@ def look(path: Path) -> tuple[bool, str | None]:
 
 def _refuse_deflated(path: Path) -> None:
     """A deflated data set is unpacked whole before its first element is read, so that a small file can fill the memory."""
-    from pydicom.filereader import read_file_meta_info
-
-    if read_file_meta_info(path).get("TransferSyntaxUID") == DEFLATED:
+    with open(path, "rb") as file:
+        head = file.read(132 + 4096)  # the file meta information, with preamble or without
+    if DEFLATED.encode() in head:
         raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first, e.g. with dcmconv of DCMTK")
 
 
@@ -164,6 +164,16 @@ def _header(file: BinaryIO, path: Path):
 
     _refuse_deflated(path)
     return pydicom.dcmread(file, stop_before_pixels=True, force=is_dicom(path))
+
+
+def _region(header, height: int, width: int, name: str) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of the region that is cut out, or of the whole frame, with a warning."""
+    from lddm.data.dicom_region import ultrasound_region
+
+    region, notes, _ = ultrasound_region(header, height, width)
+    if region is None:
+        logger.warning("%s: %s", name, notes[0])
+    return region.box if region is not None else (0, height, 0, width)
 
 
 def _syntax(header) -> str:
@@ -185,8 +195,6 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
     region, notes, only_traces = ultrasound_region(header, height, width)
     if only_traces:
         raise UnreadableFile("it shows M-mode or spectral Doppler only", "leave it out")
-    if region is None:
-        logger.warning("%s: %s", path.name, notes[0])
     if str(header.get("Modality", "US") or "US") != "US":
         notes = (*notes, "its modality is not ultrasound")
     element = locate(file, header, _syntax(header))
@@ -207,7 +215,7 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
         times = times[kept] - times[kept[0]]
     if max_frames > 1:
         notes = (*notes, *said, *how)
-    top, bottom, left, right = region.box if region is not None else (0, height, 0, width)
+    top, bottom, left, right = _region(header, height, width, path.name)
     spacing, aspect = pixel_size(header, region)
     frames = frames[:, top:bottom, left:right]
     if abs(aspect - 1) >= 0.01:

@@ -29,6 +29,7 @@ class GreyLevels:
         self.signed = int(header.get("PixelRepresentation") or 0) == 1
         self.colour = False
         self.notes: list[str] = []
+        self.as_stored = "ModalityLUTSequence" not in header and _identity(header)
         self.window = self._window()
         self._looked = 0
 
@@ -38,7 +39,7 @@ class GreyLevels:
             return self._luminance(_eight(apply_color_lut(frame, self.header)))
         if frame.ndim == 3:
             return self._luminance(_eight(frame, self.bits))
-        values = apply_modality_lut(frame, self.header)
+        values = frame if self.as_stored else apply_modality_lut(frame, self.header)
         if self.window is not None:
             low, high = self.window
             values = apply_voi_lut(values, self.header)
@@ -52,9 +53,6 @@ class GreyLevels:
         """Scale the converted frames (T, H, W) together: uint8."""
         if values.dtype == np.uint8:
             return values
-        if "RescaleSlope" in self.header and float(self.header.RescaleSlope) < 0:
-            values = -values
-            values -= values.min()
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         whole = bool(np.isfinite(values).all() and (values == np.rint(values)).all())
         if self.signed and low < 0 and self.bits <= 8:  # stored around 0
@@ -99,6 +97,11 @@ class GreyLevels:
 
     def _inverted(self, grey: np.ndarray) -> np.ndarray:
         return 255 - grey if self.photometric == "MONOCHROME1" else grey
+
+
+def _identity(header: Dataset) -> bool:
+    """Whether rescaling would change nothing."""
+    return float(header.get("RescaleSlope") or 1) == 1 and float(header.get("RescaleIntercept") or 0) == 0
 
 
 def _eight(values: np.ndarray, bits: int = 0) -> np.ndarray:

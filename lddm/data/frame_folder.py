@@ -22,8 +22,8 @@ NUMBER = re.compile(r"^(.*?)(\d+)$")
 def frame_folders(paths: Iterable[Path]) -> dict[Path, list[Path]]:
     """The folders among `paths` whose images are the frames of one video, with the frames in order.
 
-    A folder counts if at least `FEWEST` images lie in it, they are numbered one after the other behind one common prefix,
-    nine of ten numbers are there, and neighbours look alike. Folders of numbered stills fail the last test.
+    A folder counts if at least `FEWEST` images lie in it, they are numbered behind one common prefix, nine of ten
+    steps from number to number are the same, and neighbours look alike. Folders of numbered stills fail the last test.
 
     Args:
         paths: image files.
@@ -80,10 +80,8 @@ def _numbered(files: list[Path]) -> dict[int, Path]:
 
 
 def _dense(frames: dict[int, Path]) -> bool:
-    numbers = list(frames)
-    steps = np.diff(numbers)
-    step = int(np.median(steps)) if len(steps) else 1  # every 2nd frame of a recording is a video too
-    return len(numbers) >= 0.9 * ((numbers[-1] - numbers[0]) / step + 1)
+    steps = np.diff(list(frames))
+    return bool((steps == np.median(steps)).mean() >= 0.9)  # every second frame of a recording is a video too
 
 
 def _longest_run(frames: dict[int, Path]) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 SLOWEST, FASTEST = 0.1, 1000.0  # Hz; what a file states beyond is a time base or damage, not a frame rate
-STEADY = 0.25  # share of an interval by which the frames of a steady recording may miss their times (rounded times)
+STEADY = 0.1  # share of an interval by which the frames of a steady recording may miss their times
 
 
 def plausible_rate(rate: float | None) -> float:
@@ -19,7 +19,7 @@ def plausible_rate(rate: float | None) -> float:
 
 
 def frame_times(
-    stamps: Sequence[float | None], stated: float | None = None
+    stamps: Sequence[float | None], stated: float | None = None, resolution: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, float, tuple[str, ...]]:
     """Times of frames from their time stamps.
 
@@ -28,6 +28,7 @@ def frame_times(
 
     Args:
         stamps: time of each frame in s, in the order of presentation; None where there is none.
+        resolution: step in s to which the stamps are rounded.
         stated: frame rate of the header in Hz, used where the stamps are missing or agree with it.
 
     Returns:
@@ -52,7 +53,8 @@ def frame_times(
         return keep, times, float("nan"), notes
     order = np.arange(len(times))
     interval, start = np.polyfit(order, times, 1)
-    if interval > 0 and np.abs(times - start - interval * order).max() <= STEADY * interval:
+    off = np.abs(times - start - interval * order).max()
+    if interval > 0 and off <= STEADY * interval + 0.6 * resolution:
         fitted = round(1 / float(interval), 6)
         agreed = abs(fitted - rate) <= max(0.005, 2 * STEADY / len(times)) * rate  # False for NaN
         rate = rate if agreed else plausible_rate(fitted)

@@ -127,7 +127,7 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
         notes.append(f"rotated or mirrored as its EXIF orientation {orientation} says")
     if len(values) == 1:
         return Recording(values, np.zeros(1), orientation=orientation, colour=colour, notes=tuple(notes))
-    kept, times, fps, told = frame_times(_starts(durations), _imagej_rate(image))
+    kept, times, fps, told = frame_times(_starts(durations), _imagej_rate(image), resolution=0.001)
     return Recording(values[kept], times, fps, orientation=orientation, colour=colour, notes=(*notes, *told))
 
 
@@ -153,7 +153,7 @@ def _values(image: Image.Image, path: Path) -> np.ndarray:
 
 def _uncompressed_tiff(image: Image.Image, orientation: int) -> np.ndarray:
     """Pillow (13.0) scrambles uncompressed TIFF files of orientation 5 to 8: decode as stored, then turn."""
-    image.tag_v2[ORIENTATION] = 1  # type: ignore[attr-defined]
+    image.tag_v2[ORIENTATION] = image.getexif()[ORIENTATION] = 1  # type: ignore[attr-defined]
     image._size = image.size[::-1]
     values = np.asarray(_composed(image)) if not image.mode.startswith(("I", "F")) else np.asarray(image)
     return upright(values[None], orientation)[0]

@@ -82,13 +82,14 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     frames = FrameBuffer()
     stamps: list[float | None] = []
     notes: list[str] = []
-    colour, orientation, rate, aspect, resized = False, 1, None, 1.0, 0
+    colour, orientation, rate, aspect, resized, resolution = False, 1, None, 1.0, 0, 0.0
     try:
         with av.open(source, "r", options={"format_whitelist": containers}) as container:
             stream = _main_stream(container, name)
             stream.thread_type = "AUTO"
             check_size(name, stream.codec_context.width, stream.codec_context.height)
             rate = stream.average_rate or stream.guessed_rate
+            resolution = float(stream.time_base or 0)
             shown = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
             aspect = 1 / float(shown) if shown else 1.0
             for frame in _progressive(container.decode(stream), stream, notes):
@@ -116,7 +117,7 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
         raise UnreadableFile(f"{name} holds no frame", "check that the file is a whole video")
     if resized:
         notes.append(f"{resized} frames of another size dropped")
-    return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes)
+    return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes, resolution)
 
 
 def _recording(
@@ -127,9 +128,10 @@ def _recording(
     orientation: int,
     colour: bool,
     notes: list[str],
+    resolution: float,
 ) -> Recording:
     """Frames in the order of their times, with square pixels and upright."""
-    kept, times, fps, said = frame_times(stamps, rate)
+    kept, times, fps, said = frame_times(stamps, rate, resolution)
     whole = frames.array() if len(kept) == len(stamps) else frames.array()[kept]
     if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
         notes.append("an absurd pixel aspect ratio is ignored")

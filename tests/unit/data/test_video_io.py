@@ -1,10 +1,13 @@
 """Files in, grey frames out; what is broken is named, never guessed."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from lddm.data.video_io import UnreadableFile, decode_image, decode_video, write_video
+from lddm.data.recording import upright
+from lddm.data.video_io import UnreadableFile, decode_image, decode_video, read_video, write_video
 from lddm.errors import LddmError
 
 
@@ -90,3 +93,163 @@ def test_png_folder_and_npz_say_that_they_are_synthetic(tmp_path, frames):
     with pytest.raises(LddmError, match=r"\.xyz"):
         write_video(tmp_path / "clip.xyz", frames, 10)
     assert not list(tmp_path.glob(".*"))  # nothing half-written stays
+
+
+def encode(path, frames, codec="mpeg4", pixels="yuv420p", rate=10, times=None, aspect=None, interlaced=False):
+    """A video with time stamps in ms, a sample aspect ratio, or fields."""
+    from fractions import Fraction
+
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], pixels
+        stream.bit_rate = 8_000_000
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if interlaced:
+            stream.codec_context.flags |= 0x20040000  # interlaced DCT and motion estimation
+        for number, values in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="gray").reformat(format=pixels)
+            if times is not None:
+                frame.pts, frame.time_base = round(times[number] * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def turned(path, matrix):
+    """Write a display matrix (a, b, c, d) into the track header of an MP4 or MOV file."""
+    content = bytearray(path.read_bytes())
+    place = content.find(b"tkhd") + 44
+    a, b, c, d = (65536 * value for value in matrix)
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "orientation"),
+    [
+        ((-1, 0, 0, 1), 2),
+        ((-1, 0, 0, -1), 3),
+        ((1, 0, 0, -1), 4),
+        ((0, 1, 1, 0), 5),
+        ((0, 1, -1, 0), 6),
+        ((0, -1, -1, 0), 7),
+        ((0, -1, 1, 0), 8),
+    ],
+)
+def test_videos_are_turned_as_their_display_matrix_says(tmp_path, frames, matrix, orientation):
+    path = encode(tmp_path / "v.mp4", frames)
+    plain = read_video(path).frames
+    turned(path, matrix)
+    recording = read_video(path)
+    assert recording.orientation == orientation
+    assert np.array_equal(recording.frames, upright(plain, orientation))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_frames_carry_their_times(tmp_path, frames, suffix):
+    times = [0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.4, 0.6, 0.8, 1.0, 1.04, 1.08]
+    path = encode(tmp_path / f"v.{suffix}", frames, "libvpx" if suffix == "webm" else "mpeg4", rate=25, times=times)
+    recording = read_video(path)
+    assert recording.times == pytest.approx(times, abs=2e-3) and "uneven" in recording.notes[0]
+
+
+def test_equal_frames_that_pillow_merges_keep_their_time(tmp_path, frames):
+    many = [Image.fromarray(frames[t]) for t in (0, 1, 2, 2, 2, 2, 3, 4, 5, 6, 7, 8)]
+    many[0].save(tmp_path / "v.gif", save_all=True, append_images=many[1:], duration=100, loop=0)
+    times = read_video(tmp_path / "v.gif").times
+    assert times == pytest.approx([0, 0.1, 0.2, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1], abs=1e-3)
+
+
+@pytest.mark.parametrize(("aspect", "shape"), [((2, 1), (40, 96)), ((1, 2), (80, 48)), ((9, 8), (40, 54))])
+@pytest.mark.parametrize("suffix", ["mp4", "mpeg", "mkv"])
+def test_pixels_are_made_square(tmp_path, frames, aspect, shape, suffix):
+    codec = "mpeg2video" if suffix == "mpeg" else "mpeg4"
+    if codec == "mpeg2video":  # states the aspect of the picture: 4:3 or 16:9
+        aspect, shape = (10, 9), (40, 53)
+    recording = read_video(encode(tmp_path / f"v.{suffix}", frames, codec, aspect=aspect, rate=25))
+    assert recording.frames.shape[1:] == shape and "made square" in recording.notes[0]
+
+
+def test_transparent_pixels_of_a_gif_are_black(tmp_path, frames):
+    palette, pages = [value for level in range(256) for value in (level,) * 3], []
+    for frame in np.where(frames > 60, frames, 0).astype(np.uint8):
+        page = Image.frombytes("P", frame.shape[::-1], frame.tobytes())
+        page.putpalette(palette)
+        pages.append(page)
+    pages[0].save(tmp_path / "v.gif", save_all=True, append_images=pages[1:], duration=100, transparency=0, disposal=2)
+    found = read_video(tmp_path / "v.gif").frames
+    assert (found[frames <= 60] == 0).all() and np.abs(found.astype(int) - frames)[frames > 60].max() <= 1
+
+
+def test_absurd_rates_are_unknown(tmp_path, frames):
+    path = encode(tmp_path / "v.avi", frames, "mjpeg", "yuvj420p")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<II", content, content.find(b"strh") + 28, 1, 1_000_000)
+    path.write_bytes(content)
+    recording = read_video(path)
+    assert len(recording.frames) == 12 and np.isnan(recording.fps)
+
+
+def test_interlaced_frames_are_deinterlaced(tmp_path):
+    rows, columns = np.mgrid[:96, :128]
+    moments = np.stack([((columns + 12 * t) // 16 % 2 * 180 + 30).astype(np.uint8) for t in range(24)])
+    woven = np.where(rows % 2 == 0, moments[::2], moments[1::2])
+    path = encode(tmp_path / "v.mpeg", woven, "mpeg2video", rate=25, interlaced=True)
+
+    def combing(frames):  # how much more neighbouring rows differ than every second
+        lines = frames[2:-2].astype(int)
+        return np.abs(np.diff(lines, axis=1)).mean() / (1 + np.abs(lines[:, 2:] - lines[:, :-2]).mean())
+
+    recording = read_video(path)
+    assert len(recording.frames) == 12 and "deinterlaced" in recording.notes[0]
+    assert combing(recording.frames) < 0.3 * combing(woven)
+    assert recording.fps == pytest.approx(25)
+
+
+def test_a_cover_image_is_passed_over(tmp_path, frames):
+    import av
+
+    path = tmp_path / "v.mkv"
+    encode(tmp_path / "plain.mp4", frames)
+    with av.open(str(tmp_path / "plain.mp4")) as plain, av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 200, 160, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        film = container.add_stream_from_template(plain.streams.video[0])
+        picture = av.VideoFrame.from_ndarray(np.full((200, 160), 99, np.uint8), format="gray").reformat(
+            format="yuvj420p"
+        )
+        container.mux(cover.encode(picture))
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = film
+                container.mux(packet)
+        container.mux(cover.encode())
+    assert read_video(path).frames.shape == (12, 40, 48)
+
+
+def test_colour_doppler_is_flagged(tmp_path, frames):
+    import av
+
+    colour = np.stack([frames] * 3, axis=-1)
+    for name, box in (("grey", 0), ("flow", 16)):
+        values = colour.copy()
+        values[:, :box, :box] = (200, 20, 20)
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.height, stream.width, stream.pix_fmt = 40, 48, "yuv420p"
+            for frame in values:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    assert read_video(tmp_path / "flow.mp4").colour and not read_video(tmp_path / "grey.mp4").colour
+
+
+def test_a_video_that_is_cut_says_so(tmp_path, frames):
+    write_video(tmp_path / "v.avi", frames, 10)
+    assert read_video(tmp_path / "v.avi", 12).notes == ()
+    assert read_video(tmp_path / "v.avi", 11).notes == ("cut: only the first 11 frames are read",)
