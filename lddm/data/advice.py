@@ -107,6 +107,12 @@ def _of_patients(
         )
         if patients is None and (there := _csv_there(layout.place)):
             found.append(f"{there} has the columns file and patient_id: pass --patients {there}")
+    sizes = usable["patient_id"].value_counts()
+    largest = usable[usable["patient_id"] == sizes.index[0]] if len(sizes) else usable
+    if len(largest) > max(2, len(usable) / 2) and largest["class_name"].nunique() > 1:
+        found.append(
+            f"one patient has {len(largest)} of {len(usable)} files, of several classes: its ID may be a placeholder"
+        )
     several_names, several_ids = name_counts(identities)
     if several_names or several_ids:
         found.append(

@@ -210,6 +210,12 @@ def test_ids_with_several_names_and_placeholders_are_said(tmp_path):
     advice = "\n".join(found.advice)
     assert "1 patient IDs have several names, 1 names have several patient IDs" in advice
     assert "patients are unknown for 1 of 4 files" in advice
+    assert "one patient has" not in advice
+    for number in range(4, 8):
+        place = tmp_path / "mine" / ("benign", "malignant")[number % 2]
+        cine(place / f"{number}.dcm", texture(number), PatientID="STUDY42", PatientName="STUDY42")
+        (tmp_path / "mine/benign/0.dcm").unlink(missing_ok=True)
+    assert "one patient has 4 of 7 files, of several classes" in "\n".join(check_data(tmp_path / "mine").advice)
     assert found.leaks.patients_in_both == 1 and not (tmp_path / ".lddm_key").exists()
 
 
