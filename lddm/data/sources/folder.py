@@ -66,7 +66,7 @@ def survey(
     table = read_patients(folder / settings.patients) if settings.patients is not None else None
     found, taken = Survey(), []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in _data_files(place, folder, found):
+        for path in _data_files(place, folder, data_root, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
                 kind, who = _look(path)
@@ -101,13 +101,13 @@ def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) ->
     return read_recording(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
 
 
-def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
+def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> list[Path]:
     """Files of a class folder that may be data, and folders of numbered frames; what is passed over goes to `found`."""
     paths = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
     clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
     found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
     paths = [path for path in paths if path not in clutter]
-    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and _may_be_opened(path, data_root)]
     videos = frame_folders(images)
     if place in videos:  # stills of several patients may be numbered too
         found.notes.append(
@@ -122,6 +122,14 @@ def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
     found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
     rest = [path for path in paths if path not in masks and path.parent not in videos]
     return sorted([*rest, *videos])
+
+
+def _may_be_opened(path: Path, data_root: Path) -> bool:
+    """Whether a path is a file inside the data folder."""
+    try:
+        return safe_path(data_root, path.relative_to(data_root).as_posix()).is_file()
+    except UnreadableFile:
+        return False
 
 
 def _look(path: Path) -> tuple[str | None, Identity | None]:
