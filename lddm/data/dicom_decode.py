@@ -18,7 +18,11 @@ from lddm.data.dicom_grey import GreyLevels
 from lddm.data.recording import FrameBuffer, UnreadableFile
 
 PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
-MISSING = {uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)"}
+MISSING = {
+    uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)",
+    uid.JPEGLSLossless: "samples interleaved by pixel need the package pyjpegls",
+    uid.JPEGLSNearLossless: "samples interleaved by pixel need the package pyjpegls",
+}
 
 
 def decode_frames(

@@ -71,7 +71,7 @@ def read_image(path: str | Path, max_frames: int = 2000) -> Recording:
     """Decode an image file, of one frame or several, to grayscale.
 
     The EXIF or TIFF orientation is applied, transparent pixels become black, and values of more than 8 bits are scaled
-    as `to_eight_bits` says; floats are stretched from their lowest to their highest value.
+    by `to_eight_bits`; floats are stretched from their lowest to their highest value.
 
     Args:
         path: a file that Pillow reads.
@@ -124,7 +124,7 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
     values, said = _eight_bits(frames.array())
     notes += said
     if orientation != 1:
-        notes.append(f"rotated or mirrored as its EXIF orientation {orientation} says")
+        notes.append(f"rotated or mirrored by its EXIF orientation {orientation}")
     if len(values) == 1:
         return Recording(values, np.zeros(1), orientation=orientation, colour=colour, notes=tuple(notes))
     kept, times, fps, told = frame_times(_starts(durations), _imagej_rate(image), resolution=0.001)

@@ -94,6 +94,8 @@ def prepare_file(
     if about["excluded"] is not None:
         return none
     if row["kind"] == "video":
+        if not np.isfinite(recording.fps):
+            recording = recording.noted(f"frame rate unknown: taken for {settings.fps:g} Hz")
         recording = _between_flat_frames(recording, settings)
         raw = resample(recording, settings.fps)
         if is_slower(recording.fps, settings.fps):

@@ -42,12 +42,17 @@ def picture_range(frames: np.ndarray, settings: PreprocessSettings) -> tuple[int
     Args:
         frames: uint8 (T, H, W).
     """
-    contrast = np.array([frame.std() for frame in frames])
-    brightness = np.array([frame.mean() for frame in frames])
-    shown = np.flatnonzero(
-        (contrast >= max(FLAT, FADED * float(np.median(contrast)))) & (brightness >= settings.min_brightness)
-    )
-    return (int(shown[0]), int(shown[-1]) + 1) if len(shown) else (0, len(frames))
+    sample = frames[:: max(1, len(frames) // 16)]
+    least = max(FLAT, FADED * float(np.median([frame.std() for frame in sample])))
+
+    def shown(place: int) -> bool:
+        return bool(frames[place].std() >= least and frames[place].mean() >= settings.min_brightness)
+
+    first = next((place for place in range(len(frames)) if shown(place)), None)
+    if first is None:
+        return 0, len(frames)
+    last = next(place for place in reversed(range(len(frames))) if shown(place))
+    return first, last + 1
 
 
 def rate_reason(fps: float, settings: PreprocessSettings) -> str | None:

@@ -211,7 +211,7 @@ def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
     if found == 0:
         notes.append("a rotation other than a multiple of 90 degrees is ignored")
     elif found != 1:
-        notes.append(f"rotated or mirrored as its display matrix says (EXIF orientation {found})")
+        notes.append(f"rotated or mirrored by its display matrix (EXIF orientation {found})")
     return found or 1
 
 

@@ -133,8 +133,8 @@ def test_a_source_of_its_own(lab_data, monkeypatch):
     settings = IndexSettings.model_construct(sources=[source], classes=["benign", "malignant"])
     table = index.build_index(settings, lab_data, 0)
     assert len(table) == 6 and table["excluded"].isna().all() and table["patient_id"].is_unique
-    frames, fps = index.read_row(table.iloc[0].to_dict(), settings, lab_data, 1000, 0)
-    assert frames.shape == (40, 80, 80) and fps == pytest.approx(20, rel=0.01)
+    recording = index.read_row(table.iloc[0].to_dict(), settings, lab_data, 1000, 0)
+    assert recording.frames.shape == (40, 80, 80) and recording.fps == pytest.approx(20, rel=0.01)
 
 
 def test_a_metric(monkeypatch):

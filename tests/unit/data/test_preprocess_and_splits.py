@@ -32,7 +32,9 @@ def test_resampled_frames_exist_and_ascend(count, native, fps):
     chosen = resample_indices(count, native, fps)
     assert chosen[0] == 0 and chosen[-1] < count and (np.diff(chosen) >= 0).all()
     if native > fps:
-        assert np.abs(chosen / native - np.arange(len(chosen)) / fps).max() <= 0.5 / native + 1e-9
+        wanted = np.arange(len(chosen)) / fps
+        off = np.abs(chosen / native - wanted)
+        assert (off <= 0.5 / native + 1e-9 + 2.1e-3 * wanted).all()  # a rate of 29.97 Hz counts as 30 Hz
 
 
 def test_clips_are_spread_and_never_reach_past_the_end():
