@@ -10,7 +10,7 @@ import typer
 from lddm.job import set_up_logging
 
 app = typer.Typer()
-MOST_NAMED = 10  # files that are not used, unless --list is given
+MOST_NAMED = 3  # files that are not used for one reason, unless --list is given
 
 
 @app.command("check-data")
@@ -49,15 +49,10 @@ def check(
     say("\nWhat could tell the classes apart without the images:")
     for sentence in found.leaks.lines():
         say(f"- {sentence}")
-    shown = found.unused if list_unused else found.unused.head(MOST_NAMED)
-    if len(shown):
-        say(f"\n{len(found.unused)} files are not used:")
-        for row in shown.itertuples():
-            say(f"  {row.path}: {row.reason}")
-    if len(shown) < len(found.unused):
-        say(
-            f"  ... and {len(found.unused) - len(shown)} more: --list names them, --csv FILE writes all files to a table"
-        )
+    if len(found.unused):
+        say(f"\n{len(found.unused)} files are not used" + (":" if list_unused else "; --list names all of them:"))
+        for reason, names in found.unused_by_reason(None if list_unused else MOST_NAMED):
+            say(f"  {reason}: {names}")
     if csv is not None:
         write_table(found.files(), csv)
         say(f"Wrote {csv}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +107,12 @@ def _of_patients(
         )
         if patients is None and (there := _csv_there(layout.place)):
             found.append(f"{there} has the columns file and patient_id: pass --patients {there}")
+    sizes = usable["patient_id"].value_counts()
+    largest = usable[usable["patient_id"] == sizes.index[0]] if len(sizes) else usable
+    if len(largest) > max(2, len(usable) / 2) and largest["class_name"].nunique() > 1:
+        found.append(
+            f"one patient has {len(largest)} of {len(usable)} files, of several classes: its ID may be a placeholder"
+        )
     several_names, several_ids = name_counts(identities)
     if several_names or several_ids:
         found.append(
@@ -155,11 +162,12 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
     """What was assumed while files were read, with the files' names."""
     found = []
     if "notes" in videos:
-        by_note: dict[str, list[str]] = {}
+        by_kind: dict[str, list[tuple[str, str]]] = {}
         for path, text in zip(videos["path"], videos["notes"].fillna(""), strict=True):
             for note in filter(None, str(text).split("; ")):
-                by_note.setdefault(note, []).append(Path(path).name)
-        found += [f"{len(names)} files: {note} ({listed(names, 3)})" for note, names in sorted(by_note.items())]
+                by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, Path(path).name))
+        for noted in by_kind.values():  # notes that differ in numbers only are one line
+            found.append(f"{len(noted)} files: {noted[0][0]} ({listed((name for _, name in noted), 3)})")
         return found
     settings = PreprocessSettings()
     moving = videos[videos["kind"] == "video"]

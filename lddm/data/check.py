@@ -16,6 +16,7 @@ from lddm.data.duplicates import cluster_duplicates
 from lddm.data.index import SOURCES, check_locale, index_table
 from lddm.data.layout import Layout, recognise
 from lddm.data.leaks import LeakReport, leak_report
+from lddm.data.patients_csv import listed
 from lddm.data.preprocess import clips_of, prepare_file
 from lddm.data.pseudonyms import SESSION_KEY
 from lddm.data.sources import folder as folder_source
@@ -65,6 +66,17 @@ class DataReport:
         passed = self.unused[~self.unused["listed"].astype(bool)].drop(columns="listed")
         table = pd.concat([seen, passed], ignore_index=True)
         return table.assign(used=table["reason"].isna()).sort_values("path", ignore_index=True)
+
+    def unused_by_reason(self, most: int | None = None) -> list[tuple[str, str]]:
+        """Files that are not used: one line (path, reason) per file, or with `most` one (reason, names) per reason."""
+        if most is None:
+            return [(row.path, row.reason) for row in self.unused.itertuples()]
+        groups = self.unused.groupby(self.unused["reason"].str.split(":").str[0], sort=False)
+        names = {
+            reason: [f"{row.path} ({row.reason.partition(': ')[2]})".replace(" ()", "") for row in part.itertuples()]
+            for reason, part in groups
+        }
+        return [(f"{reason} ({len(found)})", listed(found, most)) for reason, found in names.items()]
 
 
 @dataclass

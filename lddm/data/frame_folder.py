@@ -48,7 +48,7 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     Raises:
         UnreadableFile: no numbered frames, or one that cannot be decoded.
     """
-    frames = _numbered([p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()])
+    frames = _numbered([p for p in folder.iterdir() if _is_frame(p)])
     run = _longest_run(frames)
     if len(run) < 2:
         raise UnreadableFile(f"{folder.name} holds no numbered frames", "name them 000000.png, 000001.png, ...")
@@ -61,6 +61,11 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     if len(decoded) < len(run):
         notes.append(f"cut: only the first {len(decoded)} of {len(run)} frames are read")
     return Recording.steady(decoded.array(), _stated_rate(folder), notes=tuple(notes))
+
+
+def _is_frame(path: Path) -> bool:
+    """Whether a file may be a frame; macOS leaves hidden copies named ._000000.png on other file systems."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def _numbered(files: list[Path]) -> dict[int, Path]:

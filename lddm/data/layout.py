@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lddm.data.sources.busi import CLASSES as BUSI_CLASSES
-from lddm.data.sources.skipped import is_clutter, is_split_folder
+from lddm.data.sources.skipped import is_clutter, is_mask_folder, is_split_folder
 from lddm.errors import LddmError
 
 BUSI_IMAGE = re.compile(r"^(benign|malignant|normal) \(\d+\)(_mask(_\d+)?)?\.png$", re.IGNORECASE)
@@ -47,8 +47,8 @@ def recognise(path: Path) -> Layout:
     for place in (path / "Dataset_BUSI_with_GT", path, *folders):
         if place.name == "Dataset_BUSI_with_GT" and place.is_dir() or _is_busi(place):
             return Layout("busi", place)
-    classes = [place for place in folders if not is_split_folder(place.name)]
-    parts = tuple(unicodedata.normalize("NFC", place.name) for place in folders if place not in classes)
+    classes = [place for place in folders if not is_split_folder(place.name) and not is_mask_folder(place.name)]
+    parts = tuple(unicodedata.normalize("NFC", place.name) for place in folders if is_split_folder(place.name))
     if parts and len(classes) < 2:
         raise LddmError(
             f"{path}: {', '.join(parts)} look like a split, not like classes",

@@ -36,20 +36,20 @@ class Predictability:
     Attributes:
         files, patients: how many were used.
         score: balanced accuracy of all metadata together, 0.5 = chance.
-        p_value: of `score`, by permutation of the patients' classes.
+        p_value: of `score`, by permutation of the patients' classes; None where the score is too low to matter.
         single: metadata -> balanced accuracy of it alone, best first.
     """
 
     files: int
     patients: int
     score: float
-    p_value: float
+    p_value: float | None
     single: dict[str, float]
 
     @property
     def alarming(self) -> bool:
         """Whether the class is predicted well enough to distrust results."""
-        return self.score >= PERFECT or (self.score >= PREDICTED and self.p_value <= SIGNIFICANT)
+        return self.score >= PERFECT or (self.p_value is not None and self.p_value <= SIGNIFICANT)
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ class LeakReport:
         found = self.predictability
         if found is None:
             return "whether file metadata predict the class cannot be told: a class has fewer than 2 patients"
-        numbers = f"balanced accuracy {found.score:.2f}, p = {found.p_value:.2f}, {found.patients} patients"
+        chance = "" if found.p_value is None else f", p = {found.p_value:.2f}"
+        numbers = f"balanced accuracy {found.score:.2f}{chance}, {found.patients} patients"
         if not found.alarming:
             return f"file metadata alone do not predict the class ({numbers}; chance is 0.50)"
         best = ", ".join(f"{name} {score:.2f}" for name, score in list(found.single.items())[:3] if score > PREDICTED)
-        chance = "; so few patients may be chance" if found.p_value > SIGNIFICANT else ""
+        few = "; so few patients may be chance" if (found.p_value or 0) > SIGNIFICANT else ""
         return (
-            f"WARNING: FILE METADATA ALONE PREDICT THE CLASS ({numbers}{chance}). "
+            f"WARNING: FILE METADATA ALONE PREDICT THE CLASS ({numbers}{few}). "
             + (f"Alone: {best}. " if best else "")
             + "A classifier can learn how the files were made instead of what they show; balance or re-export them"
         )
@@ -147,11 +148,11 @@ def predict_class(files: pd.DataFrame, seed: int = 0) -> Predictability | None:
     features = _features(files)
     score = _score(np.column_stack(list(features.values())), labels, folds)
     single = {name: _score(values, labels, folds) for name, values in features.items()}
-    drawn = [
-        _score(np.column_stack(list(features.values())), _permuted(per_group, fold_of_group, rng)[first], folds)
-        for _ in range(PERMUTATIONS)
-    ]
-    p_value = (1 + sum(value >= score - 1e-9 for value in drawn)) / (1 + PERMUTATIONS)
+    p_value = None
+    if score >= PREDICTED:
+        values = np.column_stack(list(features.values()))
+        drawn = [_score(values, _permuted(per_group, fold_of_group, rng)[first], folds) for _ in range(PERMUTATIONS)]
+        p_value = (1 + sum(value >= score - 1e-9 for value in drawn)) / (1 + PERMUTATIONS)
     best_first = dict(sorted(single.items(), key=lambda item: -item[1]))
     return Predictability(len(files), len(groups), score, p_value, best_first)
 
@@ -203,7 +204,8 @@ def _describe(files: pd.DataFrame) -> dict[str, str | int]:
         "videos": len(moving),
         "images": int((files["kind"] == "image").sum()),
         "patients": int(files["patient_id"].nunique()),
-        "unknown": int((files["patient_id"] == files["id"]).sum()),
+        # Each file of the phantom is a simulated patient.
+        "unknown": int(((files["patient_id"] == files["id"]) & (files["source"] != "phantom")).sum()),
         "sources": _counts(origins(files)),
         "types": _counts(_suffixes(files)),
         "fps": rates,

@@ -56,6 +56,7 @@ def assign_patients(
             groups = []
     spelled = {known(normalise(name)): name for name in given.values()}
     names: list[str | None] = [None] * len(files)
+    shared = 0
     for place, name in given.items():
         names[place] = f"folder-patient-{name}"
     for members in groups:
@@ -66,11 +67,16 @@ def assign_patients(
                 f"the CSV of patients gives files of one DICOM patient to {len(said)} patients: {shown}",
                 "correct the CSV, or PatientID in the headers",
             )
-        # The CSV may name the patient by the DICOM PatientID, in rows of other files.
-        said = said or {spelled[who.patient_id] for who in _of(members, identities) if who.patient_id in spelled}
+        if not said:  # the CSV may name the patient by the DICOM PatientID, in rows of other files
+            said = {spelled[who.patient_id] for who in _of(members, identities) if who.patient_id in spelled}
+            shared += bool(said)
         name = f"folder-patient-{min(said)}" if said else pseudonym(_text_of(members, identities), key())
         for place in members:
             names[place] = name
+    if shared:
+        notes.append(
+            f"{shared} DICOM patients without a row have a PatientID that the CSV of patients uses, and count as that patient"
+        )
     by_study = sum(len(members) for members in groups if _text_of(members, identities).startswith("study"))
     if by_study:
         notes.append(

@@ -82,7 +82,9 @@ def read_patients(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file", "patient_id"])
 
 
-def match_patients(table: pd.DataFrame, files: Sequence[str], name: str = "the CSV of patients") -> Matches:
+def match_patients(
+    table: pd.DataFrame, files: Sequence[str], name: str = "the CSV of patients", folders: Sequence[bool] = ()
+) -> Matches:
     """Which row belongs to which file.
 
     A row and a file match if their paths are equal or one ends with the other, compared in one Unicode form without
@@ -93,6 +95,7 @@ def match_patients(table: pd.DataFrame, files: Sequence[str], name: str = "the C
         table: what `read_patients` gave.
         files: paths below the source's folder.
         name: of the CSV, for messages.
+        folders: which of `files` are folders of frames; a row may also name one of their frames.
 
     Raises:
         LddmError: a row fits several files, a file has two patients, or no row matches.
@@ -103,6 +106,8 @@ def match_patients(table: pd.DataFrame, files: Sequence[str], name: str = "the C
     lost: list[str] = []
     for written, patient in table.itertuples(index=False):
         places = next((found for finder in finders if (found := finder.find(written))), [])
+        if not places and any(folders):
+            places = [i for i in finders[1].find("/".join(_parts(written)[:-1])) if folders[i]]
         if len(places) > 1:
             shown = ", ".join(files[i] for i in places[:SHOWN])
             raise LddmError(f"{name}: '{written}' fits {len(places)} files: {shown}", "give the path below the folder")

@@ -120,7 +120,8 @@ def origins(table: pd.DataFrame) -> pd.Series:
     if "source" not in table or "path" not in table:
         return pd.Series("", index=table.index)
     tops = [path.split("/")[0].split(":")[0] for path in table["path"].astype(str)]
-    return table["source"].astype(str) + " " + pd.Series(tops, index=table.index)
+    names = [kind if top == kind else f"{kind} {top}" for kind, top in zip(table["source"], tops, strict=True)]
+    return pd.Series(names, index=table.index, dtype=object)
 
 
 def _strata(moving: pd.DataFrame, by_group: pd.Series, folds: int) -> np.ndarray:

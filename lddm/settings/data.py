@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -62,8 +63,10 @@ class FolderSource(Section):
 
     kind: Literal["folder"] = "folder"
     folder: str = Field("folder", description="below data_root")
-    patients: str | None = Field(None, description="CSV below the folder with columns file, patient_id")
-    fps: float = Field(25.0, gt=0, description="frame rate in Hz for files that carry none")
+    patients: str | None = Field(
+        None, description="CSV below the folder with columns file, patient_id; see docs/data.md"
+    )
+    fps: float = Field(25.0, gt=0, description="frame rate in Hz for files that do not state one")
     licence: str = Field("unknown", description="licence of the files, carried into the index")
 
 
@@ -85,7 +88,7 @@ class IndexSettings(Section):
 
     @model_validator(mode="after")
     def _distinct(self):
-        if len(set(self.classes)) != len(self.classes):
+        if len({unicodedata.normalize("NFC", name) for name in self.classes}) != len(self.classes):
             raise ValueError("classes must be distinct")
         return self
 

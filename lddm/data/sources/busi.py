@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, read_recording, safe_path, source_folder
+from lddm.data.sources.skipped import is_clutter, is_mask_name
 from lddm.data.video_io import IMAGE_SUFFIXES
 from lddm.settings.data import BusiSource
 
@@ -25,7 +26,7 @@ def rows(settings: BusiSource, data_root: Path, classes: list[str]) -> list[dict
         if not place.is_dir() or place.name.lower() not in CLASSES:
             continue
         for path in sorted(place.iterdir()):
-            if path.suffix.lower() in IMAGE_SUFFIXES and "_mask" not in path.stem:
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_mask_name(path) and not is_clutter(Path(path.name)):
                 values = label_of(place.name.lower(), classes)
                 table.append(file_row("busi", path, data_root, kind="image", n_frames=1, licence=LICENCE, **values))
     return table

@@ -66,12 +66,12 @@ def survey(
     table = read_patients(folder / settings.patients) if settings.patients is not None else None
     found, taken = Survey(), []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in _data_files(place, folder, found):
+        for path in _data_files(place, folder, data_root, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
                 kind, who = _look(path)
             except UnreadableFile as error:
-                values = {"sha256": "", "excluded": f"unreadable: {error.message}"}
+                values = label_of(place.name, classes) | {"sha256": "", "excluded": f"unreadable: {error.message}"}
                 found.rows.append(file_row("folder", path, data_root, kind="video", **values))
                 continue
             if kind is None:
@@ -82,7 +82,9 @@ def survey(
     if frames:
         found.notes.append(f"{len(frames)} folders of numbered images are read as one video each: {listed(frames)}")
     files = [path.relative_to(folder).as_posix() for path, *_ in taken]
-    matches = match_patients(table, files, settings.patients or "") if table is not None else None
+    matches = None
+    if table is not None:
+        matches = match_patients(table, files, settings.patients or "", [path.is_dir() for path, *_ in taken])
     patients = assign_patients(files, [who for *_, who in taken], matches, key or (lambda: data_key(data_root)))
     found.notes += patients.notes + _series_notes(taken)
     for (path, class_name, kind, who), patient in zip(taken, patients.names, strict=True):
@@ -99,13 +101,13 @@ def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) ->
     return read_recording(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
 
 
-def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
+def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> list[Path]:
     """Files of a class folder that may be data, and folders of numbered frames; what is passed over goes to `found`."""
     paths = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
     clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
     found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
     paths = [path for path in paths if path not in clutter]
-    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and _may_be_opened(path, data_root)]
     videos = frame_folders(images)
     if place in videos:  # stills of several patients may be numbered too
         found.notes.append(
@@ -120,6 +122,14 @@ def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
     found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
     rest = [path for path in paths if path not in masks and path.parent not in videos]
     return sorted([*rest, *videos])
+
+
+def _may_be_opened(path: Path, data_root: Path) -> bool:
+    """Whether a path is a file inside the data folder."""
+    try:
+        return safe_path(data_root, path.relative_to(data_root).as_posix()).is_file()
+    except UnreadableFile:
+        return False
 
 
 def _look(path: Path) -> tuple[str | None, Identity | None]:

@@ -10,9 +10,12 @@ import logging
 import re
 from pathlib import Path
 
+from lddm.data.identity import known, normalise
 from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, read_csv, read_recording, safe_path, source_folder
+from lddm.data.sources.skipped import is_clutter
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from lddm.errors import LddmError
 from lddm.settings.data import PocusSource
 
 logger = logging.getLogger(__name__)
@@ -28,7 +31,7 @@ def rows(settings: PocusSource, data_root: Path, classes: list[str]) -> list[dic
     table, used = [], set()
     for path in sorted(folder.rglob("*")):
         suffix = path.suffix.lower()
-        if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or path.is_dir():
+        if suffix not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or path.is_dir() or is_clutter(path.relative_to(folder)):
             continue
         kind = "image" if suffix in IMAGE_SUFFIXES else "video"
         about = metadata.get((_fold(path.stem), kind))
@@ -67,7 +70,12 @@ def _metadata(path: Path) -> dict[tuple[str, str], dict]:
     hint = "copy dataset_metadata.csv of the collection beside its folders"
     table = read_csv(path, (*NEEDED, "Type"), hint)
     kinds = table["Type"].str.strip().str.lower().map(lambda text: "image" if text == "image" else "video")
-    return {(_fold(row["Filename"]), kind): row for row, kind in zip(table.to_dict("records"), kinds, strict=True)}
+    found: dict[tuple[str, str], dict] = {}
+    for row, kind in zip(table.to_dict("records"), kinds, strict=True):
+        before = found.setdefault((_fold(row["Filename"]), kind), row)
+        if any(before[column] != row[column] for column in ("Label", "Patient ID / Name")):
+            raise LddmError(f"{path} has two rows for '{row['Filename']}' that differ", "keep the right one")
+    return found
 
 
 def _fold(text: str) -> str:
@@ -82,5 +90,4 @@ def _licence(text: str) -> str:
 
 def _patient(text: str) -> str:
     """The patient number, or nothing where the metadata know none."""
-    text = text.strip().lower()
-    return "" if text in ("", "n/a", "nan", "nd", "none") else re.sub(r"\.0$", "", text)
+    return known(re.sub(r"\.0$", "", normalise(text)))

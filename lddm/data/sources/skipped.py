@@ -33,6 +33,11 @@ def is_split_folder(name: str) -> bool:
     return SPLIT_FOLDER.match(name.casefold()) is not None
 
 
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder is named as one of masks."""
+    return MASK_FOLDER.match(name.casefold()) is not None
+
+
 def find_masks(images: Iterable[Path]) -> set[Path]:
     """Segmentation masks among images: `<image>_mask.png` beside `<image>.png`, folders of masks, two-valued images."""
     images = list(images)
@@ -41,14 +46,14 @@ def find_masks(images: Iterable[Path]) -> set[Path]:
     for path in images:
         named = MASK_NAME.match(path.stem.casefold())
         beside = named is not None and (path.parent, named["image"]) in stems
-        if beside or MASK_FOLDER.match(path.parent.name.casefold()) or is_two_valued(path):
+        if beside or is_mask_folder(path.parent.name) or is_two_valued(path):
             masks.add(path)
     return masks
 
 
 def is_mask_name(path: Path) -> bool:
     """Whether a file is named as a mask or lies in a folder of masks."""
-    return bool(MASK_NAME.match(path.stem.casefold()) or MASK_FOLDER.match(path.parent.name.casefold()))
+    return bool(MASK_NAME.match(path.stem.casefold()) or is_mask_folder(path.parent.name))
 
 
 def why_not_read(path: Path) -> str:
@@ -58,7 +63,7 @@ def why_not_read(path: Path) -> str:
         return "not read: it lies where the source does not look"
     if suffix in DICOM_SUFFIXES:
         return "not read: it has no DICOM header"
-    return f"not read: files of the kind {suffix or 'without suffix'} are not videos, images or DICOM files"
+    return f"not read: not a video, image or DICOM file ({suffix or 'no suffix'})"
 
 
 def is_two_valued(path: Path) -> bool:

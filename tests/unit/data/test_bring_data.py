@@ -31,6 +31,11 @@ from lddm.settings.data import FolderSource, IndexSettings
 from tests.unit.data.test_patients import cine
 
 
+@pytest.fixture(autouse=True)
+def few_permutations(monkeypatch):
+    monkeypatch.setattr("lddm.data.leaks.PERMUTATIONS", 19)
+
+
 def texture(number, frames=40):
     still = cv2.resize(np.random.default_rng(number).integers(0, 255, (12, 16), dtype=np.uint8), (96, 72))
     return np.stack([np.roll(still, round(4 * np.sin(t / 5)), axis=0) for t in range(frames)])
@@ -88,6 +93,15 @@ def test_folders_are_told_by_their_layout(tmp_path):
             recognise(tmp_path / wrong)
 
 
+def test_each_of_two_sources_of_one_kind_is_looked_for(tmp_path):
+    (tmp_path / "b").mkdir()
+    sources = [{"kind": "folder", "folder": "missing"}, {"kind": "folder", "folder": "b"}]
+    settings = build.load({"data_root": str(tmp_path), "index": {"sources": sources}})
+    with pytest.raises(LddmError, match="source folder: .*missing") as caught:
+        build.check_data_folders(settings)
+    assert f"{tmp_path}/b" not in str(caught.value)
+
+
 def image(path, values=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), texture(len(str(path)))[0] if values is None else values)
@@ -119,7 +133,7 @@ def test_each_file_that_is_not_used_is_named_with_the_reason(tmp_path):
         assert reasons[name] == "a mask, not an ultrasound image"
     for name in ("__MACOSX/._x.png", "benign/._a.png", "benign/.ipynb_checkpoints/a.png", "benign/Thumbs.db"):
         assert reasons[name] == "a hidden or system file"
-    assert ".nii.gz" in reasons["benign/c.nii.gz"] and "without suffix" in reasons["benign/notes"]
+    assert ".nii.gz" in reasons["benign/c.nii.gz"] and "(no suffix)" in reasons["benign/notes"]
     assert "no DICOM header" in reasons["benign/e.dcm"] and "does not look" in reasons["outside.png"]
     assert "unreadable: broken.png" in reasons["benign/broken.png"]
     advice = "\n".join(found.advice)
@@ -144,7 +158,7 @@ def test_parts_of_a_split_are_not_classes(tmp_path, names):
 
 
 def test_a_part_of_a_split_beside_two_classes_is_left_out(tmp_path):
-    for name in ("benign", "malignant", "test"):
+    for name in ("benign", "malignant", "masks", "test"):
         image(tmp_path / "mine" / name / "x.png")
     found = check_data(tmp_path / "mine")
     assert found.advice[0].startswith("test look like a split")
@@ -170,7 +184,7 @@ def test_folders_of_numbered_frames_are_videos(tmp_path):
     for number in range(4):
         place = tmp_path / "mine" / ("benign", "malignant")[number % 2] / f"v{number}"
         write_video(place, texture(number), 20)
-    (tmp_path / "mine/patients.csv").write_text("file,patient_id\nbenign/v0,7\nbenign\\v2,7\nv1,8\n")
+    (tmp_path / "mine/patients.csv").write_text("file,patient_id\nbenign/v0,7\nbenign\\v2\\000003.png,7\nv1,8\n")
     found = check_data(tmp_path / "mine", "patients.csv")
     videos = found.videos.set_index("path")
     assert (videos["kind"] == "video").all() and len(videos) == 4 and videos["excluded"].isna().all()
@@ -196,6 +210,12 @@ def test_ids_with_several_names_and_placeholders_are_said(tmp_path):
     advice = "\n".join(found.advice)
     assert "1 patient IDs have several names, 1 names have several patient IDs" in advice
     assert "patients are unknown for 1 of 4 files" in advice
+    assert "one patient has" not in advice
+    for number in range(4, 8):
+        place = tmp_path / "mine" / ("benign", "malignant")[number % 2]
+        cine(place / f"{number}.dcm", texture(number), PatientID="STUDY42", PatientName="STUDY42")
+        (tmp_path / "mine/benign/0.dcm").unlink(missing_ok=True)
+    assert "one patient has 4 of 7 files, of several classes" in "\n".join(check_data(tmp_path / "mine").advice)
     assert found.leaks.patients_in_both == 1 and not (tmp_path / ".lddm_key").exists()
 
 

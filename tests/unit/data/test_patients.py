@@ -155,7 +155,7 @@ def test_uids_as_names_keep_their_last_number():
     assert match_patients(table, files).patients == {1: "a", 0: "b"}
 
 
-def test_a_csv_overrides_by_patient_and_a_conflict_is_an_error(tmp_path):
+def test_a_csv_overrides_by_patient_and_a_conflict_is_an_error(tmp_path, caplog):
     for number in range(3):
         cine(tmp_path / f"mine/benign/{number}.dcm", PatientID="77", PatientName="A^B")
     for number in range(2):
@@ -168,6 +168,7 @@ def test_a_csv_overrides_by_patient_and_a_conflict_is_an_error(tmp_path):
     # The CSV calls a still by the PatientID of the loops.
     assert found["malignant/0.png"] == found["malignant/0.dcm"] == found["malignant/1.dcm"] == "folder-patient-4711"
     assert found["malignant/1.png"].startswith("folder-1-")
+    assert "1 DICOM patients without a row have a PatientID that the CSV of patients uses" in caplog.text
     table.write_text("file,patient_id\nbenign/1.dcm,P1\nbenign/2.dcm,P2\n")
     with pytest.raises(LddmError, match="one DICOM patient to 2 patients: benign/1.dcm, benign/2.dcm") as caught:
         patients_of(tmp_path, "patients.csv")
