@@ -77,7 +77,7 @@ def test_rule_file_opens_with_purpose_needs_makes(path: Path):
 def test_each_table_and_figure_is_in_the_report_of_snakemake_with_caption_category_and_labels():
     text = (WORKFLOW / "rules/report.smk").read_text()
     entries = re.findall(r'report\(\s+f"([^"]+)",(.*?\}),\s+\)', text, re.DOTALL)
-    assert {path for path, _ in entries} == set(re.findall(r'f"(\{RESULTS\}/(?:tables|figures)/[^"]+)"', text))
+    assert {path for path, _ in entries} == set(re.findall(r'f"(\{RESULTS\}/(?:tables|figures)/[^"]+\.\w+)"', text))
     captions = {"workflow.rst"}  # the first page's
     for path, body in entries:
         assert re.search(r'category="[A-Z].*labels=\{"what": "[^"]+", "kind": "[^"]+"\}', body, re.DOTALL), path

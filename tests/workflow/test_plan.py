@@ -98,6 +98,9 @@ def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     assert reruns(tracking={"enabled": False}) == set()
     assert reruns(data_root="elsewhere", weights_dir="weights/") == set()
     assert reruns(seed=1) >= {"index", "train_autoencoder", "classify"}
+    (pipeline.folder / "weights").mkdir()
+    (pipeline.folder / "weights/i3d_torchscript.pt").write_bytes(b"put there by hand")
+    assert reruns() == {"fetch_weights", "score", "tabulate"} | AFTER_TABLES - {"settings"}
 
 
 def test_jobs_get_only_the_settings_of_their_stage(pipeline: Pipeline):

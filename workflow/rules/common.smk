@@ -31,6 +31,8 @@ try:
 except LddmError as error:
     raise WorkflowError(str(error))
 
+MAIN = workflow.modifier.is_main_snakefile()  # and not a module of another workflow, whose `onstart` is not called
+
 RESULTS = f"results/{SETTINGS.experiment}"
 FOLD = f"{RESULTS}/fold-{{fold}}"
 FRAMES = f"{RESULTS}/data/frames"
@@ -129,7 +131,7 @@ def results_folder(wildcards, input):
 
 def below(path):
     """Param: a path below the results folder; wildcards are filled in."""
-    return lambda wildcards, input: f"{results_folder(wildcards, input)}/" + path.format(**dict(wildcards.items()))
+    return lambda wildcards, input: str(Path(results_folder(wildcards, input), path.format(**dict(wildcards.items()))))
 
 
 def frames_folder(wildcards, input):
@@ -162,16 +164,22 @@ def perceptual_weights(wildcards):
     return [f"{RESULTS}/data/weights.json"] if SETTINGS.autoencoder.perceptual_weight > 0 else []
 
 
-def raw_data(wildcards):
-    """Input of `index`: nothing, but a run without raw data ends here, before its first job; a dry run warns."""
+def check_raw_data():
+    """Stop a run that lacks raw data and has no index of them yet; a dry run only warns."""
     try:
         build.check_data_folders(SETTINGS)
     except LddmError as error:
-        runs = workflow.is_main_process and workflow.executor_plugin is not None
-        if runs and not workflow.dryrun and not workflow.touch and not Path(f"{RESULTS}/data/index.parquet").exists():
+        runs = workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+        if runs and not Path(f"{RESULTS}/data/index.parquet").exists():
             raise WorkflowError(str(error))
-        if workflow.is_main_process:
-            print(f"warning: {error}", file=sys.stderr)
+        print(f"warning: {error}", file=sys.stderr)
+
+
+def raw_data(wildcards):
+    """Input of `index`: no file, but a check before the first job where `onstart` comes too late or is not called."""
+    planning = workflow.is_main_process and (workflow.dryrun or not MAIN)
+    if planning:
+        check_raw_data()
     return []
 
 
@@ -248,7 +256,8 @@ def synthetic_option(wildcards, input):
 
 
 def before_first_job():
-    """Make the MLflow store before jobs race for it."""
+    """Stop while nothing is lost if raw data are missing; make the MLflow store before jobs race for it."""
+    check_raw_data()
     shell("{JOB} lddm track init")
 
 

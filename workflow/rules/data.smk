@@ -13,6 +13,8 @@ rule settings_template:
     log:
         f"{LOGS}/settings_template.log",
     localrule: True
+    conda:
+        "../envs/lddm.yaml"
     shell:
         "echo '{{{{ params.text }}}}' > {output:q} 2> {log:q}"
 
