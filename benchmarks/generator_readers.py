@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +31,14 @@ def _reader(fold: Fold, name: str, real: Inputs | None, added: Inputs | None, se
     """A classifier that reads strain, its step chosen by validation patients."""
     training = fold.settings.classification.training.model_copy(update=LESSON)
     state: Path = fold.folder / "readers" / name
-    return train_classifier(
+    shutil.rmtree(
+        state, ignore_errors=True
+    )  # of a study that was stopped, perhaps with other settings: seconds are lost
+    network = train_classifier(
         STRAIN.build, training, real, added, _inputs(fold, "val"), 0.5, seed, state, lambda *_: None, name
     )
+    shutil.rmtree(state, ignore_errors=True)
+    return network
 
 
 def fidelity(label: np.ndarray, patients: np.ndarray, on_real: np.ndarray, on_rebuilt: np.ndarray) -> dict[str, float]:
