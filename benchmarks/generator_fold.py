@@ -20,6 +20,7 @@ from lddm.data.sources import phantom
 from lddm.metrics import motion, paired
 from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import domain_videos
+from lddm.metrics.resampling import halves
 from lddm.settings import Settings
 from lddm.settings.data import PhantomSource
 
@@ -50,13 +51,16 @@ class Fold:
 DRAWS = 4  # videos of each x0: the Fréchet distance of one draw of 240 clips varies by half of itself
 
 
-def scores(fold: Fold, real: np.ndarray, draws: list[np.ndarray]) -> dict[str, Any]:
+def scores(fold: Fold, real: np.ndarray, draws: list[np.ndarray], table: pd.DataFrame | None = None) -> dict[str, Any]:
     """Distances of sets of videos, one of each x0, to the real held-out ones, and the errors of each video of the first.
 
-    The Fréchet distance is the mean over sets: each is as large as the real one, so that it compares with the floor.
+    The Fréchet distance is the mean over sets and over halves of the test patients, see `frechet_halves`.
+
+    Args:
+        table: the clips of `real`; None = all test clips.
     """
     features = fold.embed(real)
-    distances = [frechet(features, fold.embed(videos)) for videos in draws]
+    distances = [frechet_halves(fold, features, fold.embed(videos), table) for videos in draws]
     row: dict[str, Any] = {"frechet_video": float(np.mean(distances)), "frechet_draws": distances}
     videos = draws[0]
     if len(draws) > 1:
@@ -68,6 +72,19 @@ def scores(fold: Fold, real: np.ndarray, draws: list[np.ndarray]) -> dict[str, A
             row[f"{name} of real"] = float(theirs.mean() / ours.mean())
     row |= errors(real, videos)
     return row
+
+
+def frechet_halves(fold: Fold, real: np.ndarray, made: np.ndarray, table: pd.DataFrame | None = None) -> float:
+    """Mean Fréchet distance of videos of half of the test patients to real videos of the other half, as in quality.csv.
+
+    Args:
+        real, made: features (n, d) of the real test clips, and of the videos with their first frames. Given the real clips
+            twice, it is the real-against-real reference.
+        table: the clips; None = all test clips.
+    """
+    table = fold.clips("test")[0] if table is None else table
+    sides = halves(table["patient_id"].to_numpy(), table["label"].to_numpy(), fold.settings.seed)
+    return float(np.mean([frechet(real[~half], made[half]) for side in sides for half in (side, ~side)]))
 
 
 def errors(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
     if not weights.is_file():
         began = time.monotonic()
         train_pixel(settings, latents, fold.store, 0, work / "state", weights, lambda *line: print(line, flush=True))
+        shutil.rmtree(work / "state", ignore_errors=True)
         write_json(times, {"train_s": time.monotonic() - began})
     table, real = fold.clips("test")
     chosen = np.linspace(0, len(real) - 1, min(clips, len(real))).round().astype(int)  # of all classes and places
@@ -68,7 +70,7 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
     videos = in_pixels(len(real))
     row = {"generator": "pixel diffusion", "stage1": 0, "stage2": 0, "parameters": count_parameters(model)}
     row |= {"seconds_a_video": (time.monotonic() - began) / len(real)} | read_json(times)
-    rows: list[dict[str, Any]] = [row | scores(fold, real, [videos]) | pixels(real, videos)]
+    rows: list[dict[str, Any]] = [row | scores(fold, real, [videos], table.iloc[chosen]) | pixels(real, videos)]
     np.savez_compressed(work / "videos.npz", real=real, pixel=videos)
     autoencoder = Autoencoder.load(stage1 / "autoencoder.safetensors")
     generator = LatentDiffusion.load(stage1 / "lddm-0.safetensors")
@@ -77,5 +79,9 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
         "x0 repeated on these clips": np.repeat(x0[:, None], real.shape[1], axis=1),
     }
     for name, moved in others.items():
-        rows.append({"generator": name, "stage1": 0, "stage2": 0} | scores(fold, real, [moved]) | pixels(real, moved))
+        rows.append(
+            {"generator": name, "stage1": 0, "stage2": 0}
+            | scores(fold, real, [moved], table.iloc[chosen])
+            | pixels(real, moved)
+        )
     write_json(out, rows)

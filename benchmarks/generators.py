@@ -10,6 +10,7 @@ study/generators.md. Hours on a CPU for real data, about an hour for the phantom
 from __future__ import annotations
 
 import resource
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,7 +23,7 @@ import typer
 import yaml
 from torch import Tensor
 
-from benchmarks.generator_fold import DRAWS, Fold, animate, errors, other_draws, pixels, rebuild, scores
+from benchmarks.generator_fold import DRAWS, Fold, animate, errors, frechet_halves, other_draws, pixels, rebuild, scores
 from benchmarks.generator_pixels import pixel_unit
 from benchmarks.generator_readers import task_fidelity, teaches
 from benchmarks.generator_tables import paired_tests, reconstruction_table, table
@@ -36,7 +37,6 @@ from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.train import train_diffusion
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256, write_json
-from lddm.metrics.distances import frechet
 from lddm.nn.condition import SamplingOptions
 from lddm.settings import build
 from lddm.training.identity import Identity, code_hash, content_hash
@@ -62,6 +62,7 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
     began = time.monotonic()
     if not weights.is_file():
         train_autoencoder(section, *common, seed, work / "state", weights, lambda *_: None)
+        shutil.rmtree(work / "state", ignore_errors=True)
     stage1_s = time.monotonic() - began
     model = Autoencoder.load(weights)
     if not latents_path.is_file():
@@ -134,9 +135,7 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
         rows.append({"generator": "the phantom, drawn again"} | scores(fold, real, again) | pixels(real, again[0]))
         rebuilt = [rebuild(model, videos) for videos in again]
         rows.append({"generator": "the same, rebuilt"} | scores(fold, real, rebuilt) | pixels(real, rebuilt[0]))
-    train = fold.clips("train")[1]
-    chosen = np.random.default_rng(0).permutation(len(train))[: len(real)]
-    rows.append({"generator": "real", "frechet_video": frechet(fold.embed(real), fold.embed(train[chosen]))})
+    rows.append({"generator": "real", "frechet_video": frechet_halves(fold, fold.embed(real), fold.embed(real))})
     return rows
 
 
@@ -152,6 +151,7 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
     if not weights.is_file():
         state = work / f"state-{name}-{number}"
         train(settings, latents, fold.store, number, state, weights, lambda *line: logged.append(line))
+        shutil.rmtree(state, ignore_errors=True)
     row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began if logged else None}
     generator = kind.load(weights)
     synthesis = fold.settings.synthesis

@@ -138,20 +138,21 @@ def _between(values: dict[str, RunDraws], drawn: Draws, first: str, second: str)
 def combine(values: RunDraws, drawn: Draws) -> np.ndarray:
     """Mean over folds and seeds and its draws, (1 + resamples,): other patients, and other seeds.
 
-    The values of a few seeds on the same test patients differ by chance of the patients as well, which the draws of
-    patients hold already. Only what is left of their variance is drawn for the seeds; counted twice, it would make
-    intervals of differences about half as wide again.
+    Values of several seeds differ because the networks do and because each errs on other patients. Both are in their
+    variance, from which seeds are drawn by Student's t; so the draws of patients keep only what all seeds share. Counted
+    twice, the second part would make intervals of differences about half as wide again.
     """
     folds = sorted({fold for fold, _ in values})
     total = np.zeros(1 + drawn.resamples)
     for fold in folds:
         seeds = np.stack([draws for (f, _), draws in values.items() if f == fold])
         mean, count = seeds.mean(axis=0), len(seeds)
-        total += mean / len(folds)
-        if count > 1 and (variance := float(seeds[:, 0].var(ddof=1))) > 0:
-            by_patients = float(np.nanvar(seeds[:, 1:] - mean[1:], axis=1).sum()) / (count - 1)
-            share = np.sqrt(max(0.0, 1 - by_patients / variance))
-            total += share * (drawn.seeds(fold, count) - 1 / count) @ seeds[:, 0] / len(folds)
+        apart, share = mean[1:] - mean[0], 1.0
+        if count > 1 and (variance := float(np.nanvar(apart))) > 0:
+            own = float(np.nanvar(seeds[:, 1:] - mean[1:], axis=1).sum()) / (count - 1)  # of one seed, by patients
+            share = np.sqrt(max(0.0, 1 - own / count / variance))
+        drawn_seeds = (drawn.seeds(fold, count)[1:] - 1 / count) @ seeds[:, 0]
+        total += np.concatenate([mean[:1], mean[0] + share * apart + drawn_seeds]) / len(folds)
     return total
 
 

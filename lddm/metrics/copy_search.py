@@ -110,7 +110,7 @@ def _rate(
         drawn = rng.integers(len(groups[0]), size=len(groups[0]))
         real = np.concatenate([groups[0][i] for i in drawn])
         some = np.concatenate([groups[1][i] for i in drawn]) if together else resample(groups[1], rng)
-        rates.append((mine[some] <= np.quantile(ratios[real], section.copy_threshold)).mean())
+        rates.append((mine[some] <= novelty.largest_ratio(ratios[real], section.copy_threshold)).mean())
     low, high = np.percentile(rates, [2.5, 97.5])
     numbers = (float(found["copied"].mean()), float(low), float(high))
     return protocol.row(source, "copy_rate", FEATURES.name, reference, numbers, (n_real, len(videos)))

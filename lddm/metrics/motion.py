@@ -8,11 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.signal import periodogram
 
 from lddm.metrics.distances import spectral_difference, total_variation, wasserstein
 
 DIRECTIONS = 8  # bins of 45 degrees
 GREY = 255.0
+ROUNDING = 1e-12  # power of a clip without motion, in squared grey range
 
 
 def flow_statistics(clips: np.ndarray) -> np.ndarray:
@@ -50,23 +52,26 @@ def temporal_difference(clips: np.ndarray) -> np.ndarray:
 
 
 def power_spectrum(clips: np.ndarray) -> np.ndarray:
-    """Power over time of each pixel (its mean taken out), mean over pixels, in squared grey range: (n, frequencies).
+    """Power over time of each pixel, mean over pixels, in squared grey range: (n, frequencies).
 
-    Frequencies are cycles a clip: 1, 2, ... up to Nyquist.
+    Frequencies are cycles a clip: 1, 2, ... up to Nyquist. A line is taken out of each pixel and a Hann window is put over
+    time; without them a slow drift has power at all frequencies.
     """
-    return np.array([_power(clip.astype(np.float32) / GREY) for clip in clips])
+    return np.array([_power(clip / GREY) for clip in clips])
 
 
 def _power(clip: np.ndarray) -> np.ndarray:
-    spectrum = np.fft.rfft(clip - clip.mean(axis=0), axis=0)[1:] / len(clip)  # (frequencies, S, S)
-    return np.square(np.abs(spectrum)).mean(axis=(1, 2), dtype=np.float64)
+    spectrum = periodogram(clip, window="hann", detrend="linear", scaling="spectrum", axis=0)[1][
+        1:
+    ]  # (frequencies, S, S)
+    return spectrum.mean(axis=(1, 2), dtype=np.float64)
 
 
 def high_share(spectrum: np.ndarray) -> np.ndarray:
     """Share of the temporal energy above half the Nyquist frequency (flicker): (n, frequencies) -> (n, 1)."""
     total = spectrum.sum(axis=1, keepdims=True)
     high = spectrum[:, spectrum.shape[1] // 2 :].sum(axis=1, keepdims=True)
-    return np.divide(high, total, out=np.zeros_like(high), where=total > 0)
+    return np.divide(high, total, out=np.zeros_like(high), where=total > ROUNDING)
 
 
 @dataclass(frozen=True)

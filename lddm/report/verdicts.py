@@ -109,7 +109,7 @@ def copy_sentences(held_out: pd.DataFrame) -> list[str]:
             f"{str(name).removeprefix(control)} {rows['value'].mean():.0%}"
             for name, rows in known.groupby("reference", sort=False)
         )
-        sentence += f" Controls of the search (unseen clips should be about 5 %, memorised ones 100 %): {listed}."
+        sentence += f" Controls of the search (unseen clips should be near 0 %, memorised ones near 100 %): {listed}."
     return [sentence]
 
 

@@ -56,8 +56,8 @@ class QualitySettings(Section):
         0.05,
         gt=0,
         lt=1,
-        description="copy rate that held-out real videos would have: the quantile of their distance ratio (training video to "
-        "held-out video) below which a synthetic video counts as a copy",
+        description="largest copy rate of held-out real videos: the quantile of their distance ratio (to training over to "
+        "held-out videos) below which a synthetic video may count as a copy",
     )
 
 

@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from lddm.metrics.gaussian import Gaussian, frechet_of
+from scipy.stats import t as student_t
 
 from lddm.metrics.distances import (
-    distance_interval,
     extrapolated,
     frechet,
     kernel_distance,
-    mean_interval,
     members_of,
     resample,
     spectral_difference,
     total_variation,
     wasserstein,
 )
+from lddm.metrics.resampling import halves, interval, jackknife_groups, leave_out, standard_error
 
 
 def by_matrix_square_root(x, y):
@@ -70,30 +69,75 @@ def test_a_bootstrap_draws_whole_patients():
         assert drawn[0] == drawn[1] and drawn[3] == drawn[4] == drawn[5]
 
 
-def test_intervals_hold_their_value_and_shrink_with_n():
-    rng = np.random.default_rng(4)
-    widths = []
-    for n in (20, 320):
-        x, y = rng.normal(size=(n, 2)), rng.normal(size=(n, 2)) + 1
-        patients = (np.arange(n), np.arange(n))
-        value, low, high = distance_interval(frechet, x, y, patients, 60, 0)
-        assert low <= value <= high and low >= 0
-        widths.append(high - low)
-    assert widths[1] < 0.6 * widths[0]
-    mean, low, high = mean_interval(np.arange(10.0), range(10), 500, 0)
-    assert low < mean == 4.5 < high
-    assert np.isnan(mean_interval(np.arange(3.0), range(3), 0, 0)[1])
+def paired_halves(distance, real, made, seed=0):
+    """Distance between halves of the same patients, and its values without each group of patients."""
+    patients = np.arange(len(real)).astype(str)
+    (side,) = halves(patients, np.arange(len(real)) % 2, seed, 1)
+    groups = jackknife_groups(patients, seed)
+    members = np.array([groups[name] for name in patients])
+
+    def mean(keep, also):
+        return np.mean([distance(real[~half & keep], made[half & also]) for half in (side, ~side)])
+
+    everyone = np.ones(len(real), dtype=bool)
+    return mean(everyone, everyone), leave_out(mean, members, members)
+
+
+def test_halves_divide_patients_and_balance_classes():
+    patients = np.array([f"p{i // 2}" for i in range(44)])
+    labels = np.repeat([0, 1, 1, 0], 11)[np.arange(44) // 2 * 2]  # one class per patient
+    masks = halves(patients, labels, 0)
+    assert len(masks) == 3 and len({mask.tobytes() for mask in masks}) == 3
+    for mask in masks:
+        assert not set(patients[mask]) & set(patients[~mask])
+        for label in (0, 1):
+            counts = [len(set(patients[side & (labels == label)])) for side in (mask, ~mask)]
+            assert abs(counts[0] - counts[1]) <= 1
+    assert all(np.array_equal(a, b) for a, b in zip(masks, halves(patients, labels, 0), strict=True))
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).normal(size=20)
+    groups = np.arange(20)
+    without = leave_out(lambda keep, _: values[keep].mean(), groups, groups)
+    assert standard_error(without) == pytest.approx(values.std(ddof=1) / np.sqrt(20))
+    value, low, high = interval(values.mean(), without)
+    assert low < value < high and interval(0.01, without, 0.0)[1] == 0
+    assert np.isnan(standard_error(without[:1]))
+    assert set(jackknife_groups(np.arange(50), 0).values()) == set(range(20))
 
 
 @pytest.mark.parametrize("distance", [frechet, kernel_distance])
 def test_an_interval_is_as_wide_as_the_value_moves_between_samples(distance):
     rng = np.random.default_rng(11)
-    found, halves = [], []
+    found, errors = [], []
     for seed in range(40):
-        x, y = rng.normal(size=(80, 8)), rng.normal(size=(80, 8)) + 0.5
-        value, _, high = distance_interval(distance, x, y, (range(80), range(80)), 40, seed)
-        found.append(value), halves.append(high - value)
-    assert 0.8 < np.mean(halves) / (1.96 * np.std(found, ddof=1)) < 1.6
+        value, without = paired_halves(distance, rng.normal(size=(80, 4)), rng.normal(size=(80, 4)) + 0.7, seed)
+        found.append(value), errors.append(standard_error(without))
+    assert 0.8 < np.mean(errors) / np.std(found, ddof=1) < 1.5
+
+
+def test_sets_of_the_same_patients_lose_them_together():
+    """A reconstruction follows its patients: drawn independently, the error was five times that of the value."""
+    rng = np.random.default_rng(12)
+    real = rng.normal(size=(60, 3))
+    rebuilt = 1.02 * real + 0.05 * rng.normal(size=(60, 3))
+    groups = np.arange(60) % 20
+    joint = leave_out(lambda i, j: frechet(real[i], rebuilt[j]), groups, groups)
+    apart = leave_out(lambda i, j: frechet(real[i], rebuilt[j]), groups, groups + 20)
+    assert standard_error(joint) < 0.4 * standard_error(apart)
+
+
+def test_a_true_null_between_two_generators_is_rejected_as_often_as_stated():
+    """And a difference of generators that share their patients has a smaller error than that of either."""
+    rng, rejected = np.random.default_rng(13), 0
+    for seed in range(100):
+        real = rng.normal(size=(60, 2))
+        (one, first), (two, second) = (
+            paired_halves(frechet, real, real + 0.8 + 0.5 * rng.normal(size=(60, 2)), seed) for _ in range(2)
+        )
+        rejected += abs(one - two) > student_t.ppf(0.975, 19) * standard_error(first - second)
+    assert 0.01 <= rejected / 100 <= 0.09
 
 
 def test_what_is_no_set_of_features_is_refused():
@@ -102,27 +146,6 @@ def test_what_is_no_set_of_features_is_refused():
     with pytest.raises(ValueError, match="finite"):
         frechet(np.full((3, 3), np.nan), np.zeros((5, 3)))
     assert wasserstein(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == pytest.approx(2)
-
-
-def test_one_pass_over_shards_is_numpys_covariance():
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=(500, 7)) * 1e-3 + 1e4  # a plain sum of squares would lose all digits
-    shards = [Gaussian.of(np.array_split(part, 3)) for part in np.split(x, [10, 11, 300])]
-    whole = shards[2] + (shards[0] + shards[3]) + shards[1]
-    assert whole.n == 500 and np.allclose(whole.mean, x.mean(axis=0), rtol=1e-12)
-    assert np.allclose(whole.covariance, np.cov(x, rowvar=False), rtol=1e-4, atol=1e-10)
-    with pytest.raises(ValueError, match="no features"):
-        Gaussian.of([])
-    with pytest.raises(ValueError, match="two vectors"):
-        _ = Gaussian.of([x[:1]]).covariance
-
-
-@pytest.mark.parametrize("n", [9, 80])  # fewer and more than dimensions
-def test_frechet_of_streamed_statistics_is_that_of_the_features(n):
-    rng = np.random.default_rng(6)
-    x, y = rng.normal(size=(n, 20)), rng.normal(size=(n + 3, 20)) * 1.5 + 0.2
-    a, b = (Gaussian.of(np.array_split(v, 4)) for v in (x, y))
-    assert frechet_of(a, b) == pytest.approx(frechet(x, y), rel=1e-6)
 
 
 @pytest.mark.parametrize(("d", "counts"), [(16, (300, 250)), (400, (600, 500))])  # of a toy, and of the logits of FVD
@@ -137,7 +160,6 @@ def test_distances_agree_with_torch_fidelity(d, counts):
     statistics = [fid_features_to_statistics(torch.from_numpy(v)) for v in (x, y)]
     theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     assert frechet(x, y) == pytest.approx(theirs, rel=1e-3)
-    assert frechet_of(Gaussian.of([x]), Gaussian.of([y])) == pytest.approx(theirs, rel=1e-3)
     n = counts[1]
     theirs = kid_features_to_metric(
         *map(torch.from_numpy, (x[:n], y)), kid_subsets=1, kid_subset_size=n, verbose=False, rng_seed=0
@@ -161,7 +183,6 @@ def test_frechet_of_few_features_is_that_of_the_symmetric_square_root():
 def test_equal_sets_are_no_distance_apart(n):
     x = np.random.default_rng(10).normal(size=(n, 12)) * 1e3 + 7
     assert frechet(x, x.copy()) == 0.0
-    assert frechet_of(Gaussian.of([x]), Gaussian.of([x.copy()])) == 0.0
     # The unbiased estimate leaves out the pairs of a vector with itself, which equal sets have in between: it is below 0.
     assert kernel_distance(x, x.copy()) < 0
 

@@ -11,7 +11,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from lddm.data.frames import fold_clips
 from lddm.data.synthetic import save_synthetic
 from lddm.errors import LddmError
+from lddm.files import write_json
 from lddm.metrics import motion, no_reference, novelty, paired
+from lddm.metrics.comparisons import COMPARED, quality_comparisons
 from lddm.metrics.domain_network import PRETEXTS, DomainNetwork, pretext_clip, train_domain_network
 from lddm.metrics.score import score
 from lddm.metrics.weights import WeightsAbsent
@@ -104,7 +106,7 @@ def test_the_power_spectrum_holds_the_power_of_each_frequency():
     pixels = 128 + 51 * np.cos(2 * np.pi * 3 * time / 16)
     clip = np.broadcast_to(pixels[None, :, None, None], (1, 16, 4, 4)).round().astype(np.uint8)
     power = motion.power_spectrum(clip)[0]
-    assert power.argmax() == 2 and power[2] == pytest.approx((0.2 / 2) ** 2, rel=0.03)  # amplitude 0.2 of the range
+    assert power.argmax() == 2 and power[2] == pytest.approx(0.2**2 / 2, rel=0.05)  # amplitude 0.2 of the range
 
 
 def test_flicker_is_the_share_above_half_the_nyquist_frequency():
@@ -113,6 +115,14 @@ def test_flicker_is_the_share_above_half_the_nyquist_frequency():
         pixels = 128 + 50 * np.cos(2 * np.pi * cycles * time / 16)
         clip = np.broadcast_to(pixels[None, :, None, None], (1, 16, 4, 4)).round().astype(np.uint8)
         assert motion.MEASURES["flicker"].of(clip)[0, 0] == pytest.approx(expected, abs=0.01)
+
+
+def test_a_drift_of_brightness_is_no_flicker():
+    """Its jump from the last frame to the first has power at all frequencies: 7 % of it counted as flicker."""
+    rng = np.random.default_rng(0)
+    drift = rng.integers(40, 120, (1, 1, 32, 32)) + 8.0 * np.arange(17)[None, :, None, None]
+    sway = drift + 20 * np.sin(2 * np.pi * 1.3 * np.arange(17) / 17)[None, :, None, None]
+    assert motion.MEASURES["flicker"].of(sway.round().astype(np.uint8))[0, 0] < 0.01
 
 
 def test_no_reference_measures_say_when_frames_are_too_small():
@@ -132,7 +142,56 @@ def test_planted_copies_are_found():
     found = novelty.copies(synthetic, held_out, train, 0.05)
     assert found["copied"][:7].all() and found["copied"][7:].mean() < 0.2
     assert found["nearest"][:7].tolist() == list(range(3, 10))
-    assert novelty.copies(held_out, held_out, train, 0.1)["copied"].mean() == pytest.approx(0.1, abs=0.03)
+    own = np.arange(60)
+    assert novelty.copies(held_out, held_out, train, 0.1, own, own)["copied"].mean() <= 0.13
+
+
+@pytest.fixture(scope="module")
+def speckled():
+    """Clips of 60 training and 60 held-out patients: speckle of their own, pressed."""
+    return [np.stack([pressed(np.random.default_rng([part, i]), 0.5, size=32) for i in range(60)]) for part in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "copied"),
+    [
+        (lambda clips: clips, False),
+        (lambda clips: np.stack([[cv2.GaussianBlur(f, (0, 0), 2) for f in clip] for clip in clips]), False),
+        (lambda clips: (clips * 0.5 + 60).astype(np.uint8), False),
+        (lambda clips: (255 * (clips / 255) ** 0.6).astype(np.uint8), False),
+        (lambda clips: np.repeat(clips[:, :1], clips.shape[1], axis=1), False),
+        (lambda clips: np.clip(clips + RNG.normal(0, 20, clips.shape), 0, 255).astype(np.uint8), False),
+        (lambda clips: clips, True),
+        (lambda clips: np.clip(clips + RNG.normal(0, 8, clips.shape), 0, 255).astype(np.uint8), True),
+        (lambda clips: (clips * 0.7 + 30).astype(np.uint8), True),
+        (lambda clips: np.stack([[cv2.GaussianBlur(f, (0, 0), 0.8) for f in clip] for clip in clips]), True),
+        (lambda clips: clips[..., ::-1], True),
+        (lambda clips: clips[:, ::-1], True),
+        (lambda clips: np.roll(clips, 1, axis=3), True),
+    ],
+)
+def test_degraded_videos_are_no_copies_and_altered_training_videos_are(change, copied, speckled):
+    """By the distance to training videos alone, blurred and dim unseen videos were called copies (0.81 and 0.52 of them)."""
+    train, unseen = speckled
+    pool = np.concatenate([novelty.THUMBNAILS.extract(clips) for clips in novelty.views(train)])
+    made, held_out = change(train[:30] if copied else unseen[:30]), unseen[30:]
+    rate = novelty.copies(*map(novelty.THUMBNAILS.extract, (made, held_out)), pool, 0.05)["copied"].mean()
+    assert rate >= 0.95 if copied else rate <= 0.10
+
+
+def test_the_own_patient_is_no_sign_of_originality():
+    """A video begins with a frame of a held-out patient, whose real video must not count as a near held-out one."""
+    train, held_out = RNG.normal(size=(50, 8)), RNG.normal(size=(50, 8))
+    made = held_out[:10] + 0.01
+    own = np.arange(50)
+    found = novelty.copies(made, held_out, train, 0.05, own[:10], own)
+    assert (found["held_out_distance"] > 0.1).all()
+    names = own.astype(str)
+    assert novelty.nearer_to_train(made, held_out, train, names[:10], names, names, 0).mean() == pytest.approx(
+        0.5, abs=0.3
+    )
+    stolen = train[:10] + 0.01
+    assert novelty.nearer_to_train(stolen, held_out, train, names[:10], names, names, 0).mean() > 0.95
 
 
 def test_diversity_compares_samples_of_one_x0_only():
@@ -178,6 +237,7 @@ def scored(tiny_store, tmp_path, monkeypatch):
     """A function that scores made-up videos of a generator."""
     monkeypatch.setenv("LDDM_OFFLINE", "1")
     store, splits = tiny_store
+    splits = splits.assign(split=splits["split"].replace({"val": "test"}))  # six test patients: halves of three
     network = tmp_path / "domain.safetensors"
     save_weights(network, DomainNetwork(4), "domain_network", width=4, held_out={"accuracy": 0.9, "loss": 0.1})
     test = fold_clips(store, splits, 0, "test")
@@ -216,11 +276,12 @@ def noise(clips):
 def test_rows_carry_what_the_contract_asks_for(scored):
     rows, _ = scored("lddm", noise)
     assert all(set(QUALITY) <= set(row) for row in rows)
-    assert {row["protocol"] for row in rows} == {"frames 1-8 at 10 Hz, 32 px, 2 samples of an x0, seed 0"}
+    assert {row["protocol"] for row in rows} == {"frames 1-8 at 10 Hz, 32 px, 2 samples of an x0, seed 0, labels: true"}
     json.dumps(rows, allow_nan=False)
     by_metric = {(row["metric"], row["reference"]): row for row in rows}
-    assert by_metric["frechet_video", "heldout"]["n_synthetic"] == 6
-    assert by_metric["frechet_video", "heldout"]["n_real"] == 3
+    assert by_metric["frechet_video", "heldout"]["n_synthetic"] == by_metric["frechet_video", "heldout"]["n_real"] == 3
+    same = by_metric["frechet_video", "heldout, same x0"]
+    assert (same["n_real"], same["n_synthetic"], same["floor"]) == (6, 10, None)
     assert by_metric["frechet_video", "heldout"]["floor"] > 0 and by_metric["frechet_video", "heldout"]["sees_motion"]
     assert (
         by_metric["frechet_video", "train"]["floor"] is None
@@ -229,7 +290,7 @@ def test_rows_carry_what_the_contract_asks_for(scored):
     with_x0 = by_metric["frechet_video", "heldout, x0 included"]
     assert with_x0["value"] < by_metric["frechet_video", "heldout"]["value"]  # x0 is real, the rest is noise
     best, mean = by_metric["l1", "same x0, best of 2"], by_metric["l1", "same x0"]
-    assert best["value"] <= mean["value"] and (best["n_synthetic"], mean["n_synthetic"]) == (3, 6)
+    assert best["value"] <= mean["value"] and (best["n_synthetic"], mean["n_synthetic"]) == (4, 10)
     assert by_metric["ssim", "same x0, best of 2"]["value"] >= by_metric["ssim", "same x0"]["value"]
     assert "accuracy 0.90" in by_metric["frechet_video", "heldout"]["features"]
     assert by_metric["ssim", "same x0"]["better"] == "higher" and by_metric["l1", "same x0"]["value"] > 0.1
@@ -242,7 +303,7 @@ def test_the_truth_scores_zero_and_noise_does_not(scored):
     truth = {(r["metric"], r["reference"]): r["value"] for r in scored("reconstruction")[0]}
     bad = {(r["metric"], r["reference"]): r["value"] for r in scored("lddm", noise)[0]}
     assert truth["l1", "same x0"] == 0 and truth["ssim", "same x0"] == pytest.approx(1)
-    assert truth["flow_magnitude", "heldout"] == pytest.approx(0, abs=1e-9)
+    assert truth["flow_magnitude", "heldout, same x0"] == pytest.approx(0, abs=0.2)
     for key in (("frechet_frame", "heldout"), ("flicker", "heldout"), ("temporal_difference", "heldout")):
         assert bad[key] > truth[key] >= 0, key
 
@@ -250,9 +311,43 @@ def test_the_truth_scores_zero_and_noise_does_not(scored):
 def test_the_floor_is_real_against_real_of_other_patients(scored):
     rows, copies = scored("real")
     assert copies.empty
-    floor = next(row for row in rows if row["metric"] == "frechet_video")
-    assert (floor["source"], floor["reference"], floor["n_real"], floor["n_synthetic"]) == ("train", "heldout", 3, 3)
-    assert floor["value"] > 0
+    by_metric = {(row["metric"], row["reference"]): row for row in rows}
+    real = by_metric["frechet_video", "heldout"]
+    assert (real["source"], real["n_real"], real["n_synthetic"]) == ("heldout", 3, 3)
+    assert real["value"] == real["floor"] > 0
+    others = {(row["metric"], row["reference"]): row for row in scored("lddm", noise)[0]}
+    assert others["frechet_video", "heldout"]["floor"] == real["value"]
+    # A generator that returns the true futures is as far from other patients as real videos are.
+    truth = {(row["metric"], row["reference"]): row for row in scored("reconstruction")[0]}
+    assert truth["frechet_video", "heldout"]["value"] == pytest.approx(real["value"])
+    assert truth["copy_rate", "control: memorised, rebuilt"]["value"] == 1
+    assert by_metric["copy_rate", "control: memorised, noise"]["value"] == 1
+
+
+def test_generators_are_compared_on_the_same_patients(scored, tmp_path):
+    files = []
+    for name, change in (
+        ("real", None),
+        ("lddm", lambda clips: clips),
+        ("cinn", noise),
+        ("static", lambda clips: clips),
+    ):
+        files.append(tmp_path / f"{name}.json")
+        write_json(files[-1], (scored(name, change) if change else scored(name))[0])
+    table = quality_comparisons(files)
+    assert list(table.columns) == COMPARED and set(table["against"]) == {"real", "cinn", "static"}
+    rows = table.set_index(["metric", "reference", "against"])
+    worse = rows.loc[("l1", "same x0", "cinn")]
+    assert (
+        worse["delta"] < 0
+        and worse["ci_high"] < 0
+        and worse["verdict"] == "better"
+        and worse["p_holm"] >= worse["p_value"]
+    )
+    equal = rows.loc[("l1", "same x0", "static")]
+    assert equal["delta"] == 0 and equal["p_value"] == 1 and equal["verdict"] == "not distinguishable"
+    assert rows.loc[("frechet_video", "heldout", "real"), "delta"] == pytest.approx(0)
+    assert quality_comparisons(files[:1]).empty
 
 
 @pytest.mark.parametrize("mirrored", [False, True])  # generators see their clips both ways
@@ -266,8 +361,8 @@ def test_a_planted_copy_of_a_training_video_is_named(mirrored, scored, tiny_stor
         return clips
 
     _, copies = scored("lddm", steal)
-    assert len(copies) == 12  # six videos, two spaces
-    found = copies[(copies["features"] == "thumbnails") & copies["copied"]]
+    assert len(copies) == 12 and set(copies["features"]) == {"thumbnails"}
+    found = copies[copies["copied"]]
     assert found["sample_id"].tolist() == ["s2"] and found["nearest"].tolist() == [stolen["clip_id"]]
 
 
@@ -281,15 +376,6 @@ def test_a_rerun_takes_its_features_from_the_cache(scored, tmp_path):
     assert again
 
 
-def test_without_intervals_distances_are_streamed_and_the_same(scored):
-    def pick(rows):
-        wanted = {"frechet_video", "frechet_frame"}
-        return [row["value"] for row in rows if row["metric"] in wanted and row["value"] is not None]
-
-    still = lambda clips: np.repeat(clips[:, :1], clips.shape[1], axis=1)  # noqa: E731
-    assert pick(scored("static", still, bootstrap=0)[0]) == pytest.approx(pick(scored("static", still)[0]), rel=1e-6)
-
-
 def test_videos_of_other_clips_are_refused(scored):
     with pytest.raises(LddmError, match="not test clips of fold 0"):
-        scored("lddm", clip_ids=["video-00@0"] * 6)
+        scored("lddm", clip_ids=["video-00@0"] * 12)

@@ -17,6 +17,8 @@ from lddm.report import page_tables
 from lddm.report.failures import failures, flagged
 from lddm.report.figures import figures
 from lddm.report.html import number
+from lddm.report.label_counts import label_counts
+from lddm.report.latex import tables
 from lddm.report.page import page
 from lddm.report.results import Results
 from lddm.report.summary import headline, summary
@@ -77,6 +79,17 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results, settings):
         and "22 input files with SHA-256 and licence (CC0)" in text
     )
     assert "Flagged as copies" not in text  # nobody looked for copies
+
+
+def test_all_labels_behind_a_classifier_are_counted(results, settings):
+    """Not the training videos alone: validation labels choose the threshold, and stills are labelled."""
+    write_json(
+        results / "fold-0/classification/strain/real/seed-0.json",
+        {"regime": "real", "n_real_videos": 8, "n_added": 0, "steps": 4},
+    )
+    expected = "8 training videos + 3 validation videos + 4 labelled stills"
+    assert expected in label_counts(Results(results, settings)) and expected in page_tables.ablation_note(Results(results, settings))
+    assert expected in tables(Results(results, settings))
 
 
 def test_folds_share_a_line_though_each_has_a_network_of_its_own(results, settings):
@@ -140,7 +153,7 @@ def test_verdicts_follow_the_numbers():
     rows = table.set_index(["regime", "metric"])
     with_metric = lambda r, m: pd.concat([rows.loc[(r, m)], pd.Series({"metric": m})])  # noqa: E731
     assert verdict(with_metric("real+lddm", "auc")) == "better"
-    assert verdict(with_metric("real+lddm", "ece")) == "worse"  # a larger calibration error
+    assert verdict(with_metric("real+lddm", "ece")) == verdict(with_metric("real+lddm", "brier")) == "not tested"
     assert verdict(with_metric("real+static", "auc")) == "not distinguishable"
     sentences = " ".join(ablation_sentences(table))
     assert "AUC 0.700 [0.650, 0.750] on real videos" in sentences and "n = 3 test videos" in sentences
@@ -148,8 +161,10 @@ def test_verdicts_follow_the_numbers():
     motion = " ".join(motion_sentences(comparison_table()))
     assert "strain more than the same stills repeated without motion (better): AUC +0.190 [+0.100, +0.300]" in motion
     assert "30 test videos of 20 patients" in motion
+    assert "No significant difference" in motion_sentences(comparison_table().assign(verdict="not distinguishable"))[0]
     assert (
-        "nothing that the same stills" in motion_sentences(comparison_table().assign(verdict="not distinguishable"))[0]
+        "p = 0.04" in motion
+        and "p ≤ 0.0001" in motion_sentences(comparison_table().assign(p_holm=1e-4, p_sign="<="))[0]
     )
     assert motion_sentences(comparison_table().iloc[:0]) == []
 
@@ -166,13 +181,16 @@ def test_sentences_about_scores_have_n_and_interval():
         "features": "thumbnails",
         "reference": "train",
     }
-    quality = pd.DataFrame([*rows, *best, copied]).dropna(subset=["value"])
+    control = copied | {"generator": "real", "reference": "control: unseen, blurred", "value": 0.02}
+    quality = pd.DataFrame([*rows, *best, copied, control]).dropna(subset=["value"])
     rebuilt, frechet, copies = quality_sentences(quality)
     assert (
         "0.20 of the L1" in rebuilt and "0.02 [0.018, 0.022] against 0.1 [0.09, 0.11]" in rebuilt and "n = 3" in rebuilt
     )
     assert "LDDM (ours) 4 [3.6, 4.4]" in frechet and "n = 3 videos" in frechet
-    assert "25.0% [22.5%, 27.5%] in thumbnails; n = 3 videos" in copies
+    assert (
+        "25.0% [22.5%, 27.5%]; n = 3 videos" in copies and "memorised ones near 100 %): unseen, blurred 2%." in copies
+    )
     folds = pd.concat([quality, quality.assign(fold=1, value=quality["value"] * 2)])
     assert "LDDM (ours) 6 [4, 8]" in quality_sentences(folds)[1]  # the range of the folds
 
