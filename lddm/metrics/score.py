@@ -59,7 +59,7 @@ def score(
     manifest = None
     if generator != "real":
         clips, manifest = load_synthetic(synthetic)
-        where += f", {manifest['sample'].nunique()} samples of an x0, seed {seed}"
+        where += f", {manifest['sample'].nunique()} samples of an x0 with its true label, seed {seed}"
     protocol = Protocol(
         section, fold, generator, real, references, domain_videos(domain_network), weights_dir, FeatureCache(cache),
         seed, where,

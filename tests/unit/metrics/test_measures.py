@@ -208,7 +208,9 @@ def noise(clips):
 def test_rows_carry_what_the_contract_asks_for(scored):
     rows, _ = scored("lddm", noise)
     assert all(set(QUALITY) <= set(row) for row in rows)
-    assert {row["protocol"] for row in rows} == {"frames 1-8 at 10 Hz, 32 px, 2 samples of an x0, seed 0"}
+    assert {row["protocol"] for row in rows} == {
+        "frames 1-8 at 10 Hz, 32 px, 2 samples of an x0 with its true label, seed 0"
+    }
     json.dumps(rows, allow_nan=False)
     by_metric = {(row["metric"], row["reference"]): row for row in rows}
     assert by_metric["frechet_video", "heldout"]["n_synthetic"] == 6
