@@ -1,4 +1,8 @@
-"""Judges of frames (space) and of clips (time), as in the cINN code (Dorkenwald et al. 2021, stage 1)."""
+"""Spatial (per-frame) and temporal (per-clip) discriminators of stage 1.
+
+ASSUME: smaller than those of the cINN code (Dorkenwald et al. 2021): there a PatchGAN with ActNorm, and a 3-D ResNet-18 on
+12 of 16 frames.
+"""
 
 from __future__ import annotations
 

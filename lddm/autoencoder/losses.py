@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lddm.nn.precision import in_float32
+
 
 def temporal_l1(frames: Tensor, target: Tensor, x0: Tensor) -> Tensor:
     """L1 between frame-to-frame differences, x0 counted as frame 0.
@@ -39,11 +41,16 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     return torch.stack([F.l1_loss(f, r.detach()) for r, f in zip(real, fake, strict=True)]).mean()
 
 
+@in_float32
 def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
     """R1: E ||d D(x) / d x||^2 for each sample (Mescheder et al. 2018, eq. 9).
 
     The cINN code takes the gradient of the batch mean, which divides the penalty by B^2; here it is per sample, as
-    published. `real` must require gradients and `logits` be computed from it.
+    published. The gradient is computed in float32, also under autocast; `logits` should be, too.
+
+    Args:
+        logits: float (B, 1), computed from `real`.
+        real: float32 (B, ...), requires gradients.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1).mean()

@@ -1,8 +1,7 @@
 """The measured part of the factorised latent: optical flow, reduced to a few maps times coefficients.
 
-The maps and coefficients come from the singular value decomposition of measured flow, not from a network that is
-trained on pixels: pixels hardly notice a local strain of a few percent, which is where the diagnosis lies, and such a
-network throws it away. Three maps of 8 x 8 keep it.
+The maps and coefficients come from the singular value decomposition of measured flow. A pixel loss is insensitive to
+strains of a few percent, so a network trained on it discards them. K maps of 8 x 8 preserve them.
 """
 
 from __future__ import annotations

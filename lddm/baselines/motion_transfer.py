@@ -1,4 +1,4 @@
-"""Motion transfer: the z of a random training clip, whatever x0 shows; p(z) instead of p(z | x0)."""
+"""Motion transfer: the z of a random training clip, independent of x0; p(z | label) instead of p(z | x0, label)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lddm.training.weights import load_into, load_weights, save_weights
 
 
 class MotionTransfer(nn.Module):
-    """A bank of training latents; z for every x0, whatever it shows.
+    """A bank of training latents; z does not depend on x0.
 
-    The label is used as the other generators use it: a still of a known class gets the z of a clip of that class.
+    A still of a known class gets the z of a training clip of that class.
     """
 
     name = "motion_transfer"

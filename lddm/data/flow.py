@@ -92,9 +92,10 @@ def strain_maps(clips: np.ndarray) -> np.ndarray:
 def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Reduce motion to maps times temporal coefficients: u_t(p) = sum_k a_k(t) B_k(p).
 
-    Singular value decomposition of each clip over time x space at the resolution of the maps. The order is that of
-    the singular values, the sign makes the mean axial motion of each map positive (down), or, where that is nearly
-    none, its largest value; otherwise the code would be ambiguous and hard to learn.
+    Singular value decomposition of each clip over time x space at the resolution of the maps, in the order of the
+    singular values. Its signs are arbitrary; they are fixed so that the mean axial motion of each map is positive (down).
+    Where that is nearly zero, the mean cube of the axial motion is positive, or, for lateral motion, the mean of the
+    coefficients. All three are the same for the mirrored clip, so that the code of a mirrored clip is the mirrored code.
 
     Args:
         flow: float32 (n, T, 2, H, W) in pixels.
@@ -114,18 +115,17 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
         raise ValueError(f"rank {rank} exceeds the {frames} frames of a clip")
     coefficients = vectors[:, :, ::-1][:, :, :rank].transpose(0, 2, 1) * np.sqrt(frames)  # (n, K, T), unit RMS
     maps = (coefficients @ matrix / frames).reshape(n, rank, 2, map_size, map_size)
-    sign = _signs(maps)
+    sign = _signs(maps, coefficients)
     return (maps * sign[..., None, None, None]).astype(np.float32), (coefficients * sign[..., None]).astype(np.float32)
 
 
-def _signs(maps: np.ndarray) -> np.ndarray:
-    """+1 or -1 (n, K)."""
-    axial = maps[:, :, 0].mean(axis=(2, 3))
-    flat = maps.reshape(*maps.shape[:2], -1)
-    size = np.sqrt((flat**2).mean(axis=2))
-    largest = np.take_along_axis(flat, np.abs(flat).argmax(axis=2)[..., None], axis=2)[..., 0]
-    deciding = np.where(np.abs(axial) > 0.1 * size, axial, largest)
-    return np.where(deciding < 0, -1.0, 1.0)
+def _signs(maps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """+1 or -1 (n, K) for maps (n, K, 2, h, w) and coefficients (n, K, T)."""
+    axial = maps[:, :, 0]
+    mean, size = axial.mean(axis=(2, 3)), np.sqrt((maps**2).mean(axis=(2, 3, 4)))
+    lateral = np.sqrt((axial**2).mean(axis=(2, 3))) <= 0.1 * size
+    otherwise = np.where(lateral, coefficients.mean(axis=2), (axial**3).mean(axis=(2, 3)))
+    return np.where(np.where(np.abs(mean) > 0.1 * size, mean, otherwise) < 0, -1.0, 1.0)
 
 
 @functools.cache

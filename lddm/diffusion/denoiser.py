@@ -1,4 +1,4 @@
-"""The denoising network, one for each kind of latent. It knows nothing of noise schedules."""
+"""Denoising networks, one for each kind of latent; independent of the noise schedule."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lddm.nn.whitening import Whitening
 
 
 class Denoiser(nn.Module):
-    """What both kinds share: the condition is separate, so that sampling computes it once for all steps."""
+    """Base class. The condition is computed separately, so that sampling computes it once for all steps."""
 
     condition: ImageCondition
 
     def fit(self, whitening: Whitening) -> None:
-        """What it needs to know of the standardisation before it is trained; nothing, for most."""
+        """Hook: receive the fitted whitening before training. No-op by default."""
 
     def forward(
         self,
@@ -38,13 +38,15 @@ class Denoiser(nn.Module):
 
 
 class MapDenoiser(Denoiser):
-    """Maps by a small convolutional network with attention, coefficients by a transformer over frames; each sees the other.
+    """Denoises maps with a small conv-attention network and coefficients with a transformer over time.
 
-    The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain just
-    where it lies; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
+    The two exchange pooled features.
+
+    The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain at its
+    place; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
 
     Maps are read and predicted twice, white and with their own covariance: in white maps the probe's push, which
-    moves all cells alike, is one of h w equally strong directions, and a convolution can hardly see it.
+    moves all cells alike, is one of h w directions of equal variance, a random pattern to a convolution.
 
     Args:
         spec: a factorised latent, or a grid, which has maps only.

@@ -1,4 +1,4 @@
-"""Video diffusion in pixels: what the latent saves is measured against it."""
+"""Video diffusion in pixels: the reference without a latent."""
 
 from __future__ import annotations
 

@@ -22,8 +22,10 @@ def in_float32(function: Function) -> Function:
 
     @functools.wraps(function)
     def exact(*args: Any, **kwargs: Any) -> Any:
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        with torch.autocast(tensors[0].device.type, enabled=False):
+        device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        if device.type == "meta":  # shapes only; there is no autocast for it
+            return function(*args, **kwargs)
+        with torch.autocast(device.type, enabled=False):
             return function(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})
 
     return exact  # type: ignore[return-value]

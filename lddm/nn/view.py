@@ -53,7 +53,7 @@ def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
     if hull.all():
         return hull > 0
     between = _between_the_sides(hull)
-    _, labels = cv2.connectedComponents(lit | region)
+    _, labels = cv2.connectedComponents(lit)
     attached = np.isin(labels, np.unique(labels[region > 0]))
     marks = cv2.dilate(((grey > BRIGHT) & (region == 0)).astype(np.uint8), np.ones((5, 5), np.uint8))
     dim = (lit > 0) & (marks == 0)
@@ -76,7 +76,8 @@ def _black_level(grey: np.ndarray) -> float:
 
 
 def _largest_region(lit: np.ndarray) -> np.ndarray:
-    """The largest connected region of a mask uint8 (S, S), without thin parts; and parts of it behind a shadow."""
+    """The lit pixels of the largest connected region of a mask uint8 (S, S), without thin parts but with parts behind a
+    shadow."""
     radius = max(1, round(len(lit) / 20))  # what is thinner than twice this is a ruler, text or a bar
     filled = np.zeros_like(lit)
     contours, _ = cv2.findContours(cv2.medianBlur(lit, 3), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -93,7 +94,7 @@ def _largest_region(lit: np.ndarray) -> np.ndarray:
         part = (labels == other).astype(np.uint8)
         if _gain(region, part) <= 3 * area[other]:  # not much more black than tissue
             region |= part
-    return region | ((filled | lit) & _near(region, radius / 2))  # with the corners that the opening has rounded
+    return lit & _near(region, radius / 2)  # with the corners that the opening has rounded
 
 
 def _near(mask: np.ndarray, distance: float) -> np.ndarray:

@@ -12,8 +12,9 @@ from lddm.autoencoder.discriminators import TemporalDiscriminator
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.losses import r1_penalty
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.motion_code import measure_motion
+from lddm.autoencoder.motion_code import MotionCode, measure_motion
 from lddm.autoencoder.train import AutoencoderTask, ClipReader, train_autoencoder
+from lddm.data.flow import svd_motion
 from lddm.data.frames import fold_clips
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
@@ -22,6 +23,7 @@ from lddm.nn.warping import compose_motion
 from lddm.settings.models import AutoencoderSettings, Training
 from lddm.training.latents import LatentReader, LatentSet
 from lddm.training.validation import spread_clips
+from lddm.training.weights import count_parameters
 
 QUICK = Training(steps=6, batch_size=4, log_every=2, val_every=3, checkpoint_every=2, warmup_steps=1)
 WARP = AutoencoderSettings(width=4, motion_rank=2, residual_rank=2, map_size=8, training=QUICK)
@@ -175,6 +177,58 @@ def test_mirrored_clips_have_the_mirrored_code(tiny_store):
     assert torch.allclose(mirrored.maps[:, :, 0], code.maps[:, :, 0].flip(-1))
     assert torch.allclose(mirrored.maps[:, :, 1], -code.maps[:, :, 1].flip(-1))
     assert torch.equal(code.flip(torch.tensor([False] * len(clips))).maps, code.maps)
+
+
+def test_the_code_of_a_mirrored_clip_is_the_mirrored_code():
+    """Signs of the singular vectors included, for axial, shearing and lateral motion."""
+    rng = np.random.default_rng(0)
+    place, when = np.linspace(-1, 1, 32), np.sin(np.arange(1, 9) / 3)
+    row, column = np.meshgrid(place, place, indexing="ij")
+    fields = {
+        "press": (1 + 0.3 * row, 0.2 * column),
+        "shear": (column + 0.05 * row, 0.1 * row),  # no mean axial motion
+        "strain": (row**3, -column),
+        "slide": (0 * row, 1 + 0.2 * row),
+    }
+    for name, field in fields.items():
+        flow = np.multiply.outer(when, np.stack(field))[None] + 1e-3 * rng.standard_normal((1, 8, 2, 32, 32))
+        mirrored = flow[..., ::-1] * np.array([1, -1])[:, None, None]
+        code, other = (MotionCode(*map(torch.from_numpy, svd_motion(each, 1, 8))) for each in (flow, mirrored))
+        flipped = code.flip(torch.tensor([True]))
+        assert torch.allclose(flipped.coefficients, other.coefficients, atol=0.05), name
+        assert torch.allclose(flipped.maps, other.maps, atol=0.05), name
+
+
+def test_the_r1_penalty_is_that_of_float32(tiny_store):
+    settings = WARP.model_copy(update={"adversarial_weight": 1.0, "adversarial_start": 0, "discriminator_width": 4})
+    torch.manual_seed(0)
+    model = Autoencoder(settings, 32, 8)
+    reader = ClipReader(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
+    task, rng = AutoencoderTask(model, settings, reader, 0), torch.Generator().manual_seed(0)
+    task.loss("autoencoder", task.batch(0), 0, rng)
+    for player in task.players.values():
+        player.eval()  # spectral norms stay as they are
+    exact = task.loss("temporal", task.batch(0), 0, rng)[1]["r1"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(task.loss("temporal", task.batch(0), 0, rng)[1]["r1"], exact)
+
+
+@pytest.mark.parametrize("kind", ["warp-factorised", "paint-vector"])
+def test_the_weight_of_reconstruction_and_the_width_of_the_decoder(tiny_store, kind):
+    settings = KINDS[kind].model_copy(update={"kl_weight": 0.0, "temporal_weight": 0.0, "decoder_width": 8})
+    torch.manual_seed(0)
+    model = Autoencoder(settings, 32, 8)
+    narrow = Autoencoder(KINDS[kind], 32, 8)
+    sizes = [[count_parameters(part) for part in (each.encoder, each.decoder)] for each in (narrow, model)]
+    assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1]
+    reader = ClipReader(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
+    ten = settings.model_copy(update={"reconstruction_weight": 10.0})
+    losses = []
+    for each in (settings, ten):
+        task, rng = AutoencoderTask(model, each, reader, 0), torch.Generator().manual_seed(0)
+        losses.append(task.loss("autoencoder", reader.read(np.arange(2)), 0, rng))
+    assert losses[0][0].item() == pytest.approx(losses[0][1]["l1"].item())
+    assert losses[1][0].item() == pytest.approx(10 * losses[0][0].item(), rel=1e-5)
 
 
 def test_sizes_that_do_not_fit_are_named():

@@ -17,7 +17,7 @@ from lddm.nn.condition import SamplingOptions
 from lddm.settings import Settings
 from lddm.settings.models import CinnSettings, SynthesisSettings, Training
 from lddm.synthesis.animate import Animator
-from lddm.synthesis.bundle import load_bundle
+from lddm.synthesis.bundle import load_bundle, sampling_defaults
 from lddm.synthesis.generators import GENERATORS
 from lddm.synthesis.synthesize import synthesize
 from lddm.synthesis.train_generator import train_generator
@@ -79,6 +79,39 @@ def test_the_same_seed_repeats_and_another_does_not(bundles, tiny_store, tmp_pat
         run(bundles, tiny_store, tmp_path / f"{name}.npy", seed=seed)
     a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
     assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer", "pixel"])
+def test_a_video_depends_on_seed_x0_and_sample_alone(bundles, tiny_store, tmp_path, generator):
+    """Batch size, shards, the number of samples and the order change nothing but the last bit of a sum."""
+    ways = {"one": (4, 1, 2), "batches": (1, 1, 2), "shards": (4, 2, 2), "fewer": (4, 1, 1)}
+    made = {}
+    for way, (batch_size, shards, samples) in ways.items():
+        section = SYNTHESIS.model_copy(update={"batch_size": batch_size, "samples": {"heldout": samples}})
+        for shard in range(shards):
+            out = tmp_path / f"{way}-{shard}.npy"
+            synthesize(section, generator, bundles / generator, *tiny_store, 0, "heldout", shard, shards, 5, out)
+        videos, table = load_synthetic([tmp_path / f"{way}-{shard}.npy" for shard in range(shards)])
+        made[way] = (dict(zip(table["sample_id"], videos, strict=True)), table.set_index("sample_id")["seed"].to_dict())
+    videos, seeds = made["one"]
+    assert len(set(seeds.values())) == len(seeds) == 6
+    for other, numbers in made.values():
+        assert all(seeds[name] == number for name, number in numbers.items())
+        assert all(np.abs(videos[name].astype(int) - video).max() <= 1 for name, video in other.items())
+    names = sorted(videos)
+    assert not np.array_equal(videos[names[0]], videos[names[1]])  # two samples of one x0
+
+
+def test_samples_of_a_still_do_not_depend_on_their_number_or_batch(bundles):
+    animator = Animator.load(bundles / "lddm")
+    image = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
+    few, many = animator.animate(image, 1, 4), animator.animate(image, 3, 4, batch_size=2)
+    assert np.abs(few[0].astype(int) - many[0]).max() <= 1 and not np.array_equal(many[0], many[1])
+    other = animator.animate(image[::-1].copy(), 1, 4)[0]
+    assert not np.array_equal(few[0] - few[0][:1], other - other[:1])
+    stills = np.stack([image, image[::-1], image])
+    there, back = (animator.animate_batch(order, [-1] * 3, 4) for order in (stills, stills[[1, 0, 2]]))
+    assert np.abs(there[[1, 0, 2]].astype(int) - back).max() <= 1 and not np.array_equal(there[0], there[2])
 
 
 def test_animator_takes_any_image_size_and_checks_its_input(bundles):
@@ -188,21 +221,32 @@ def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
         assert film.n_frames == 6 and film.width == 164 * count - 4 and strip.width > 500
 
 
-def test_the_command_takes_one_step_where_it_can(bundles, tmp_path):
-    """Without --steps and --sampler a distilled model takes one step; it is another draw than that of two steps."""
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / "s.png")
+def test_the_command_and_the_animator_make_the_same_videos(bundles, tmp_path):
+    """Without options both sample as the bundle says: one step, with guidance."""
+    picture = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "s.png")
+    animator = Animator.load(bundles / "lddm")
+    assert animator.about["sampling"] == {"sampler": "distilled", "steps": 10, "guidance": 2.0, "guide_by": "label"}
     made = {}
-    for name, options in (
-        ("usual", ["--steps", "0"]),
-        ("one", ["--steps", "0", "--sampler", "distilled"]),
-        ("many", []),
-    ):
+    for name, steps in (("usual", 0), ("two", 2)):
+        options = ("--steps", str(steps), "--seed", "3", "--label", "b")
         done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / f"{name}.npz", *options)
         assert done.returncode == 0, done.stderr
         made[name] = np.load(tmp_path / f"{name}.npz")["frames"]
-    assert np.array_equal(made["usual"], made["one"]) and not np.array_equal(made["one"], made["many"])
-    animators = {name: Animator.load(bundles / name).fastest_sampler for name in ("lddm", "static")}
-    assert animators == {"lddm": "distilled", "static": "unipc"}
+    assert np.array_equal(made["usual"], animator.animate(picture, 1, 3, "b")[0])
+    assert np.array_equal(made["two"], animator.animate(picture, 1, 3, "b", animator.sampling(steps=2))[0])
+    assert not np.array_equal(made["usual"], made["two"])
+
+
+def test_a_bundle_says_how_it_samples(bundles):
+    own = {name: Animator.load(bundles / name).sampling() for name in ("lddm", "static")}
+    assert own == {"lddm": SamplingOptions("distilled", 10, 2.0, "label"), "static": SamplingOptions("unipc", 10, 2.0)}
+    lddm = Animator.load(bundles / "lddm")
+    assert lddm.fastest_sampler == "distilled"
+    assert lddm.sampling(steps=4) == SamplingOptions("unipc", 4, 2.0)
+    assert lddm.sampling(guidance=0.0) == SamplingOptions("distilled", 10, 0.0)
+    weak = sampling_defaults({"distillation": {"highest_guidance": 1.5, "guide_by": "image+label"}})
+    assert (weak["guidance"], weak["guide_by"]) == (1.5, "image+label")  # within what the student was taught
 
 
 @pytest.mark.parametrize(
