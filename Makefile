@@ -8,7 +8,7 @@ DATA ?= data
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/installed
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -25,8 +25,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "error: python3 is $$(python3 --version)"; echo "Hint: put Python 3.11 or 3.12 first on PATH"; exit 1; }
 	@python3 -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 # $(call study,NAME,SNAKEMAKE ARGUMENTS): run a config and say what was made and where.
@@ -42,7 +42,7 @@ run: $(STAMP) ## the whole pipeline on the embedded phantom -> results/phantom/
 	$(call study,phantom,)
 
 study-lung: $(STAMP) ## three folds of open lung ultrasound below DATA, hours -> results/lung_study/
-	$(call study,lung_study,--configfile config/lung.yaml config/lung_study.yaml --config data_root=$(DATA))
+	$(call study,lung_study,--configfile config/lung.yaml config/lung_study.yaml --config 'data_root="$(DATA)"')
 
 study-phantom: $(STAMP) ## what synthetic videos add to 8, 16, 32, 64 real ones, five seeds -> results/phantom_sweep/
 	$(call study,phantom_sweep,--configfile config/phantom_sweep.yaml)
@@ -52,48 +52,49 @@ study-strict: $(STAMP) ## the same, with 16 and 32 labelled videos for the gener
 	$(call study,phantom_strict_32,--configfile config/phantom_strict.yaml config/phantom_strict_32.yaml)
 
 study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
-	@$(BIN)/python -m benchmarks.defects results/phantom
+	@"$(BIN)/python" -m benchmarks.defects results/phantom
 
 test: $(STAMP) ## the test suite -> build/tests.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet -n auto --maxprocesses 4 --dist loadfile -m "not cluster and not faults" --junitxml=build/tests.xml
+	@"$(BIN)/python" -m pytest --quiet -n auto --maxprocesses 4 --dist loadfile -m "not cluster and not faults" --junitxml=build/tests.xml
 	@echo "All tests passed: results of each in build/tests.xml"
 
 # SLURM's tests wait more than they work, so the others run beside them.
 test-slow: $(STAMP) ## whole runs: injected faults, conda, identifiers, a SLURM of its own (root) -> build/tests-*.xml
 	@mkdir -p build
-	@$(BIN)/python -m pytest --quiet -m cluster --junitxml=build/tests-cluster.xml > build/tests-cluster.log 2>&1 & \
+	@"$(BIN)/python" -m pytest --quiet -m cluster --junitxml=build/tests-cluster.xml > build/tests-cluster.log 2>&1 & \
 		beside=$$!; failed=0; \
-		$(BIN)/python -m pytest --quiet -m faults --junitxml=build/tests-faults.xml || failed=1; \
+		"$(BIN)/python" -m pytest --quiet -m faults --junitxml=build/tests-faults.xml || failed=1; \
 		wait $$beside || failed=1; cat build/tests-cluster.log; exit $$failed
 	@echo "All slow tests passed or were skipped with a reason: build/tests-faults.xml, build/tests-cluster.xml"
 
 lint: $(STAMP) ## style, spelling and types
-	@$(BIN)/ruff check lddm tests benchmarks
-	@$(BIN)/ruff format --check --quiet lddm tests benchmarks
-	@$(BIN)/snakefmt --check Snakefile workflow
-	@$(BIN)/snakemake --lint
-	@$(BIN)/codespell lddm tests docs benchmarks workflow config Makefile Snakefile *.md
-	@$(BIN)/mypy
+	@"$(BIN)/ruff" check lddm tests benchmarks
+	@"$(BIN)/ruff" format --check --quiet lddm tests benchmarks
+	@"$(BIN)/snakefmt" --check Snakefile workflow
+	@"$(BIN)/snakemake" --lint
+	@"$(BIN)/codespell" lddm tests docs benchmarks workflow config Makefile Snakefile *.md
+	@"$(BIN)/mypy"
 	@echo "No errors of style, spelling or type"
 
 bench: $(STAMP) ## our speed as ratios -> benchmarks/latest.json
-	@$(BIN)/python -m benchmarks
+	@"$(BIN)/python" -m benchmarks
 	@echo "Made benchmarks/latest.json"
 
 bench-gpu: $(STAMP) ## the paper's size on a GPU: time, share of peak, memory -> benchmarks/gpu.json
-	@$(BIN)/python -m benchmarks.gpu
+	@"$(BIN)/python" -m benchmarks.gpu
 
 study-generators: $(STAMP) ## after `make run`: generators with several seeds, controls, times -> results/phantom/study/
-	@$(BIN)/python -m benchmarks.generators results/phantom
+	@"$(BIN)/python" -m benchmarks.generators results/phantom
 
 report: $(STAMP) ## Snakemake's own report of the last run -> build/snakemake-report.zip
 	@mkdir -p build
+	@[ -e results/phantom/summary.json ] || { echo "error: results/phantom is not finished"; echo "Hint: finish \`make run\` first"; exit 1; }
 	@$(SNAKEMAKE) --report build/snakemake-report.zip
 	@echo "Made build/snakemake-report.zip: unpack it and open report.html"
 
 ui: $(STAMP) ## MLflow on the records of all runs, at http://127.0.0.1:5000
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
+	@"$(BIN)/mlflow" ui --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
 
 clean: ## remove all results, build/ and Snakemake's notes; keeps .venv and data
 	@find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """What each metric sees: real test clips are damaged in known ways and scored; `make study-defects` after `make run`.
 
-Half of the test patients are the reference; the clips of the others are scored as they are, and damaged. Writes
+Clips of half of the test patients are scored against those of the other half, as they are and damaged. Writes
 results/<experiment>/defects.csv and prints a table for docs/results.md. The column `sees_motion` of the catalogue
 (lddm.metrics.catalogue) has to be what this measures.
 """
@@ -22,6 +22,7 @@ from lddm.data.synthetic import load_synthetic
 from lddm.files import write_table
 from lddm.metrics.cache import FeatureCache
 from lddm.metrics.catalogue import INFINITY, about
+from lddm.metrics.copy_search import copy_rows
 from lddm.metrics.domain_network import domain_videos
 from lddm.metrics.protocol import Protocol, Videos
 from lddm.settings.evaluation import QualitySettings
@@ -83,7 +84,7 @@ def versions(real: Videos, train: Videos, transferred: Videos | None) -> dict[st
 def scores(protocol: Protocol, videos: Videos) -> list[dict]:
     """All rows of one version but those of the infinite n."""
     rows = [*protocol.distances("heldout", videos, ("heldout",)), *protocol.no_reference("heldout", videos)]
-    rows += [*protocol.paired("heldout", videos), *protocol.novelty("heldout", videos)[0]]
+    rows += [*protocol.paired("heldout", videos), *copy_rows(protocol, "heldout", videos)[0]]
     kept = (row for row in rows if row["value"] is not None and not row["metric"].endswith(INFINITY))
     return [row for row in kept if "x0 included" not in row["reference"]]
 
@@ -113,24 +114,21 @@ def main(
         part: Videos(store.clip_frames(t), t["patient_id"].to_numpy(), t.assign(sample_id=t["clip_id"]))
         for part, t in tables.items()
     }
-    patients = np.unique(real["test"].patients)
-    first = np.random.default_rng(SEED).permutation(patients)[: len(patients) // 2]
-    inside = np.isin(real["test"].patients, first)
-    reference, scored = (real["test"].take(np.flatnonzero(mask)) for mask in (inside, ~inside))
+    scored = real["test"]
     section = QualitySettings(bootstrap=bootstrap, max_slow=8)
     domain = domain_videos(results / "fold-0/domain_network/model.safetensors")
     rows = []
     made = versions(scored, real["train"], _transferred(results, scored))
     for name, videos in track(made.items(), description="scoring"):
         protocol = Protocol(
-            section, 0, name, real, {"heldout": reference, "train": real["train"]}, domain, weights_dir, FeatureCache(),
+            section, 0, name, real, {"heldout": scored, "train": real["train"]}, domain, weights_dir, FeatureCache(),
             SEED, "",
         )  # fmt: skip
         some = [{"version": name, "n": len(videos)} | row for row in scores(protocol, videos)]
         rows += some
     table = pd.DataFrame(rows)
     write_table(table[["version", "metric", "features", "value", "ci_low", "ci_high", "n"]], results / "defects.csv")
-    print(f"{len(reference)} reference clips, {len(scored)} scored ones of other patients\n")
+    print(f"{len(scored)} test clips, halves against each other\n")
     told = summary(table)
     print(told.to_markdown(floatfmt=".3g"))
     for row in told.to_dict(orient="records"):

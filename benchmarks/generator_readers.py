@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from benchmarks.generator_fold import Fold
 from lddm.classification.networks import CLASSIFIERS
 from lddm.classification.statistics import area_under_curve, patient_weights, scores
-from lddm.classification.train import Inputs, predict, train_classifier
+from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
 from lddm.data.frames import fold_stills
+from lddm.training.identity import Identity
+from lddm.training.state import remove_state
 
 STRAIN = CLASSIFIERS["strain"]
 LESSON = {"steps": 300, "batch_size": 16, "learning_rate": 1e-3, "ema_decay": 0.0, "val_every": 50}
@@ -29,10 +31,12 @@ def _inputs(fold: Fold, part: str) -> Inputs:
 def _reader(fold: Fold, name: str, real: Inputs | None, added: Inputs | None, seed: int) -> nn.Module:
     """A classifier that reads strain, its step chosen by validation patients."""
     training = fold.settings.classification.training.model_copy(update=LESSON)
+    val = _inputs(fold, "val")
+    identity = Identity.of(training, seed, {"real": real, "added": added, "val": val}, PACKAGES, name=name)
     state: Path = fold.folder / "readers" / name
-    return train_classifier(
-        STRAIN.build, training, real, added, _inputs(fold, "val"), 0.5, seed, state, lambda *_: None, name
-    )
+    network = train_classifier(STRAIN.build, training, real, added, val, 0.5, seed, state, lambda *_: None, identity)
+    remove_state(state)
+    return network
 
 
 def fidelity(label: np.ndarray, patients: np.ndarray, on_real: np.ndarray, on_rebuilt: np.ndarray) -> dict[str, float]:

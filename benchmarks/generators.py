@@ -34,10 +34,12 @@ from lddm.baselines.motion_transfer import MotionTransfer
 from lddm.data.ranges import to_float
 from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.train import train_diffusion
-from lddm.files import read_json, write_json
+from lddm.errors import LddmError
+from lddm.files import read_json, sha256, write_json
 from lddm.metrics.distances import frechet
 from lddm.nn.condition import SamplingOptions
 from lddm.settings import build
+from lddm.training.identity import Identity, code_hash, content_hash
 from lddm.training.latents import LatentSet
 from lddm.training.weights import count_parameters
 
@@ -76,6 +78,28 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
             rows.append(row | {"stage1": stage1, "stage2": number})
             print(f"stage 1 seed {stage1}, {name} {number}: Fréchet video {row['frechet_video']:.3g}", flush=True)
     write_json(out, rows)
+
+
+def check_study(results: Path, raw: dict) -> None:
+    """The units of a study are kept, so all have to be of the same settings, data and code.
+
+    Raises:
+        LddmError: results/study holds units of others.
+    """
+    settings = build.load(raw)
+    sections = {name: getattr(settings, name) for name in ("autoencoder", "diffusion", "cinn", "pixel", "synthesis")}
+    data = {name: sha256(results / "data/frames" / name) for name in ("frames.npy", "clips.parquet")}
+    data["splits.parquet"] = sha256(results / "data/splits.parquet")
+    parts = {"settings": content_hash(sections), "seed": content_hash(settings.seed), "data": content_hash(data)}
+    identity = Identity(parts | {"code": code_hash("autoencoder", "diffusion", "baselines", "nn", "training", "data")})
+    path = results / "study/identity.json"
+    if not path.is_file() and not (results / "study/units").is_dir():
+        write_json(path, dict(identity.parts))
+    differing = identity.differing(read_json(path) if path.is_file() else {})
+    if differing:
+        raise LddmError(
+            f"{results}/study was made with another {', '.join(differing)}", "move it away, then run the same command"
+        )
 
 
 def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0, label) -> list[dict[str, Any]]:
@@ -173,6 +197,7 @@ def main(
 ) -> None:
     """Train, score, and write study/generators.md."""
     raw = yaml.safe_load(config.read_text()) if config else {}
+    check_study(results, raw)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for job in [pool.submit(unit, results, raw, seed, stage2) for seed in range(stage1)]:
             job.result()

@@ -26,7 +26,7 @@ def measured(results: Path) -> dict[str, Any]:
     Raises:
         LddmError: the records are not of one run, so that the time between them says nothing.
     """
-    jobs = Results(results).jobs()
+    jobs = Results.saved(results).jobs()
     if not jobs or len({job["pipeline"] for job in jobs}) > 1 or any(job["attempt"] > 1 for job in jobs):
         raise LddmError(f"{results}/records are not of one uninterrupted run", "remove the folder and `make run` again")
     began, ended = (

@@ -26,7 +26,7 @@ STARTS = {
     "train_domain_network": "lddm.metrics.domain_network",
     "score": "lddm.metrics.score",
     "classify": "lddm.classification.classify",
-    "tabulate": "lddm.classification.comparisons, lddm.classification.sweep, lddm.report.tables",
+    "tabulate": "lddm.classification.sweep, lddm.metrics.comparisons, lddm.report.tables",
     "figures": "lddm.report.figures",
     "page": "lddm.report.page",
     "summarize": "lddm.report.provenance, lddm.report.summary",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lddm.errors import LddmError
+from lddm.tracking.address import hide_in_logs, hide_secrets
 from lddm.tracking.record import Record
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ def _show(record_dir: Path, experiment: str) -> None:
 
         push(record_dir, uri, experiment)
     except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
-        logger.warning("MLflow at %s: %s; the record stays on disk, `lddm track sync` sends it later", uri, error)
+        said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
+        logger.warning("%s; the record stays on disk, `lddm track sync` sends it later", said)
 
 
 def tracking_uri() -> str | None:
@@ -105,7 +107,10 @@ def tracking_uri() -> str | None:
     chosen = os.environ.get("LDDM_TRACKING", "")
     if chosen == "off":
         return None
-    return os.environ.get("MLFLOW_TRACKING_URI") or chosen or f"sqlite:///{Path('results/mlflow.db').resolve()}"
+    default = Path("results/mlflow.db")
+    # A URI cannot hold a path with "?": what follows would be parameters. The path below the working folder has none.
+    path = default if "?" in str(default.resolve()) else default.resolve()
+    return os.environ.get("MLFLOW_TRACKING_URI") or chosen or f"sqlite:///{path}"
 
 
 def set_up_logging() -> None:
@@ -113,6 +118,7 @@ def set_up_logging() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
+    hide_in_logs("")
     for noisy in ("mlflow", "alembic", "matplotlib", "PIL", "httpx", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -145,4 +151,5 @@ def show_summary(summary: Path) -> None:
     try:
         push_summary(summary, uri, experiment, pipeline)
     except Exception as error:
-        logger.warning("MLflow at %s: %s; run the rule summarize again when it answers", uri, error)
+        said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
+        logger.warning("%s; `lddm track sync` sends the summary later", said)

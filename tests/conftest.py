@@ -13,6 +13,17 @@ import pytest
 SIZE, LENGTH = 32, 8
 
 
+def pytest_configure():
+    """Drop what a developer has set for their own runs.
+
+    CUDA_VISIBLE_DEVICES stays: it may be all of a shared machine that the tests are allowed to use.
+    """
+    keep = {"MLFLOW_DISABLE_TELEMETRY"}
+    for name in [*os.environ]:
+        if name == "SNAKEMAKE_PROFILE" or (name.startswith(("LDDM_", "MLFLOW_")) and name not in keep):
+            del os.environ[name]
+
+
 def moving_blob(rng: np.random.Generator, label: int, size: int = SIZE, length: int = LENGTH) -> np.ndarray:
     """A clip uint8 (T + 1, S, S): speckle that shifts up and down, more where the label is 1."""
     texture = np.kron(rng.random((3 * size // 2, size // 2)), np.ones((2, 2)))[: 2 * size + size // 2]

@@ -1,4 +1,4 @@
-"""D: (x0, z) -> video, twice: by moving x0 (frugal) and by painting every frame (the paper)."""
+"""Decoders D: (x0, z) -> video, by warping x0 (frugal) or by synthesising every frame (the paper)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lddm.autoencoder.encoder import halvings
-from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm
+from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, halvings, whole_halvings
 from lddm.nn.latent import LatentSpec, unit_rows
-from lddm.nn.view import field_of_view, shrink
+from lddm.nn.precision import in_float32
+from lddm.nn.view import erode, field_of_view
 from lddm.nn.warping import compose_motion, upsample_maps, warp_sequence
 
 OPEN = 4.0  # logit of visibility before training: 0.98
@@ -60,8 +60,8 @@ class WarpDecoder(nn.Module):
                 "factorised", spec.frames, motion_rank=ranks[0], residual_rank=ranks[1], map_size=side
             )
         code = 4 * width
-        # Down to the grid of the maps; the residual is painted at half size, which is enough for what is no motion.
-        self.pyramid = ImagePyramid(size, self.inner.map_size, width)
+        # Down to the grid of the maps. The residual is synthesised at half resolution; only motion needs the full one.
+        self.pyramid = ImagePyramid(size, width, halvings(size, self.inner.map_size, "size"))
         channels = self.pyramid.channels[::-1]  # coarsest first
         if spec.kind != "factorised":
             self.factors = FactorHead(spec, self.inner, channels[0])
@@ -69,7 +69,7 @@ class WarpDecoder(nn.Module):
             nn.Linear(self.inner.coefficient_rows * spec.frames, code), nn.SiLU(), nn.Linear(code, code)
         )
         self.enter = nn.Conv2d(self.inner.map_channels + channels[0], channels[0], 3, 1, 1)
-        self.blocks = nn.ModuleList(ResBlock2d(channels[0], channels[0], code) for _ in range(1))
+        self.blocks = nn.ModuleList([ResBlock2d(channels[0], channels[0], code)])
         self.blocks.extend(
             ResBlock2d(before + after, after, code) for before, after in zip(channels, channels[1:-1], strict=False)
         )
@@ -93,15 +93,15 @@ class WarpDecoder(nn.Module):
         motion = compose_motion(fields, rows[:, :rank], self.size)
         moved = warp_sequence(x0, motion)  # (B, 1, T, S, S)
         painted = self._paint(features, maps, rows)  # (B, 2R + 1, S, S)
-        residual, hidden = (
+        residual, occlusion_logits = (
             torch.einsum("brt,brhw->bthw", rows[:, rank:], part)[:, None]  # (B, 1, T, S, S)
             for part in painted[:, : 2 * added].chunk(2, dim=1)
         )
-        view = field_of_view(x0)
-        occluded = 1 - (1 - unseen(view, motion)) * torch.sigmoid(OPEN - hidden)
-        entering = (x0 + painted[:, 2 * added :])[:, :, None]
-        frames = moved + occluded * (entering - moved) + residual
-        return Decoded(torch.where(view[:, :, None], frames.clamp(-1, 1), x0[:, :, None]), motion)
+        fov_mask = field_of_view(x0)
+        occlusion = 1 - (1 - out_of_view(fov_mask, motion)) * torch.sigmoid(OPEN - occlusion_logits)
+        inpainted = (x0 + painted[:, 2 * added :])[:, :, None]
+        frames = moved + occlusion * (inpainted - moved) + residual
+        return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), x0[:, :, None]), motion)
 
     def _paint(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
         code = self.coefficients(rows.flatten(1))
@@ -113,7 +113,10 @@ class WarpDecoder(nn.Module):
 
 
 class FactorHead(nn.Module):
-    """Maps and coefficients from a global vector or a grid, with the features of x0 on the grid of the maps."""
+    """Maps and coefficients from a global vector or a grid, with the features of x0 on the grid of the maps.
+
+    Computed in float32, also under autocast: in bfloat16 a displacement of 4 pixels is rounded to 1/64 of a pixel.
+    """
 
     def __init__(self, spec: LatentSpec, inner: LatentSpec, channels: int):
         super().__init__()
@@ -128,6 +131,7 @@ class FactorHead(nn.Module):
         nn.init.normal_(self.maps.weight, std=1e-3)  # begin nearly still
         nn.init.constant_(self.maps.get_parameter("bias"), 0.0)
 
+    @in_float32
     def forward(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, D) and features (B, C, h, w) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T)."""
         code = z
@@ -139,22 +143,26 @@ class FactorHead(nn.Module):
         return self.maps(hidden), rows
 
 
-def unseen(view: Tensor, motion: Tensor) -> Tensor:
-    """Where what a field moves is not in x0: it comes from outside the field of view.
+@in_float32
+def out_of_view(fov_mask: Tensor, motion: Tensor) -> Tensor:
+    """Mask of the pixels whose source lies outside the field of view of x0.
 
     Args:
-        view: bool (B, 1, S, S), the field of view of x0.
+        fov_mask: bool (B, 1, S, S), the field of view of x0.
         motion: float (B, T, 2, S, S) in pixels.
 
     Returns:
-        float (B, 1, T, S, S): 0 seen, 1 not, between them within a pixel.
+        float (B, 1, T, S, S): 0 inside, 1 outside, between them within a pixel.
     """
     size = motion.shape[-1]
     place = torch.arange(size, device=motion.device, dtype=motion.dtype)
     rows, columns = motion[:, :, 0] + place[:, None], motion[:, :, 1] + place
     beyond = torch.stack([-rows, rows - size + 1, -columns, columns - size + 1]).amax(dim=0).clamp(0, 1)[:, None]
-    edge = 1 - warp_sequence(shrink(view, 1).to(motion), motion, "bilinear")  # the rim of a fan is half black
+    edge = 1 - warp_sequence(erode(fov_mask, 1).to(motion), motion, "bilinear")  # the rim of a fan is half black
     return torch.maximum(beyond, edge)
+
+
+unseen = out_of_view  # the former name
 
 
 class PaintDecoder(nn.Module):
@@ -175,10 +183,10 @@ class PaintDecoder(nn.Module):
         super().__init__()
         self.spec, self.checkpointing = spec, checkpointing
         grid = spec.kind == "grid"
-        steps = halvings(size, spec.map_size, "size") if grid else max(0, int(math.log2(size / 4)))
-        base = spec.map_size if grid else size // 2**steps
-        if base * 2**steps != size:
-            raise ValueError(f"size {size} must be a multiple of {2**steps}")
+        steps = halvings(size, spec.map_size, "size") if grid else whole_halvings(size)
+        if steps < 2 and not grid:
+            raise ValueError(f"size {size} must be a multiple of 4 and at least 16")
+        base = size // 2**steps
         doublings = halvings(spec.frames, spec.grid_frames, "T") if grid else math.ceil(math.log2(spec.frames))
         # Time doubles in the first blocks, as in the cINN code; it begins longer where the blocks are too few.
         self.times = [math.ceil(spec.frames / 2 ** max(0, doublings - i)) for i in range(steps + 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -33,6 +35,9 @@ class TemporalDiscriminator(nn.Module):
             for i, (before, after) in enumerate(zip(channels, channels[1:], strict=False))
         )
         self.head = nn.Linear(channels[-1], 1, bias=False)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """No-op: the R1 penalty differentiates twice, which torch.compile does not support."""
 
     def forward(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
         features = []

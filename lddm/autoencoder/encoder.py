@@ -10,20 +10,20 @@ from torch.nn import functional as F
 
 from lddm.autoencoder.motion_code import MotionCode
 from lddm.autoencoder.posterior import Posterior
-from lddm.nn.blocks import group_norm
+from lddm.nn.blocks import group_norm, halvings
 from lddm.nn.latent import LatentSpec, unit_rows
 from lddm.nn.warping import compose_motion, warp_sequence
 
 
 class FactorisedEncoder(nn.Module):
-    """Measured motion as it is, and a learned code of what motion of x0 cannot explain.
+    """Encodes measured motion unchanged and learns a code for the residual.
 
-    The residual code is bilinear like the motion: coefficients b_j(t) say when, maps r_j say where. The network reads
-    each frame beside the warped x0, and so sees what is left to explain.
+    The residual code is bilinear like the motion: coefficients b_j(t) over time, maps r_j over space. The network reads
+    each frame beside the warped x0.
 
-    In z each row of coefficients has the amplitude of its map; decoding undoes it (`LatentSpec.balanced`). A small motion is
-    measured with noisy coefficients, a large one with smooth ones. As unit rows, the noise would depend on another part
-    of z, and generators draw large motions with the noise of small ones; in this form it is the same for all.
+    In z each row of coefficients has the amplitude of its map; decoding undoes it (`LatentSpec.balanced`). Coefficients of
+    a small motion are noisy, those of a large one smooth. As unit rows, the noise would depend on another part of z, and
+    samples would combine large motion with the noise of small motion; in this form the noise is the same for all clips.
 
     Args:
         spec: a factorised latent.
@@ -75,8 +75,9 @@ class FactorisedEncoder(nn.Module):
 class VectorEncoder(nn.Module):
     """The paper's kind: a 3-D residual network over frames 1..T, z a global vector.
 
-    ASSUME: layers as in the cINN code that the paper builds on (Dorkenwald et al. 2021, stage 1): stem and stages
-    that halve space and time until one 4 x 4 cell is left, GroupNorm, two heads for mean and log-variance.
+    ASSUME: after the encoder of the cINN code that the paper builds on (Dorkenwald et al. 2021, stage 1): stem and stages
+    that halve space and time until at most 4 x 4 cells of one time step are left, GroupNorm, two heads for mean and
+    log-variance. The release has two blocks per stage and widths 64-64-128-256-512; here each stage is one block.
     """
 
     def __init__(self, spec: LatentSpec, size: int, width: int):
@@ -129,14 +130,6 @@ class GridEncoder(nn.Module):
         grid = self.body(torch.cat([frames, x0, 4 * (frames - x0)], dim=1))  # (B, 2C, t, h, w)
         mean, logvar = grid.transpose(1, 2).chunk(2, dim=2)  # (B, t, C, h, w) each
         return Posterior(mean.flatten(1), logvar.clamp(-12, 4).flatten(1))
-
-
-def halvings(large: int, small: int, name: str) -> int:
-    """How often `large` is halved to get `small`."""
-    count = int(math.log2(large // small)) if large >= small else -1
-    if count < 0 or small * 2**count != large:
-        raise ValueError(f"{name} {large} must be {small} times a power of two")
-    return count
 
 
 class ResBlock3d(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,15 +39,16 @@ class Autoencoder(nn.Module):
             encoder = {"factorised": FactorisedEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
             self.encoder = encoder(self.spec, size, settings.width)
             self.decoder: WarpDecoder | PaintDecoder
+            width = settings.decoder_width or settings.width
             if settings.decoder == "warp":
                 ranks = (settings.motion_rank, settings.residual_rank)
-                self.decoder = WarpDecoder(self.spec, size, settings.width, ranks, settings.map_size)
+                self.decoder = WarpDecoder(self.spec, size, width, ranks, settings.map_size)
             else:
-                self.decoder = PaintDecoder(self.spec, size, settings.width, settings.checkpointing)
+                self.decoder = PaintDecoder(self.spec, size, width, settings.checkpointing)
         except ValueError as error:
             raise LddmError(
                 f"the autoencoder does not take these sizes: {error}",
-                "change preprocess.size, preprocess.clip_length or autoencoder.map_size",
+                "change preprocess.size, preprocess.clip_length, autoencoder.map_size or autoencoder.grid_frames",
             ) from error
 
     @property
@@ -70,8 +72,18 @@ class Autoencoder(nn.Module):
 
     def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
         """Encode, draw z, decode: the path of training."""
+        noise = torch.randn((len(video), self.spec.size), generator=rng).to(video)
+        return self.reconstruct(video, motion, noise)
+
+    def reconstruct(self, video: Tensor, motion: MotionCode | None, noise: Tensor) -> tuple[Decoded, Posterior]:
+        """As `forward`, with z = mean + std * noise for standard normal noise (B, D)."""
         posterior = self.encode(video, motion)
-        return self.decode(video[:, :, 0], posterior.sample(rng)), posterior
+        z = posterior.mean + (0.5 * posterior.logvar).exp() * noise
+        return self.decode(video[:, :, 0], z), posterior
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile `reconstruct`: a random generator outside it would break its graph."""
+        self.reconstruct = torch.compile(self.reconstruct, *args, **kwargs)  # type: ignore[method-assign]
 
     def save(self, path: str | Path, **provenance) -> None:
         """Write weights that describe themselves."""

@@ -23,13 +23,17 @@ from lddm.data.ranges import to_float
 from lddm.nn.perceptual import PerceptualLoss
 from lddm.nn.warping import compose_motion
 from lddm.settings.models import AutoencoderSettings
+from lddm.training.identity import Identity, clips_content
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
+from lddm.training.state import remove_state
+from lddm.training.validation import spread_clips
 
 logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, MotionCode | None]
+VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
 
 
 class ClipReader:
@@ -119,7 +123,8 @@ class AutoencoderTask:
             real, fake = self._some_frames(real, fake, rng)
             return losses.hinge_discriminator(self.players["spatial"](real), self.players["spatial"](fake)), {}
         real = real.clone().requires_grad_()
-        real_logits, _ = self.players["temporal"](real)
+        with torch.autocast(real.device.type, enabled=False):  # R1 differentiates a gradient, which bfloat16 rounds
+            real_logits, _ = self.players["temporal"](real)
         fake_logits, _ = self.players["temporal"](fake)
         penalty = losses.r1_penalty(real_logits, real)
         loss = losses.hinge_discriminator(real_logits, fake_logits) + self.settings.gradient_penalty * penalty
@@ -135,7 +140,8 @@ class AutoencoderTask:
             "temporal": losses.temporal_l1(decoded.frames, real, x0),
             "kl": posterior.kl(),
         }
-        loss = parts["l1"] + weights.temporal_weight * parts["temporal"] + weights.kl_weight * parts["kl"]
+        loss = weights.reconstruction_weight * parts["l1"] + weights.temporal_weight * parts["temporal"]
+        loss = loss + weights.kl_weight * parts["kl"]
         if self.model.spec.kind != "factorised" and decoded.motion is not None and weights.teacher_weight > 0:
             assert motion is not None  # measured wherever the decoder has a motion field
             measured = compose_motion(motion.maps, motion.coefficients, self.model.size)
@@ -169,11 +175,15 @@ class AutoencoderTask:
 
 
 @torch.no_grad()
-def validation_error(model: Autoencoder, reader: ClipReader, clips: int, batch_size: int) -> dict[str, float]:
-    """L1 in [0, 1] units of reconstructions from the posterior mean, beside repeating x0, on the first `clips` clips."""
+def validation_error(model: Autoencoder, reader: ClipReader, chosen: np.ndarray, batch_size: int) -> dict[str, float]:
+    """L1 in [0, 1] units of reconstructions from the posterior mean, and of repeating x0.
+
+    Args:
+        chosen: which clips of the reader, int64 (n,).
+    """
     errors, still = [], []
-    for start in range(0, min(clips, len(reader)), batch_size):
-        video, motion = reader.read(np.arange(start, min(start + batch_size, clips, len(reader))))
+    for start in range(0, len(chosen), batch_size):
+        video, motion = reader.read(chosen[start : start + batch_size])
         x0, real = video[:, :, 0], video[:, :, 1:]
         decoded = model.decode(x0, model.encode(video, motion).mean)
         errors.append((decoded.frames - real).abs().mean(dim=(1, 2, 3, 4)) / 2)
@@ -194,6 +204,10 @@ def train_autoencoder(
 ) -> dict[str, float]:
     """Train stage 1 on the train clips of a fold and write the weights that are best on its val clips.
 
+    ASSUME: the paper does not say how weights are chosen. Without adversarial losses the smallest L1 on clips of all
+    validation patients chooses; where they act, the last average is kept, since L1 prefers the blurred frames of the
+    time before they set in.
+
     Args:
         perceptual: two batches of frames (N, 1, S, S) in [-1, 1] -> loss; None = EfficientNet-Lite0 features.
 
@@ -211,12 +225,20 @@ def train_autoencoder(
     val_reader = ClipReader(store, val_clips, model, device)
     task = AutoencoderTask(model, settings, reader, seed, perceptual)
     batch_size = settings.training.batch_size
+    chosen = spread_clips(val_clips, VALIDATED)
 
     def validate(players: dict[str, Any]) -> dict[str, float]:
-        return validation_error(players["autoencoder"], val_reader, clips=64, batch_size=batch_size)
+        return validation_error(players["autoencoder"], val_reader, chosen, batch_size)
 
-    identity = f"{fold} {store.meta} {train_clips['clip_id'].tolist()}"
-    train(task, settings.training, seed, state_dir, on_log, validate, keep_best="l1", data_identity=identity)
-    kept = validation_error(model, val_reader, len(val_clips), batch_size)
+    data = {
+        "train": clips_content(store, train_clips),
+        "val": clips_content(store, val_clips),
+        "perceptual": task.perceptual,
+    }
+    identity = Identity.of(settings, seed, data, ("autoencoder", "nn", "training", "data"), fold=fold)
+    keep_best = None if settings.uses_adversarial_losses else "l1"
+    train(task, settings.training, seed, state_dir, on_log, validate, keep_best, identity=identity)
+    kept = validation_error(model, val_reader, np.arange(len(val_clips)), batch_size)
     model.save(out, fold=fold, seed=seed, train_clips=len(train_clips), validation=kept)
+    remove_state(state_dir)
     return kept

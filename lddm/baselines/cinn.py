@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lddm.nn.condition import ImageCondition, SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.noise import Rng, normal
 from lddm.settings.models import CinnSettings
 from lddm.training.generator import LatentGenerator, LatentTask, fit_generator
 from lddm.training.latents import LatentReader
 
 CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
+VALIDATED = 256  # latents in memory at a time
 
 
 class ConditionalFlow(LatentGenerator):
@@ -27,9 +29,7 @@ class ConditionalFlow(LatentGenerator):
 
     def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
         super().__init__(settings, spec, size, classes)
-        self.condition = ImageCondition(
-            size, 4 if size % 4 == 0 else size, 16, CONDITION, classes if settings.use_label else 0
-        )
+        self.condition = ImageCondition(size, None, 16, CONDITION, classes if settings.use_label else 0)
         from lddm.baselines.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
         self.flow = build_flow(settings, spec.size, CONDITION)
@@ -49,10 +49,10 @@ class ConditionalFlow(LatentGenerator):
         """Compile the part that training calls."""
         self.flow.compile(*args, **kwargs)
 
-    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`; the options of diffusion do not apply."""
         _, condition = self.condition(x0, label)
-        residual = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
+        residual = normal(rng, (len(x0), self.spec.size)).to(x0)
         z, _ = self.flow(residual, c=[condition], rev=True)
         return self.whitening.invert(z)
 
@@ -62,14 +62,20 @@ class FlowTask(LatentTask):
 
     def loss(self, player: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
         x0, z, label = batch
+        dropped = torch.rand(len(label), generator=rng) < self.settings.label_dropout  # trains the unknown label, too
+        label = label.masked_fill(dropped.to(label.device), -1)
         nll = -self.players[player].log_prob(z, x0, label).mean() / z.shape[1]
         return nll, {"nll_per_dim": nll}
 
 
-def validation_nll(model: ConditionalFlow, reader: LatentReader, seed: int) -> dict[str, float]:
-    """Negative log-likelihood of held-out latents, in nats a dimension."""
-    x0, z, label = reader.read(np.arange(len(reader)), torch.Generator().manual_seed(seed))
-    return {"nll_per_dim": -model.log_prob(z, x0, label).mean().item() / z.shape[1]}
+def validation_nll(model: ConditionalFlow, settings: CinnSettings, reader: LatentReader, seed: int) -> dict[str, float]:
+    """Negative log-likelihood of held-out latents, in nats per dimension."""
+    rng, parts = torch.Generator().manual_seed(seed), []
+    for index in np.array_split(np.arange(len(reader)), math.ceil(len(reader) / VALIDATED)):
+        x0, z, label = reader.read(index, rng)
+        parts.append(model.log_prob(z, x0, label))
+    return {"nll_per_dim": -torch.cat(parts).mean().item() / z.shape[1]}
 
 
-train_cinn = partial(fit_generator, ConditionalFlow, FlowTask, validation_nll, "nll_per_dim")
+PACKAGES = ("baselines", "nn", "training", "data")
+train_cinn = partial(fit_generator, ConditionalFlow, FlowTask, validation_nll, "nll_per_dim", PACKAGES)

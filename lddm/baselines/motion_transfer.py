@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.noise import Rng, integers
 from lddm.training.generator import Decode
 from lddm.training.latents import LatentSet
 from lddm.training.weights import load_into, load_weights, save_weights
@@ -31,19 +32,17 @@ class MotionTransfer(nn.Module):
         self.register_buffer("bank_label", torch.zeros(entries, dtype=torch.int64))
 
     @torch.no_grad()
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def sample(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """A random bank entry of the label (of any label where it is -1 or the bank has none): float (B, D)."""
-        chosen = []
+        known, allowed = self.bank_label.cpu(), []
         for wanted in label.tolist():
-            allowed = torch.nonzero(self.bank_label.cpu() == wanted).flatten()
-            if len(allowed) == 0:
-                allowed = torch.arange(len(self.bank))
-            chosen.append(allowed[torch.randint(len(allowed), (1,), generator=rng)])
-        return self.bank[torch.cat(chosen).to(self.bank.device)]
+            same = torch.nonzero(known == wanted).flatten()
+            allowed.append(same if len(same) else torch.arange(len(self.bank)))
+        drawn = integers(rng, [len(entries) for entries in allowed])
+        chosen = torch.stack([entries[i] for entries, i in zip(allowed, drawn, strict=True)])
+        return self.bank[chosen.to(self.bank.device)]
 
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """As `Generator.video`."""
         return decode(x0, self.sample(x0, label, rng, options))
 
@@ -67,6 +66,6 @@ class MotionTransfer(nn.Module):
         return load_into(cls(LatentSpec(**about["spec"]), about["entries"]), state, path)
 
 
-def keep_motion(settings, latents: LatentSet, store, seed, state_dir, out: Path, on_log) -> None:
+def keep_motion(settings, latents: LatentSet, store, seed, state_dir, out: Path, on_log, keep_state=False) -> None:
     """Nothing is trained: write the bank (arguments as `lddm.synthesis.generators.Entry`)."""
     MotionTransfer.from_latents(latents).save(out)

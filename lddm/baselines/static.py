@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lddm.data.frames import FrameStore
 from lddm.nn.condition import SamplingOptions
+from lddm.nn.noise import Rng
 from lddm.training.generator import Decode
 from lddm.training.weights import load_weights, save_weights
 
@@ -26,9 +27,7 @@ class Static(nn.Module):
         super().__init__()
         self.frames = frames
 
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """x0 for every frame; float (B, 1, T, S, S)."""
         return x0[:, :, None].expand(-1, -1, self.frames, -1, -1)
 
@@ -43,6 +42,6 @@ class Static(nn.Module):
         return cls(about["frames"])
 
 
-def keep_nothing(settings, latents, store: FrameStore, seed, state_dir, out: Path, on_log) -> None:
+def keep_nothing(settings, latents, store: FrameStore, seed, state_dir, out: Path, on_log, keep_state=False) -> None:
     """There is nothing to train: write the number of frames (arguments as `lddm.synthesis.generators.Entry`)."""
     Static(store.clip_length).save(out)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,12 +15,14 @@ import pandas as pd
 from lddm.classification.networks import CLASSIFIERS, Classifier
 from lddm.classification.regimes import Clips, augmented_clips, guessed_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import area_under_curve, best_threshold
-from lddm.classification.train import Inputs, predict, train_classifier
+from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
 from lddm.data.frames import FrameStore
 from lddm.data.splits import choose_videos
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.settings.evaluation import ClassificationSettings
+from lddm.training.identity import Identity
+from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +68,13 @@ def classify(
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
     val_inputs, test_input = (entry.prepare(val.frames), val.labels), entry.prepare(test.frames)
     animated_inputs = _inputs(entry, animated)
-    identity = _identity(section, classifier, regime, fold, seed, train, val, test, animated)
+    data = {"train": train, "val": val, "test": test, "added": animated}
+    role = {"classifier": classifier, "regime": regime, "fold": fold}
+    identity = Identity.of(section, seed, data, PACKAGES, **role)
     paths = []
     for number in range(section.seeds):
         done = state / f"seed-{number}.json"
-        if done.is_file() and read_json(done)["identity"] == identity:
+        if _finished(done, identity):
             logger.info("seed %d was finished before", number)
         else:
             run_seed = 1000 * seed + number
@@ -90,7 +93,7 @@ def classify(
                 run_seed,
                 state / f"training-{number}",
                 partial(_log_seed, on_log, number),
-                f"{identity} {number}",
+                identity.extended(number=number),
             )
             about = {
                 "classifier": classifier,
@@ -101,14 +104,31 @@ def classify(
                 "n_real_patients": 0 if regime == "lddm_only" else int(real.table["patient_id"].nunique()),
                 "n_added": 0 if added is None else len(added),
                 "steps": training.steps,
-                "identity": identity,
+                "identity": identity.digest,
             }
             write_json(done, about | _evaluate(network, val, val_inputs[0], test, test_input))
-            shutil.rmtree(state / f"training-{number}", ignore_errors=True)
+            remove_state(state / f"training-{number}")
         paths.append(out_dir / f"seed-{number}.json")
     for path in paths:  # all at the end: a job that is killed leaves its finished seeds in `state`, not half a result
         write_json(path, read_json(state / path.name))
+    for path in paths:
+        (state / path.name).unlink()
+    remove_state(state, *(f"training-{number}" for number in range(section.seeds)))
     return paths
+
+
+def _finished(path: Path, identity: Identity) -> bool:
+    """Whether the result of a seed lies there; one of another training is not used, which the log says."""
+    if not path.is_file():
+        return False
+    try:
+        found = json.loads(path.read_text())["identity"]
+    except (ValueError, KeyError, TypeError):
+        logger.warning("%s is damaged. Training starts from the beginning.", path)
+        return False
+    if found != identity.digest:
+        logger.warning("%s is of other settings, data or code. Training starts from the beginning.", path)
+    return found == identity.digest
 
 
 def _log_seed(
@@ -141,15 +161,3 @@ def _by_video(table: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:
     grouped = table[["id", "patient_id", "label"]].assign(probability=probability).groupby("id", sort=True)
     columns = {"patient_id": "first", "label": "first", "probability": "mean"}
     return grouped.agg(columns).reset_index().astype({"label": int, "patient_id": str})
-
-
-def _identity(section: ClassificationSettings, *what: Any) -> str:
-    """What the results are made from: settings and data."""
-    digest = hashlib.sha256(section.model_dump_json().encode())
-    for part in what:
-        if isinstance(part, Clips):
-            digest.update(np.ascontiguousarray(part.frames).data)
-            digest.update(str(part.labels.tolist()).encode())
-        else:
-            digest.update(repr(part).encode())
-    return digest.hexdigest()

@@ -6,16 +6,17 @@ repeated stills: the same labelled images, so that what is left can only be the 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lddm.classification.statistics import area_under_curve, auc_influence, delong, holm, two_sided
-from lddm.classification.table import Draws, Runs, bootstrap, read_cells
-from lddm.settings.evaluation import ClassificationSettings
+from lddm.classification.statistics import area_under_curve, auc_influence, delong, two_sided
+from lddm.statistics.multiple_testing import holm
+
+Runs = dict[tuple[int, int], dict[str, Any]]  # (fold, seed) -> content of seed-<s>.json
 
 ALPHA = 0.05
 COLUMNS = [
@@ -28,6 +29,7 @@ COLUMNS = [
     "p_bootstrap",
     "p_delong",
     "p_holm",
+    "p_sign",
     "runs_better",
     "n_runs",
     "n_test",
@@ -36,29 +38,27 @@ COLUMNS = [
 ]
 
 
-def comparisons(files: list[Path], section: ClassificationSettings, seed: int) -> pd.DataFrame:
-    """Compare AUCs on the same test videos, fold by fold and seed by seed.
+def compare(classifier: str, regimes: dict[str, Runs], draws: Callable[[str, str], np.ndarray]) -> list[dict[str, Any]]:
+    """Compare AUCs on the same test videos, fold by fold and seed by seed: one row per pair of regimes.
 
     `p_bootstrap`: two-sided, patients and seeds redrawn. `p_delong`: patients as the only chance, the trained networks
     as they are. `p_holm`: the larger of both, corrected by Holm over the comparisons of a classifier; the verdict is
-    about this one. `runs_better`: in how many of the pairs of fold and seed the regime has the higher AUC.
+    about this one. `p_sign`: "<=" where the bootstrap has too few resamples to tell how much smaller it is, else "=".
+    `runs_better`: in how many of the pairs of fold and seed the regime has the higher AUC.
 
     Args:
-        files: seed-<s>.json of all folds, classifiers and regimes.
+        draws: of two regimes, the difference of their AUCs and its bootstrap draws, (1 + resamples,).
     """
-    drawn, rows = Draws(section.bootstrap, seed), []
-    for classifier, regimes in read_cells(files).items():
-        draws = {regime: bootstrap(runs, drawn)["auc"] for regime, runs in regimes.items()}
-        mine = [
-            {"classifier": classifier, "regime": regime, "against": against}
-            | _compare(regimes[regime], regimes[against], draws[regime] - draws[against])
-            for regime, against in _pairs(list(regimes))
-        ]
-        corrected = holm(np.array([max(row["p_bootstrap"], row["p_delong"]) for row in mine]))
-        for row, p in zip(mine, corrected, strict=True):
-            row |= {"p_holm": p, "verdict": _verdict(row["delta_auc"], p)}
-        rows += mine
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = [
+        {"classifier": classifier, "regime": regime, "against": against}
+        | _compare(regimes[regime], regimes[against], draws(regime, against))
+        for regime, against in _pairs(list(regimes))
+    ]
+    corrected = holm(np.array([max(row["p_bootstrap"], row["p_delong"]) for row in rows]))
+    for row, p in zip(rows, corrected, strict=True):
+        bound = row.pop("at_floor") and row["p_bootstrap"] >= row["p_delong"]
+        row |= {"p_holm": p, "p_sign": "<=" if bound else "=", "verdict": _verdict(row["delta_auc"], p)}
+    return rows
 
 
 def _pairs(regimes: list[str]) -> list[tuple[str, str]]:
@@ -86,6 +86,7 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray) -> dict[str, Any]:
         "ci_low": float(low),
         "ci_high": float(high),
         "p_bootstrap": two_sided(draws[1:]),
+        "at_floor": bool((draws[1:] > 0).all() or (draws[1:] < 0).all()),
         "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))),
         "runs_better": better,
         "n_runs": len(common),

@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 
 from lddm.classification.networks import CLASSIFIERS
-from lddm.classification.train import predict, train_classifier
+from lddm.classification.train import PACKAGES, predict, train_classifier
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.errors import LddmError
 from lddm.settings.evaluation import GuessSettings
+from lddm.training.identity import Identity, clips_content
+from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,11 @@ def guess_labels(
 ) -> pd.DataFrame:
     """Train `members` classifiers on the labelled training clips and let their mean name the surest of the others.
 
+    Args:
+        state: resumable states; the caller removes them (`remove_guess_state`) when the table has been written.
+
     Returns:
-        A row a training clip: clip_id, id, label (0 or 1; -1 = left unlabelled), probability (mean of the members),
+        One row per training clip: clip_id, id, label (0 or 1; -1 = left unlabelled), probability (mean of the members),
         given (True: the label is known, not guessed). Equally many guesses of either class: the surest of each.
 
     Raises:
@@ -53,6 +58,13 @@ def guess_labels(
     labels = clips["label"].to_numpy()
     known = (inputs[given], labels[given])
     held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
+    # The labels of the others are hidden, so they are not part of the identity either.
+    data = {
+        "known": clips_content(store, clips[given]),
+        "others": clips_content(store, clips[~given].drop(columns="label")),
+        "val": clips_content(store, val),
+    }
+    identity = Identity.of(section, seed, data, PACKAGES, fold=fold)
     probabilities = []
     for member in range(section.members):
         network = train_classifier(
@@ -65,7 +77,7 @@ def guess_labels(
             1000 * seed + 500 + member,
             state / f"member-{member}",
             partial(_log_member, on_log, member),
-            f"guess {fold} {clips.loc[given, 'clip_id'].tolist()} {store.meta}",
+            identity.extended(member=member),
         )
         probabilities.append(predict(network, inputs))
     probability = np.mean(probabilities, axis=0)
@@ -73,6 +85,11 @@ def guess_labels(
     logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & (named >= 0)).sum(), (named < 0).sum())
     table = clips[["clip_id", "id"]].assign(label=named.astype(np.int64), probability=probability, given=given)
     return table.reset_index(drop=True)
+
+
+def remove_guess_state(section: GuessSettings, state: Path) -> None:
+    """Remove the resumable states of `guess_labels`; call it when the table has been written."""
+    remove_state(state, *(f"member-{member}" for member in range(section.members)))
 
 
 def surest(probability: np.ndarray, share: float) -> np.ndarray:

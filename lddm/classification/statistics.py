@@ -1,15 +1,36 @@
-"""Scores of predictions, and what can be said about their differences. Pure numpy.
+"""Scores of predictions, and what can be said about their differences.
 
-All scores take weights of the videos, a row a bootstrap sample, so that a thousand resamples cost one matrix product.
+All scores take weights of the videos, one row per bootstrap sample, so that all resamples cost one matrix product.
 """
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-METRICS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "ece")
+from lddm.statistics.multiple_testing import holm as holm
+
+logger = logging.getLogger(__name__)
+
+METRICS = (
+    "auc",
+    "patient_auc",
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "brier",
+    "log_loss",
+    "ece",
+)
+LOWER_IS_BETTER = ("brier", "log_loss", "ece")
 CALIBRATION_BINS = 10
+LEAST_PROBABILITY = 1e-6  # a probability of 0 or 1 that is wrong would make the log loss infinite
+FEW_VALIDATION = 10  # videos of a class below which the threshold is mostly chance
+BLOCK = 2000  # bootstrap samples at a time
 
 
 def area_under_curve(labels: np.ndarray, probability: np.ndarray) -> float:
@@ -24,6 +45,13 @@ def best_threshold(labels: np.ndarray, probability: np.ndarray) -> float:
     """
     if len(np.unique(labels)) < 2:
         return 0.5
+    if (least := int(np.bincount(np.asarray(labels, dtype=int)).min())) < FEW_VALIDATION:
+        logger.warning(
+            "a class has %d validation videos: the threshold behind accuracy, sensitivity, specificity and F1 is mostly chance"
+            " (at least %d are advised); the AUC does not use it",
+            least,
+            FEW_VALIDATION,
+        )
     false, true, thresholds = roc_curve(labels, probability, drop_intermediate=False)
     best = int(np.argmax(true - false))
     below = probability[probability < thresholds[best]]
@@ -31,54 +59,135 @@ def best_threshold(labels: np.ndarray, probability: np.ndarray) -> float:
     return float((min(thresholds[best], 1.0) + lower) / 2)
 
 
-def scores(labels: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
+def scores(
+    labels: np.ndarray,
+    probability: np.ndarray,
+    threshold: float,
+    weights: np.ndarray,
+    patients: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
     """All metrics for each row of weights.
 
     Args:
         labels: 0 or 1, (n,).
         probability: of class 1, (n,).
         threshold: chosen on validation patients.
-        weights: (b, n), how often each video counts.
+        weights: (b, n), how often each video counts; the same for all videos of a patient.
+        patients: (n,), for `patient_auc`, which takes the mean probability of a patient's videos of one class; without
+            them each video is a patient.
 
     Returns:
-        Metric -> (b,); NaN where a row has only one class.
+        Metric -> (b,); NaN where a row has only one class. `ece` is the expected calibration error (Naeini et al. 2015)
+        less what a perfectly calibrated classifier would have at this n; it may be negative.
     """
+    weights = np.atleast_2d(weights)
+    names = np.arange(len(labels)) if patients is None else patients
+    parts = [
+        _scores(labels, probability, threshold, weights[i : i + BLOCK], names) for i in range(0, len(weights), BLOCK)
+    ]
+    return {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
+
+
+def _scores(
+    labels: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray, patients: np.ndarray
+) -> dict[str, np.ndarray]:
     positive, called = labels == 1, probability >= threshold
-    weights = np.atleast_2d(weights).astype(np.float64)
-    total = weights.sum(axis=1)
-    n_positive = weights[:, positive].sum(axis=1)
+    weights = weights.astype(np.float64)
+    safe = np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    sums = weights @ np.stack(
+        [
+            np.ones(len(labels)),
+            positive,
+            positive & called,
+            ~positive & ~called,
+            np.square(positive - probability),
+            -np.log(np.where(positive, safe, 1 - safe)),
+        ],
+        axis=1,
+    ).astype(np.float64)
+    total, n_positive, true_positive, true_negative, squared, log = sums.T
     n_negative = total - n_positive
-    true_positive = weights[:, positive & called].sum(axis=1)
-    true_negative = weights[:, ~positive & ~called].sum(axis=1)
     false_positive = n_negative - true_negative
     with np.errstate(divide="ignore", invalid="ignore"):
-        higher = (probability[positive][:, None] > probability[~positive][None]).astype(np.float64)
-        higher += 0.5 * (probability[positive][:, None] == probability[~positive][None])
-        auc = ((weights[:, positive] @ higher) * weights[:, ~positive]).sum(axis=1) / (n_positive * n_negative)
         sensitivity, specificity = true_positive / n_positive, true_negative / n_negative
         return {
-            "auc": auc,
+            "auc": _auc(positive, probability, weights),
+            "patient_auc": _patient_auc(positive, probability, weights, patients),
             "accuracy": (true_positive + true_negative) / total,
             "balanced_accuracy": (sensitivity + specificity) / 2,
             "sensitivity": sensitivity,
             "specificity": specificity,
             "f1": 2 * true_positive / (n_positive + true_positive + false_positive),
+            "brier": squared / total,
+            "log_loss": log / total,
             "ece": _calibration_error(positive, probability, weights) / total,
         }
 
 
+def _auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    higher = (probability[positive][:, None] > probability[~positive][None]).astype(np.float64)
+    higher += 0.5 * (probability[positive][:, None] == probability[~positive][None])
+    pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
+    return ((weights[:, positive] @ higher) * weights[:, ~positive]).sum(axis=1) / pairs
+
+
+def _patient_auc(
+    positive: np.ndarray, probability: np.ndarray, weights: np.ndarray, patients: np.ndarray
+) -> np.ndarray:
+    _, patient = np.unique(patients.astype(str), return_inverse=True)
+    _, first, inverse, counts = np.unique(
+        2 * patient + positive, return_index=True, return_inverse=True, return_counts=True
+    )
+    mean = np.bincount(inverse, weights=probability) / counts
+    return _auc(positive[first], mean, weights[:, first])
+
+
 def _calibration_error(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error (Naeini et al. 2015), not yet divided by the sum of weights: (b,)."""
+    """Excess calibration error, not yet divided by the sum of weights: (b,).
+
+    A bin's |sum of weight x (label - probability)| is not zero on average for a perfectly calibrated classifier: it is that
+    of a sum of centred Bernoulli numbers, sqrt(2 / pi x sum of weight^2 p (1 - p)), which is taken away.
+    """
     bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     members = np.eye(CALIBRATION_BINS)[bins]  # (n, bins)
-    return np.abs((weights * (positive - probability)) @ members).sum(axis=1)
+    found = np.abs((weights * (positive - probability)) @ members)
+    chance = np.sqrt(2 / np.pi * (np.square(weights) * (probability * (1 - probability))) @ members)
+    return (found - chance).sum(axis=1)
 
 
-def patient_weights(patients: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Bootstrap samples of whole patients: how often each video counts, (resamples, n)."""
+def patient_weights(
+    patients: np.ndarray, resamples: int, rng: np.random.Generator, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Bootstrap samples of whole patients: how often each video counts, int16 (resamples, n).
+
+    Args:
+        labels: class of each video; patients are then redrawn within their class (those of both classes within theirs),
+            so that every sample has as many of each as the data.
+    """
     names, inverse = np.unique(patients.astype(str), return_inverse=True)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    strata = np.zeros(len(names), dtype=int)
+    if labels is not None:
+        np.bitwise_or.at(strata, inverse, 1 << np.asarray(labels, dtype=int))
+    counts = np.empty((resamples, len(names)), dtype=np.int16)
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
     return counts[:, inverse]
+
+
+def seed_weights(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Random weights of `count` training seeds, (resamples, count), each row summing to one.
+
+    A few seeds redrawn with replacement vary too little, by a factor (count - 1) / count, and their mean is t-distributed.
+    With these weights, (g - mean of g) / sqrt(count x chi^2), a mean over seeds varies by the t distribution with
+    count - 1 degrees of freedom times its standard error, also a difference of two means over the same seeds. Weights may
+    be negative. ASSUME: scores of seeds are normally distributed around their mean.
+    """
+    if count < 2:
+        return np.ones((resamples, 1))
+    normal = rng.normal(size=(resamples, count))
+    normal -= normal.mean(axis=1, keepdims=True)
+    return 1 / count + normal / np.sqrt(count * rng.chisquare(count - 1, size=(resamples, 1)))
 
 
 def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -108,13 +217,3 @@ def two_sided(differences: np.ndarray) -> float:
     finite = differences[np.isfinite(differences)]
     tail = min(np.sum(finite <= 0), np.sum(finite >= 0))
     return float(min(1.0, 2 * (tail + 1) / (len(finite) + 1)))
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's correction for several tests (Holm 1979), in the order given."""
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values)
-    scaled = p_values[order] * (len(p_values) - np.arange(len(p_values)))
-    corrected = np.empty_like(scaled)
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return corrected

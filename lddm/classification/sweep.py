@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.classification.comparisons import COLUMNS as COMPARED
-from lddm.classification.comparisons import comparisons
 from lddm.classification.table import COLUMNS as SCORED
-from lddm.classification.table import classification_table
+from lddm.classification.table import evaluate
 from lddm.settings.evaluation import ClassificationSettings
 
 POINT = ["real_videos", "synthetic_share"]
@@ -31,8 +30,9 @@ def sweep_tables(
     for name, members in points.items():
         videos, share = (part.split("-", 1)[1] for part in name.split("_"))
         point = dict(zip(POINT, (int(videos), float(share)), strict=True))
-        scored.append(classification_table(members, section, seed).assign(**point))
-        compared.append(comparisons(members, section, seed).assign(**point))
+        table, tests = evaluate(members, section, seed)
+        scored.append(table.assign(**point))
+        compared.append(tests.assign(**point))
     return _joined(scored, SCORED), _joined(compared, COMPARED)
 
 

@@ -13,11 +13,13 @@ from torch.nn import functional as F
 
 from lddm.classification.statistics import area_under_curve
 from lddm.settings.models import Training
+from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
+PACKAGES = ("classification", "training", "data")  # whose source code is part of the identity of a training
 
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
 
@@ -90,9 +92,14 @@ def train_classifier(
     seed: int,
     state_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
-    identity: str,
+    identity: Identity,
 ) -> nn.Module:
-    """Train with a seed and keep the weights with the lowest loss on validation patients."""
+    """Train with a seed and keep the weights with the lowest loss on validation patients.
+
+    Args:
+        state_dir: of the resumable state, which the caller removes when the result has been written.
+        identity: what the training is, data and labels included.
+    """
     torch.manual_seed(seed)  # initial weights
     network = build()
     task = ClassifierTask(network, real, added, share, training.batch_size, seed)
@@ -103,5 +110,5 @@ def train_classifier(
         loss = -np.mean(np.where(val[1] == 1, np.log(clipped), np.log(1 - clipped)))
         return {"loss": float(loss), "auc": area_under_curve(val[1], probability)}
 
-    train(task, training, seed, state_dir, on_log, validate, keep_best="loss", data_identity=identity)
+    train(task, training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
     return network

@@ -44,15 +44,15 @@ def verify(
     data_root: Annotated[Path | None, typer.Option(help="also check the raw files, which lie here")] = None,
 ) -> None:
     """Check that the outputs of an experiment (and its raw files) are still those of its jobs."""
+    from lddm.report.provenance import repair_hint
     from lddm.report.provenance import verify as work
 
     differing = work(results)
     for path, what in differing.items():
-        typer.echo(f"{what}: {path}")
+        typer.echo(f"{what}: {results / path}")
     if differing:
         raise LddmError(
-            f"{len(differing)} outputs of {results} are not those of provenance.json",
-            "run Snakemake again: it makes what is missing, and --forcerun RULE what was changed",
+            f"{len(differing)} outputs of {results} are not those of provenance.json", repair_hint(results, differing)
         )
     typer.echo(f"All outputs of {results} are as its jobs made them")
     if data_root is None:

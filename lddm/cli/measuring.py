@@ -1,4 +1,4 @@
-"""One thin verb for each rule that measures and reports; imports as in `lddm.cli.pipeline`."""
+"""One thin command for each rule that measures and reports; imports as in `lddm.cli.pipeline`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from lddm.cli.options import (
     OutDir,
     Records,
     Results,
-    SettingsText,
+    SettingsFile,
+    Shards,
     Splits,
     State,
     Synthetic,
+    WholeConfig,
     open_data,
     option,
+    shard_files,
 )
 from lddm.job import job, show_summary
-from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings, ReportSettings
-from lddm.settings.build import parse_stage
+from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings
+from lddm.settings.build import at_classifier
+from lddm.settings.stages import STAGES, parse, parse_stage
 from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()
@@ -31,7 +35,7 @@ app = typer.Typer()
 
 @app.command()
 def train_domain_network(
-    settings: SettingsText, frames: Frames, splits: Splits, fold: Fold, state: State, out: Out, record: Records = None
+    settings: SettingsFile, frames: Frames, splits: Splits, fold: Fold, state: State, out: Out, record: Records = None
 ) -> None:
     """Train the video network whose features the domain Fréchet distance uses."""
     seed, section = parse_stage(settings, DomainNetworkSettings)
@@ -44,8 +48,23 @@ def train_domain_network(
 
 
 @app.command()
+def fetch_weights(
+    weights_dir: Annotated[Path, option("folder of pretrained networks")],
+    planned: Annotated[str, option("digest of the files that were there when the run was planned")],
+    out: Out,
+    record: Records = None,
+) -> None:
+    """Download the pretrained networks that can be had, and note which files there are."""
+    with job("fetch_weights", record) as run:
+        from lddm.metrics.present import note_weights
+
+        note_weights(weights_dir, planned, out)
+        run.outputs(out)
+
+
+@app.command()
 def score(
-    settings: SettingsText,
+    settings: SettingsFile,
     generator: Annotated[str, option("a generator, real or reconstruction")],
     frames: Frames,
     splits: Splits,
@@ -56,6 +75,7 @@ def score(
     copies: Annotated[Path, option("table to write: the nearest training clip of each synthetic video")],
     cache: Annotated[Path | None, option("folder of features that jobs share")] = None,
     synthetic: Synthetic = [],  # noqa: B006 (typer copies it)
+    shards: Shards = None,
     record: Records = None,
 ) -> None:
     """Score a generator's videos against real ones."""
@@ -66,7 +86,8 @@ def score(
         from lddm.metrics.score import score as work
 
         data = open_data(frames, splits)
-        rows, found = work(section, generator, *data, fold, domain_network, weights_dir, synthetic, seed, cache)
+        files = shard_files(synthetic, shards)
+        rows, found = work(section, generator, *data, fold, domain_network, weights_dir, files, seed, cache)
         write_table(found, copies)
         write_json(out, rows)
         keys = ("source", "metric", "features", "reference")
@@ -77,7 +98,7 @@ def score(
 
 @app.command()
 def classify(
-    settings: SettingsText,
+    settings: SettingsFile,
     classifier: Annotated[str, option("network")],
     regime: Annotated[str, option("what it is trained on")],
     frames: Frames,
@@ -86,46 +107,48 @@ def classify(
     state: State,
     out_dir: OutDir,
     synthetic: Synthetic = [],  # noqa: B006
+    shards: Shards = None,
     copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
     guessed: Annotated[Path | None, option("table of guessed labels, for real+guessed")] = None,
     record: Records = None,
 ) -> None:
     """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
     seed, section = parse_stage(settings, ClassificationSettings)
+    section = at_classifier(section, classifier)
     wildcards = {"fold": fold, "classifier": classifier, "regime": regime}
     with gpu_lease(), job("classify", record, {"classification": section.model_dump(mode="json")}, wildcards) as run:
         from lddm.classification.classify import classify as work
 
         data = open_data(frames, splits)
         paths = work(
-            section, classifier, regime, *data, fold, synthetic, copies, guessed, state, out_dir, seed, run.metrics
-        )
+            section, classifier, regime, *data, fold, shard_files(synthetic, shards), copies, guessed, state, out_dir,
+            seed, run.metrics,
+        )  # fmt: skip
         run.artifacts(*paths)
 
 
 @app.command()
-def tabulate(
-    settings: SettingsText,
-    quality: Annotated[list[Path], option("quality JSON files")],
-    classification: Annotated[list[Path], option("classification JSON files")],
-    out_dir: OutDir,
-    sweep: Annotated[list[Path], option("classification JSON files of the sweep")] = [],  # noqa: B006
-    record: Records = None,
-) -> None:
-    """Join the results of all jobs into tables/*.csv."""
-    seed, section = parse_stage(settings, ClassificationSettings)
+def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: Records = None) -> None:
+    """Join the results of all jobs that the settings plan into tables/*.csv."""
+    whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
-        from lddm.classification.comparisons import comparisons
         from lddm.classification.sweep import sweep_tables
-        from lddm.classification.table import classification_table
+        from lddm.classification.table import evaluate
         from lddm.files import write_table
+        from lddm.metrics.comparisons import quality_comparisons
         from lddm.report.tables import quality_table
+        from lddm.settings import planned
 
-        swept, swept_comparisons = sweep_tables(sweep, section, seed)
+        section, seed = whole.classification, whole.seed
+        quality_files = [results / path for path in planned.quality_files(whole)]
+        cells = [results / path for path in planned.classification_files(whole)]
+        scored, compared = evaluate(cells, section, seed)
+        swept, swept_comparisons = sweep_tables([results / path for path in planned.sweep_files(whole)], section, seed)
         tables = {
-            "quality": quality_table(quality),
-            "classification": classification_table(classification, section, seed),
-            "comparisons": comparisons(classification, section, seed),
+            "quality": quality_table(quality_files),
+            "quality_comparisons": quality_comparisons(quality_files),
+            "classification": scored,
+            "comparisons": compared,
             "sweep": swept,
             "sweep_comparisons": swept_comparisons,
         }
@@ -133,43 +156,32 @@ def tabulate(
 
 
 @app.command()
-def figures(settings: SettingsText, results: Results, out_dir: OutDir, record: Records = None) -> None:
+def figures(settings: WholeConfig, results: Results, out_dir: OutDir, record: Records = None) -> None:
     """Draw curves, strips, loops and plots from the result files."""
-    _, section = parse_stage(settings, ReportSettings)
+    whole = parse(settings)
     with job("figures", record) as run:
         from lddm.report.figures import figures as work
 
-        run.artifacts(*work(section, results, out_dir))
+        run.artifacts(*work(whole, results, out_dir))
 
 
 @app.command()
-def page(settings: SettingsText, results: Results, out: Out, record: Records = None) -> None:
+def page(settings: WholeConfig, results: Results, out: Out, record: Records = None) -> None:
     """Write report.html, which opens from disk."""
-    _, section = parse_stage(settings, ReportSettings)
+    whole = parse(settings)
     with job("page", record) as run:
         from lddm.report.page import page as work
 
-        work(section, results, out)
+        work(whole, results, out)
         run.artifacts(out)
 
 
 @app.command()
-def summarize(
-    settings: SettingsText,
-    results: Results,
-    out: Out,
-    config: Annotated[str, option("the whole config as JSON, for provenance.json beside the summary")] = "{}",
-    record: Records = None,
-) -> None:
+def summarize(settings: WholeConfig, results: Results, out: Out, record: Records = None) -> None:
     """Write summary.json, provenance.json and the pipeline's summary run in MLflow."""
-    _, section = parse_stage(settings, ReportSettings)
+    whole = parse(settings)
     with job("summarize", record) as run:
-        import json
+        from lddm.report.summary import summarize as work
 
-        from lddm.report.provenance import write_provenance
-        from lddm.report.summary import summary as work
-
-        write_provenance(results, json.loads(config), out.with_name("provenance.json"))
-        work(section, results, out)
-        run.artifacts(out, out.with_name("provenance.json"))
+        run.artifacts(*work(whole, results, out))
     show_summary(out)

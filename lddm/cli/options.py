@@ -1,4 +1,4 @@
-"""What the verbs of the workflow share: their options, and opening the data."""
+"""What the commands of the workflow share: their options, and opening the data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lddm.errors import LddmError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +21,8 @@ def option(text: str, *names: str) -> Callable:
     return typer.Option(*names, help=text)
 
 
-SettingsText = Annotated[str, option('JSON: {"seed": 0, "<section>": {...}}', "--settings")]
+SettingsFile = Annotated[str, option("settings/<stage>.yaml of an experiment, or a whole config", "--settings")]
+WholeConfig = Annotated[str, option("settings/whole.yaml of an experiment, or a whole config", "--settings")]
 DataRoot = Annotated[Path, option("folder of the raw data")]
 Frames = Annotated[Path, option("folder made by preprocess")]
 Splits = Annotated[Path, option("table made by split")]
@@ -27,7 +30,10 @@ Fold = Annotated[int, option("fold number, from 0")]
 State = Annotated[Path, option("folder of the resumable state")]
 Out = Annotated[Path, option("file to write")]
 OutDir = Annotated[Path, option("folder to write")]
-Synthetic = Annotated[list[Path], option("synthetic shards (manifest or array); may be repeated")]
+Synthetic = Annotated[
+    list[Path], option("folder of synthetic shards, with --shards; or one shard (manifest or array); may be repeated")
+]
+Shards = Annotated[int | None, option("shards in each folder of --synthetic")]
 Results = Annotated[Path, option("results/<experiment>")]
 Records = Annotated[Path | None, typer.Option("--record", hidden=True)]
 Workers = Annotated[int, option("processes")]
@@ -43,3 +49,20 @@ def open_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFrame]:
     with reading(splits, "split"):
         table = pd.read_parquet(splits)
     return FrameStore.open(frames), table
+
+
+def shard_files(synthetic: list[Path], shards: int | None) -> list[Path]:
+    """Manifests of synthetic videos: of a folder shard 0 to `shards` - 1, whatever else lies there.
+
+    Raises:
+        LddmError: a folder without --shards.
+    """
+    files: list[Path] = []
+    for path in synthetic:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        if shards is None:
+            raise LddmError(f"--synthetic {path} is a folder", "say with --shards how many shards it has")
+        files += [path / f"shard-{number}.parquet" for number in range(shards)]
+    return files

@@ -1,4 +1,4 @@
-"""Verbs for people: animate a still, write the generated settings files."""
+"""Commands for interactive use: animate a still, write the generated settings files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ def animate(
         Path, typer.Option(help="video to write: .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder of PNG")
     ] = Path("animated.mp4"),
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same videos")] = 0,
-    steps: Annotated[int, typer.Option(min=0, help="denoising steps; 0 = one if the model was distilled, else 10")] = 0,
-    sampler: Annotated[str, typer.Option(help="distilled, unipc or ddim; empty = as --steps says")] = "",
-    guidance: Annotated[float, typer.Option(min=0, help="how strongly --label is followed; 1 = off")] = 2.0,
+    seed: Annotated[int, typer.Option(help="the same seed and image give the same videos")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="denoising steps of unipc or ddim; 0 = as the model says")] = 0,
+    sampler: Annotated[
+        str, typer.Option(help="distilled, unipc or ddim; empty = as the model says, unipc if --steps is given")
+    ] = "",
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="how strongly --label is followed; 1 = off [default: as the model says]")
+    ] = None,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
     compare: Annotated[
@@ -47,18 +51,16 @@ def animate(
         raise LddmError(f"sampler distilled takes one step, not {steps}", "leave --steps out, or take sampler unipc")
     from lddm.data.dicom import decode_dicom, is_dicom
     from lddm.data.video_io import decode_image, write_video
-    from lddm.nn.condition import SamplingOptions
     from lddm.synthesis.animate import Animator
 
     if not image.is_file():
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
     still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
     animator = Animator.load(model)
-    sampler = sampler or (animator.fastest_sampler if steps == 0 else "unipc")
-    options = SamplingOptions(sampler, steps or 10, guidance)
 
     def draw(one: Animator, count: int) -> np.ndarray:
         """Videos of the still by one generator: uint8 (count, length + 1, S, S)."""
+        options = one.sampling(sampler or None, steps or None, guidance)
         name, began = one.about["generator"], time.monotonic()
         with working(f"drawing {count} of {name}"):
             made = one.animate(still, count, seed, label or -1, options, length=length or None)

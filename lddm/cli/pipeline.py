@@ -19,7 +19,7 @@ from lddm.cli.options import (
     Out,
     OutDir,
     Records,
-    SettingsText,
+    SettingsFile,
     Splits,
     State,
     Workers,
@@ -35,7 +35,8 @@ from lddm.settings import (
     SplitSettings,
     SynthesisSettings,
 )
-from lddm.settings.build import parse_stage, section_type
+from lddm.settings.build import section_type
+from lddm.settings.stages import parse_stage
 from lddm.synthesis.generators import GENERATORS, find_generator
 from lddm.synthesis.leases import gpu_lease
 
@@ -43,7 +44,7 @@ app = typer.Typer()
 
 
 @app.command()
-def index(settings: SettingsText, data_root: DataRoot, out: Out, record: Records = None) -> None:
+def index(settings: SettingsFile, data_root: DataRoot, out: Out, record: Records = None) -> None:
     """List the raw files of the sources and what they show."""
     seed, section = parse_stage(settings, IndexSettings)
     with job("index", record, {"index": section.model_dump(mode="json")}) as run:
@@ -57,7 +58,7 @@ def index(settings: SettingsText, data_root: DataRoot, out: Out, record: Records
 
 @app.command()
 def preprocess(
-    settings: SettingsText,
+    settings: SettingsFile,
     index: Annotated[Path, option("table made by index")],
     data_root: DataRoot,
     out_dir: OutDir,
@@ -79,7 +80,7 @@ def preprocess(
 
 
 @app.command()
-def split(settings: SettingsText, frames: Frames, out: Out, record: Records = None) -> None:
+def split(settings: SettingsFile, frames: Frames, out: Out, record: Records = None) -> None:
     """Divide patients and duplicate clusters into folds."""
     seed, section = parse_stage(settings, SplitSettings)
     with job("split", record, {"split": section.model_dump(mode="json")}) as run:
@@ -96,7 +97,7 @@ def split(settings: SettingsText, frames: Frames, out: Out, record: Records = No
 
 @app.command()
 def train_autoencoder(
-    settings: SettingsText,
+    settings: SettingsFile,
     frames: Frames,
     splits: Splits,
     fold: Fold,
@@ -123,7 +124,7 @@ def train_autoencoder(
 
 @app.command()
 def encode(
-    settings: SettingsText,
+    settings: SettingsFile,
     autoencoder: Annotated[Path, option("weights of stage 1")],
     frames: Frames,
     splits: Splits,
@@ -142,7 +143,7 @@ def encode(
 
 @app.command()
 def guess_labels(
-    settings: SettingsText,
+    settings: SettingsFile,
     frames: Frames,
     splits: Splits,
     fold: Fold,
@@ -154,19 +155,21 @@ def guess_labels(
     seed, section = parse_stage(settings, GuessSettings)
     with gpu_lease(), job("guess_labels", record, {"guess": section.model_dump(mode="json")}, {"fold": fold}) as run:
         from lddm.classification.guess import guess_labels as work
+        from lddm.classification.guess import remove_guess_state
         from lddm.files import atomic_path
 
         table = work(section, *open_data(frames, splits), fold, state, seed, run.metrics)
         run.metrics(0, {"guessed": int((~table["given"] & (table["label"] >= 0)).sum())})
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
+        remove_guess_state(section, state)
         run.outputs(out)
 
 
 @app.command()
 def train_generator(
     name: Annotated[str, typer.Argument(help=", ".join(GENERATORS))],
-    settings: SettingsText,
+    settings: SettingsFile,
     autoencoder: Annotated[Path, option("weights of stage 1")],
     latents: Annotated[Path, option("latents made by encode")],
     frames: Frames,
@@ -198,12 +201,13 @@ def train_generator(
             run.metrics,
             guessed,
         )
-        run.outputs(out_dir / "bundle.json", out_dir / "generator.safetensors")
+        parts = ("bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md")
+        run.outputs(*(out_dir / part for part in parts))
 
 
 @app.command()
 def synthesize(
-    settings: SettingsText,
+    settings: SettingsFile,
     generator: Annotated[str, option("a generator, or reconstruction")],
     bundle: Annotated[Path, option("model bundle")],
     frames: Frames,

@@ -1,4 +1,4 @@
-"""Verbs for people who bring data: fetch public data sets, check a folder before a run."""
+"""Commands for people who bring data: fetch public data sets, check a folder before a run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ import typer
 from lddm.job import set_up_logging
 
 app = typer.Typer()
+MOST_NAMED = 10  # files that are not used, unless --list is given
 
 
 @app.command("check-data")
 def check(
     path: Annotated[Path, typer.Argument(help="folder of one data set")],
-    patients: Annotated[str | None, typer.Option(help="CSV of patients below it (columns file, patient_id)")] = None,
+    patients: Annotated[str | None, typer.Option(help="CSV of patients in it (columns file, patient_id)")] = None,
+    list_unused: Annotated[
+        bool, typer.Option("--list", help="name each file that is not used, with the reason")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="write all files, their patients and reasons to this CSV")] = None,
 ) -> None:
-    """Read a folder as the pipeline would and say what comes of it: files, patients, what is left out and why."""
+    """Read a folder as the pipeline would: its files and patients, what is left out and why, and a config that fits."""
     from rich.console import Console
     from rich.table import Table
 
     from lddm.data.check import check_data
+    from lddm.files import write_table
 
     found = check_data(path, patients)
     table = Table("kind", "class", "files", "usable", "patients", "left out because")
@@ -29,14 +35,33 @@ def check(
         usable = part[part["excluded"].isna()]
         reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
         why = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
-        table.add_row(kind, name or "–", str(len(part)), str(len(usable)), str(usable["patient_id"].nunique()), why)
+        table.add_row(kind, name or "-", str(len(part)), str(len(usable)), str(usable["patient_id"].nunique()), why)
     console = Console() if Console().is_terminal else Console(width=160)
-    console.print(f"{path} is read as '{found.kind}'.")
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"{path} is read as '{found.kind}'.")
     console.print(table)
-    console.print(f"{int(found.clips['excluded'].isna().sum())} clips of x0 and 16 frames at 10 Hz.")
+    say(f"{int(found.clips['excluded'].isna().sum())} clips of x0 and 16 frames at 10 Hz.")
     for sentence in found.advice:
-        console.print(f"- {sentence}", soft_wrap=True)
-    console.print(f"\nA config that uses it, e.g. config/my.yaml:\n\n{found.config}", markup=False, soft_wrap=True)
+        say(f"- {sentence}")
+    say("\nWhat could tell the classes apart without the images:")
+    for sentence in found.leaks.lines():
+        say(f"- {sentence}")
+    shown = found.unused if list_unused else found.unused.head(MOST_NAMED)
+    if len(shown):
+        say(f"\n{len(found.unused)} files are not used:")
+        for row in shown.itertuples():
+            say(f"  {row.path}: {row.reason}")
+    if len(shown) < len(found.unused):
+        say(
+            f"  ... and {len(found.unused) - len(shown)} more: --list names them, --csv FILE writes all files to a table"
+        )
+    if csv is not None:
+        write_table(found.files(), csv)
+        say(f"Wrote {csv}")
+    say(f"\nA config that uses it, e.g. config/my.yaml:\n\n{found.config}")
 
 
 @app.command()

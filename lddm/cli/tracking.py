@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lddm.errors import LddmError
 from lddm.job import set_up_logging, tracking_uri
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,12 +21,14 @@ def init() -> None:
     uri = tracking_uri()
     if uri is None:
         return
+    from lddm.tracking.address import check_uri
     from lddm.tracking.mlflow_view import init_store
 
+    check_uri(uri)  # one that can never work stops the pipeline before its first job
     try:
         init_store(uri)
-    except Exception as error:  # a server that is down must not stop the pipeline
-        typer.echo(f"warning: MLflow at {uri}: {error}; records stay on disk", err=True)
+    except LddmError as error:  # a server that is down must not
+        typer.echo(f"warning: {error}", err=True)
 
 
 @app.command()
@@ -33,13 +36,14 @@ def sync(
     results: Annotated[Path, typer.Argument(help="results/<experiment>")],
     uri: Annotated[str, typer.Option(help="tracking server; default as for jobs")] = "",
 ) -> None:
-    """Bring records that MLflow has not seen into it; running it twice doubles nothing."""
+    """Send the records that MLflow does not have; a second call sends nothing twice."""
     set_up_logging()
     chosen = uri or tracking_uri()
     if chosen is None:
         typer.echo("tracking is off (LDDM_TRACKING=off)")
         return
+    from lddm.tracking.address import hide_secrets
     from lddm.tracking.mlflow_view import sync as work
 
     count = work(results, chosen)
-    typer.echo(f"{count} records of {os.fspath(results)} brought into {chosen}")
+    typer.echo(f"{count} records of {os.fspath(results)} brought into {hide_secrets(chosen)}")

@@ -18,7 +18,7 @@ Names = Annotated[list[str], typer.Argument(help="names as `lddm weights list` s
 
 @app.command("list")
 def show(weights_dir: Folder = Path("weights")) -> None:
-    """What each network is, its licence, and whether its file is there."""
+    """Show what each network is, its licence, and whether its file is there."""
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -40,12 +40,12 @@ def fetch(names: Names = [], weights_dir: Folder = Path("weights")) -> None:  # 
     failed = []
     for name in _known(names):
         try:
-            typer.echo(f"{name}: {find(name, weights_dir)}")
+            typer.echo(f"{name}: {find(name, weights_dir, again=True)}")
         except WeightsAbsent as reason:
             failed.append(str(reason))
     if failed:
         raise LddmError(
-            "\n".join(["not all weights could be had:", *failed]),
+            "\n".join(["some weights could not be downloaded:", *failed]),
             "download them elsewhere and put them into weights_dir; metrics without weights are reported absent",
         )
 
@@ -58,9 +58,9 @@ def verify(names: Names = [], weights_dir: Folder = Path("weights")) -> None:  #
     states = {name: state(name, weights_dir) for name in _known(names)}
     for name, found in states.items():
         typer.echo(f"{name}: {found}")
-    damaged = [name for name, found in states.items() if found.startswith("damaged")]
+    damaged = [name for name, found in states.items() if found.startswith(("damaged", "cannot"))]
     if damaged:
-        raise LddmError(f"damaged: {', '.join(damaged)}", "remove the files and run `lddm weights fetch`")
+        raise LddmError(f"damaged or unreadable: {', '.join(damaged)}", "remove the files and run `lddm weights fetch`")
 
 
 def _known(names: list[str]) -> list[str]:

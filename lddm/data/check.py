@@ -1,19 +1,26 @@
-"""What a folder of raw data would become: its files, patients, classes, and why some are left out."""
+"""What a folder of raw data would become: its files, patients and classes, and why some files are left out."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import yaml
 from rich.progress import track
 
+from lddm.data.advice import advise
 from lddm.data.duplicates import cluster_duplicates
-from lddm.data.index import SOURCES
+from lddm.data.index import SOURCES, check_locale, index_table
+from lddm.data.layout import Layout, recognise
+from lddm.data.leaks import LeakReport, leak_report
 from lddm.data.preprocess import clips_of, prepare_file
-from lddm.data.sources.base import COLUMNS
+from lddm.data.pseudonyms import SESSION_KEY
+from lddm.data.sources import folder as folder_source
+from lddm.data.sources.skipped import is_clutter, is_mask_name, why_not_read
+from lddm.data.splits import fitting_split
 from lddm.errors import LddmError
 from lddm.settings.data import (
     BusiSource,
@@ -23,77 +30,142 @@ from lddm.settings.data import (
     PocusSource,
     PreprocessSettings,
     Source,
+    SplitSettings,
 )
 
-FEW_PATIENTS = 10
+HINT = "see docs/data.md for what is read"
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found.
+class DataReport:
+    """What was found in a folder.
 
     Attributes:
-        kind: which source reads the folder.
-        videos: the completed index, a row a file.
-        clips: a row a clip; empty if no video is usable.
-        advice: what to mend, in plain words.
+        kind: the source that reads the folder.
+        videos: the completed index, one row per file.
+        clips: one row per clip; empty if no video is usable.
+        unused: one row per file that is not used: path below the folder, reason.
+        advice: what to mend, one sentence each.
+        leaks: what could tell the classes apart without pixels.
         config: the lines of a config that use the folder.
     """
 
     kind: str
     videos: pd.DataFrame
     clips: pd.DataFrame
+    unused: pd.DataFrame
     advice: list[str]
+    leaks: LeakReport
     config: str
 
-
-def recognise(path: Path) -> str:
-    """Which source reads a folder, told by its layout.
-
-    Raises:
-        LddmError: none does.
-    """
-    if not path.is_dir():
-        raise LddmError(f"{path} is no folder", "pass the folder of one data set")
-    if (path / "dataset_metadata.csv").is_file():
-        return "pocus"
-    if (path / "rawframes").is_dir():
-        return "busv"
-    if (path / "Dataset_BUSI_with_GT").is_dir():
-        return "busi"
-    if any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir()):
-        return "folder"
-    raise LddmError(
-        f"{path} has no folders of classes", "expected <class>/<files>, or a layout of docs/data.md (busi, busv, pocus)"
-    )
+    def files(self) -> pd.DataFrame:
+        """All files: path, kind, class, patient, frame rate in Hz, frames, size in pixels, used, reason, notes."""
+        columns = ["path", "kind", "class_name", "patient_id", "fps", "n_frames", "height", "width"]
+        seen = self.videos[columns + ["notes"] * ("notes" in self.videos)].assign(reason=self.videos["excluded"])
+        passed = self.unused[~self.unused["listed"].astype(bool)].drop(columns="listed")
+        table = pd.concat([seen, passed], ignore_index=True)
+        return table.assign(used=table["reason"].isna()).sort_values("path", ignore_index=True)
 
 
-def check_data(path: Path, patients: str | None = None) -> Checked:
-    """Read all of a folder as the pipeline would, with default settings, and say what comes of it.
+@dataclass
+class _Listing:
+    rows: list[dict]
+    notes: list[str] = field(default_factory=list)
+    passed_over: dict[Path, str] = field(default_factory=dict)
+
+
+def check_data(path: Path, patients: str | None = None) -> DataReport:
+    """Read all of a folder as the pipeline would, with default settings. Nothing is written into the folder.
 
     Args:
         path: the folder of one data set.
-        patients: for `folder`, the CSV of patients below it.
+        patients: for `folder`, the CSV of patients: its path below the folder or from the working folder.
+
+    Raises:
+        LddmError: no source reads the folder, or the CSV of patients cannot be meant.
     """
-    kind = recognise(path)
-    source: Source
-    root, folder = path.resolve().parent, path.resolve().name
-    classes = ["benign", "malignant"]
-    if kind == "folder":
-        source = FolderSource(folder=folder, patients=patients)
-        classes = sorted(c.name for c in path.iterdir() if c.is_dir() and not c.name.startswith("."))
-    elif kind == "pocus":
-        source = PocusSource(folder=folder)
-        classes = list(PocusSource().task)
-    else:
-        source = BusvSource(folder=folder) if kind == "busv" else BusiSource(folder=f"{folder}/Dataset_BUSI_with_GT")
-    two = (classes + ["(no second class)"])[:2]
-    sources = IndexSettings(sources=[source], classes=two)
-    rows = SOURCES[kind].rows(source, root, classes)
-    index = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("id").reset_index(drop=True)
-    if index.empty:
-        raise LddmError(f"{path} holds no video, image or DICOM file", "see docs/data.md for what is read")
-    settings, videos, clips, hashes = PreprocessSettings(), [], [], []
+    layout = recognise(path)
+    check_locale(layout.classes, [layout.place])
+    if patients is not None and layout.kind == "busi":
+        layout = Layout(
+            "folder", layout.place, tuple(sorted(place.name for place in layout.place.iterdir() if place.is_dir()))
+        )
+    if patients is not None and layout.kind != "folder":
+        raise LddmError(f"{path} is read as '{layout.kind}', which takes no CSV of patients", "leave --patients out")
+    root = path.resolve().parent
+    source, classes = _source(layout, root, _below(layout.place, patients) if patients else None)
+    listing = _list(layout, source, root, classes)
+    files_of = layout.place.resolve()
+    passed = listing.passed_over | _others(files_of, root, listing, source)
+    if not listing.rows:
+        raise LddmError(f"{path} holds no video, image or DICOM file{_kinds(passed)}", HINT)
+    identities = [row.get("identity") for row in listing.rows]
+    videos, clips = _read(listing.rows, source, classes, root)
+    two = _choose(videos, classes)
+    studied = videos[videos["class_name"].isin(two)]
+    studied = studied.assign(label=studied["class_name"].map({name: k for k, name in enumerate(two)}).astype(int))
+    advice = advise(layout, videos, studied, clips, classes, two, passed, listing.notes, identities, source)
+    config = _config(source, root, path, (two + ["(no second class)"])[:2], studied)
+    return DataReport(
+        layout.kind, videos, clips, _unused(videos, passed, root), advice, leak_report(studied, two), config
+    )
+
+
+def _source(layout: Layout, root: Path, patients: str | None) -> tuple[Source, list[str]]:
+    name = layout.place.resolve().relative_to(root).as_posix()
+    if layout.kind == "folder":
+        return FolderSource(folder=name, patients=patients), list(layout.classes)
+    if layout.kind == "pocus":
+        return PocusSource(folder=name), list(PocusSource().task)
+    return (BusvSource if layout.kind == "busv" else BusiSource)(folder=name), ["benign", "malignant"]
+
+
+def _below(place: Path, patients: str) -> str:
+    """The CSV's path below the source's folder; shells complete names from the working folder."""
+    if (place / patients).is_file():
+        return patients
+    if Path(patients).is_file():
+        if Path(patients).resolve().is_relative_to(place.resolve()):
+            return Path(patients).resolve().relative_to(place.resolve()).as_posix()
+        raise LddmError(f"{patients} lies outside {place}", f"copy it into {place}, where the pipeline looks for it")
+    there = ", ".join(sorted(file.name for file in place.glob("*.csv"))) or "none"
+    raise LddmError(f"{patients} exists neither below {place} nor here", f"CSV files in {place}: {there}")
+
+
+def _list(layout: Layout, source: Source, root: Path, classes: list[str]) -> _Listing:
+    if isinstance(source, FolderSource):
+        found = folder_source.survey(source, root, classes, key=lambda: SESSION_KEY)
+        return _Listing(found.rows, found.notes, found.passed_over)
+    return _Listing(SOURCES[layout.kind].rows(source, root, classes))
+
+
+def _others(place: Path, root: Path, listing: _Listing, source: Source) -> dict[Path, str]:
+    """Files below the source's folder that neither a row nor the listing accounts for -> reason."""
+    rows = {root / row["path"] for row in listing.rows}
+    found = {}
+    for file in sorted(place.rglob("*")):
+        if file.is_dir() or file in listing.passed_over or file in rows or not rows.isdisjoint(file.parents):
+            continue
+        below = file.relative_to(place)
+        if is_clutter(below):
+            found[file] = "a hidden or system file"
+        elif is_mask_name(file):
+            found[file] = "a mask, not an ultrasound image"
+        elif below.as_posix() != getattr(source, "patients", None):
+            found[file] = why_not_read(file)
+    return found
+
+
+def _kinds(passed: dict[Path, str]) -> str:
+    suffixes = pd.Series([path.suffix.lower() or "no suffix" for path in passed], dtype=object).value_counts()
+    return f"; it holds {', '.join(f'{name} ({n})' for name, n in suffixes.head(6).items())}" if len(suffixes) else ""
+
+
+def _read(rows: list[dict], source: Source, classes: list[str], root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The completed index and the clips."""
+    sources = IndexSettings(sources=[source], classes=(classes + ["(no second class)", "(none)"])[:2])
+    index, settings = index_table(rows), PreprocessSettings()
+    videos, clips, hashes = [], [], []
     for row in track(index.astype(object).where(index.notna(), None).to_dict("records"), description="reading"):
         done = prepare_file(row, sources, settings, root, seed=0)
         stored = {"first_frame": 0 if len(done.frames) else -1, "stored_frames": len(done.frames)}
@@ -101,54 +173,42 @@ def check_data(path: Path, patients: str | None = None) -> Checked:
         hashes.append(done.hashes)
         if row["kind"] == "video" and len(done.frames):
             clips += clips_of(videos[-1], done, settings)
-    videos = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_frames)
-    clips = pd.DataFrame(clips, columns=["id", "excluded"])
-    advice = _advice(kind, videos, clips, classes, patients)
-    return Checked(kind, videos, clips, advice, _config(kind, root, folder, two, patients))
+    table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_frames)
+    return table, pd.DataFrame(clips, columns=["id", "excluded"])
 
 
-def _advice(
-    kind: str, videos: pd.DataFrame, clips: pd.DataFrame, classes: list[str], patients: str | None
-) -> list[str]:
+def _choose(videos: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """The two classes with videos of most patients, in the order of their names."""
     usable = videos[videos["excluded"].isna()]
-    found = []
-    if len(classes) != 2:
-        found.append(
-            f"{len(classes)} class folders ({', '.join(classes)}); a study has two: name them in index.classes"
-        )
-    moving = usable[usable["kind"] == "video"]
-    if moving.empty:
-        found.append("no usable video: this folder can only be a pool of stills, beside a source of videos")
-    for name in classes:
-        count = moving.loc[moving["class_name"] == name, "patient_id"].nunique()
-        if 0 < count < FEW_PATIENTS:
-            found.append(
-                f"class {name}: videos of {count} patients; with fewer than {FEW_PATIENTS} little can be concluded"
-            )
-        if count == 0 and not moving.empty:
-            found.append(f"class {name}: no usable video")
-    if kind == "folder" and patients is None and (usable["patient_id"] == usable["id"]).any():
-        found.append(
-            "patients are unknown, so each file counts as one; if a patient has several files, write a CSV with the columns "
-            "file, patient_id and pass it with --patients, or test results will be too good"
-        )
-    clusters = usable["cluster"].dropna()
-    if len(clusters):
-        found.append(
-            f"{len(clusters)} files are near-duplicates in {clusters.nunique()} clusters; splits keep them together"
-        )
-    lost = int(clips["excluded"].notna().sum()) if len(clips) else 0
-    if lost:
-        found.append(f"{lost} of {len(clips)} clips have a scene cut, leave their view or stand still and are left out")
-    return found
+    moving = usable[usable["kind"] == "video"].groupby("class_name")["patient_id"].nunique()
+    any_kind = usable.groupby("class_name")["patient_id"].nunique()
+    ranked = sorted(classes, key=lambda name: (-moving.get(name, 0), -any_kind.get(name, 0), classes.index(name)))
+    return [name for name in classes if name in ranked[:2]]
 
 
-def _config(kind: str, root: Path, folder: str, classes: list[str], patients: str | None) -> str:
+def _unused(videos: pd.DataFrame, passed: dict[Path, str], root: Path) -> pd.DataFrame:
+    left_out = videos.loc[videos["excluded"].notna(), ["path", "excluded"]].itertuples(index=False)
+    rows = [(path, str(reason), True) for path, reason in left_out]
+    rows += [(path.relative_to(root).as_posix(), reason, False) for path, reason in passed.items()]
+    return pd.DataFrame(rows, columns=["path", "reason", "listed"]).sort_values("path", ignore_index=True)
+
+
+def _config(source: Source, root: Path, path: Path, classes: list[str], videos: pd.DataFrame) -> str:
     """As YAML, which quotes names that it would take for something else, e.g. a class `no`."""
-    source = {"kind": kind, "folder": folder if kind != "busi" else f"{folder}/Dataset_BUSI_with_GT"}
+    about = {"kind": source.kind} | source.model_dump(include={"folder", "patients"}, exclude_none=True)
+    moving = videos[videos["kind"] == "video"]
+    rates = moving["native_fps" if "native_fps" in moving else "fps"].dropna()
+    slow = len(rates) > 0 and rates.max() < 0.9 * PreprocessSettings().fps  # all of them: a slower target fits
+    usable = moving[moving["excluded"].isna()]
+    counts = usable.groupby("label")["patient_id"].nunique()
+    default = SplitSettings()
+    fitting = fitting_split(int(counts.min()), default) if len(counts) == 2 else None
+    few = fitting is not None and fitting != (default.folds, default.min_patients)
     config = {
-        "experiment": re.sub(r"[^a-z0-9_.-]+", "-", folder.lower()).strip("-._") or "mine",
+        "experiment": re.sub(r"[^a-z0-9_.-]+", "-", path.resolve().name.lower()).strip("-._") or "mine",
         **({} if root == Path("data").resolve() else {"data_root": str(root)}),
-        "index": {"classes": classes, "sources": [source | ({"patients": patients} if patients else {})]},
+        "index": {"classes": classes, "sources": [about]},
+        **({"preprocess": {"fps": float(f"{rates.min():.3g}")}} if slow else {}),
+        **({"split": dict(zip(("folds", "min_patients"), fitting, strict=True))} if fitting and few else {}),
     }
     return yaml.safe_dump(config, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000).rstrip()

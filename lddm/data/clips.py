@@ -4,27 +4,89 @@ from __future__ import annotations
 
 import numpy as np
 
+from lddm.data.recording import FrameRate, Recording
 from lddm.settings.data import PreprocessSettings
 
+SLOWER = 0.9  # share of the target rate below which a recording counts as slower
+EXACT = 0.002  # relative difference up to which a ratio of rates counts as whole (29.97 Hz is three times 10 Hz)
+HELD = 2.0  # steps of the target rate; across a longer gap the nearest frame is held, a cross-fade would show two
 
-def resample_indices(count: int, native_fps: float, fps: float) -> np.ndarray:
-    """Which frames to keep so that they come at `fps`: the nearest in time; frames are never interpolated.
 
-    A video that is slower than the target is kept as it is, since frames it does not have cannot be picked; its clips
-    then cover more time (ASSUME: better than repeating frames, which would look frozen).
+def is_slower(native_fps: float, fps: float) -> bool:
+    """Whether a recording has clearly fewer frames per second than the target; False if its rate is unknown."""
+    return bool(native_fps < SLOWER * fps)
+
+
+def sample_positions(times: np.ndarray, native_fps: float, fps: float) -> np.ndarray:
+    """Positions in the recording of frames that come at `fps`, evenly spaced in time.
+
+    A whole ratio of the rates takes every k-th frame, so that nothing is interpolated. Otherwise positions have fractions:
+    picking the nearest frame would make uneven steps (2, 3, 3, 2 frames from 25 to 10 Hz), which is motion that the tissue
+    does not have. ASSUME: the method's paper does not state how its videos were resampled.
 
     Args:
-        count: native frames.
-        native_fps: Hz; NaN counts as the target.
+        times: ascending times of the frames in s, (T,).
+        native_fps: nominal rate in Hz.
         fps: target in Hz.
 
     Returns:
-        int64 indices, ascending.
+        float64 positions in [0, T - 1], ascending. A recording of unknown rate, or one slower than the target, is kept as
+        it is.
     """
-    if not native_fps > fps:
-        return np.arange(count)
-    times = np.arange(int(np.floor((count - 1) / native_fps * fps + 1e-9)) + 1) / fps
-    return np.minimum(np.round(times * native_fps).astype(np.int64), count - 1)
+    count = len(times)
+    everything = np.arange(count, dtype=np.float64)
+    if count < 2 or not np.isfinite(native_fps) or is_slower(native_fps, fps):
+        return everything
+    even = np.ptp(np.diff(times)) < 1e-6
+    ratio = native_fps / fps
+    if even and round(ratio) >= 1 and abs(ratio - round(ratio)) <= EXACT * ratio:
+        return everything[:: round(ratio)]
+    wanted = np.arange(int(np.floor((times[-1] - times[0]) * fps + 1e-9)) + 1) / fps + times[0]
+    if even:
+        return np.minimum((wanted - times[0]) * native_fps, count - 1)
+    positions = np.interp(wanted, times, everything)
+    before = np.minimum(positions.astype(np.int64), count - 2)
+    gap = times[before + 1] - times[before]
+    return np.where(gap * fps > HELD, np.rint(positions), positions)
+
+
+def resample_indices(count: int, native_fps: float, fps: float) -> np.ndarray:
+    """Positions of the frames to keep so that they come at `fps`.
+
+    Args:
+        count: native frames.
+        native_fps: Hz. A `FrameRate` with the times of the frames gives the nearest frames by time, int64. A plain number
+            gives evenly spaced positions as `sample_positions`: int64 if all are whole, else float64.
+        fps: target in Hz.
+    """
+    times = native_fps.times if isinstance(native_fps, FrameRate) else np.arange(count) / native_fps
+    if len(times) != count:
+        times = times[:count]
+    if isinstance(native_fps, FrameRate) and count > 1 and native_fps > fps:
+        wanted = np.arange(int(np.floor(times[-1] * fps + 1e-9)) + 1) / fps
+        after = np.searchsorted(times, wanted).clip(1, count - 1)
+        return np.where(wanted - times[after - 1] < times[after] - wanted, after - 1, after)
+    positions = sample_positions(times, native_fps, fps)
+    whole = positions.astype(np.int64)
+    return whole if (whole == positions).all() else positions
+
+
+def resample(recording: Recording, fps: float) -> np.ndarray:
+    """Frames uint8 (N, H, W) at `fps`: frames as they are where a position is whole, else the two neighbours blended."""
+    positions = sample_positions(recording.times, recording.fps, fps)
+    before = positions.astype(np.int64)
+    share = (positions - before).astype(np.float32)
+    frames = recording.frames
+    if not share.any():
+        return frames if len(before) == len(frames) else frames[before]
+    out = np.empty((len(before), *frames.shape[1:]), np.uint8)
+    for target, place, weight in zip(out, before, share, strict=True):
+        if weight < 1e-3 or place + 1 == len(frames):
+            target[:] = frames[place]
+        else:
+            mixed = frames[place] * (1 - weight) + frames[place + 1] * weight
+            target[:] = np.rint(mixed)
+    return out
 
 
 def clip_starts(count: int, settings: PreprocessSettings) -> list[int]:

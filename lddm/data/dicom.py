@@ -1,42 +1,74 @@
-"""DICOM images and cine loops, cropped to the ultrasound region; no identifier leaves this module."""
+"""DICOM images and cine loops to recordings, cropped to the ultrasound region; no identifier leaves this module."""
 
 from __future__ import annotations
 
-import hashlib
+import io
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from lddm.data.video_io import MAX_BYTES, MAX_PIXELS, UnreadableFile, stack
+from lddm.data.dicom_write import write_dicom
+from lddm.data.identity import canonical, read_identity
+from lddm.data.pseudonyms import SESSION_KEY, pseudonym
+from lddm.data.recording import MAX_BYTES, Recording, UnreadableFile, check_size, square_pixels
+from lddm.data.video_io import CONTAINERS, decode_stream
+
+__all__ = ["decode_dicom", "is_cine", "is_dicom", "look", "read_dicom", "write_dicom"]
 
 logger = logging.getLogger(__name__)
 
 HINT = "check that it is a whole DICOM image: python -m pydicom show FILE (which prints names)"
-TISSUE = 1  # RegionDataType and RegionSpatialFormat "2D / tissue" (DICOM PS3.3 C.8.5.5)
+DEFLATED = "1.2.840.10008.1.2.1.99"
+STREAMS = f"{CONTAINERS},h264,hevc"  # streams without a container are allowed inside DICOM
+VRS = set(
+    "AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
+)
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Whether the file has the DICOM preamble."""
+    """Whether the file has the DICOM preamble or, without one, begins with two well-formed data elements."""
     try:
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            head = file.read(512)
     except OSError:
         return False
+    return head[128:132] == b"DICM" or any(_begins_with_elements(head, order) for order in ("little", "big"))
 
 
-DEFLATED = "1.2.840.10008.1.2.1.99"
+def _begins_with_elements(head: bytes, order: str) -> bool:
+    """Whether a file without preamble begins as a data set: two elements of groups 2 or 8 in ascending order."""
+    place, before = 0, -1
+    for _ in range(2):
+        element = head[place : place + 12]
+        if len(element) < 12:
+            return False
+        group, number = (int.from_bytes(element[k : k + 2], order) for k in (0, 2))  # type: ignore[arg-type]
+        if group not in (2, 8) or (group << 16 | number) <= before:
+            return False
+        before = group << 16 | number
+        vr = element[4:6].decode("latin-1")
+        if vr in ("OB", "OW", "SQ", "UN", "UT"):
+            start, length = 12, int.from_bytes(element[8:12], order)  # type: ignore[arg-type]
+        elif vr in VRS:
+            start, length = 8, int.from_bytes(element[6:8], order)  # type: ignore[arg-type]
+        else:
+            start, length = 8, int.from_bytes(element[4:8], order)  # type: ignore[arg-type]
+        if length > 256 or length % 2:  # the first elements are identifiers and dates
+            return False
+        place += start + length
+    return True
 
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Any error as an UnreadableFile, and no word of pydicom's: it quotes what it finds odd, which may be a name.
+    """Convert every exception to UnreadableFile and suppress pydicom's messages, which can quote patient names.
 
-    In a damaged header a value can reach over those that follow, so that any of them may hold the patient's.
+    In a damaged header a value can reach over those that follow, so that any of them may hold the patient's name.
     """
     import pydicom  # noqa: F401 (its import sets the level of its log)
 
@@ -47,8 +79,9 @@ def _readable(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except UnreadableFile:
-        raise
+    except UnreadableFile as error:
+        named = error.message if name in error.message else f"{name}: {error.message}"
+        raise UnreadableFile(named, error.hint) from None
     except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
         raise UnreadableFile(f"{name} cannot be decoded ({type(error).__name__})", HINT) from None
     finally:
@@ -58,91 +91,63 @@ def _readable(name: str) -> Iterator[None]:
 def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, float]:
     """Decode an ultrasound image or cine loop to grayscale.
 
-    The largest 2-D tissue region of SequenceOfUltrasoundRegions is cut out, so that patient text burned in beside it
-    does not survive. Without regions the whole frame is kept and a warning is logged.
-
     Returns:
-        uint8 (T, H, W) and the frame rate in Hz (NaN for one frame or where no valid tag says it).
+        uint8 (T, H, W) and the nominal frame rate in Hz (NaN for one frame or where the file does not state one), as
+        `read_dicom`.
 
     Raises:
-        UnreadableFile: no DICOM, no pixels, or absurd sizes.
+        UnreadableFile: see `read_dicom`.
     """
-    import pydicom
-    from pydicom.pixels import pixel_array
+    recording = read_dicom(path, max_frames)
+    return recording.frames, recording.rate
 
+
+def read_dicom(path: str | Path, max_frames: int = 2000) -> Recording:
+    """Decode an ultrasound image or cine loop.
+
+    The largest 2-D tissue region of SequenceOfUltrasoundRegions is cut out, so that patient text burned in beside it
+    does not survive. Without regions the whole frame is kept, with a note. Palette, rescale, window and MONOCHROME1 are
+    applied. Of a file that is cut off, or whose NumberOfFrames is missing or wrong, the frames that are there are read.
+
+    Raises:
+        UnreadableFile: no DICOM, no pixels, no decoder, slices of a volume, M-mode or spectra only, or absurd sizes.
+    """
     path = Path(path)
-    with _readable(path.name):
-        _refuse_deflated(path)
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        height, width = int(header.Rows), int(header.Columns)
-        count = int(getattr(header, "NumberOfFrames", 1) or 1)
-        if height * width > MAX_PIXELS or min(height, width, count) < 1:
-            raise UnreadableFile(f"{path.name} declares {count} frames of {width} x {height}", "check the header")
-        count = min(count, max_frames, max(1, MAX_BYTES // (height * width)))
-        frames = [_to_grey(pixel_array(path, index=i), header) for i in range(count)]
-        top, bottom, left, right = _region(header, height, width, path.name)
-        rate = _frame_rate(header) if count > 1 else float("nan")
-    return stack(frames)[:, top:bottom, left:right], rate
+    with _readable(path.name), open(path, "rb") as file:
+        return _read(file, path, max_frames)
 
 
-def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str = "") -> None:
-    """Write a synthetic cine loop as an ultrasound multi-frame image.
-
-    It names nobody: patient, study and series are new, and its type says that it is derived, not measured.
-
-    Args:
-        path: the file, overwritten.
-        frames: uint8 (T, H, W).
-        fps: frame rate in Hz.
-        comment: kept in ImageComments and burned into no pixel.
-    """
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
-    image.Modality, image.Manufacturer = "US", "LDDM"
-    image.ImageType = ["DERIVED", "SECONDARY"]
-    image.PatientName = image.PatientID = "SYNTHETIC"
-    image.PatientBirthDate = image.PatientSex = image.StudyDate = image.StudyTime = ""
-    image.AccessionNumber = image.ReferringPhysicianName = image.StudyID = ""
-    image.SeriesNumber, image.InstanceNumber = 1, 1
-    image.SeriesDescription = "synthetic"
-    image.ImageComments = comment
-    image.BurnedInAnnotation = "NO"
-    image.NumberOfFrames, image.Rows, image.Columns = frames.shape
-    image.FrameTime = f"{1000 / fps:.6g}"
-    image.FrameIncrementPointer = 0x00181063  # FrameTime
-    image.CineRate = round(fps)
-    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
-    pixels = np.ascontiguousarray(frames).tobytes()
-    image.PixelData = pixels + b"\0" * (len(pixels) % 2)
-    image.save_as(path, enforce_file_format=True)
-
-
-def look(path: Path) -> tuple[bool, str | None]:
-    """Whether a file has several frames, and a pseudonym of the patient: the same for all files of one patient.
-
-    The pseudonym is None where the file names nobody.
+def is_cine(path: str | Path) -> bool:
+    """Whether a DICOM file holds several frames in time; False for the slices of a volume.
 
     Raises:
         UnreadableFile: the header is damaged.
     """
-    import pydicom
+    from lddm.data.dicom_frames import VIDEO, locate
+    from lddm.data.dicom_time import is_volume
 
-    with _readable(path.name):
-        _refuse_deflated(path)
-        tags = ["NumberOfFrames", "PatientID", "PatientName"]
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        identity = f"{header.get('PatientID', '')}|{header.get('PatientName', '')}".strip("| ")
-        pseudonym = f"dicom-{hashlib.sha256(identity.encode()).hexdigest()[:16]}" if identity else None
-        return int(header.get("NumberOfFrames", 1) or 1) > 1, pseudonym
+    path = Path(path)
+    with _readable(path.name), open(path, "rb") as file:
+        header = _header(file, path)
+        if is_volume(header):
+            return False
+        if "Rows" not in header:
+            return int(header.get("NumberOfFrames", 1) or 1) > 1
+        element = locate(file, header, _syntax(header))
+        return element.stated != 1 if element.syntax in VIDEO else len(element.parts) > 1
+
+
+def look(path: Path) -> tuple[bool, str | None]:
+    """Whether a file is a cine loop, and a pseudonym of the patient, which holds for this process only.
+
+    The pseudonym is None where the file names nobody. The index has its own: see lddm.data.patients.
+
+    Raises:
+        UnreadableFile: the header is damaged.
+    """
+    cine = is_cine(path)
+    text = canonical([read_identity(path)])
+    return cine, pseudonym(text, SESSION_KEY) if text else None
 
 
 def _refuse_deflated(path: Path) -> None:
@@ -153,46 +158,72 @@ def _refuse_deflated(path: Path) -> None:
         raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first, e.g. with dcmconv of DCMTK")
 
 
-def _to_grey(frame: np.ndarray, header) -> np.ndarray:
-    """pydicom gives RGB for colour, whatever it was stored as, and raw values for monochrome."""
-    values = frame.astype(np.float64)
-    if values.ndim == 3:
-        values = values @ [0.299, 0.587, 0.114]  # luminance (ITU-R BT.601)
-    bits = int(header.get("BitsStored", 8))
-    if bits > 8:
-        values = values / 2 ** (bits - 8)
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = 255 - values
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _header(file: BinaryIO, path: Path):
+    """The data set without its pixels; the file is left at their element."""
+    import pydicom
+
+    _refuse_deflated(path)
+    return pydicom.dcmread(file, stop_before_pixels=True, force=is_dicom(path))
 
 
-def _region(header, height: int, width: int, name: str) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of the largest tissue region."""
-    best, area = None, 0
-    for region in header.get("SequenceOfUltrasoundRegions", None) or []:
-        try:
-            left, top = int(region.RegionLocationMinX0), int(region.RegionLocationMinY0)
-            right, bottom = int(region.RegionLocationMaxX1) + 1, int(region.RegionLocationMaxY1) + 1
-            tissue = int(region.get("RegionSpatialFormat", 0)) == TISSUE
-        except (AttributeError, TypeError, ValueError):
-            continue
-        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        size = (right - left) * (bottom - top)
-        if tissue and right - left >= 8 and bottom - top >= 8 and size > area:
-            best, area = (top, bottom, left, right), size
-    if best is None:
-        logger.warning("%s names no 2-D ultrasound region: text beside the image, if any, stays in the frame", name)
-        return 0, height, 0, width
-    return best
+def _syntax(header) -> str:
+    """UID of the stated transfer syntax; empty if there is none."""
+    return str(getattr(header, "file_meta", {}).get("TransferSyntaxUID", "") or "")
 
 
-def _frame_rate(header) -> float:
-    for tag, of in (("FrameTime", lambda ms: 1000 / ms), ("CineRate", float), ("RecommendedDisplayFrameRate", float)):
-        try:
-            value = float(header[tag].value)
-            rate = of(value)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError, NotImplementedError):
-            continue
-        if math.isfinite(rate) and 0.1 <= rate <= 1000:
-            return rate
-    return float("nan")
+def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
+    from lddm.data.dicom_decode import decode_frames
+    from lddm.data.dicom_frames import VIDEO, locate, read_parts
+    from lddm.data.dicom_region import has_colour_flow, pixel_size, ultrasound_region
+    from lddm.data.dicom_time import cine_times, is_volume
+
+    header = _header(file, path)
+    if is_volume(header):
+        raise UnreadableFile("its frames are slices of a volume, not moments in time", "export a 2-D cine loop")
+    height, width = int(header.Rows), int(header.Columns)
+    check_size(path.name, width, height)
+    region, notes, only_traces = ultrasound_region(header, height, width)
+    if only_traces:
+        raise UnreadableFile("it shows M-mode or spectral Doppler only", "leave it out")
+    if region is None:
+        logger.warning("%s: %s", path.name, notes[0])
+    if str(header.get("Modality", "US") or "US") != "US":
+        notes = (*notes, "its modality is not ultrasound")
+    element = locate(file, header, _syntax(header))
+    limit = min(max_frames, max(1, MAX_BYTES // (height * width)))
+    if element.syntax in VIDEO:
+        streamed = decode_stream(io.BytesIO(read_parts(file, element.parts[0])), path.name, limit, STREAMS)
+        frames, kept, colour, said = streamed.frames, list(range(len(streamed.frames))), streamed.colour, streamed.notes
+        there = len(frames) if len(frames) < limit else max(element.stated, len(frames))
+        if element.stated > 1 and len(frames) not in (element.stated, limit):
+            said = (*said, f"the header states {element.stated} frames, the file holds {len(frames)}")
+        times, fps, how = cine_times(header, len(frames))
+        if not np.isfinite(fps):  # the stream's own times
+            times, fps, how = streamed.times, streamed.fps, ()
+    else:
+        frames, kept, colour, said = decode_frames(file, header, element, limit)
+        there = max(len(element.parts), element.stated) if element.cut else len(element.parts)
+        times, fps, how = cine_times(header, max(kept) + 1)
+        times = times[kept] - times[kept[0]]
+    if max_frames > 1:
+        notes = (*notes, *said, *how)
+    top, bottom, left, right = region.box if region is not None else (0, height, 0, width)
+    spacing, aspect = pixel_size(header, region)
+    frames = frames[:, top:bottom, left:right]
+    if abs(aspect - 1) >= 0.01:
+        notes = (*notes, f"pixels were {aspect:.3g} times as high as wide and were made square")
+        before, frames = frames.shape, square_pixels(frames, aspect)
+        if spacing is not None:
+            spacing = (spacing[0] * before[1] / frames.shape[1], spacing[1] * before[2] / frames.shape[2])
+    if max_frames > 1 and there > len(frames) >= limit:
+        notes = (*notes, f"cut: only the first {len(frames)} of {there} frames are read")
+    return Recording(
+        frames,
+        times,
+        fps if len(frames) > 1 else float("nan"),
+        region=region.box if region is not None else None,
+        spacing=spacing,
+        aspect=aspect,
+        colour=colour or has_colour_flow(header),
+        notes=notes,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import stat
 import sys
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from lddm.data.download import DownloadError, download, offline
 from lddm.errors import LddmError
 from lddm.files import sha256
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_S = 60
 LARGEST = 20 * 2**30  # bytes unpacked
 MOST_FILES = 200_000
 DENSEST = 200  # unpacked bytes for each packed one, of a file of some size: images and videos hardly shrink
@@ -93,8 +92,8 @@ def fetch(name: str, data_root: Path, url: str | None = None, expected: str | No
     url = url or entry.url
     if url is None:
         raise LddmError(f"{name} cannot be downloaded: {entry.how}", f"then run `lddm check-data {target}`")
-    if os.environ.get("LDDM_OFFLINE") == "1":
-        raise LddmError(f"{name}: LDDM_OFFLINE=1 forbids downloads", f"put the data into {target}: {entry.how}")
+    if offline():
+        raise LddmError(f"{name}: LDDM_OFFLINE forbids downloads", f"put the data into {target}: {entry.how}")
     archive = _download(name, url, expected or entry.sha256, Path(data_root), entry.how)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -110,17 +109,11 @@ def fetch(name: str, data_root: Path, url: str | None = None, expected: str | No
 
 
 def _download(name: str, url: str, expected: str | None, folder: Path, how: str) -> Path:
-    import pooch
-
     seen = sys.stderr.isatty() and find_spec("tqdm") is not None  # pooch draws its bar with tqdm
-    folder.mkdir(parents=True, exist_ok=True)
-    known = f"sha256:{expected}" if expected else None
     try:
-        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=seen)
-        path = pooch.retrieve(url, known_hash=known, fname=f".{name}.zip", path=folder, downloader=downloader)
-    except Exception as error:  # no network, a moved file, a wrong checksum
+        return download(url, folder / f".{name}.zip", expected, progress=seen, again=True)
+    except DownloadError as error:
         raise LddmError(f"{name}: {url} could not be fetched ({error})", f"fetch it by hand: {how}") from error
-    return Path(path)
 
 
 def _inner(folder: Path, inside: str | None) -> Path:

@@ -1,13 +1,17 @@
-"""All sources -> one index: a row a video or image, with label, patient, licence and hash."""
+"""All sources -> one index: one row per video or image, with label, patient, licence and hash."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from lddm.data.patients import join_sources
+from lddm.data.recording import Recording
 from lddm.data.sources import busi, busv, folder, phantom, pocus
 from lddm.data.sources.base import COLUMNS, content_hash
 from lddm.errors import LddmError
@@ -26,8 +30,11 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
         A table with the columns `COLUMNS`, sorted by id; `excluded` holds a reason or null.
 
     Raises:
-        LddmError: a missing folder, two files with one id, or a class without a usable file.
+        LddmError: a missing folder, two files with one id, a class without a usable file, or a locale that cannot
+            represent the names of files.
     """
+    folders = [source.folder for source in settings.sources if source.kind != "phantom"]
+    check_locale([*settings.classes, *folders], (Path(data_root) / folder for folder in folders))
     rows: list[dict] = []
     for source in settings.sources:
         if source.kind == "phantom":
@@ -35,9 +42,55 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
         else:
             rows += SOURCES[source.kind].rows(source, Path(data_root), settings.classes)
         logger.info("%s: %d files in all so far", source.kind, len(rows))
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("id").reset_index(drop=True)
+    join_sources(rows)
+    table = index_table(rows)
     check_index(table, settings.classes)
+    _log_shared_patients(table, settings)
     return table
+
+
+def index_table(rows: list[dict]) -> pd.DataFrame:
+    """Rows as a table with the columns `COLUMNS`, sorted by id."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("id").reset_index(drop=True)
+    return table.assign(device=table["device"].fillna(""))
+
+
+def check_locale(names: Iterable[str], folders: Iterable[Path] = ()) -> None:
+    """Check that the encoding of file names (ASCII under LC_ALL=C) can hold names, and those of all files in folders.
+
+    Raises:
+        LddmError: it cannot hold one of them.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding.replace("-", "").lower() == "utf8":
+        return
+    files = (path.name for folder in folders if folder.is_dir() for path in folder.rglob("*"))
+    for name in itertools.chain(names, files):
+        if not name.isascii():
+            raise LddmError(
+                f"the name {ascii(name)} is not ASCII, but file names are read as {encoding} here",
+                "set PYTHONUTF8=1 or LC_ALL=C.UTF-8",
+            )
+
+
+def _log_shared_patients(table: pd.DataFrame, settings: IndexSettings) -> None:
+    """Warn where the CSVs of two sources name the same patient: running numbers of two studies would be joined."""
+    folders = [source.folder for source in settings.sources if source.kind == "folder"]
+    named = table[table["patient_id"].str.startswith("folder-patient-")]
+    seen: dict[str, str] = {}
+    shared: set[str] = set()
+    for place in folders:
+        inside = named.loc[[Path(path).is_relative_to(place) for path in named["path"]], "patient_id"]
+        for patient in inside.unique():
+            if seen.setdefault(patient, place) != place:
+                shared.add(patient)
+    if shared:
+        logger.warning(
+            "the CSVs of several sources name the same %d patients (e.g. %s), which are taken for one each; "
+            "use IDs that differ if they are not",
+            len(shared),
+            min(shared),
+        )
 
 
 def check_index(table: pd.DataFrame, classes: list[str]) -> None:
@@ -46,14 +99,19 @@ def check_index(table: pd.DataFrame, classes: list[str]) -> None:
     if len(double):
         raise LddmError(f"two files have the id {double.iloc[0]}", "name each source folder once")
     usable = table[table["excluded"].isna()]
+    folders = sorted(set(table["class_name"]) - {""})
     for label, name in enumerate(classes):
         if not ((usable["label"] == label) & (usable["kind"] == "video")).any():
             reasons = table.loc[table["excluded"].notna(), "excluded"].value_counts().head(3)
             listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.items()) or "none"
+            alike = [folder for folder in folders if folder.strip().casefold() == name.strip().casefold() != ""]
+            near = [folder for folder in alike if folder not in classes]
             raise LddmError(
-                f"class '{name}' has no usable video (usable classes: {sorted(set(usable['class_name']))}; "
+                f"class '{name}' has no usable video (classes of the files: {', '.join(folders) or 'none'}; "
                 f"exclusions: {listed})",
-                "check index.classes, the source's folders and its task",
+                f"write '{near[0]}' in index.classes"
+                if near
+                else "check index.classes, the source's folders and its task",
             )
 
 
@@ -63,10 +121,8 @@ def write_index(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(temporary, index=False)
 
 
-def read_row(
-    row: dict, settings: IndexSettings, data_root: Path, max_frames: int, seed: int
-) -> tuple[np.ndarray, float]:
-    """Frames uint8 (T, H, W) and frame rate (Hz, NaN for stills) of an index row.
+def read_row(row: dict, settings: IndexSettings, data_root: Path, max_frames: int, seed: int) -> Recording:
+    """The decoded recording of an index row.
 
     Raises:
         UnreadableFile: the file cannot be decoded.
@@ -75,10 +131,10 @@ def read_row(
         if source.kind != row["source"]:
             continue
         if source.kind == "phantom":
-            return phantom.read(row["path"], source, seed)
+            return Recording.steady(*phantom.read(row["path"], source, seed))
         if Path(row["path"]).is_relative_to(source.folder):
             return SOURCES[source.kind].read(row, source, Path(data_root), max_frames)
-    raise LddmError(f"no source of the settings made the row {row['id']}", "run the rule index again")
+    raise LddmError(f"no configured source matches the index row {row['id']}", "run the rule index again")
 
 
 def changed_files(index: pd.DataFrame, data_root: Path) -> dict[str, str]:

@@ -15,11 +15,19 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lddm.data.clips import clip_starts, resample_indices
+from lddm.data.clips import clip_starts, is_slower, resample
 from lddm.data.duplicates import cluster_duplicates, video_hashes
 from lddm.data.index import read_row
-from lddm.data.quality_control import clip_reason, file_reason, frame_steps, frame_views, length_reason
-from lddm.data.video_io import UnreadableFile
+from lddm.data.quality_control import (
+    clip_reason,
+    file_reason,
+    frame_steps,
+    frame_views,
+    length_reason,
+    picture_range,
+    rate_reason,
+)
+from lddm.data.recording import Recording, UnreadableFile
 from lddm.errors import LddmError
 from lddm.files import write_json
 from lddm.settings.data import IndexSettings, PreprocessSettings
@@ -68,28 +76,60 @@ def prepare_file(
     cv2.setNumThreads(1)
     nothing = np.zeros((0, settings.size, settings.size), np.uint8)
     about = {key: row[key] for key in ("fps", "n_frames", "height", "width", "excluded")}
+    about |= _described(Recording(nothing, np.zeros(0)))
     none = Prepared(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32), np.zeros((0, 0)))
     if about["excluded"] is not None:
         return none
     try:
-        raw, fps = read_row(row, sources, data_root, settings.max_frames, seed)
+        recording = read_row(row, sources, data_root, settings.max_frames, seed)
     except UnreadableFile as error:
         about["excluded"] = f"unreadable: {error.message}"
         return none
-    about |= {"fps": fps, "n_frames": len(raw), "height": raw.shape[1], "width": raw.shape[2]}
+    raw = recording.frames
+    about |= {"fps": float(recording.fps), "n_frames": len(raw), "height": raw.shape[1], "width": raw.shape[2]}
+    about |= _described(recording)
     about["excluded"] = file_reason(raw, row["kind"], settings)
+    if about["excluded"] is None and row["kind"] == "video":
+        about["excluded"] = rate_reason(recording.fps, settings)
     if about["excluded"] is not None:
         return none
     if row["kind"] == "video":
-        raw = raw[resample_indices(len(raw), fps, settings.fps)]
+        recording = _between_flat_frames(recording, settings)
+        raw = resample(recording, settings.fps)
+        if is_slower(recording.fps, settings.fps):
+            recording = recording.noted(f"slower than {settings.fps:g} Hz: kept at {recording.fps:.3g} Hz")
+        about |= _described(recording)
         about["excluded"] = length_reason(len(raw), settings)
         if about["excluded"] is not None:
             return none
     else:
+        if len(raw) > 1:
+            about |= _described(recording.noted(f"the first of {len(raw)} frames is used as a still"))
         raw = raw[:1]
     frames = fit_square(raw, settings.size, settings.fit)
     hashes = none.hashes if row["source"] == "phantom" else video_hashes(frames)
     return Prepared(frames, about, hashes, frame_steps(frames), frame_views(frames))
+
+
+def _described(recording: Recording) -> dict:
+    """Columns of videos.parquet that tell how a file was read."""
+    row, column = recording.spacing or (float("nan"), float("nan"))
+    return {
+        "native_fps": float(recording.fps),
+        "spacing_row_mm": row,
+        "spacing_column_mm": column,
+        "colour": recording.colour,
+        "notes": "; ".join(recording.notes),
+    }
+
+
+def _between_flat_frames(recording: Recording, settings: PreprocessSettings) -> Recording:
+    """The recording without black or flat frames at either end."""
+    first, last = picture_range(recording.frames, settings)
+    dropped = len(recording.frames) - (last - first)
+    if not dropped:
+        return recording
+    return recording.part(first, last).noted(f"{dropped} black or flat frames at the ends dropped")
 
 
 def preprocess(
@@ -131,9 +171,7 @@ def preprocess(
         table = cluster_duplicates(pd.DataFrame(videos), hashes, settings.duplicate_frames)
         if not clips or offset == 0:
             reasons = table["excluded"].value_counts().head(5).to_dict()
-            raise LddmError(
-                f"no usable video is left; exclusions: {reasons}", "see index.parquet and preprocess settings"
-            )
+            raise LddmError(f"no usable video is left; exclusions: {reasons}", _way_out(table))
         _write_tables(partial_dir, table, pd.DataFrame(clips), settings, sources)
         _finish_frames(partial_dir, offset, settings.size)
         shutil.rmtree(out_dir, ignore_errors=True)
@@ -180,6 +218,27 @@ def clips_of(video: dict, done: Prepared, settings: PreprocessSettings) -> list[
     ]
 
 
+def _way_out(videos: pd.DataFrame) -> str:
+    """Hint where no video is usable."""
+    slower = videos[videos["excluded"].fillna("").str.startswith("slower")]
+    if len(slower) == 0:
+        return "see the column excluded of index.parquet, and the settings of preprocess"
+    rate = float(np.floor(10 * slower["native_fps"].min() / 0.9)) / 10
+    return f"set preprocess.fps to {min(rate, slower['native_fps'].min()):g}, the rate of the slowest file"
+
+
+def common_rate(videos: pd.DataFrame, settings: PreprocessSettings) -> float:
+    """Frame rate of the store in Hz: the target or, where `allow_slower` kept slower videos of one rate only, theirs."""
+    used = videos[(videos["kind"] == "video") & videos["excluded"].isna()]
+    rates = used["native_fps"].dropna()
+    slower = [is_slower(rate, settings.fps) for rate in rates]
+    if len(rates) and all(slower) and rates.max() - rates.min() < 0.02 * rates.max():
+        return float(rates.median())
+    if any(slower):
+        logger.warning("%d videos are slower than %g Hz and keep their own rate", sum(slower), settings.fps)
+    return settings.fps
+
+
 def _write_tables(
     folder: Path, videos: pd.DataFrame, clips: pd.DataFrame, settings: PreprocessSettings, sources: IndexSettings
 ) -> None:
@@ -197,7 +256,7 @@ def _write_tables(
     clips.to_parquet(folder / "clips.parquet", index=False)
     meta = {
         "size": settings.size,
-        "fps": settings.fps,
+        "fps": common_rate(videos, settings),
         "fit": settings.fit,
         "clip_length": settings.clip_length,
         "classes": sources.classes,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from lddm.data.clips import is_slower
 from lddm.settings.data import PreprocessSettings
 
+FLAT = 1.0  # standard deviation of grey levels below which a frame shows nothing
+FADED = 0.25  # share of the median contrast below which a frame at either end is part of a fade
 CELLS = 8  # a side of the grid on which two frames are compared
 
 
@@ -25,10 +28,39 @@ def file_reason(frames: np.ndarray, kind: str, settings: PreprocessSettings) -> 
     brightness = float(frames[:: max(1, len(frames) // 16)].mean())
     if brightness < settings.min_brightness:
         return f"black: mean grey level {brightness:.2f}, at least {settings.min_brightness:g} wanted"
-    contrast = float(frames[0].std())
-    if contrast < 1:
+    contrast = max(float(frame.std()) for frame in frames[:: max(1, len(frames) // 16)])
+    if contrast < FLAT:
         return f"flat: grey levels vary by {contrast:.2f} only"
     return None
+
+
+def picture_range(frames: np.ndarray, settings: PreprocessSettings) -> tuple[int, int]:
+    """First frame, and one past the last, between black or flat frames at either end, e.g. of a fade-in.
+
+    A frame counts as flat if its contrast (standard deviation of grey levels) is below 1 or a quarter of the median.
+
+    Args:
+        frames: uint8 (T, H, W).
+    """
+    contrast = np.array([frame.std() for frame in frames])
+    brightness = np.array([frame.mean() for frame in frames])
+    shown = np.flatnonzero(
+        (contrast >= max(FLAT, FADED * float(np.median(contrast)))) & (brightness >= settings.min_brightness)
+    )
+    return (int(shown[0]), int(shown[-1]) + 1) if len(shown) else (0, len(frames))
+
+
+def rate_reason(fps: float, settings: PreprocessSettings) -> str | None:
+    """Why a video is left out for its frame rate, or None.
+
+    Frames that a slower video does not have cannot be made, and to call it faster would make its motion faster.
+
+    Args:
+        fps: nominal native rate in Hz; NaN = unknown.
+    """
+    if settings.allow_slower or not is_slower(fps, settings.fps):
+        return None
+    return f"slower: {fps:.3g} Hz, preprocess.fps is {settings.fps:g} Hz"
 
 
 def length_reason(stored: int, settings: PreprocessSettings) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
@@ -10,6 +12,9 @@ from lddm.data.duplicates import connected
 from lddm.errors import LddmError
 from lddm.settings.data import SplitSettings
 
+logger = logging.getLogger(__name__)
+
+FEW_VALIDATION = 10  # groups of a class below which model choice and decision threshold are noise
 COLUMNS = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split", "labelled"]
 
 
@@ -20,11 +25,14 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
     of fold k's groups are its test part, some of the others its val part. A still is in "train" (the pool of labelled
     stills), unless its group holds test or val videos of the fold: then it is "withheld".
 
+    Folds and validation parts are stratified by class and, where videos come from several sources, by source, as far as
+    each has enough groups: else a part could hold one class of one clinic only.
+
     Args:
         videos: videos.parquet of the store.
 
     Returns:
-        A row for each fold and usable file: fold, id, kind, label, patient_id, cluster, group, split, and labelled:
+        One row per fold and usable file: fold, id, kind, label, patient_id, cluster, group, split, and labelled:
         whether training may know its label.
 
     Raises:
@@ -35,12 +43,14 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
     moving = usable[usable["kind"] == "video"]
     # The label of a group is that of most of its videos.
     by_group = moving.groupby("group")["label"].agg(lambda labels: labels.mode().iloc[0]).sort_index()
-    _check_counts(by_group, settings)
+    _check_counts(by_group, settings, _class_names(usable), len(moving))
     folder = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed)
     names, labels = by_group.index.to_numpy(), by_group.to_numpy()
+    strata = _strata(moving, by_group, settings.folds)
     parts = []
-    for fold, (rest, test) in enumerate(folder.split(names, labels, groups=names)):
-        val = _choose_val(names[rest], labels[rest], settings, np.random.default_rng([seed, fold]))
+    for fold, (rest, test) in enumerate(folder.split(names, strata, groups=names)):
+        rng = np.random.default_rng([seed, fold])
+        val = _choose_val(names[rest], labels[rest], strata[rest], settings, rng)
         split = usable["group"].map(dict.fromkeys(names[test], "test") | dict.fromkeys(val, "val")).fillna("train")
         still = usable["kind"] == "image"
         split = split.mask(still & (split != "train"), "withheld")
@@ -49,11 +59,13 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
         hidden = np.setdiff1d(np.arange(len(pool)), choose_videos(pool, settings.labelled_videos, seed))
         table.loc[pool.index[hidden], "labelled"] = False
         parts.append(table[COLUMNS])
-    return pd.concat(parts, ignore_index=True)
+    splits = pd.concat(parts, ignore_index=True)
+    _warn_of_few(splits[splits["fold"] < settings.run_folds], _class_names(usable))
+    return splits
 
 
 def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
-    """Rows of `count` videos, half of each class, patient by patient.
+    """Rows of `count` videos, half of each class, patient by patient; a class with fewer gives all it has, with a warning.
 
     Nested: for one seed, the choice of 16 videos is part of the choice of 32, and it is the same for all regimes.
 
@@ -73,6 +85,11 @@ def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarr
         videos = members.drop_duplicates("id").sort_values("id", kind="stable")
         videos = videos.assign(rank=videos["patient_id"].map(order)).sort_values("rank", kind="stable")
         share = count // len(labels) + (place < count % len(labels))
+        if len(videos) < share:
+            logger.warning(
+                "label %s has %d videos, fewer than its half of the %d asked for: the classes are not balanced",
+                label, len(videos), count,
+            )  # fmt: skip
         chosen += videos["id"].head(share).tolist()
     return np.flatnonzero(table["id"].isin(chosen).to_numpy())
 
@@ -89,31 +106,106 @@ def _groups(table: pd.DataFrame) -> list[str]:
     return names
 
 
-def _choose_val(names: np.ndarray, labels: np.ndarray, settings: SplitSettings, rng: np.random.Generator) -> list[str]:
-    """`val_fraction` of the groups of each class, at least one."""
+def _class_names(table: pd.DataFrame) -> dict[int, str]:
+    """Label -> "class 'name'", or "label 0" where the table has no names."""
+    names = {0: "label 0", 1: "label 1"}
+    if "class_name" in table:
+        known = table.dropna(subset="class_name").drop_duplicates("label")
+        names |= {int(row.label): f"class '{row.class_name}'" for row in known.itertuples()}
+    return names
+
+
+def origins(table: pd.DataFrame) -> pd.Series:
+    """Where each file comes from: its source and the top folder, which tells apart two sources of one kind."""
+    if "source" not in table or "path" not in table:
+        return pd.Series("", index=table.index)
+    tops = [path.split("/")[0].split(":")[0] for path in table["path"].astype(str)]
+    return table["source"].astype(str) + " " + pd.Series(tops, index=table.index)
+
+
+def _strata(moving: pd.DataFrame, by_group: pd.Series, folds: int) -> np.ndarray:
+    """What folds are stratified by: the label, and the source where each class of it has a group for each fold."""
+    labels = by_group.to_numpy()
+    origin = origins(moving)
+    if origin.nunique() < 2:
+        return labels
+    source = origin.groupby(moving["group"]).agg(lambda found: found.mode().iloc[0]).reindex(by_group.index)
+    joint = pd.Series([f"{label} {name}" for label, name in zip(labels, source, strict=True)])
+    rare = joint.map(joint.value_counts()) < folds
+    return joint.mask(rare, pd.Series(labels).astype(str)).to_numpy()
+
+
+def _choose_val(
+    names: np.ndarray, labels: np.ndarray, strata: np.ndarray, settings: SplitSettings, rng: np.random.Generator
+) -> list[str]:
+    """`val_fraction` of the groups of each class, at least one; evenly over the strata of the class."""
     chosen: list[str] = []
     for label in np.unique(labels):
-        members = names[labels == label]
+        members, inside = names[labels == label], strata[labels == label]
         count = max(1, round(settings.val_fraction * len(members)))
-        chosen += rng.permutation(members)[:count].tolist()
+        order = rng.permutation(len(members))
+        rank = pd.Series(inside[order]).groupby(inside[order]).rank(method="first", pct=True)
+        # The first of each stratum, then the second, ... in proportion to its size; one stratum keeps its order.
+        chosen += members[order[np.argsort(rank.to_numpy(), kind="stable")]][:count].tolist()
     return chosen
 
 
-def _check_counts(by_group: pd.Series, settings: SplitSettings) -> None:
-    counts = by_group.value_counts()
-    # One fold is tested, part of the rest validated; what is left must hold min_patients.
-    left = {
-        label: count - -(-count // settings.folds) - max(1, round(settings.val_fraction * count))
-        for label, count in counts.items()
-    }
-    for label in sorted(set(counts.index) | {0, 1}):
-        if counts.get(label, 0) < settings.folds or left.get(label, 0) < settings.min_patients:
-            listed = ", ".join(f"label {k}: {v}" for k, v in sorted(counts.items()))
-            raise LddmError(
-                f"label {label} has {counts.get(label, 0)} patients (or clusters) with usable videos, too few for "
-                f"{settings.folds} folds with at least {settings.min_patients} in train ({listed})",
-                "lower split.folds or split.min_patients, or add data",
-            )
+def _room(count: int, folds: int, val_fraction: float) -> int:
+    """Groups of a class that are left in train after test and val took theirs."""
+    return count - -(-count // folds) - max(1, round(val_fraction * count))
+
+
+def _enough(count: int, folds: int, val_fraction: float, in_train: int) -> bool:
+    return count >= folds and _room(count, folds, val_fraction) >= in_train
+
+
+def fitting_split(count: int, settings: SplitSettings) -> tuple[int, int] | None:
+    """The largest (folds, min_patients), at most the configured ones, for `count` patients of the smaller class."""
+    choices = (
+        (folds, least)
+        for folds in range(min(settings.folds, count), 1, -1)
+        for least in range(settings.min_patients, 1, -1)
+        if _enough(count, folds, settings.val_fraction, least)
+    )
+    return next(choices, None)
+
+
+def _check_counts(by_group: pd.Series, settings: SplitSettings, names: dict[int, str], videos: int) -> None:
+    counts = {label: int((by_group == label).sum()) for label in sorted(set(by_group) | {0, 1})}
+    fraction = settings.val_fraction
+    for label, count in counts.items():
+        if _enough(count, settings.folds, fraction, settings.min_patients):
+            continue
+        needed = next(n for n in range(1, 10**6) if _enough(n, settings.folds, fraction, settings.min_patients))
+        listed = ", ".join(f"{names.get(k, k)}: {v}" for k, v in counts.items())
+        fitting = fitting_split(min(counts.values()), settings)
+        least_needed = next(n for n in range(1, 10**6) if _enough(n, 2, fraction, 2))
+        hint = (
+            f"set split.folds to {fitting[0]} and split.min_patients to {fitting[1]}, or add patients"
+            if fitting
+            else f"add patients: no setting splits fewer than {least_needed} patients per class"
+        )
+        if len(by_group) < videos // 2:
+            hint += "; many files share a patient or a cluster of duplicates, see `lddm check-data`"
+        raise LddmError(
+            f"{names.get(label, label)} has {count} patients (or clusters) with usable videos, too few for "
+            f"{settings.folds} folds with at least {settings.min_patients} in train: {needed} are needed ({listed})",
+            hint,
+        )
+
+
+def _warn_of_few(splits: pd.DataFrame, names: dict[int, str]) -> None:
+    """Warn of validation parts that hold few patients of a class."""
+    val = splits[(splits["split"] == "val") & (splits["kind"] == "video")]
+    counts = val.groupby(["fold", "label"])["group"].nunique()
+    few = counts[counts < FEW_VALIDATION]
+    if len(few):
+        label = int(few.idxmin()[1])
+        logger.warning(
+            "validation has %d patients (or clusters) of %s; with fewer than %d, early stopping and the decision "
+            "threshold are chosen by chance, and so are accuracy, sensitivity and specificity (AUC does not depend on it)",
+            int(few.min()), names.get(label, label), FEW_VALIDATION,
+        )  # fmt: skip
 
 
 def check_no_leak(splits: pd.DataFrame) -> None:

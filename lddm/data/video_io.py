@@ -1,190 +1,229 @@
-"""Video and image files: decoding to grayscale through PyAV and Pillow, writing for people."""
+"""Video files to recordings through PyAV (FFmpeg): frame times, rotation, pixel aspect, alpha and interlacing."""
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
-import warnings
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
+import av.filter
 import numpy as np
-from PIL import Image
+from av.sidedata.sidedata import Type as SideDataType
 
-from lddm.errors import LddmError
-from lddm.files import atomic_path
+from lddm.data.frame_times import frame_times
+from lddm.data.image_io import IMAGE_SUFFIXES, decode_image
+from lddm.data.recording import (
+    MAX_ASPECT,
+    MAX_BYTES,
+    FrameBuffer,
+    Recording,
+    UnreadableFile,
+    check_size,
+    is_coloured,
+    square_pixels,
+    upright,
+)
+from lddm.data.write_video import write_video
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "UnreadableFile", "decode_image", "decode_video", "write_video"]
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 4096 * 4096  # a larger declared frame is a damaged or hostile header, not ultrasound
-MAX_BYTES = 2 * 2**30  # decoded frames of one file; max_frames of a huge format would not fit in memory
 # FFmpeg also reads lists of other files, patterns of names and network streams, told by content: only these are opened.
-CONTAINERS = "asf,avi,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo"
-VIDEO_SUFFIXES = {".gif", ".mp4", ".avi", ".mpeg", ".mpg", ".mov", ".webm", ".mkv", ".wmv", ".m4v"}
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-
-
-class UnreadableFile(LddmError):
-    """A file that cannot be decoded; the index excludes it with this reason."""
+CONTAINERS = "asf,avi,flv,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,ogg"
+VIDEO_SUFFIXES = set(
+    ".gif .mp4 .avi .mpeg .mpg .mov .webm .mkv .wmv .m4v .mts .m2ts .ts .3gp .3g2 .vob .asf .flv .ogv".split()
+)
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+COLOUR_SAMPLE = 16  # every 16th frame is looked at for colour
 
 
 def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, float]:
     """Decode a video file to grayscale.
 
-    Frames are counted by decoding, since many containers do not say how many there are.
+    Returns:
+        uint8 (T, H, W) and the nominal frame rate in Hz (NaN if the file does not state one), as `read_video`.
+
+    Raises:
+        UnreadableFile: see `read_video`.
+    """
+    recording = read_video(path, max_frames)
+    return recording.frames, recording.rate
+
+
+def read_video(path: str | Path, max_frames: int = 2000) -> Recording:
+    """Decode a video file: upright grey frames with square pixels, and the time of each frame.
+
+    Frames are counted by decoding, since many containers do not state their number. Transparent pixels become black,
+    interlaced frames are deinterlaced, cover images are passed over.
 
     Args:
         path: a file of one of `CONTAINERS`, whatever its suffix.
         max_frames: frames that are read at the most.
 
-    Returns:
-        uint8 (T, H, W) and the average frame rate in Hz (NaN if the file does not say).
-
     Raises:
         UnreadableFile: no video in it, damaged before the first frame, or absurd sizes.
     """
     path = Path(path)
-    frames: list[np.ndarray] = []
-    try:
-        with av.open(str(path), options={"format_whitelist": CONTAINERS}) as container:
-            # a damaged header may name a codec that nobody has
-            stream = next((s for s in container.streams.video if s.codec_context is not None), None)
-            if stream is None:
-                raise UnreadableFile(f"{path.name} holds no video that can be decoded", "check the file")
-            stream.thread_type = "AUTO"
-            _check_size(path, stream.codec_context.width, stream.codec_context.height)
-            rate = stream.average_rate or stream.guessed_rate
-            for frame in container.decode(stream):
-                _check_size(path, frame.width, frame.height)
-                # a copy: what FFmpeg decodes into is given back to the system only with the last frame
-                frames.append(frame.to_ndarray(format="gray").copy())
-                if len(frames) >= max_frames:
-                    break
-                if len(frames) * frames[0].nbytes >= MAX_BYTES:
-                    logger.warning("%s is longer than what is read of it: %d frames", path.name, len(frames))
-                    break
-    except (av.error.FFmpegError, ValueError, MemoryError) as error:
-        if not frames:
-            raise UnreadableFile(
-                f"{path.name} cannot be decoded: {error}", "check that the file is a whole video"
-            ) from error
-        logger.warning("%s breaks off after %d frames: %s", path.name, len(frames), error)
-    if not frames:
-        raise UnreadableFile(f"{path.name} holds no frame", "check that the file is a whole video")
-    shape = frames[0].shape
-    return stack([frame for frame in frames if frame.shape == shape], frames), float(rate) if rate else float("nan")
+    return decode_stream(str(path), path.name, max_frames, CONTAINERS)
 
 
-def stack(frames: list[np.ndarray], *also: list[np.ndarray]) -> np.ndarray:
-    """Frames (H, W) of one size as (T, H, W), which empties the lists: they and the whole never lie in memory together."""
-    whole = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
-    for other in also:
-        other.clear()
-    for place in range(len(frames) - 1, -1, -1):
-        whole[place] = frames.pop()
-    return whole
-
-
-def decode_image(path: str | Path) -> np.ndarray:
-    """Decode an image file to grayscale: uint8 (H, W).
-
-    Raises:
-        UnreadableFile: no image, or one of absurd size.
-    """
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_size(path, *image.size)
-                return np.asarray(_to_grey(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableFile(
-            f"{path.name} cannot be decoded: {error}", "check that the file is a whole image"
-        ) from error
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # 16 bits and floats: stretched to the full range, as viewers do
-        values = np.asarray(image, dtype=np.float64)
-        finite = values[np.isfinite(values)]
-        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-        return Image.fromarray(np.uint8(255 * ((values - low) / max(high - low, 1e-9))))
-    if image.mode in ("RGBA", "LA", "P", "PA"):
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image)
-    return image.convert("L")
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise UnreadableFile(f"{path.name} declares frames of {width} x {height} pixels", "check the file's header")
-
-
-def write_video(path: str | Path, frames: np.ndarray, fps: float, comment: str = "") -> None:
-    """Write a grayscale video; the suffix chooses the form.
+def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers: str) -> Recording:
+    """Decode the main video of a path or an open file; see `read_video`.
 
     Args:
-        path: .mp4 (H.264), .avi (FFV1, lossless), .gif, .webp, .npz (frames, fps, comment), .dcm (ultrasound cine
-            loop), or no suffix for a folder of PNG files.
-        frames: uint8 (T, H, W).
-        fps: frame rate in Hz.
-        comment: kept in the file's metadata, e.g. that the video is synthetic.
-
-    Raises:
-        LddmError: unknown suffix.
+        source: path, or file-like object.
+        name: how messages call it.
+        max_frames: frames that are read at the most.
+        containers: the formats of FFmpeg that may be opened, comma-separated.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == "":
-        _write_folder(path, frames, fps, comment)
-        return
-    with atomic_path(path) as temporary:
-        if suffix in (".mp4", ".avi"):
-            _write_av(temporary, frames, fps, comment, lossless=suffix == ".avi")
-        elif suffix in (".gif", ".webp"):
-            images = [Image.fromarray(frame) for frame in frames]
-            options = {"comment": comment} if suffix == ".gif" else {"lossless": True}
-            images[0].save(
-                temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, **options
-            )
-        elif suffix == ".dcm":
-            from lddm.data.dicom import write_dicom  # it imports this module
+    frames = FrameBuffer()
+    stamps: list[float | None] = []
+    notes: list[str] = []
+    colour, orientation, rate, aspect, resized = False, 1, None, 1.0, 0
+    try:
+        with av.open(source, "r", options={"format_whitelist": containers}) as container:
+            stream = _main_stream(container, name)
+            stream.thread_type = "AUTO"
+            check_size(name, stream.codec_context.width, stream.codec_context.height)
+            rate = stream.average_rate or stream.guessed_rate
+            shown = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+            aspect = 1 / float(shown) if shown else 1.0
+            for frame in _progressive(container.decode(stream), stream, notes):
+                check_size(name, frame.width, frame.height)
+                if not len(frames):
+                    orientation = _orientation(frame, notes)
+                if len(frames) >= max_frames or len(frames.memory) * (1 + 1 / max(1, len(frames))) > MAX_BYTES:
+                    notes.append(f"cut: only the first {len(frames)} frames are read")
+                    logger.warning("%s is longer than what is read of it: %d frames", name, len(frames))
+                    break
+                if len(frames) % COLOUR_SAMPLE == 0 and not colour:
+                    colour = is_coloured(_small(frame))
+                if frames.append(_grey(frame)):
+                    stamps.append(frame.time)
+                else:
+                    resized += 1
+    except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
+        if not len(frames):
+            raise UnreadableFile(
+                f"{name} cannot be decoded: {error}", "check that the file is a whole video"
+            ) from error
+        logger.warning("%s breaks off after %d frames: %s", name, len(frames), error)
+        notes.append(f"damaged: breaks off after {len(frames)} frames")
+    if not len(frames):
+        raise UnreadableFile(f"{name} holds no frame", "check that the file is a whole video")
+    if resized:
+        notes.append(f"{resized} frames of another size dropped")
+    return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes)
 
-            write_dicom(temporary, frames, fps, comment)
-        elif suffix == ".npz":
-            np.savez_compressed(temporary, frames=frames, fps=fps, comment=comment)
+
+def _recording(
+    frames: FrameBuffer,
+    stamps: list[float | None],
+    rate: float | None,
+    aspect: float,
+    orientation: int,
+    colour: bool,
+    notes: list[str],
+) -> Recording:
+    """Frames in the order of their times, with square pixels and upright."""
+    kept, times, fps, said = frame_times(stamps, rate)
+    whole = frames.array() if len(kept) == len(stamps) else frames.array()[kept]
+    if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
+        notes.append("an absurd pixel aspect ratio is ignored")
+        aspect = 1.0
+    if abs(aspect - 1) >= 0.01:
+        notes.append(f"pixels were {aspect:.3g} times as high as wide and were made square")
+        whole = square_pixels(whole, aspect)
+    if orientation != 1:
+        whole = np.ascontiguousarray(upright(whole, orientation))
+    return Recording(whole, times, fps, aspect=aspect, orientation=orientation, colour=colour, notes=(*notes, *said))
+
+
+def _main_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
+    """The video that players show: no cover image, and a codec that can be decoded."""
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    # a damaged header may name a codec that nobody has
+    streams = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & covers]
+    if not streams:
+        raise UnreadableFile(f"{name} holds no video that can be decoded", "check the file")
+    best = container.streams.best("video")
+    return best if best in streams else max(streams, key=lambda s: s.frames)
+
+
+def _progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: list[str]) -> Iterator[av.VideoFrame]:
+    """The frames, deinterlaced (FFmpeg's bwdif, one frame per frame) from the first interlaced one on."""
+    graph = None
+    for frame in frames:
+        if graph is None and frame.interlaced_frame:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(template=stream)
+            deinterlace = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+            sink = graph.add("buffersink")
+            source.link_to(deinterlace)
+            deinterlace.link_to(sink)
+            graph.configure()
+            notes.append("interlaced: deinterlaced")
+        if graph is None:
+            yield frame
         else:
-            raise LddmError(f"cannot write '{suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
+            graph.push(frame)
+            yield from _pulled(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _pulled(graph)
 
 
-def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, lossless: bool) -> None:
-    height, width = frames.shape[1:]
-    if not lossless:  # H.264 takes even sizes only
-        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
-    with av.open(str(path), "w") as container:
-        container.metadata["comment"] = comment
-        stream = container.add_stream("ffv1" if lossless else "libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = frames.shape[1:]
-        stream.pix_fmt = "gray" if lossless else "yuv420p"
-        if not lossless:
-            stream.options = {"crf": "12"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")))
-        container.mux(stream.encode())
+def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        if isinstance(frame, av.VideoFrame):
+            yield frame
 
 
-def _write_folder(path: Path, frames: np.ndarray, fps: float, comment: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(temporary / f"{number:06d}.png")
-    (temporary / "about.json").write_text(json.dumps({"fps": fps, "frames": len(frames), "comment": comment}) + "\n")
-    if path.exists():
-        raise LddmError(f"{path} exists", "choose another folder or remove this one")
-    temporary.rename(path)
+def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
+    """EXIF orientation of the frame's display matrix, as phones and handheld probes write it."""
+    found_data: Any = frame.side_data  # iterates over its values
+    matrix = next((data for data in found_data if data.type == SideDataType.DISPLAYMATRIX), None)
+    if matrix is None:
+        return 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
+    turns = {
+        (1, 0, 0, 1): 1,
+        (-1, 0, 0, 1): 2,
+        (-1, 0, 0, -1): 3,
+        (1, 0, 0, -1): 4,
+        (0, 1, 1, 0): 5,
+        (0, 1, -1, 0): 6,
+        (0, -1, -1, 0): 7,
+        (0, -1, 1, 0): 8,
+    }
+    scale = max(abs(a), abs(b), abs(c), abs(d)) or 1.0
+    signs = np.rint(np.array([a, b, c, d]) / scale).astype(int).tolist()
+    found = turns.get((signs[0], signs[1], signs[2], signs[3]), 0)
+    if found == 0:
+        notes.append("a rotation other than a multiple of 90 degrees is ignored")
+    elif found != 1:
+        notes.append(f"rotated or mirrored as its display matrix says (EXIF orientation {found})")
+    return found or 1
+
+
+def _small(frame: av.VideoFrame) -> np.ndarray:
+    """The frame in RGB, uint8 (H, W, 3), at most 160 pixels wide."""
+    width = min(160, frame.width)
+    height = max(1, round(frame.height * width / frame.width))
+    return frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+
+
+def _grey(frame: av.VideoFrame) -> np.ndarray:
+    """Luminance uint8 (H, W); transparent pixels on black, as for images."""
+    if any(component.is_alpha for component in frame.format.components):
+        rgba = frame.to_ndarray(format="rgba").astype(np.float32)
+        grey = rgba[..., :3] @ LUMINANCE
+        return np.rint(grey * rgba[..., 3] / 255).astype(np.uint8)
+    return frame.to_ndarray(format="gray")

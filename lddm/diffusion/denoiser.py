@@ -138,7 +138,7 @@ class VectorDenoiser(Denoiser):
         super().__init__()
         self.width = width
         dim = 4 * width
-        self.condition = ImageCondition(size, 4 if size % 4 == 0 else size, max(8, width // 4), dim, classes)
+        self.condition = ImageCondition(size, None, max(8, width // 4), dim, classes)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.enter = nn.Linear(spec.dim, dim)
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))

@@ -1,4 +1,4 @@
-"""Teaching the student: pairs of noise and what the sampler makes of it, then plain regression."""
+"""Knowledge distillation: regress the output of the sampler from its input noise in one step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from torch import Tensor
 from lddm.diffusion.model import LatentDiffusion
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import DistillationSettings
+from lddm.training.generator import STUDENT
+from lddm.training.identity import Identity
 from lddm.training.latents import LatentReader
 from lddm.training.loop import train
+from lddm.training.parallel import share_tensor
 from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ def make_pairs(model: LatentDiffusion, reader: LatentReader, count: int, seed: i
         z[part] = model.many_steps(noise[part], reader.x0[index[part]], label[part], options, guidance[part, None])
         if start // AT_A_TIME % 8 == 7:
             logger.info("distillation: %d of %d examples", min(start + AT_A_TIME, count), count)
-    return Pairs(noise, z, index, label, guidance)
+    return Pairs(noise, share_tensor(z), index, label, guidance)
 
 
 class DistillationTask:
@@ -92,6 +95,7 @@ def distil(
     seed: int,
     state_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
+    identity: Identity,
 ) -> None:
     """Teach `model.student`, in place; nothing for a model without one.
 
@@ -99,6 +103,8 @@ def distil(
         reader, val_reader: whose x0 are used to teach and to choose the weights.
         state_dir: of the resumable state.
         on_log: called with (step, values); steps count on from those of the denoiser.
+        identity: that of the training of the denoiser. The examples of the student are not hashed: they are
+            floating-point results, which another GPU computes with other last bits.
     """
     settings: DistillationSettings | None = model.settings.distillation
     if settings is None:
@@ -122,6 +128,6 @@ def distil(
     def log(step: int, values: dict[str, float]) -> None:
         on_log(before + step, {f"distillation/{name}": value for name, value in values.items()})
 
-    identity = repr(pairs.z.double().sum().item())
     task = DistillationTask(model, reader.x0, pairs, seed)
-    train(task, training, seed, state_dir / "student", log, check, "mse", None, identity)
+    identity = identity.extended(stage=STUDENT)
+    train(task, training, seed, state_dir / STUDENT, log, check, "mse", identity=identity)

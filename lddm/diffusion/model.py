@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lddm.diffusion.denoiser import build_denoiser
 from lddm.diffusion.process import denoise
@@ -15,6 +14,7 @@ from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
 from lddm.nn.matching import Matching
+from lddm.nn.noise import Rng, normal
 from lddm.settings.models import DiffusionSettings
 from lddm.training.generator import LatentGenerator
 
@@ -40,17 +40,17 @@ class LatentDiffusion(LatentGenerator):
         """The denoiser learns how latents were standardised."""
         self.denoiser.fit(self.whitening)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the part that training calls."""
-        self.denoiser.compile(*args, **kwargs)
+    def trained(self) -> nn.Module:
+        """The denoiser: matching is fitted and the student is taught when it has been trained."""
+        return self.denoiser
 
-    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`.
 
         Raises:
             LddmError: one step is asked of a model that was not distilled, or not for this guidance.
         """
-        noise = torch.randn((len(x0), self.spec.size), generator=rng).to(x0)
+        noise = normal(rng, (len(x0), self.spec.size)).to(x0)
         denoised = self.one_step if options.sampler == "distilled" else self.many_steps
         return self.whitening.invert(self.matching(denoised(noise, x0, label, options)))
 

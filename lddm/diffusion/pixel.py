@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +15,16 @@ from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
 from lddm.diffusion.process import add_noise, denoise, loss_weights, make_scheduler
 from lddm.nn.condition import SamplingOptions
+from lddm.nn.noise import Rng, normal
 from lddm.settings.models import PixelSettings
 from lddm.training.generator import Decode
+from lddm.training.identity import Identity, clips_content
 from lddm.training.latents import LatentSet
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
+from lddm.training.state import remove_state
+from lddm.training.validation import spread_clips
 from lddm.training.weights import load_into, load_weights, read_settings, save_weights
 
 LABEL = 64  # size of the label's embedding
@@ -76,9 +81,7 @@ class PixelDiffusion(nn.Module):
         self.network.compile(*args, **kwargs)
 
     @torch.no_grad()
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """As `lddm.training.generator.Generator.video`; stage 1 is not used. Sampler distilled: unipc."""
 
         def predict(noisy: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
@@ -88,7 +91,7 @@ class PixelDiffusion(nn.Module):
 
         if options.sampler == "distilled":  # it has no student
             options = replace(options, sampler="unipc")
-        noise = torch.randn((len(x0), 1, self.frames, self.size, self.size), generator=rng).to(x0)
+        noise = normal(rng, (len(x0), 1, self.frames, self.size, self.size)).to(x0)
         moved = denoise(self.settings, options, noise, predict) * self.scale
         return (x0[:, :, None] + moved).clamp(-1, 1)
 
@@ -164,9 +167,20 @@ def _errors(model: PixelDiffusion, scheduler, batch: tuple[Tensor, Tensor, Tenso
 
 
 def train_pixel(
-    settings: PixelSettings, latents: LatentSet, store: FrameStore, seed: int, state_dir: Path, out: Path, on_log
+    settings: PixelSettings,
+    latents: LatentSet,
+    store: FrameStore,
+    seed: int,
+    state_dir: Path,
+    out: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+    keep_state: bool = False,
 ) -> None:
-    """Train on the clips of the train latents and write the weights that are best on the clips of the val latents."""
+    """Train on the clips of the train latents and write the weights that are best on the clips of the val latents.
+
+    Args:
+        keep_state: leave the resumable state to the caller, who has yet to write the final output.
+    """
     torch.manual_seed(seed)
     device = pick_device()
     model = PixelDiffusion(settings, store.size, store.clip_length, len(store.meta["classes"]))
@@ -174,7 +188,7 @@ def train_pixel(
     some = reader.read(np.arange(0, len(reader), max(1, len(reader) // 64)))[1]
     model.scale.copy_(some.square().mean().sqrt().clamp_min(1e-3))
     task = PixelTask(model.to(device), reader, seed)
-    chosen = np.arange(0, len(val_reader), max(1, len(val_reader) // 32))
+    chosen = spread_clips(val_reader.clips, 32)
 
     @torch.no_grad()
     def validate(players: dict[str, Any]) -> dict[str, float]:
@@ -187,6 +201,9 @@ def train_pixel(
         ]
         return {"loss": torch.cat([error * weights for error, weights in parts]).mean().item()}
 
-    identity = f"{latents.clip[:1]} {len(latents.clip)}"
-    train(task, settings.training, seed, state_dir, on_log, validate, keep_best="loss", data_identity=identity)
+    data = {"latents": latents, "clips": [clips_content(store, part.clips) for part in (reader, val_reader)]}
+    identity = Identity.of(settings, seed, data, ("diffusion", "nn", "training", "data"))
+    train(task, settings.training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
     model.save(out, seed=seed, clips=len(reader))
+    if not keep_state:
+        remove_state(state_dir)

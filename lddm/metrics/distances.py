@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors, and their uncertainty. Pure numpy, float64."""
+"""Distances between two sets of feature vectors, and intervals of means. Pure numpy, float64."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import wasserstein_distance
-
-Z95 = 1.959964
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
@@ -116,46 +114,10 @@ def resample(members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
 
 
-def distance_interval(
-    distance: Callable[[np.ndarray, np.ndarray], float],
-    first: np.ndarray,
-    second: np.ndarray,
-    groups: Sequence[np.ndarray],
-    resamples: int,
-    seed: int,
-) -> tuple[float, float, float]:
-    """A distance with a 95 % interval: value +- 1.96 bootstrap standard deviations.
-
-    Percentiles would not do: a sample drawn with repeats is further from everything, so the percentile interval of a
-    Fréchet distance need not hold its value. The interval says how much the value moves at this n; it does not take
-    out the bias of a finite n, for which the row of the generator `real` at the same n stands. Between sets of one and the
-    same distribution it is too wide, by two to three times: repeats move a resample more than fresh draws would.
-
-    Args:
-        groups: patient of each row of `first` and of `second`.
-
-    Returns:
-        value, low, high; low and high are NaN without resamples.
-    """
-    value = distance(first, second)
-    if resamples < 2:
-        return value, float("nan"), float("nan")
-    rng, members = np.random.default_rng(seed), [members_of(g) for g in groups]
-    draws = []
-    for _ in range(resamples):
-        i, j = resample(members[0], rng), resample(members[1], rng)
-        draws.append(distance(first[i], second[j]))
-    half = Z95 * float(np.std(draws, ddof=1))
-    low = value - half if distance is kernel_distance else max(0.0, value - half)  # only the unbiased one may be < 0
-    return value, low, value + half
-
-
 def mean_interval(values: np.ndarray, groups: Sequence, resamples: int, seed: int) -> tuple[float, float, float]:
-    """A mean over videos with its 95 % percentile interval over patients; NaN limits without resamples."""
+    """A mean over videos with its 95 % percentile interval over patients."""
     values = np.asarray(values, dtype=np.float64)
     value = float(values.mean())
-    if resamples < 2:
-        return value, float("nan"), float("nan")
     rng, members = np.random.default_rng(seed), members_of(groups)
     means = [values[resample(members, rng)].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])

@@ -23,9 +23,11 @@ from lddm.data.ranges import to_float
 from lddm.files import sha256
 from lddm.metrics.features import FeatureNetwork, in_batches
 from lddm.settings.evaluation import DomainNetworkSettings
+from lddm.training.identity import Identity, clips_content
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
+from lddm.training.state import remove_state
 from lddm.training.weights import load_into, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ def pretext_clip(frames: np.ndarray, kind: int, rng: np.random.Generator) -> np.
     if kind == 1:
         still = frames[rng.integers(count)].astype(np.float32)
         noise = rng.normal(0, rng.uniform(0, 3), frames.shape)
-        return np.clip(still + noise, 0, 255).astype(np.uint8)
+        return np.clip(np.rint(still + noise), 0, 255).astype(np.uint8)  # truncation would darken it by half a level
     if kind == 2:
         return frames[rng.permutation(count)]
     if kind == 3:
@@ -152,13 +154,15 @@ def train_domain_network(
     def validate(players: dict[str, Any]) -> dict[str, float]:
         return pretext_accuracy(players["domain_network"], store, clips["val"], seed)
 
-    identity = f"{fold} {store.meta} {clips['train']['clip_id'].tolist()}"
-    train(task, section.training, seed, state, on_log, validate, keep_best="loss", data_identity=identity)
+    data = {part: clips_content(store, clips[part]) for part in ("train", "val")}
+    identity = Identity.of(section, seed, data, ("metrics", "training", "data"), fold=fold)
+    train(task, section.training, seed, state, on_log, validate, keep_best="loss", identity=identity)
     held_out = pretext_accuracy(network, store, clips["test"], seed)
     logger.info("pretext accuracy on %d held-out clips: %.3f (chance 0.2)", len(clips["test"]), held_out["accuracy"])
     save_weights(
         out, network, "domain_network", width=section.width, held_out=held_out, train_clips=len(clips["train"])
     )
+    remove_state(state)
 
 
 def domain_videos(path: Path) -> tuple[FeatureNetwork, float]:

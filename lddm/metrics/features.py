@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,6 @@ from lddm.training.parallel import pick_device
 
 # ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
 FRAMES_OF_A_CLIP = 2
-PART = 64  # videos at a time where statistics are streamed
 SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
 I3D_SHORTEST = 9  # the network halves time three times and pools two
 I3D_WIDTH = {"i3d_kinetics400": 400, "i3d_dtdb": 1024}
@@ -60,11 +59,6 @@ class FeatureNetwork:
         """What the features depend on besides the videos: weights, and the code that prepares frames and calls them."""
         code = inspect.getsource(inspect.getmodule(self.extract) or type(self))
         return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {code}".encode()).hexdigest()
-
-    def in_parts(self, clips: np.ndarray) -> Iterator[np.ndarray]:
-        """Features of some videos at a time, so that those of all need never be held."""
-        for start in range(0, len(clips), PART):
-            yield self.extract(clips[start : start + PART])
 
     def with_x0(self) -> FeatureNetwork:
         """The same network on frames 0..T: networks leave the first frame out, so it is put before itself."""

@@ -1,4 +1,9 @@
-"""Diversity among the samples of one x0, and whether a sample copies a training video."""
+"""Diversity among the samples of one x0, and whether a sample copies a training video.
+
+A video is a copy if it lies much nearer to a training video than to held-out ones (authenticity: Alaa et al. 2022;
+data-copying test: Meehan et al. 2020). The distance to held-out videos is what a video of its kind has without any
+memory: blurred, dim or frozen videos are near to everything, also to held-out videos, and are not flagged.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 THUMBNAIL = 16  # pixels
 MOMENTS = 5  # frames of a thumbnail film, x0 among them
+DRAWS = 10  # subsets of training patients, as many as there are held-out patients
+BLOCK = 512  # queries whose distances are held at once
 
 
 def diversity(clips: np.ndarray, manifest: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -35,43 +42,154 @@ def diversity(clips: np.ndarray, manifest: pd.DataFrame) -> tuple[np.ndarray, np
 
 
 def _thumbnails(clips: np.ndarray) -> np.ndarray:
-    """Small films as vectors: uint8 (n, T + 1, S, S) -> float32 (n, 5 * 16 * 16) in [0, 1]."""
+    """Small films as vectors of mean 0 and variance 1, so that brightness and contrast do not hide a copy.
+
+    Args:
+        clips: uint8 (n, T + 1, S, S).
+
+    Returns:
+        float32 (n, 5 * 16 * 16); zeros for a clip of one grey level.
+    """
     moments = np.linspace(0, clips.shape[1] - 1, MOMENTS).round().astype(int)
     size = (THUMBNAIL, THUMBNAIL)
-    films = [[cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in clip[moments]] for clip in clips]
-    return np.asarray(films, dtype=np.float32).reshape(len(clips), -1) / 255
+    films = [
+        [cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA) for frame in clip[moments]]
+        for clip in clips
+    ]
+    vectors = np.asarray(films, dtype=np.float32).reshape(len(clips), -1)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    spread = vectors.std(axis=1, keepdims=True)
+    return np.divide(vectors, spread, out=np.zeros_like(vectors), where=spread > 0)
 
 
 THUMBNAILS = FeatureNetwork("thumbnails", _thumbnails)
 
 
-def nearest(queries: np.ndarray, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Euclidean distance of each query (n, d) to the nearest vector of the pool (m, d), over sqrt(d), and which it is."""
-    queries, pool = queries.astype(np.float64), pool.astype(np.float64)
-    squared = (queries**2).sum(1)[:, None] + (pool**2).sum(1)[None] - 2 * queries @ pool.T
-    which = squared.argmin(axis=1)
-    smallest = np.square(queries - pool[which]).sum(axis=1)  # again, since the difference above cancels for copies
-    return np.sqrt(smallest / queries.shape[1]), which
+def views(clips: np.ndarray) -> list[np.ndarray]:
+    """Clips as generators are trained on them: as they are, mirrored, backwards, and both."""
+    return [np.ascontiguousarray(clips[:, ::time, :, ::side]) for time in (1, -1) for side in (1, -1)]
 
 
-def copies(synthetic: np.ndarray, held_out: np.ndarray, train: np.ndarray, quantile: float) -> pd.DataFrame:
-    """Which synthetic videos lie nearer to a training video than held-out real ones do.
+def nearest(
+    queries: np.ndarray, pool: np.ndarray, different: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Euclidean distance of each query (n, d) to the nearest vector of the pool (m, d), over sqrt(d), and which it is.
 
-    The threshold is a quantile of the held-out videos' own nearest-neighbour distances, so that real videos of other
-    patients have a copy rate of about `quantile`. A distance of zero is a copy whatever the threshold.
+    Args:
+        different: patient of each query (n,) and of each vector of the pool (m,); pairs of one patient do not count.
+            The distance is infinite for a query without other patients.
+    """
+    distance, which = np.empty(len(queries)), np.empty(len(queries), dtype=int)
+    pool = pool.astype(np.float64)
+    lengths = (pool**2).sum(axis=1)
+    for start in range(0, len(queries), BLOCK):
+        rows = slice(start, start + BLOCK)
+        block = queries[rows].astype(np.float64)
+        squared = (block**2).sum(axis=1)[:, None] + lengths[None] - 2 * block @ pool.T
+        if different is not None:
+            squared[different[0][rows, None] == different[1][None]] = np.inf
+        which[rows] = squared.argmin(axis=1)
+        exact = np.square(block - pool[which[rows]]).sum(axis=1)  # again: the difference above cancels for copies
+        alone = np.isinf(squared).all(axis=1)
+        distance[rows] = np.where(alone, np.inf, np.sqrt(exact / block.shape[1]))
+    return distance, which
+
+
+def copies(
+    synthetic: np.ndarray,
+    held_out: np.ndarray,
+    train: np.ndarray,
+    quantile: float,
+    patients: np.ndarray | None = None,
+    held_out_patients: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Which synthetic videos lie nearer to a training video than their distance to held-out videos explains.
+
+    The ratio of the distance to the nearest training video and to the nearest held-out video of another patient is
+    compared with that of held-out real videos: the threshold is a quantile of theirs, so that real videos of other
+    patients have a copy rate of about `quantile`, whatever the sizes of the two sets. A distance of zero is a copy
+    whatever the threshold.
 
     Args:
         synthetic, held_out, train: features (n, d) of the three sets.
         quantile: e.g. 0.05.
+        patients, held_out_patients: patient of each synthetic and held-out video; without them each is its own patient.
 
     Returns:
-        A row a synthetic video: `nearest` (row of train), `distance`, `threshold`, `copied`.
+        One row per synthetic video: `nearest` (row of train), `distance`, `held_out_distance`, `threshold` (the largest
+        distance that counts as a copy), `copied`; the attribute `held_out_ratios` holds the ratios behind the threshold.
     """
+    own = (
+        np.arange(len(held_out)).astype(str) if held_out_patients is None else np.asarray(held_out_patients, dtype=str)
+    )
+    theirs = None if patients is None else (np.asarray(patients, dtype=str), own)
     apart = nearest(held_out, train)[0]
     if leaked := int((apart == 0).sum()):
         logger.warning("%d held-out videos are training videos to the digit: look for a leaked patient", leaked)
-    threshold = float(np.quantile(apart, quantile))
+    ratios = ratio(apart, nearest(held_out, held_out, (own, own))[0])
     distance, which = nearest(synthetic, train)
-    return pd.DataFrame(
-        {"nearest": which, "distance": distance, "threshold": threshold, "copied": distance <= threshold}
+    usual = nearest(synthetic, held_out, theirs)[0]
+    threshold = float(np.quantile(ratios, quantile)) * np.where(np.isfinite(usual), usual, 0.0)
+    found = pd.DataFrame(
+        {
+            "nearest": which,
+            "distance": distance,
+            "held_out_distance": usual,
+            "threshold": threshold,
+            "copied": distance <= threshold,
+        }
     )
+    found.attrs["held_out_ratios"] = ratios
+    return found
+
+
+def ratio(to_train: np.ndarray, to_held_out: np.ndarray) -> np.ndarray:
+    """Distance to training over distance to held-out videos; 0 for what is a training video to the digit."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(to_train == 0, 0.0, to_train / to_held_out)
+
+
+def nearer_to_train(
+    synthetic: np.ndarray,
+    held_out: np.ndarray,
+    train: np.ndarray,
+    patients: np.ndarray,
+    held_out_patients: np.ndarray,
+    train_patients: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """How often each video lies nearer to training videos than to held-out ones of as many patients, (n,) in [0, 1].
+
+    The mean over subsets of training patients; 0.5 on average for videos that remember nothing (Meehan et al. 2020).
+    The patient whose first frame a video was given does not count among the held-out ones.
+    """
+    to_train = _by_patient(synthetic, train, train_patients)
+    to_held_out = _by_patient(synthetic, held_out, held_out_patients)
+    names = np.unique(held_out_patients.astype(str))
+    to_held_out[patients.astype(str)[:, None] == names[None]] = np.inf
+    known = np.isfinite(to_held_out).sum(axis=1)
+    rng, total = np.random.default_rng(seed), np.zeros(len(synthetic))
+    reference = to_held_out.min(axis=1)
+    for _ in range(DRAWS):
+        shuffled = to_train[:, rng.permutation(to_train.shape[1])]
+        best = np.minimum.accumulate(shuffled, axis=1)
+        mine = best[np.arange(len(best)), np.clip(known, 1, best.shape[1]) - 1]
+        total += (mine < reference) + 0.5 * (mine == reference)
+    return total / DRAWS
+
+
+def _by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Distance of each query to the nearest vector of each patient: (n, patients in the order of their names)."""
+    _, inverse = np.unique(patients.astype(str), return_inverse=True)
+    return np.stack([nearest(queries, pool[inverse == who])[0] for who in range(inverse.max() + 1)], axis=1)
+
+
+def degraded(clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Controls of the copy search: clips uint8 (n, T + 1, S, S) of unseen patients, which copy nothing."""
+    level = clips.mean()
+    return {
+        "unseen": clips,
+        "unseen, blurred": np.stack([[cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in clip] for clip in clips]),
+        "unseen, dimmed": (clips * 0.7 + 0.15 * level).astype(np.uint8),
+        "unseen, frozen": np.repeat(clips[:, :1], clips.shape[1], axis=1),
+    }

@@ -1,8 +1,10 @@
-"""The protocol: how the videos of one generator become rows of quality.csv, one row a number.
+"""The protocol: how the videos of one generator become rows of quality.csv, one row per number.
 
-References: `heldout`, the real test clips; `train`, the real training clips, which reveal overfitting when they are much
-nearer. Beside each distance stands its floor: the distance of real training clips to the same reference, with as many
-clips as the generator has. x0 is given to a generator and counts nowhere but where a row says so.
+References: `heldout`, real clips of test patients other than those whose first frames were animated (halves of the test
+patients, averaged over a few fixed divisions); `heldout, same x0`, the real clips that begin with the same frames, which
+share patients with the videos and so look nearer than any new video could; `train`, the real training clips, which
+reveal overfitting when they are much nearer. Beside each distance to `heldout` stands its floor: the same halves, real
+against real. x0 is given to a generator and counts nowhere but where a row says so.
 """
 
 from __future__ import annotations
@@ -21,16 +23,17 @@ from lddm.errors import LddmError
 from lddm.metrics import motion, no_reference, novelty, paired
 from lddm.metrics.cache import FeatureCache
 from lddm.metrics.catalogue import INFINITY, about
-from lddm.metrics.distances import distance_interval, extrapolated, frechet, kernel_distance, mean_interval
+from lddm.metrics.distances import extrapolated, frechet, kernel_distance, mean_interval
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, i3d_videos, inception_frames
-from lddm.metrics.gaussian import Gaussian, frechet_of
+from lddm.metrics.resampling import halves, interval, jackknife_groups, leave_out
 from lddm.metrics.weights import WeightsAbsent, find, label
 from lddm.settings.evaluation import QualitySettings
 
 logger = logging.getLogger(__name__)
 
-# A bootstrap of a thousand numbers a frame takes minutes; for a standard deviation a dozen draws must do.
-WIDE, WIDE_RESAMPLES = 512, 12
+SAME_X0 = "heldout, same x0"
+Distance = Callable[[np.ndarray, np.ndarray], float]
+Pair = tuple[np.ndarray, np.ndarray]  # which clips of the reference, which videos
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,23 @@ class Videos:
         return Videos(self.clips[index], self.patients[index], self.table.iloc[index].reset_index(drop=True))
 
     def at_most(self, count: int, seed: int) -> Videos:
-        """A random subset, in its old order."""
+        """A random subset, in its old order; each first frame keeps one video before another keeps two."""
         if len(self) <= count:
             return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+        return self.take(np.sort(self.shuffled(np.random.default_rng(seed))[:count]))
+
+    def shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        """All indices in random order: one video of each first frame, then a second one of each, and so on."""
+        order = rng.permutation(len(self))
+        return order[
+            np.argsort(pd.Series(self.first_frames[order]).groupby(self.first_frames[order]).cumcount(), kind="stable")
+        ]
+
+    @property
+    def first_frames(self) -> np.ndarray:
+        """Name of the first frame of each video: its clip, or the still that it is."""
+        names = self.table["clip_id"]
+        return (names.fillna(self.table["x0_id"]) if "x0_id" in self.table else names).astype(str).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ class Protocol:
             try:
                 network = make()
             except WeightsAbsent as error:
-                yield from self._absent(source, metrics, str(error))
+                yield from self.absent(source, metrics, str(error))
                 continue
             for reference in references:
                 yield from self.network_rows(source, videos, reference, metrics, network, network.label + remark)
@@ -117,23 +133,52 @@ class Protocol:
         label: str,
         remark: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Distances in the features of one network; `remark` is added to the name of the reference.
-
-        Without resamples statistics are streamed and nothing is extrapolated, which takes all features at once.
-        """
+        """Distances in the features of one network; `remark` is added to the name of the reference."""
         for metric in metrics:
             distance = kernel_distance if metric in ("kernel_video", "kvd", "kid") else frechet
             row = self._distance_row(source, metric, label, reference, videos, network, distance)
             yield row | {"reference": reference + remark}
-            if distance is not frechet or self.section.bootstrap < 2:
+            if distance is not frechet or row["value"] is None:
                 continue
-            theirs = self.cache.features(network, videos.clips)
-            ours = self.cache.features(network, self.references[reference].clips)
-            if min(len(ours), len(theirs)) >= 2 * ours.shape[1]:
-                value = extrapolated(frechet, ours, theirs, self.seed)
-                n = (len(self.references[reference]), len(videos))
-                numbers = (value, math.nan, math.nan)
-                yield self._row(source, metric + INFINITY, label, reference + remark, numbers, n)
+            ours, theirs = (self._features(network, v) for v in (self._reference(reference), videos))
+            pairs = self.pairs(videos, reference)
+            if all(min(len(i), len(j)) * network.rows >= 2 * ours.shape[-1] for i, j in pairs):
+                values = [extrapolated(frechet, _flat(ours[i]), _flat(theirs[j]), self.seed) for i, j in pairs]
+                numbers = (float(np.mean(values)), math.nan, math.nan)
+                yield self.row(
+                    source, metric + INFINITY, label, reference + remark, numbers, (row["n_real"], row["n_synthetic"])
+                )
+
+    def _reference(self, reference: str) -> Videos:
+        return self.references["heldout" if reference == SAME_X0 else reference]
+
+    def _features(
+        self, network: FeatureNetwork, videos: Videos, after: Callable = lambda numbers: numbers
+    ) -> np.ndarray:
+        """(n, rows, d)."""
+        features = after(self.cache.features(network, videos.clips))
+        return features.reshape(len(videos), network.rows, -1)
+
+    def pairs(self, videos: Videos, reference: str) -> list[Pair]:
+        """Which clips of a reference are compared with which videos; the distance is the mean over these pairs.
+
+        For `heldout`: the clips of one half of the test patients, and as many videos of as many other patients, one of
+        each first frame as far as they go. Otherwise both sets as they are.
+        """
+        real = self._reference(reference)
+        if reference != "heldout":
+            return [(np.arange(len(real)), np.arange(len(videos)))]
+        chosen = []
+        for number, side in enumerate(halves(real.patients, real.table["label"].to_numpy(), self.seed)):
+            order = videos.shuffled(np.random.default_rng([self.seed, number]))
+            for half in (side, ~side):
+                theirs = real.patients[~half]
+                patients = videos.patients[order]
+                free = ~np.isin(patients, theirs)
+                names = pd.unique(patients[free])[: len(np.unique(real.patients[half]))]
+                taken = order[free & np.isin(patients, names)][: int(half.sum())]
+                chosen.append((np.flatnonzero(~half), np.sort(taken)))
+        return chosen
 
     def _distance_row(
         self,
@@ -143,25 +188,37 @@ class Protocol:
         reference: str,
         videos: Videos,
         network: FeatureNetwork,
-        distance: Callable[[np.ndarray, np.ndarray], float],
+        distance: Distance,
         after: Callable[[np.ndarray], np.ndarray] = lambda numbers: numbers,
     ) -> dict[str, Any]:
-        real = self.references[reference]
-        n = (len(real), len(videos))
-        if self.section.bootstrap < 2 and distance is frechet:  # nothing to redraw: one pass over the videos
-            value = frechet_of(*(Gaussian.of(network.in_parts(v.clips)) for v in (real, videos)))
-            return self._row(source, metric, label, reference, (value, math.nan, math.nan), n)
-        ours, theirs = (after(self.cache.features(network, v.clips)) for v in (real, videos))
-        groups = [np.repeat(v.patients, network.rows) for v in (real, videos)]
-        resamples = min(self.section.bootstrap, WIDE_RESAMPLES) if ours.shape[1] > WIDE else self.section.bootstrap
-        numbers = distance_interval(distance, ours, theirs, groups, resamples, self.seed)
-        row = self._row(source, metric, label, reference, numbers, n)
-        if reference != "heldout":
-            return row
-        others = self.real["train"].at_most(len(videos), self.seed)
-        if len(others) < len(videos):  # the bias of a finite n is then that of another n
-            row["protocol"] += f", floor of {len(others)} videos"
-        return row | {"floor": distance(ours, after(self.cache.features(network, others.clips)))}
+        real, pairs = self._reference(reference), self.pairs(videos, reference)
+        n = (len(pairs[0][0]), len(pairs[0][1]))
+        if min(min(len(i), len(j)) for i, j in pairs) < 2:
+            reason = f"expected at least two videos on each side of '{reference}', got {min(n)}"
+            return self.row(source, metric, label, reference, (None, None, None), n, reason)
+        ours, theirs = (self._features(network, v, after) for v in (real, videos))
+
+        def mean(features: np.ndarray, pairs: list[Pair], keep_real: np.ndarray, keep: np.ndarray) -> float:
+            kept = [(i[keep_real[i]], j[keep[j]]) for i, j in pairs]
+            return float(np.mean([distance(_flat(ours[i]), _flat(features[j])) for i, j in kept]))
+
+        everyone = np.ones(len(real), dtype=bool), np.ones(len(videos), dtype=bool)
+        value = mean(theirs, pairs, *everyone)
+        groups = (self.groups(v.patients) for v in (real, videos))
+        without = leave_out(lambda *keep: mean(theirs, pairs, *keep), *groups)
+        least = -math.inf if distance is kernel_distance else 0.0  # the unbiased estimate may be negative
+        row = self.row(source, metric, label, reference, interval(value, without, least), n)
+        row["replicates"] = _finite(without)
+        if reference == "heldout":
+            row["floor"] = mean(ours, self.pairs(real, reference), everyone[0], everyone[0])
+        return row
+
+    def groups(self, patients: np.ndarray) -> np.ndarray:
+        """Group of the jackknife of each video; test patients have the same one in the scores of all generators."""
+        known = jackknife_groups(self.real["test"].patients, self.seed)
+        others = np.setdiff1d(np.asarray(patients, dtype=str), list(known))
+        known |= jackknife_groups(others, self.seed) if len(others) else {}
+        return np.array([known[str(patient)] for patient in patients])
 
     def no_reference(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
         """Quality measures that see the synthetic videos only."""
@@ -177,9 +234,9 @@ class Protocol:
                 values = measure(some.clips)
                 if metric == "brisque":  # its file is not pinned
                     features += f", {label('brisque', find('brisque', self.weights_dir))}"
-                yield self._mean(source, metric, features, "", values, some.patients, 0)
+                yield self.mean(source, metric, features, "", values, some.patients, 0)
             except WeightsAbsent as error:
-                yield from self._absent(source, (metric,), str(error))
+                yield from self.absent(source, (metric,), str(error))
 
     def paired(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
         """Measures against the real video with the same first frame: of each sample, and of the best one of an x0."""
@@ -204,16 +261,16 @@ class Protocol:
             try:
                 values = make()(real.clips, videos.clips)
             except WeightsAbsent as error:
-                yield from self._absent(source, (metric,), str(error))
+                yield from self.absent(source, (metric,), str(error))
                 continue
-            yield self._mean(source, metric, features, "same x0", values, videos.patients, len(real))
+            yield self.mean(source, metric, features, "same x0", values, videos.patients, len(real))
             yield from self._best(source, metric, features, values, videos)
         slow = np.sort(np.random.default_rng(self.seed).permutation(len(videos))[: self.section.max_slow])
         try:
             values = no_reference.strred(real.clips[slow], videos.clips[slow])
-            yield self._mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))
+            yield self.mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))
         except WeightsAbsent as error:
-            yield from self._absent(source, ("strred",), str(error))
+            yield from self.absent(source, ("strred",), str(error))
 
     def _best(self, source: str, metric: str, features: str, values: np.ndarray, videos: Videos):
         """Best of the samples of each x0: how near the truth the generator can come, not how near it mostly is.
@@ -228,49 +285,35 @@ class Protocol:
         best = (of_clip.max() if about(metric).higher else of_clip.min())[counts == samples]
         patients = videos.table.drop_duplicates("clip_id").set_index("clip_id").loc[best.index, "patient_id"]
         reference = f"same x0, best of {samples}"
-        yield self._mean(source, metric, features, reference, best.to_numpy(), patients.to_numpy(), len(best))
-
-    def novelty(self, source: str, videos: Videos) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-        """Share of videos that lie nearer to a training video than nearly all held-out real ones do, and which.
-
-        Generators are trained on mirrored clips too, so each training video stands there both ways.
-        """
-        rows, tables, train = [], [], self.real["train"]
-        mirrored = np.ascontiguousarray(train.clips[..., ::-1])
-        for network in (self.domain[0], novelty.THUMBNAILS):
-            pool = np.concatenate([self.cache.features(network, clips) for clips in (train.clips, mirrored)])
-            synthetic, held_out = (self.cache.features(network, v.clips) for v in (videos, self.real["test"]))
-            found = novelty.copies(synthetic, held_out, pool, self.section.copy_threshold)
-            flags = found["copied"].to_numpy(dtype=float)
-            rows.append(self._mean(source, "copy_rate", network.name, "train", flags, videos.patients, len(train)))
-            nearest = train.table["clip_id"].to_numpy()[found["nearest"] % len(train)]
-            tables.append(
-                pd.DataFrame({"sample_id": videos.table["sample_id"], "source": source, "features": network.name})
-                .assign(nearest=nearest)
-                .join(found.drop(columns="nearest"))
-            )
-        return rows, pd.concat(tables, ignore_index=True)
+        yield self.mean(source, metric, features, reference, best.to_numpy(), patients.to_numpy(), len(best))
 
     def diversity(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
         """How far apart the samples of one first frame are."""
         values, patients = novelty.diversity(videos.clips, videos.table)
         if len(values) == 0:
-            yield from self._absent(source, ("diversity",), "one sample for each first frame")
+            yield from self.absent(source, ("diversity",), "one sample for each first frame")
             return
-        yield self._mean(source, "diversity", "pixels", "", values, patients, 0)
+        yield self.mean(source, "diversity", "pixels", "", values, patients, 0)
 
-    def _mean(self, source: str, metric: str, features: str, reference: str, values, patients, n_real: int):
+    def mean(self, source: str, metric: str, features: str, reference: str, values, patients, n_real: int):
+        """Row of a mean over videos; what is not finite is left out."""
         finite = np.isfinite(values)
         if not finite.any():
-            return self._row(source, metric, features, reference, (None, None, None), (n_real, 0), "no finite value")
-        numbers = mean_interval(values[finite], patients[finite], self.section.bootstrap, self.seed)
-        return self._row(source, metric, features, reference, numbers, (n_real, int(finite.sum())))
+            return self.row(source, metric, features, reference, (None, None, None), (n_real, 0), "no finite value")
+        values, groups = values[finite], self.groups(patients[finite])
+        numbers = mean_interval(values, patients[finite], self.section.bootstrap, self.seed)
+        without = [
+            values[groups != group].mean() if (groups != group).any() else math.nan for group in np.unique(groups)
+        ]
+        row = self.row(source, metric, features, reference, numbers, (n_real, int(finite.sum())))
+        return row | {"replicates": _finite(np.array(without))}
 
-    def _absent(self, source: str, metrics: tuple[str, ...], reason: str) -> list[dict[str, Any]]:
+    def absent(self, source: str, metrics: tuple[str, ...], reason: str) -> list[dict[str, Any]]:
+        """Rows without a value, with the reason."""
         logger.info("absent: %s: %s", ", ".join(metrics), reason)
-        return [self._row(source, metric, "", "", (None, None, None), (0, 0), reason) for metric in metrics]
+        return [self.row(source, metric, "", "", (None, None, None), (0, 0), reason) for metric in metrics]
 
-    def _row(
+    def row(
         self,
         source: str,
         metric: str,
@@ -280,6 +323,7 @@ class Protocol:
         n: tuple[int, int],
         reason: str = "",
     ) -> dict[str, Any]:
+        """One row of quality.csv; numbers: value and limits; n: real and synthetic videos."""
         value, low, high = (None if x is None or not math.isfinite(x) else float(x) for x in numbers)
         if value is None and not reason:
             reason = "not a finite number"
@@ -301,3 +345,13 @@ class Protocol:
             "protocol": self.where,
         }
         return row | ({"reason": reason} if value is None else {})
+
+
+def _flat(features: np.ndarray) -> np.ndarray:
+    """(n, rows, d) -> (n * rows, d)."""
+    return features.reshape(-1, features.shape[-1])
+
+
+def _finite(replicates: np.ndarray) -> list[float]:
+    """For JSON; nothing if a group cannot be left out."""
+    return replicates.tolist() if np.isfinite(replicates).all() else []

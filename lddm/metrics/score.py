@@ -1,8 +1,8 @@
 """Which videos of a generator are scored: everything that the rule `score` does for one generator and fold.
 
 Sources of synthetic videos: `heldout`, animated first frames of the fold's test patients, each with a real future to
-pair with; `stills`, animated labelled still images. The generator `real` is the floor: real training clips against real
-test clips, as many as there are test clips.
+pair with; `stills`, animated labelled still images. The generator `real` is the real-against-real reference: the clips of
+half of the test patients against those of the other half, as many as every generator has.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import pandas as pd
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.metrics.cache import FeatureCache
+from lddm.metrics.copy_search import control_rows, copy_rows
 from lddm.metrics.domain_network import domain_videos
-from lddm.metrics.protocol import Protocol, Videos
+from lddm.metrics.protocol import SAME_X0, Protocol, Videos
 from lddm.settings.evaluation import QualitySettings
 
 logger = logging.getLogger(__name__)
 
-COPIES = ["sample_id", "source", "features", "nearest", "distance", "threshold", "copied"]
+COPIES = ["sample_id", "source", "features", "nearest", "distance", "held_out_distance", "threshold", "copied"]
 
 
 def score(
@@ -59,16 +60,17 @@ def score(
     manifest = None
     if generator != "real":
         clips, manifest = load_synthetic(synthetic)
-        where += f", {manifest['sample'].nunique()} samples of an x0, seed {seed}"
+        # Every first frame, also of test patients, is animated with its true label: no generator guesses the diagnosis.
+        where += f", {manifest['sample'].nunique()} samples of an x0, seed {seed}, labels: true"
     protocol = Protocol(
         section, fold, generator, real, references, domain_videos(domain_network), weights_dir, FeatureCache(cache),
         seed, where,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
     if manifest is None:
-        count = min(len(references["heldout"]), len(real["train"]))
-        rows += protocol.distances("train", real["train"].at_most(count, seed), ("heldout",))
+        rows += protocol.distances("heldout", references["heldout"], ("heldout",))
         rows += protocol.no_reference("heldout", references["heldout"])
+        rows += control_rows(protocol)
         return rows, pd.DataFrame(columns=COPIES)
     copies = []
     for source, part in manifest.groupby("source", sort=True):
@@ -76,15 +78,17 @@ def score(
         videos = Videos(clips[index], part["patient_id"].to_numpy(), part.reset_index(drop=True))
         some = videos.at_most(section.max_videos, seed)
         logger.info("%s, %s: %d of %d videos", generator, source, len(some), len(videos))
-        rows += protocol.distances(source, some, ("heldout", "train"))
+        rows += protocol.distances(source, some, ("heldout", *((SAME_X0,) if source == "heldout" else ()), "train"))
         rows += protocol.no_reference(source, some)
-        found, table = protocol.novelty(source, videos)
+        found, table = copy_rows(protocol, source, videos)
         rows += found
         copies.append(table)
         rows += protocol.diversity(source, videos)
         if source == "heldout":
             rows += protocol.paired(source, some)
-    return rows, pd.concat(copies, ignore_index=True)[COPIES]
+            if generator == "reconstruction":
+                rows += control_rows(protocol, videos)
+    return rows, pd.concat(copies, ignore_index=True).reindex(columns=COPIES)
 
 
 def _real(store: FrameStore, splits: pd.DataFrame, fold: int, part: str) -> Videos:

@@ -6,16 +6,15 @@ A metric whose weights are absent is reported absent with the reason; nothing st
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lddm.data.download import DownloadError, download, offline
 from lddm.files import sha256
 
 logger = logging.getLogger(__name__)
 
 PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
-TIMEOUT_S = 20
 
 
 class WeightsAbsent(Exception):
@@ -103,17 +102,25 @@ REGISTRY: dict[str, Weights] = {
 }
 
 
-def find(name: str, weights_dir: str | Path) -> Path:
+def find(name: str, weights_dir: str | Path, again: bool = False) -> Path:
     """The file of an entry of the registry: in `weights_dir`, else fetched into it.
+
+    Args:
+        name: key of REGISTRY.
+        weights_dir: the folder of weights.
+        again: ask also an address that failed within the last hour.
 
     Raises:
         WeightsAbsent: it is not there and cannot be fetched, or its digest is not the expected one.
     """
     entry = REGISTRY[name]
     path = Path(weights_dir) / entry.file
-    if not path.is_file():
-        _fetch(name, entry, path)
-    digest = sha256(path)
+    try:
+        if not path.is_file():
+            _fetch(name, entry, path, again)
+        digest = sha256(path)
+    except OSError as error:  # a folder or file that may not be read
+        raise WeightsAbsent(f"{name}: {path} cannot be read ({error.strerror})") from error
     if entry.sha256 and not digest.startswith(entry.sha256):
         raise WeightsAbsent(f"{name}: {path.name} has SHA-256 {digest[:12]}, expected {entry.sha256[:12]}; remove it")
     return path
@@ -124,32 +131,28 @@ def label(name: str, path: Path) -> str:
     return name if REGISTRY[name].sha256 else f"{name} (sha256 {sha256(path)[:8]})"
 
 
-def _fetch(name: str, entry: Weights, path: Path) -> None:
+def _fetch(name: str, entry: Weights, path: Path, again: bool) -> None:
     if entry.url is None:
         raise WeightsAbsent(f"{name}: put {entry.file} into weights_dir; {entry.source}")
-    if os.environ.get("LDDM_OFFLINE") == "1":
-        raise WeightsAbsent(f"{name}: {entry.file} is not in weights_dir, and LDDM_OFFLINE=1 forbids fetching it")
-    import pooch
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if offline():
+        raise WeightsAbsent(f"{name}: {entry.file} is not in weights_dir, and LDDM_OFFLINE forbids fetching it")
     try:
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
-            pooch.retrieve(entry.url, known_hash=None, fname=path.name, path=path.parent, downloader=downloader)
-    except Exception as error:  # no network, a moved file, a full disk: each is a reason for the table
-        reason = f"{type(error).__name__}: {error}"[:160]
-        raise WeightsAbsent(f"{name}: {entry.file} is not in weights_dir and cannot be fetched ({reason})") from error
+        download(entry.url, path, again=again)
+    except DownloadError as reason:
+        raise WeightsAbsent(f"{name}: {entry.file} is not in weights_dir and cannot be fetched ({reason})") from reason
     logger.info("fetched %s into %s", name, path)
 
 
 def state(name: str, weights_dir: str | Path) -> str:
-    """absent, ok, damaged, or the digest of a file whose publisher gives none; nothing is fetched."""
+    """absent, ok, damaged, unreadable, or the digest of a file whose publisher gives none; nothing is fetched."""
     entry = REGISTRY[name]
     path = Path(weights_dir) / entry.file
-    if not path.is_file():
-        return "absent"
-    digest = sha256(path)
+    try:
+        if not path.is_file():
+            return "absent"
+        digest = sha256(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     if entry.sha256 is None:
         return f"unpinned, sha256 {digest[:8]}"
     return "ok" if digest.startswith(entry.sha256) else f"damaged: sha256 {digest[:8]}, expected {entry.sha256[:8]}"

@@ -75,18 +75,42 @@ class ResBlock2d(nn.Module):
         return self.skip(x) + self.conv2(F.silu(hidden))
 
 
+def halvings(large: int, small: int, name: str) -> int:
+    """How often `large` is halved to get `small`.
+
+    Raises:
+        ValueError: `large` is not `small` times a power of two.
+    """
+    count = int(math.log2(large // small)) if large >= small else -1
+    if count < 0 or small * 2**count != large:
+        raise ValueError(f"{name} {large} must be {small} times a power of two")
+    return count
+
+
+def whole_halvings(size: int, smallest: int = 4) -> int:
+    """How often a size can be halved while it stays whole and is not less than `smallest`."""
+    count = 0
+    while size % 2 == 0 and size // 2 >= smallest:
+        size, count = size // 2, count + 1
+    return count
+
+
 class ImagePyramid(nn.Module):
-    """Features of x0 at every scale from S down to `smallest`, halving at each level.
+    """Features of an image at every scale, halving at each level.
 
     Returns a list, finest first: level i is (B, width * min(2**i, 4), S / 2**i, S / 2**i).
+
+    Args:
+        size: height and width S.
+        width: channels of the first level.
+        levels: how often the size is halved; S must be a multiple of 2**levels.
     """
 
-    def __init__(self, size: int, smallest: int, width: int, inputs: int = 1):
+    def __init__(self, size: int, width: int, levels: int, inputs: int = 1):
         super().__init__()
-        levels = math.log2(size / smallest)
-        if levels != int(levels) or levels < 0:
-            raise ValueError(f"image size {size} must be {smallest} times a power of two")
-        self.channels = [width * min(2**i, 4) for i in range(int(levels) + 1)]
+        if size % 2**levels:
+            raise ValueError(f"image size {size} must be a multiple of {2**levels}")
+        self.channels = [width * min(2**i, 4) for i in range(levels + 1)]
         self.stem = nn.Conv2d(inputs, width, 3, 1, 1)
         self.levels = nn.ModuleList(
             ResBlock2d(before, after, stride=2) for before, after in zip(self.channels, self.channels[1:], strict=False)

@@ -1,4 +1,4 @@
-"""What a generator knows of the still: features of x0 and its class label."""
+"""The condition of a generator: features of x0 and its class label."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lddm.nn.blocks import ImagePyramid
+from lddm.nn.blocks import ImagePyramid, halvings, whole_halvings
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to draw z.
+    """How to sample z. These are the defaults of the function, not of a model: a bundle carries its own.
 
     Attributes:
         sampler: "distilled" (one step, if the model was distilled), "unipc" or "ddim" (diffusion only).
         steps: denoising steps of unipc and ddim (diffusion only).
         guidance: classifier-free guidance scale; 1 = off (diffusion only).
-        guide_by: what guidance sharpens: "label" (its unconditioned side still sees the image; nothing for a still whose
-            label is unknown) or "image+label".
+        guide_by: the condition that guidance strengthens: "label" (the image stays in the unconditioned side; no effect on
+            a still of unknown label) or "image+label".
     """
 
     sampler: str = "unipc"
@@ -32,20 +32,23 @@ class SamplingOptions:
 class ImageCondition(nn.Module):
     """x0 and label -> features aligned with x0 and one vector; both can be dropped for guidance.
 
-    x0 is read at half its size: what shapes the motion is anatomy, not the grain of the speckle, and the first level of
-    a pyramid costs more than all others together.
+    x0 is read at half its size: motion depends on anatomy, not on the grain of the speckle, and the first level of a
+    pyramid costs more than all others together.
 
     Args:
-        size: height and width S of x0.
-        grid: height and width of the aligned features.
+        size: height and width S of x0; even.
+        grid: height and width of the aligned features, S / 2 halved some times; None is the smallest whole grid of at least
+            4 x 4, for networks that read the vector only.
         width: channels of the first level; the features have min(2**levels, 4) * width.
         dim: size of the vector.
         classes: labels 0..classes-1; -1 stands for unknown. 0 = the label is not used at all.
     """
 
-    def __init__(self, size: int, grid: int, width: int, dim: int, classes: int):
+    def __init__(self, size: int, grid: int | None, width: int, dim: int, classes: int):
         super().__init__()
-        self.pyramid = ImagePyramid(size // 2, grid, width)
+        half = size // 2
+        levels = whole_halvings(half) if grid is None else halvings(half, grid, "half of size")
+        self.pyramid = ImagePyramid(half, width, levels)
         self.channels = self.pyramid.channels[-1]
         self.pooled = nn.Linear(self.channels, dim)
         self.no_image = nn.Parameter(torch.zeros(self.channels))

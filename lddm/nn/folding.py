@@ -1,4 +1,4 @@
-"""Tissue does not fold: what is drawn and would fold is strained less."""
+"""Limit the strain of sampled displacement fields so that they stay invertible."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import torch
 from torch import Tensor
 
 from lddm.nn.latent import LatentSpec
+from lddm.nn.precision import in_float32
+from lddm.nn.warping import compose_motion
 
-LARGEST_STRAIN = 1.0  # from here on tissue passes its neighbour
+# Smallest det(I + grad u) of a field that counts as invertible: tissue may shrink to a twentieth of its area, not further.
+SMALLEST_DETERMINANT = 0.05
+# No bicubic enlargement of a field with less strain between neighbouring cells can reach that determinant. Enlarging
+# multiplies differences by at most 1.5 along them and 1.375 across (sums of absolute weights, a = -0.75), so with strain s
+# the spectral norm of grad u is at most sqrt(2) 1.5 1.375 s, and det(I + grad u) >= (1 - norm)^2.
+LARGEST_STRAIN = (1 - SMALLEST_DETERMINANT**0.5) / (2**0.5 * 1.5 * 1.375)
 
 
-def unfold(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
-    """Draw together the fields of z whose cells pass each other.
+@in_float32
+def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
+    """Shrink displacement fields that fold towards their mean over the frame, as far as needed.
 
-    Each map of a drawn z has the spectrum of real ones, but where few clips taught a generator how maps, coefficients and
-    sizes go together, some draws strain tissue until it folds. Then the fields are moved towards their mean over the
-    frame, a push of all tissue alike, as far as needed. All other z are returned as they are.
+    The map p -> p + u(p) of a frame folds where det(I + grad u) <= 0; the determinant is taken of the field at frame size,
+    as the decoder enlarges it. Shear, rotation and stretching without folding are left alone. The mean of a field, which
+    pushes all tissue alike, stays. z whose fields do not fold are returned bit for bit.
 
     Args:
         z: float (B, D), in the units of stage 1.
@@ -29,13 +37,41 @@ def unfold(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
         return z
     maps, rows = spec.balanced(*spec.split(z))
     rank = spec.motion_rank
-    fields, motion_rows = maps[:, : 2 * rank], rows[:, :rank]
-    strain = largest_strain(fields.unflatten(1, (rank, 2)), motion_rows, size / spec.map_size)
-    mean = fields.mean(dim=(2, 3), keepdim=True)
-    share = (LARGEST_STRAIN / strain.clamp_min(1e-6)).clamp_max(1)[:, None, None, None]
-    maps = torch.cat([mean + share * (fields - mean), maps[:, 2 * rank :]], dim=1)
-    rows = rows * spec.map_amplitude(maps)[:, :, None]  # as the encoder leaves them
-    return torch.where(strain[:, None] > LARGEST_STRAIN, spec.join(maps, rows), z)
+    fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))
+    strain = largest_strain(fields, rows[:, :rank], size / spec.map_size)
+    limited = z.clone()
+    for i in torch.nonzero(strain > LARGEST_STRAIN).flatten().tolist():
+        share = invertible_share(compose_motion(fields[i : i + 1], rows[i : i + 1, :rank], size)[0])
+        if share < 1:
+            mean = fields[i].mean(dim=(2, 3), keepdim=True)
+            shrunk = torch.cat([(mean + share * (fields[i] - mean)).flatten(0, 1), maps[i, 2 * rank :]])[None]
+            sizes = spec.map_amplitude(shrunk)[:, :, None]  # rows have the amplitude of their map, as from the encoder
+            limited[i] = spec.join(shrunk, rows[i : i + 1] * sizes)[0]
+    return limited
+
+
+def invertible_share(motion: Tensor) -> float:
+    """The largest share s of the displacement gradients at which no frame folds, at most 1.
+
+    Of a displacement in a cell of four pixels, det(I + s grad u) = 1 + s tr + s^2 det is taken at the four corners from the
+    differences along its sides: the bilinear map of the cell is invertible if all four are positive. Where the whole
+    gradient folds nowhere s is 1; otherwise s is the smallest positive root of det(I + s grad u) = SMALLEST_DETERMINANT.
+
+    Args:
+        motion: float (T, 2, S, S) in pixels, (axial, lateral).
+    """
+    down, right = motion.diff(dim=2), motion.diff(dim=3)  # along rows (T, 2, S - 1, S), along columns (T, 2, S, S - 1)
+    share, folds = torch.ones((), device=motion.device), torch.zeros((), dtype=torch.bool, device=motion.device)
+    for a in (down[..., :-1], down[..., 1:]):
+        for b in (right[:, :, :-1], right[:, :, 1:]):
+            trace = a[:, 0] + b[:, 1]
+            determinant = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+            folds = folds | (1 + trace + determinant < SMALLEST_DETERMINANT).any()
+            rest = 1 - SMALLEST_DETERMINANT
+            below = (trace.square() - 4 * determinant * rest).clamp_min(0).sqrt() - trace
+            real = (trace.square() >= 4 * determinant * rest) & (below > 0)
+            share = torch.minimum(share, torch.where(real, 2 * rest / below.clamp_min(1e-12), torch.inf).amin())
+    return share.item() if folds else 1.0
 
 
 def largest_strain(fields: Tensor, rows: Tensor, spacing: float) -> Tensor:
@@ -52,3 +88,6 @@ def largest_strain(fields: Tensor, rows: Tensor, spacing: float) -> Tensor:
     motion = torch.einsum("bkt,bkchw->btchw", rows, fields)
     steps = [motion.diff(dim=dim).square().sum(dim=2).flatten(1).amax(dim=1) for dim in (3, 4)]
     return torch.stack(steps).amax(dim=0).sqrt() / spacing
+
+
+unfold = limit_strain  # the former name

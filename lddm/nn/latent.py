@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lddm.nn.precision import in_float32
+
 
 @dataclass(frozen=True)
 class LatentSpec:
@@ -67,6 +69,7 @@ class LatentSpec:
         """The inverse of `split`: z (B, D)."""
         return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
 
+    @in_float32
     def apply(self, z: Tensor, to_maps: Tensor, to_rows: Tensor) -> Tensor:
         """Multiply each map over its cells and each row over its frames by a matrix of its own; a vector stays as it is.
 
@@ -81,17 +84,19 @@ class LatentSpec:
         maps = torch.einsum("cij,bcj->bci", to_maps, maps.flatten(2))
         return self.join(maps, torch.einsum("cij,bcj->bci", to_rows, rows))
 
+    @in_float32
     def map_amplitude(self, maps: Tensor) -> Tensor:
         """Root mean square of each field and each code map: maps (B, 2K + R, h, w) -> (B, K + R)."""
         power = maps.square().mean(dim=(2, 3))
         fields = power[:, : 2 * self.motion_rank].unflatten(1, (self.motion_rank, 2)).mean(dim=2)
         return torch.cat([fields, power[:, 2 * self.motion_rank :]], dim=1).sqrt()
 
+    @in_float32
     def balanced(self, maps: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """Maps with the size of the motion, and coefficients of unit size; factorised only.
 
-        Both parts of z say how large a motion is. In a measured code they agree. In a drawn one they may not, and then
-        the geometric mean of the two counts: an error of either weighs half, and noise beside a large map stays small.
+        Both parts of z encode the amplitude. They agree in a measured code and may disagree in a sample; then the geometric
+        mean of the two counts: an error of either weighs half, and noise beside a large map stays small.
         """
         rows = coefficients.square().mean(dim=2).sqrt()  # (B, K + R)
         share = (rows / self.map_amplitude(maps).clamp_min(1e-6)).sqrt()
@@ -104,6 +109,7 @@ class LatentSpec:
         return asdict(self)
 
 
+@in_float32
 def unit_rows(coefficients: Tensor) -> Tensor:
     """Coefficients (B, K + R, T) with a root mean square of one over time: the maps carry the size."""
     return coefficients / coefficients.square().mean(dim=2, keepdim=True).add(1e-10).sqrt()

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from lddm.nn.latent import LatentSpec
 from lddm.nn.whitening import Whitening
 
+RATIOS = (0.5, 2.0)  # a generator whose spread is further off is not repaired by scaling its noise
+
 
 class Matching(nn.Module):
     """An affine map of white z along the principal axes of its maps and rows (of a vector: along each number).
@@ -32,14 +34,18 @@ class Matching(nn.Module):
             self.register_buffer(f"axes_{name}", torch.eye(size).repeat(count, 1, 1))  # an axis a column
 
     def fit(self, whitening: Whitening, drawn: Tensor, real: Tensor) -> None:
-        """Compare white z that was drawn, float (n, D), with white z of training clips, float (m, D), of the same x0."""
+        """Compare sampled white z, float (n, D), with white z of training clips, float (m, D), of the same x0.
+
+        Each x0 has to occur equally often among the samples: means of different x0 differ.
+        """
         for name in ("maps", "rows"):
             axes = torch.linalg.eigh(whitening.get_buffer(f"colour_{name}").double())[1]
             self.get_buffer(f"axes_{name}").copy_(axes)
         drawn, real = self._turn(drawn, to_axes=True), self._turn(real, to_axes=True)
         spread = drawn.std(dim=0)
         constant = spread < 1e-3  # a number that never changes has no scale
-        self.ratio.copy_(torch.where(constant, 1.0, real.std(dim=0) / spread.clamp_min(1e-3)))
+        ratio = (real.std(dim=0) / spread.clamp_min(1e-3)).clamp(*RATIOS)
+        self.ratio.copy_(torch.where(constant, 1.0, ratio))
         self.offset.copy_(real.mean(dim=0) - self.ratio * drawn.mean(dim=0))
 
     def forward(self, white: Tensor) -> Tensor:

@@ -1,23 +1,30 @@
-"""The field of view: which part of a frame shows tissue. It stays where it is while tissue moves."""
+"""The field of view: the part of a frame that shows tissue. It stays where it is while tissue moves."""
 
 from __future__ import annotations
 
-import math
-
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Grey level, share of the range, from which a pixel and the mean of its neighbourhood show tissue: above the black around
-# a fan, even after lossy compression, and below the noise of its dark parts.
-DARK = 2.5 / 255
-DIRECTIONS = 180  # of half-planes: the side of a fan is right to a pixel in sixty
+from lddm.nn.precision import in_float32
+
+# Grey levels of 255. Above BLACK a pixel and the mean of its neighbourhood show tissue: above the black around a fan, even
+# after lossy compression, and below the noise of its dark parts. A noisy background of up to NOISE raises that level.
+BLACK, NOISE = 2.5, 7.0
+BRIGHT = 25.0  # markers, rulers, text and bars are brighter than this; dim pixels apart from the rest are dark tissue
+PART = 0.25  # a bright region of this share of the largest is tissue behind a shadow, a smaller one a marker or a bar
 
 
+@torch.compiler.disable  # OpenCV works on arrays
+@torch.no_grad()
 def field_of_view(x0: Tensor) -> Tensor:
-    """The convex hull of all that is not black.
+    """The convex hull of the largest connected region that is not black.
 
-    Rectangles, fans and sectors are convex, and shadows inside them belong to them.
+    Rectangles, fans and sectors are convex, and shadows inside them belong to them. Markers, rulers, text and grey bars are
+    smaller regions, or thin, and stay outside. Tissue that fades into black at depth has no lower edge: its sides are then
+    extended to the bottom of the frame.
 
     Args:
         x0: float (B, 1, S, S) in [-1, 1].
@@ -25,27 +32,111 @@ def field_of_view(x0: Tensor) -> Tensor:
     Returns:
         bool (B, 1, S, S). An image that is black throughout counts as seen throughout.
     """
-    size = x0.shape[-1]
-    around = F.avg_pool2d(x0, 3, 1, 1, count_include_pad=False)  # specks of compression in the black are no tissue
-    lit = torch.minimum(x0, around)[:, 0] > 2 * DARK - 1  # (B, S, S)
-    lit = lit | ~lit.any(dim=2).any(dim=1)[:, None, None]
-    place = torch.arange(size, device=x0.device, dtype=x0.dtype)
-    angle = torch.arange(DIRECTIONS, device=x0.device, dtype=x0.dtype) * (2 * math.pi / DIRECTIONS)
-    down, right = angle.sin()[:, None], angle.cos()[:, None]  # (D, 1), normals of half-planes
-    right = torch.where(right.abs() < 1e-5, 1e-5, right)  # level edges bound whole rows, by thousands of columns
-
-    # How far the hull reaches in each direction; the first and the last lit pixel of a row are enough to know.
-    first = torch.where(lit, place, torch.inf).amin(dim=2)[:, None]  # (B, 1, S rows)
-    last = torch.where(lit, place, -torch.inf).amax(dim=2)[:, None]
-    farthest = torch.where(right > 0, last, first)  # (B, D, S)
-    reach = torch.where(farthest.isfinite(), down * place + right * farthest, -torch.inf).amax(dim=2)  # (B, D)
-
-    # From half-planes down * row + right * column <= reach to the columns of each row.
-    bound = (reach[:, :, None] + 0.1 - down * place) / right  # (B, D, S)
-    ends = torch.where(right > 0, bound, torch.inf).amin(dim=1), torch.where(right < 0, bound, -torch.inf).amax(dim=1)
-    return ((place <= ends[0][:, :, None]) & (place >= ends[1][:, :, None]))[:, None]
+    grey = ((x0[:, 0].float() + 1) * 127.5).clamp(0, 255).cpu().numpy()
+    return torch.from_numpy(np.stack([_hull_of_tissue(image) for image in grey]))[:, None].to(x0.device)
 
 
-def shrink(view: Tensor, pixels: int) -> Tensor:
-    """A view bool (B, 1, S, S) without its outermost `pixels`; the border of the frame is no edge of the view."""
-    return F.max_pool2d((~view).float(), 2 * pixels + 1, 1, pixels) == 0
+@in_float32
+def erode(mask: Tensor, pixels: int) -> Tensor:
+    """A mask bool (B, 1, S, S) without its outermost `pixels`; the border of the frame is not an edge of the mask."""
+    return F.max_pool2d((~mask).float(), 2 * pixels + 1, 1, pixels) == 0
+
+
+def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
+    """Field of view of one image, float32 (S, S) in grey levels: bool (S, S)."""
+    black = _black_level(grey)
+    lit = (np.minimum(grey, cv2.blur(grey, (3, 3))) > black).astype(np.uint8)  # without the specks of compression
+    if not lit.any():
+        return np.ones(grey.shape, dtype=bool)
+    region = _largest_region(lit)
+    hull = _convex_hull(region)
+    if hull.all():
+        return hull > 0
+    between = _between_the_sides(hull)
+    _, labels = cv2.connectedComponents(lit | region)
+    attached = np.isin(labels, np.unique(labels[region > 0]))
+    marks = cv2.dilate(((grey > BRIGHT) & (region == 0)).astype(np.uint8), np.ones((5, 5), np.uint8))
+    dim = (lit > 0) & (marks == 0)
+    tissue = region | dim.astype(np.uint8)
+    echoes = (attached & (lit > 0) & (between > 0) & (tissue == 0)).astype(np.uint8)  # thin ones, such as B-lines
+    if int(echoes.sum()) >= _gain(tissue, echoes):
+        tissue |= echoes
+    rows = np.flatnonzero(tissue.any(axis=1))
+    lowest = slice(rows[-1] + 1 - max(1, len(grey) // 32), rows[-1] + 1)
+    if rows[-1] < len(grey) - 1 and grey[lowest][tissue[lowest] > 0].mean() < 2 * black:  # faded: no edge to be seen
+        tissue |= _between_the_sides(_convex_hull(tissue))
+    return _pixels_of_hull(tissue)
+
+
+def _black_level(grey: np.ndarray) -> float:
+    """The grey level that tissue exceeds: more than the noise of the darkest quarter of the border, where that is small."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    floor = float(np.percentile(cv2.blur(border[None], (5, 1)), 25))
+    return 2 * floor + BLACK if floor <= NOISE else BLACK
+
+
+def _largest_region(lit: np.ndarray) -> np.ndarray:
+    """The largest connected region of a mask uint8 (S, S), without thin parts; and parts of it behind a shadow."""
+    radius = max(1, round(len(lit) / 20))  # what is thinner than twice this is a ruler, text or a bar
+    filled = np.zeros_like(lit)
+    contours, _ = cv2.findContours(cv2.medianBlur(lit, 3), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)  # dark tissue inside is no gap
+    inner = cv2.distanceTransform(cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5) > radius
+    opened = _near(inner[1:-1, 1:-1].astype(np.uint8), radius)  # a bar at the border of the frame is thin, too
+    if not opened.any():
+        opened = filled if filled.any() else lit  # nothing is thick: a strip of tissue
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    area = stats[:, cv2.CC_STAT_AREA]
+    largest, *others = 1 + np.argsort(-area[1:], kind="stable")
+    region = (labels == largest).astype(np.uint8)
+    for other in (label for label in others if area[label] >= PART * area[largest]):
+        part = (labels == other).astype(np.uint8)
+        if _gain(region, part) <= 3 * area[other]:  # not much more black than tissue
+            region |= part
+    return region | ((filled | lit) & _near(region, radius / 2))  # with the corners that the opening has rounded
+
+
+def _near(mask: np.ndarray, distance: float) -> np.ndarray:
+    """The pixels within a distance in pixels of a mask uint8 (S, S): uint8 (S, S)."""
+    return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= distance).astype(np.uint8)
+
+
+def _gain(mask: np.ndarray, part: np.ndarray) -> int:
+    """How many pixels the convex hull of a mask gains with a further part; both uint8 (S, S)."""
+    return int(_convex_hull(mask | part).sum()) - int(_convex_hull(mask).sum())
+
+
+def _between_the_sides(hull: np.ndarray) -> np.ndarray:
+    """What lies between the sides of a hull, extended to the bottom of the frame as straight lines: uint8 (S, S)."""
+    size, rows = len(hull), np.flatnonzero(hull.any(axis=1))
+    straight = rows[len(rows) // 4 : max(len(rows) // 4 + 2, 3 * len(rows) // 4)]  # not the corners
+    if len(straight) < 2:
+        return hull
+    left = np.polynomial.Polynomial.fit(straight, hull[straight].argmax(axis=1), 1)
+    right = np.polynomial.Polynomial.fit(straight, size - 1 - hull[straight, ::-1].argmax(axis=1), 1)
+    row, column = np.arange(size)[:, None], np.arange(size)
+    between = (row >= straight[-1]) & (column >= left(row) - 0.5) & (column <= right(row) + 0.5)
+    return between.astype(np.uint8)
+
+
+def _convex_hull(mask: np.ndarray) -> np.ndarray:
+    """Convex hull of a mask uint8 (S, S) with its outline: uint8 (S, S)."""
+    hull = np.zeros_like(mask)
+    if (points := cv2.findNonZero(mask)) is not None:
+        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return hull
+
+
+def _pixels_of_hull(mask: np.ndarray) -> np.ndarray:
+    """The pixels whose centres lie in the convex hull of a mask uint8 (S, S): bool (S, S).
+
+    OpenCV's filled polygons also take the pixels that their outline touches, up to a pixel more on slanted sides.
+    """
+    start = cv2.convexHull(cv2.findNonZero(mask))[:, 0].astype(np.float64)  # (n, 2), column and row
+    step = np.roll(start, -1, axis=0) - start
+    rows, columns = np.arange(len(mask))[:, None], np.arange(mask.shape[1])
+    share = (rows - start[:, 1]) / np.where(step[:, 1] == 0, np.inf, step[:, 1])  # (S, n), where a row cuts a side
+    cut = (share >= 0) & (share <= 1) & ((step[:, 1] != 0) | (rows == start[:, 1]))
+    column = start[:, 0] + share * step[:, 0]
+    left, right = np.where(cut, column, np.inf).min(axis=1), np.where(cut, column, -np.inf).max(axis=1)
+    return (columns >= left[:, None] - 1e-6) & (columns <= right[:, None] + 1e-6)

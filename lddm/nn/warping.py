@@ -1,4 +1,4 @@
-"""Moving an image by a displacement field."""
+"""Moving an image by a displacement field. All of it is computed in float32, also under autocast."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lddm.nn.precision import in_float32
 
+
+@in_float32
 def warp(image: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
     """Backward warp: out(p) = image(p + motion(p)), borders repeated.
 
@@ -19,13 +22,14 @@ def warp(image: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
         float (B, C, H, W).
     """
     height, width = image.shape[-2:]
-    rows = torch.arange(height, device=image.device, dtype=image.dtype)[:, None] + motion[:, 0]
-    columns = torch.arange(width, device=image.device, dtype=image.dtype) + motion[:, 1]
+    rows = torch.arange(height, device=motion.device, dtype=motion.dtype)[:, None] + motion[:, 0]
+    columns = torch.arange(width, device=motion.device, dtype=motion.dtype) + motion[:, 1]
     # align_corners=False: the centre of pixel i lies at (2 i + 1) / n - 1.
     grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)  # (B, H, W, 2)
-    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid.to(image), mode=mode, padding_mode="border", align_corners=False)
 
 
+@in_float32
 def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
     """Warp one image by a field for each frame.
 
@@ -42,11 +46,13 @@ def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
     return warped.unflatten(0, (batch, frames)).transpose(1, 2)  # (B, C, T, H, W)
 
 
+@in_float32
 def upsample_maps(maps: Tensor, size: int) -> Tensor:
     """Maps (B, C, h, w) -> (B, C, size, size), bicubic without aligned corners; measured maps are fitted for it."""
     return F.interpolate(maps, size=(size, size), mode="bicubic", align_corners=False)
 
 
+@in_float32
 def compose_motion(maps: Tensor, coefficients: Tensor, size: int) -> Tensor:
     """Low-rank motion: sum_k a_k(t) B_k.
 

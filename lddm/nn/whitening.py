@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from lddm.nn.latent import LatentSpec
 
-# Directions with less than this share of the mean variance are noise and are not blown up to unit variance. The fewer
-# clips there are for each dimension, the less a covariance knows of its small directions: SCARCE * dimensions / clips.
+# Directions with less than this share of the mean variance are noise and are not scaled up to unit variance. The fewer
+# clips there are per dimension, the less certain the small directions of a covariance are: SCARCE * dimensions / clips.
 # Rows of coefficients have no such noise: their smallest directions are jerks, and a generator that gets these wrong
-# moves jerkily, however right it is in all else.
+# moves jerkily, even if all else is right.
 FLOOR = {"maps": 3e-4, "rows": 3e-5}
-SCARCE = {"maps": 0.002, "rows": 0.0}
+SCARCE = {"maps": 0.0005, "rows": 0.0}
 
 
 class Whitening(nn.Module):
@@ -39,12 +39,13 @@ class Whitening(nn.Module):
             self.register_buffer(f"colour_{name}", torch.eye(size).repeat(count, 1, 1))
 
     @classmethod
-    def fit(cls, spec: LatentSpec, mean: Tensor, std: Tensor) -> Whitening:
+    def fit(cls, spec: LatentSpec, mean: Tensor, std: Tensor, clips: int | None = None) -> Whitening:
         """From the posteriors of training clips.
 
         Args:
             spec: the structure of z.
-            mean, std: float (n, D), q(z | x) of each clip; the variance of z is that of the means plus q's own.
+            mean, std: float (n, D), q(z | x) of each entry; the variance of z is that of the means plus that of q.
+            clips: how many independent clips the entries come from (mirrored and reversed copies are not); default: n.
         """
         self = cls(spec)
         self.shift.copy_(mean.mean(dim=0))
@@ -57,7 +58,7 @@ class Whitening(nn.Module):
         for name, values, spread in parts:
             if values.shape[1] == 0:  # a grid has no coefficients
                 continue
-            floor = FLOOR[name] + SCARCE[name] * values.flatten(2).shape[2] / len(mean)
+            floor = FLOOR[name] + SCARCE[name] * values.flatten(2).shape[2] / (clips or len(mean))
             values, spread = values.flatten(2).transpose(0, 1), spread[0].flatten(1)  # (C, n, size), (C, size)
             covariance = values.transpose(1, 2) @ values / len(centred) + torch.diag_embed(spread)
             variance, axes = torch.linalg.eigh(covariance)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lddm.errors import LddmError
 from lddm.report.headline import headline_scores
-from lddm.report.results import Results
+from lddm.report.results import Results, flat
 
 
 def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -18,8 +18,8 @@ def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
         folders: results/<experiment>, at least two.
 
     Returns:
-        Numbers: a row a number (name, better), a column an experiment, "value [low, high] (n)". Settings: a row a key that
-        differs, a column an experiment.
+        Numbers: one row per number (name, better), one column per experiment, "value [low, high] (n)". Settings: one row
+        per key that differs, one column per experiment.
 
     Raises:
         LddmError: an experiment is not finished, or two have the same name.
@@ -30,7 +30,9 @@ def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns = {name: _numbers(Results(folder)) for name, folder in zip(names, folders, strict=True)}
     numbers = pd.DataFrame(columns)
     numbers.index = pd.MultiIndex.from_tuples(numbers.index, names=["what", "better"])
-    settings = pd.DataFrame({name: Results(folder).settings() for name, folder in zip(names, folders, strict=True)})
+    saved = {name: Results(folder).saved_settings() or {} for name, folder in zip(names, folders, strict=True)}
+    settings = pd.DataFrame({name: pd.Series(flat(values), dtype=object) for name, values in saved.items()})
+    settings = settings.drop(index=["experiment"], errors="ignore")
     differs = settings.apply(lambda row: row.map(repr).nunique() > 1, axis=1)
     return numbers.fillna("–"), settings[differs].astype(object).where(settings[differs].notna(), "–")
 

@@ -15,8 +15,7 @@ def failures(found: Results) -> list[tuple[str, Row]]:
     """One video for each rule, of the held-out first frames of the first fold; none without LDDM videos.
 
     The rules: the largest change between two frames; the smallest mean change; the largest L1 to the video that really
-    followed; the smallest distance to a training clip in features of the domain network, as a share of the threshold below
-    which it counts as a copy.
+    followed; the smallest distance to a training clip, as a share of the threshold below which it counts as a copy.
     """
     folds = found.folds()
     videos = found.synthetic(folds[0], "heldout").get(GENERATOR) if folds else None
@@ -64,7 +63,7 @@ def _row(found: Results, videos: tuple[np.ndarray, pd.DataFrame], place: int) ->
 
 
 def _least_original(copies: pd.DataFrame, manifest: pd.DataFrame) -> tuple[int, str, float] | None:
-    mine = copies[(copies["source"] == "heldout") & (copies["features"] != "thumbnails")]
+    mine = copies[copies["source"] == "heldout"]
     if mine.empty:
         return None
     share = mine["distance"] / mine["threshold"]

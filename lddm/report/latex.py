@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from lddm.report.label_counts import label_counts
 from lddm.report.results import Results
 from lddm.report.style import in_order, label, span
 
@@ -29,7 +30,7 @@ CLASSIFICATION = ("auc", "accuracy", "sensitivity", "specificity", "f1")
 
 def tables(found: Results) -> str:
     """Both tables, ready to paste."""
-    return quality_latex(found.quality()) + "\n" + classification_latex(found.classification())
+    return quality_latex(found.quality()) + "\n" + classification_latex(found.classification(), label_counts(found))
 
 
 def quality_latex(table: pd.DataFrame) -> str:
@@ -63,8 +64,12 @@ def _quality_cell(part: pd.DataFrame) -> str:
     return f"{part['value'].mean():.3g}{interval}"
 
 
-def classification_latex(table: pd.DataFrame) -> str:
-    """Networks and regimes down, metrics across; the AUC with its interval and its difference to real videos alone."""
+def classification_latex(table: pd.DataFrame, labels: str) -> str:
+    """Networks and regimes down, metrics across; the AUC with its interval and its difference to real videos alone.
+
+    Args:
+        labels: how many labels the classifiers use, for the note.
+    """
     body = []
     for classifier, part in table.groupby("classifier", sort=False):
         for place, regime in enumerate(in_order(part["regime"].unique().tolist())):
@@ -80,7 +85,7 @@ def classification_latex(table: pd.DataFrame) -> str:
     first = table.iloc[0]
     note = (
         f"{first['n_test']} test videos, {first['n_folds']} fold(s), {first['n_seeds']} seeds; 95\\,\\% intervals over patients "
-        "and seeds; $p$ against real videos, paired, Holm-corrected."
+        f"and seeds; $p$ against real videos, paired, Holm-corrected over all pairs of a network. Labels used: {escape(labels)}."
     )
     return _tabular("Classification.", "tab:classification", head, body, note)
 

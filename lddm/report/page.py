@@ -6,8 +6,9 @@ import html
 from pathlib import Path
 
 from lddm.files import atomic_path
+from lddm.report.fonts import class_names, legible
 from lddm.report.html import SCRIPT, STYLE, bullets, image
-from lddm.report.page_origin import data_table, provenance, settings_and_jobs
+from lddm.report.page_origin import data_table, leaks, provenance, settings_and_jobs
 from lddm.report.page_tables import (
     ablation_note,
     ablation_table,
@@ -19,34 +20,41 @@ from lddm.report.page_tables import (
 )
 from lddm.report.results import Results
 from lddm.report.verdicts import sentences
-from lddm.settings.evaluation import ReportSettings
+from lddm.settings import Settings
 
 
-def page(section: ReportSettings, results: Path, out: Path) -> None:
-    """Write the page from the result files and figures of an experiment."""
-    found = Results(results)
+def page(settings: Settings, results: Path, out: Path) -> None:
+    """Write the page from the result files and figures of an experiment.
+
+    Args:
+        settings: the whole config; outputs of earlier settings are not shown.
+        results: results/<experiment>.
+        out: the file to write.
+    """
+    found = Results(results, settings)
+    title = settings.report.title
     parts = {
         "What came out": _verdicts(found),
         "Videos": _videos(found),
         "Scores": _scores(found),
         "Classification": _classification(found),
         "Training": [image(found.root / "figures/curves.png", "training curves")],
-        "Data": [data_table(found)],
+        "Data": [data_table(found), leaks(found)],
         "Settings and provenance": [provenance(found), settings_and_jobs(found)],
     }
-    names = {title: title.lower().replace(" ", "-") for title in parts}
+    names = {heading: heading.lower().replace(" ", "-") for heading in parts}
     body = [
-        f"<h1>{html.escape(section.title)}</h1>",
+        f"<h1>{html.escape(title)}</h1>",
         '<p class="note">Videos marked “synthetic” were made by a computer from one still image. They show what tissue '
         "might do, not what it did, and are not for diagnosis.</p>",
-        "<nav>" + "".join(f'<a href="#{name}">{title}</a>' for title, name in names.items()) + "</nav>",
+        "<nav>" + "".join(f'<a href="#{name}">{heading}</a>' for heading, name in names.items()) + "</nav>",
     ]
-    for title, content in parts.items():
-        body += [f'<section id="{names[title]}"><h2>{title}</h2>', *filter(None, content), "</section>"]
+    for heading, content in parts.items():
+        body += [f'<section id="{names[heading]}"><h2>{heading}</h2>', *filter(None, content), "</section>"]
     document = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(section.title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
         + "\n".join(body)
         + f"\n<script>{SCRIPT}</script></body></html>\n"
     )
@@ -59,10 +67,17 @@ def _verdicts(found: Results) -> list[str]:
 
 
 def _videos(found: Results) -> list[str]:
-    figures = found.root / "figures"
+    figures, classes = found.root / "figures", found.meta()["classes"]
+    drawn = class_names(classes)
+    replaced = [(short, name) for short, name in zip(drawn, classes, strict=True) if short not in legible(name)]
+    named = ", ".join(f"{short} is {name}" for short, name in replaced)
     return [
+        f"<p>In the figures, {html.escape(named)}: no installed font has these letters.</p>" if named else "",
         "<p>The same first frame x0 of test patients, animated by each generator; “real” is what really followed.</p>",
-        *(image(path, "real and synthetic videos, moving", "loop") for path in sorted(figures.glob("loop-*.webp"))),
+        *(
+            image(path, "real and synthetic videos, moving", "loop")
+            for path in sorted(figures.glob("loops/loop-*.webp"))
+        ),
         image(figures / "strips.png", "film strips and M-mode of real and synthetic videos", "strips"),
         "<p>Times are counted from x0. M-mode: the central column of the image over time.</p>",
         "<h3>Where LDDM fails, chosen by rule</h3>",
@@ -76,10 +91,12 @@ def _videos(found: Results) -> list[str]:
 def _scores(found: Results) -> list[str]:
     quality = found.quality()
     return [
-        "<p>Against real videos of test patients. “real” compares real videos of other patients with them: the floor at "
-        "this number of videos. Metrics that a frozen or shuffled video does not make worse are marked as blind to motion. "
-        "Small: 95 % interval over patients; fold means where there are several folds. A click on a heading sorts. "
-        "Generators know x0, so their frames are near those of the reference; “stills” are other patients’ images.</p>",
+        "<p>“Against heldout”: videos of half of the test patients against real videos of the other half, averaged over a few "
+        "divisions; “real” is real against real on the same halves. “Against heldout, same x0” shares patients and first "
+        "frames with the videos, so it has no such reference. Metrics that a frozen or shuffled video does not make worse are "
+        "marked as blind to motion. Small: 95 % interval over patients; fold means where there are several folds. A click on a "
+        "heading sorts. Differences between generators: tables/quality_comparisons.csv. “control: ...” rows of copy_rate show "
+        "what the search finds where the answer is known.</p>",
         image(found.root / "figures/quality.png", "scores by generator"),
         *(quality_table(quality, source) for source in ("heldout", "stills")),
         absent(found.absent_metrics()),

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import html
+import json
+import shlex
+from typing import Any
 
-from lddm.report.html import folded, number, table
-from lddm.report.results import Results
+from lddm.report.html import bullets, folded, number, table
+from lddm.report.provenance import code_versions
+from lddm.report.results import Results, flat
+from lddm.settings.build import whole_json
+
+LOUD = "WARNING"  # lines of the leak report that begin so are set apart
+SHOWN = 8  # leftovers that are named
 
 
 def data_table(found: Results) -> str:
@@ -22,40 +30,79 @@ def data_table(found: Results) -> str:
     return text + table(["source, kind, class", "files", "used", "patients", "excluded"], lines)
 
 
+def leaks(found: Results) -> str:
+    """What the metadata of the files give away of the classes; "" where the package has no such report."""
+    try:
+        from lddm.data.leaks import leak_report
+    except ImportError:
+        return ""
+    lines = leak_report(found.videos(), found.meta()["classes"]).lines()
+    loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
+    return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
+
+
 def provenance(found: Results) -> str:
     """What the results were made from, with and by, and where to look for more."""
     jobs, videos = found.jobs(), found.videos()
+    experiment = found.plan.settings.experiment
     hosts = sorted({f"{job['host'].get('name', '?')} ({job['host'].get('cpus', '?')} CPUs)" for job in jobs})
-    versions = sorted({f"lddm {job['host']['lddm']}, Python {job['host'].get('python', '?')}" for job in jobs})
+    pythons = sorted({f"Python {job['host'].get('python', '?')}" for job in jobs})
     minutes = sum(job["duration_s"] for job in jobs) / 60
     facts = [
-        f"Pipeline {found.pipeline()} of experiment {found.root.name}: {len(jobs)} jobs, {minutes:.1f} minutes of job time on "
-        f"{', '.join(hosts) or '–'}; {', '.join(versions) or '–'}.",
-        f"{len(videos)} input files with SHA-256 and licence ({', '.join(sorted(videos['licence'].dropna().unique()))}), the "
-        "commit of the code, package versions and the SHA-256 of every output: provenance.json.",
-        f"Whether the files are still those: lddm verify results/{found.root.name}.",
+        f"Pipeline {found.pipeline()} of experiment {experiment}: {len(jobs)} jobs, {minutes:.1f} minutes of job time on "
+        f"{', '.join(hosts) or '–'}; {', '.join(pythons) or '–'}.",
+        _code(jobs),
+        f"{len(videos)} input files with SHA-256 and licence ({', '.join(sorted(videos['licence'].dropna().unique()))}), "
+        "package versions and the SHA-256 of every output: provenance.json.",
+        f"To check that the files are still the same: lddm verify {shlex.quote(str(found.root))}.",
         "Numbers: tables/quality.csv, tables/classification.csv, tables/comparisons.csv. Jobs: records/.",
     ]
+    if left := found.leftovers():
+        names = ", ".join(left[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
+        facts.append(f"Left in the folder from earlier settings, and not part of this report: {names}.")
     items = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
     link = '<a href="http://127.0.0.1:5000">127.0.0.1:5000</a>'
-    run = html.escape(f"experiment {found.root.name}, run “summary {found.pipeline()}”")
+    run = html.escape(f"experiment {experiment}, run “summary {found.pipeline()}”")
     return f"<ul>{items}<li>MLflow: “make ui”, then {link} (or your tracking server): {run}.</li></ul>"
 
 
+def _code(jobs: list[dict[str, Any]]) -> str:
+    """The versions of the code of all jobs, and whether they differ."""
+    versions = code_versions(jobs)
+    named = [f"{code_name(version)} ({version['jobs']} jobs)" for version in versions]
+    if len(versions) > 1:
+        return f"The jobs were made by {len(versions)} different versions of the code: {'; '.join(named)}."
+    return f"Code of all jobs: {named[0]}." if named else "No job has a record."
+
+
+def code_name(version: dict[str, Any]) -> str:
+    """A version of the code in words, e.g. "lddm 0.1.0, commit 0123456789ab with changes, modules fedcba987654"."""
+    commit = f", commit {version['commit'][:12]}" if version.get("commit") else ""
+    changed = " with changes" if version.get("changed") else ""
+    modules = f", modules {version['sha256']}" if version.get("sha256") else ", commit not recorded"
+    return f"lddm {version['lddm']}{commit}{changed}{modules}"
+
+
 def settings_and_jobs(found: Results) -> str:
-    """All settings of the recorded jobs, and what ran how long with which version; folded up."""
-    settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(found.settings().items())]
+    """All settings, and what ran how long with which version of the code; folded up."""
+    values = flat(json.loads(whole_json(found.plan.settings)))
+    settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(values.items())]
     jobs = [
         [
             html.escape(" ".join([job["rule"], *(f"{k}={v}" for k, v in job["wildcards"].items())])),
             number(job["duration_s"]),
             str(job["attempt"]),
             html.escape(job["started"][:19]),
-            html.escape(job["host"]["lddm"]),
+            html.escape(_short(job)),
         ]
         for job in found.jobs()
     ]
-    heading = ["job", "seconds", "attempt", "started (UTC)", "lddm"]
+    heading = ["job", "seconds", "attempt", "started (UTC)", "code"]
     return folded(f"Settings ({len(settings)})", table(["key", "value"], settings)) + folded(
         f"Jobs ({len(jobs)})", table(heading, jobs)
     )
+
+
+def _short(job: dict[str, Any]) -> str:
+    code = job.get("code", {})
+    return (code.get("commit") or "")[:12] or code.get("sha256") or f"lddm {job['host']['lddm']}"

@@ -9,12 +9,13 @@ import pandas as pd
 
 from lddm.report.failures import flagged
 from lddm.report.html import folded, image, number, table
+from lddm.report.label_counts import label_counts
 from lddm.report.results import Results
 from lddm.report.style import UNITS, in_order, label, span
-from lddm.report.verdicts import verdict
+from lddm.report.verdicts import p_text, verdict
 
 # Metrics of the ablation that the page shows; tables/classification.csv has all.
-SHOWN = {"auc": "AUC", "balanced_accuracy": "balanced accuracy", "ece": "calibration error (ECE)"}
+SHOWN = {"auc": "AUC", "balanced_accuracy": "balanced accuracy", "brier": "Brier score", "log_loss": "log loss"}
 
 
 def quality_table(quality: pd.DataFrame, source: str) -> str:
@@ -62,7 +63,11 @@ def absent(reasons: dict[str, str]) -> str:
     items = "".join(
         f"<li>{html.escape(metric)}: {html.escape(reason)}</li>" for metric, reason in sorted(reasons.items())
     )
-    return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>")
+    later = (
+        "<p>Weights that come later: put the files into weights_dir (`lddm weights list` names them, `lddm weights fetch` "
+        "downloads what is public), then run the same snakemake command with --forcerun score.</p>"
+    )
+    return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>{later}")
 
 
 def copies_table(found: Results) -> str:
@@ -86,14 +91,14 @@ def ablation_note(found: Results) -> str:
     runs = found.classification_runs()
     if not runs:
         return ""
-    real = sorted({run["n_real_videos"] for run in runs if run["regime"] == "real"})
     added = sorted({run["n_added"] for run in runs if run["n_added"]})
     steps = sorted({run["steps"] for run in runs})
     return (
-        f"Real training videos of a classifier: {', '.join(map(str, real)) or '–'}; added synthetic ones: "
-        f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. The threshold "
-        "comes from validation patients. p-values: paired bootstrap over patients and seeds, corrected by Holm over the regimes. "
-        "The generators have seen all training videos of the fold with their labels, a classifier only those counted here."
+        f"Labels that a classifier uses: {label_counts(found)}. Added synthetic videos: "
+        f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. Validation videos "
+        "choose when training stops and the threshold. p-values (AUC only): those of the pairs below, corrected by Holm over "
+        "all pairs of a classifier. "
+        "The generators have seen all labelled training videos of the fold, a classifier only those counted here."
     )
 
 
@@ -112,7 +117,7 @@ def ablation_table(ablation: pd.DataFrame) -> str:
                     f"{number(row['mean'])}<small>{number(row['ci_low'])} to {number(row['ci_high'])}</small>",
                     "" if regime == "real" else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
                     f"{row['delta_ci_high']:+.3f}</small>",
-                    "" if regime == "real" else number(row["p_value"]),
+                    "" if regime == "real" or pd.isna(row["p_value"]) else number(row["p_value"]),
                     "" if regime == "real" else verdict(row),
                 ]
             )  # fmt: skip
@@ -128,7 +133,7 @@ def comparison_table(compared: pd.DataFrame) -> str:
             [
                 html.escape(f"{row.classifier}: {label(row.regime)} against {label(row.against)}"),
                 f"{row.delta_auc:+.3f}<small>{row.ci_low:+.3f} to {row.ci_high:+.3f}</small>",
-                number(row.p_holm),
+                p_text(row.p_holm, row.p_sign),
                 f"{row.runs_better} of {row.n_runs} runs",
                 f"{row.n_test} ({row.n_patients})",
                 html.escape(row.verdict),

@@ -2,96 +2,140 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
+import json
+import shlex
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import lddm
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256, write_json
-from lddm.report.results import Results
+from lddm.report.results import Results, relative_name
+from lddm.settings import Settings
+from lddm.settings.build import whole_json
+from lddm.tracking.code_version import code_version
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "diffusers", "FrEIA", "av", "snakemake")
+SHOWN = 20  # targets in the hint of `verify`
+REPAIRED = ("missing", "changed")
+OWN = "summarize"  # the rule that writes the file: its earlier outputs are about to be replaced
 
 
-def write_provenance(results: Path, settings: dict[str, Any], out: Path) -> None:
+def write_provenance(results: Path, settings: Settings, out: Path) -> None:
     """Gather the newest finished record of each job, the inputs' checksums, versions and the state of the code.
+
+    Call it last: summary.json, which the same rule writes, is entered as it lies beside `out`.
 
     Args:
         results: results/<experiment>.
-        settings: the whole config, without where data lie and how runs are tracked.
+        settings: the whole config; jobs and outputs of earlier settings are left out.
+        out: the file to write.
     """
-    jobs = Results(results).jobs()
+    found = Results(results, settings)
+    jobs = [job for job in found.jobs() if job["rule"] != OWN]
     outputs = {
-        output["path"]: {"sha256": output["sha256"], "size": output["size"]}
+        relative_name(output, job): {"sha256": output["sha256"], "size": output["size"], "target": output["path"]}
         for job in jobs
         for output in job["outputs"]
+        if found.plan.makes(relative_name(output, job))
     }
+    summary = out.with_name("summary.json")
+    if summary.is_file():
+        outputs["summary.json"] = {
+            "sha256": sha256(summary), "size": summary.stat().st_size, "target": str(summary)
+        }  # fmt: skip
     write_json(
         out,
         {
-            "experiment": results.name,
-            "pipeline": jobs[-1]["pipeline"] if jobs else "by-hand",
-            "code": {"lddm": lddm.__version__, "python": platform.python_version(), "git": _git()},
+            "experiment": settings.experiment,
+            "pipeline": found.pipeline(),
+            "code": code_version(),
+            "versions": code_versions(jobs),
             "packages": {name: _version(name) for name in PACKAGES},
-            "settings": settings,
-            "inputs": _inputs(results),
+            "settings": json.loads(whole_json(settings)),
+            "inputs": _inputs(found.videos()),
             "jobs": [
                 {key: job[key] for key in ("rule", "wildcards", "attempt", "started", "duration_s")}
-                | {"host": job["host"]["lddm"], "outputs": [output["path"] for output in job["outputs"]]}
+                | {"code": job.get("code", {"lddm": job["host"]["lddm"]})}
+                | {"outputs": [relative_name(output, job) for output in job["outputs"]]}
                 for job in jobs
             ],
             "outputs": dict(sorted(outputs.items())),
         },
-    )  # fmt: skip
+    )
+
+
+def code_versions(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The versions of the code that made the results, with the number of jobs of each, the most frequent first."""
+    counts = Counter(json.dumps(job.get("code", {"lddm": job["host"]["lddm"]}), sort_keys=True) for job in jobs)
+    return [json.loads(text) | {"jobs": count} for text, count in counts.most_common()]
 
 
 def verify(results: Path) -> dict[str, str]:
-    """What differs from provenance.json: path -> "missing" or "changed"; empty if nothing does.
+    """What differs from provenance.json.
+
+    Args:
+        results: results/<experiment>, wherever it lies now.
+
+    Returns:
+        Path relative to `results` -> "missing", "changed", or "newer" if a later job made the file again; empty if
+        nothing differs.
 
     Raises:
-        LddmError: there is no provenance.json.
+        LddmError: there is no provenance.json, or it lists no output.
     """
-    noted = read_json(results / "provenance.json")["outputs"]
-    if not noted:
-        raise LddmError(f"{results / 'provenance.json'} lists no output", "run the rule summarize again")
-    root = results.resolve().parents[1]
     differing = {}
-    for name, entry in noted.items():
-        path = root / name
+    for name, entry in _noted(results).items():
+        path = results / name
         if not path.is_file():
             differing[name] = "missing"
-        elif path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:
-            differing[name] = "changed"
+        elif (digest := sha256(path)) != entry["sha256"]:
+            differing[name] = "newer" if digest in _recorded(results, name) else "changed"
     return differing
 
 
-def _inputs(results: Path) -> list[dict[str, Any]]:
+def repair_hint(results: Path, differing: dict[str, str]) -> str:
+    """The command that makes again what `verify` found to differ."""
+    noted = _noted(results)
+    targets = {what: [noted[name]["target"] for name in differing if differing[name] == what] for what in REPAIRED}
+    if not any(targets.values()):
+        return "run the workflow to its end, which brings the report up to date"
+    wanted = [target for part in targets.values() for target in part]
+    command = ["snakemake", "--cores", "all", *wanted[:SHOWN]]
+    command += ["--forcerun", *targets["changed"][:SHOWN]] if targets["changed"] else []
+    more = f" (and {len(wanted) - SHOWN} more of those above)" if len(wanted) > SHOWN else ""
+    return f"in the folder of the run, with its --configfile and --config: {shlex.join(command)}{more}"
+
+
+def _noted(results: Path) -> dict[str, dict[str, Any]]:
+    """Outputs in provenance.json by path relative to the results folder."""
+    content = read_json(results / "provenance.json")
+    before = f"results/{content.get('experiment')}/"  # lddm 0.1.0 noted paths below the working folder
+    noted = {name.removeprefix(before): {"target": name} | entry for name, entry in content["outputs"].items()}
+    if not noted:
+        raise LddmError(f"{results / 'provenance.json'} lists no output", "run the rule summarize again")
+    return noted
+
+
+def _recorded(results: Path, name: str) -> set[str]:
+    """SHA-256 of a file in all finished records of jobs that made it."""
+    records = (read_json(path) for path in results.glob("records/*/*/*/record.json"))
+    return {
+        output["sha256"]
+        for record in records
+        if record["status"] == "FINISHED"
+        for output in record["outputs"]
+        if relative_name(output, record) == name
+    }
+
+
+def _inputs(videos: pd.DataFrame) -> list[dict[str, Any]]:
     """Raw files: id, checksum, licence and why one was excluded."""
-    table = pd.read_parquet(results / "data/frames/videos.parquet")
-    columns = [name for name in ("id", "source", "sha256", "licence", "excluded") if name in table]
-    return table[columns].astype(object).where(table[columns].notna(), None).to_dict(orient="records")
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit and whether the checkout had changes; None outside a checkout."""
-    folder = Path(lddm.__file__).resolve().parents[1]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"commit": commit, "changed": bool(status)}
+    columns = [name for name in ("id", "source", "sha256", "licence", "excluded") if name in videos]
+    return videos[columns].astype(object).where(videos[columns].notna(), None).to_dict(orient="records")
 
 
 def _version(package: str) -> str | None:

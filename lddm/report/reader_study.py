@@ -17,6 +17,7 @@ from lddm.errors import LddmError
 from lddm.files import atomic_path, write_table
 from lddm.report.results import Results
 
+FEWEST = 4  # clips of a study, the minimum of --clips
 SIDE = 384  # pixels of a shown clip, real and synthetic alike
 KEY = ["item", "generator", "label", "class_name", "clip_id", "patient_id", "fold"]
 TEMPLATE = Path(__file__).with_name("reader_study.html")
@@ -40,11 +41,11 @@ def reader_study(results: Path, out: Path, key: Path, count: int, generators: li
         Number of clips.
 
     Raises:
-        LddmError: too few patients, or a generator without held-out videos.
+        LddmError: too few patients, or a generator that the settings of the results do not have.
     """
     if key.resolve().parent == out.resolve().parent:
         raise LddmError(f"{key} lies beside the page", "keep the key in another folder, which readers do not get")
-    found = Results(results)
+    found = Results.saved(results)
     rng = np.random.default_rng(seed)
     rows = _choose(found, count, generators, rng)
     meta = found.meta()
@@ -67,18 +68,19 @@ def reader_study(results: Path, out: Path, key: Path, count: int, generators: li
 def _choose(found: Results, count: int, generators: list[str], rng: np.random.Generator) -> list[dict]:
     """Clips of different patients in random order, both classes alike as far as there are patients."""
     sources = ["real"] * (count - count // 2) + [generators[i % len(generators)] for i in range(count // 2)]
+    planned = found.plan.scored[1:]
+    if unknown := [name for name in generators if name not in planned]:
+        raise LddmError(f"{unknown[0]} is not among the generators of this run", f"choose from {', '.join(planned)}")
     pool = []
     for fold in found.folds():
         videos = found.synthetic(fold, "heldout")
-        missing = [name for name in generators if name not in videos]
-        if missing:
-            raise LddmError(f"{missing[0]} made no held-out videos in fold {fold}", f"choose from {', '.join(videos)}")
         first = videos[generators[0]][1].dropna(subset=["clip_id"]).drop_duplicates("patient_id")
         pool += [(fold, videos, row) for row in first.to_dict("records")]
     if len(pool) < count:
-        raise LddmError(
-            f"{count} clips of different patients wanted, {len(pool)} held out", f"pass --clips {len(pool)}"
-        )
+        hint = f"pass --clips {len(pool)}" if len(pool) >= FEWEST else (
+            f"a study needs at least {FEWEST} held-out patients: add videos, or raise split.run_folds"
+        )  # fmt: skip
+        raise LddmError(f"{count} clips of different patients wanted, {len(pool)} patients held out", hint)
     order = rng.permutation(len(pool))
     by_class = [[i for i in order if pool[i][2]["label"] == label] for label in sorted({p[2]["label"] for p in pool})]
     mixed = [part[i] for i in range(len(pool)) for part in by_class if i < len(part)][:count]

@@ -3,22 +3,77 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from lddm.errors import LddmError
-from lddm.files import read_json
+from lddm.files import read_json, reading
+from lddm.report.plan import Plan
+from lddm.settings import Settings
+from lddm.settings.build import identity, load
+
+WHOLE = "settings/whole.yaml"  # written by the workflow before the first job
 
 
 @dataclass(frozen=True)
 class Results:
-    """The folder results/<experiment>."""
+    """The folder results/<experiment>.
+
+    Attributes:
+        root: the folder, wherever it lies.
+        settings: the whole config. Outputs of earlier settings that still lie in the folder are not read. None reads
+            the tables only.
+    """
 
     root: Path
+    settings: Settings | None = None
+
+    @classmethod
+    def saved(cls, root: Path) -> Results:
+        """The results of a folder with the settings that were saved in it.
+
+        Raises:
+            LddmError: there are none, or this version does not know them.
+        """
+        raw = cls(root).saved_settings()
+        if raw is None:
+            raise LddmError(
+                f"{root} has neither {WHOLE} nor provenance.json, which hold the settings of its run",
+                "check the path, or run the workflow to its end",
+            )
+        try:
+            return cls(root, load(raw))
+        except LddmError as error:
+            raise LddmError(
+                f"the settings of {root} are not those of this version of lddm: {error.message}",
+                "run the workflow again with this version",
+            ) from error
+
+    @property
+    def plan(self) -> Plan:
+        """What the present settings make."""
+        if self.settings is None:
+            raise ValueError("results opened without settings have tables only")
+        return Plan(self.settings)
+
+    def saved_settings(self) -> dict[str, Any] | None:
+        """The config of the run as it was written: of the present run, else of the last one that ended."""
+        if (self.root / WHOLE).is_file():
+            with reading(self.root / WHOLE, "settings"):
+                return yaml.safe_load((self.root / WHOLE).read_text(encoding="utf-8"))  # of yaml.safe_dump: 1.0e-05
+        if (self.root / "provenance.json").is_file():
+            return read_json(self.root / "provenance.json")["settings"]
+        return None
+
+    def pipeline(self) -> str:
+        """Identity of the pipeline of these settings."""
+        return identity(self.plan.settings)
 
     def quality(self) -> pd.DataFrame:
         """tables/quality.csv."""
@@ -48,24 +103,42 @@ class Results:
 
     def absent_metrics(self) -> dict[str, str]:
         """Metric -> why it is absent, where it is absent everywhere."""
-        rows = [row for path in sorted(self.root.glob("fold-*/quality/*.json")) for row in read_json(path)]
+        files = [self.root / f"fold-{k}/quality/{name}.json" for k in self.plan.folds for name in self.plan.scored]
+        rows = [row for path in files for row in read_json(path)]
         present = {row["metric"] for row in rows if row["value"] is not None}
         return {row["metric"]: row.get("reason", "") for row in rows if row["metric"] not in present}
 
     def classification_runs(self) -> list[dict[str, Any]]:
-        """All seed-<s>.json."""
-        return [read_json(path) for path in sorted(self.root.glob("fold-*/classification/*/*/seed-*.json"))]
+        """seed-<s>.json of each fold, network and regime."""
+        cells = self.plan.settings.classification.cells()
+        return [
+            read_json(self.root / f"fold-{fold}/classification/{classifier}/{regime}/seed-{seed}.json")
+            for fold in self.plan.folds
+            for classifier, regime in cells
+            for seed in self.plan.seeds
+        ]
 
     def folds(self) -> list[int]:
-        """Folds that were run."""
-        return sorted(int(path.name.removeprefix("fold-")) for path in self.root.glob("fold-*") if path.is_dir())
+        """Folds that are run."""
+        return list(self.plan.folds)
+
+    def leftovers(self) -> list[str]:
+        """Folders and files of earlier settings, which nothing reads; the topmost ones, relative to the folder."""
+        found: list[str] = []
+        for depth in range(1, 6):
+            for path in sorted(self.root.glob("/".join(["fold-*", *["*"] * (depth - 1)]))):
+                name = path.relative_to(self.root).as_posix()
+                inside = any(name.startswith(f"{other}/") for other in found)
+                if not inside and not path.name.startswith(".") and not self.plan.makes(name):
+                    found.append(name)
+        return found
 
     def meta(self) -> dict[str, Any]:
         """Size, frame rate, classes of the preprocessed data."""
         return read_json(self.root / "data/frames/meta.json")
 
     def videos(self) -> pd.DataFrame:
-        """The completed index: a row a file, with the reason if it was excluded."""
+        """The completed index: one row per file, with the reason if it was excluded."""
         return pd.read_parquet(self.root / "data/frames/videos.parquet")
 
     def splits(self) -> pd.DataFrame:
@@ -84,64 +157,80 @@ class Results:
         return np.stack([frames[start : start + length] for start in first.loc[clip_ids]])
 
     def synthetic(self, fold: int, source: str) -> dict[str, tuple[np.ndarray, pd.DataFrame]]:
-        """Generator -> (clips uint8 (n, T + 1, S, S), manifest) of a fold and source."""
+        """Generator -> (clips uint8 (n, T + 1, S, S), manifest) of a fold and source.
+
+        Raises:
+            LddmError: videos that the settings plan are not there.
+        """
         found = {}
-        for folder in sorted((self.root / f"fold-{fold}/synthetic").glob(f"*/{source}")):
-            shards = sorted(folder.glob("shard-*.parquet"))
-            if shards:
-                arrays = [np.load(s.with_suffix(".npy"), mmap_mode="r", allow_pickle=False) for s in shards]
-                table = pd.concat([pd.read_parquet(s) for s in shards], ignore_index=True)
-                found[folder.parent.name] = np.concatenate(arrays), table
+        for name in self.plan.scored[1:]:
+            if source not in self.plan.sources(name):
+                continue
+            folder = self.root / f"fold-{fold}/synthetic/{name}/{source}"
+            shards = [folder / f"shard-{shard}.parquet" for shard in self.plan.shards]
+            if missing := [shard for shard in shards if not shard.is_file()]:
+                raise LddmError(f"{missing[0]} does not exist", "run the workflow to its end, or the rule synthesize")
+            arrays = [np.load(s.with_suffix(".npy"), mmap_mode="r", allow_pickle=False) for s in shards]
+            table = pd.concat([pd.read_parquet(s) for s in shards], ignore_index=True)
+            found[name] = np.concatenate(arrays), table
         return found
 
     def copies(self, fold: int, generator: str) -> pd.DataFrame | None:
         """The nearest training clip of each video of a generator; None if they were not searched for."""
         path = self.root / f"fold-{fold}/quality/{generator}_copies.csv"
-        return pd.read_csv(path) if path.is_file() else None
+        return pd.read_csv(path) if generator in self.plan.scored and path.is_file() else None
 
     def jobs(self) -> list[dict[str, Any]]:
-        """The newest record of each job, oldest job first."""
-        newest: dict[Path, dict[str, Any]] = {}
-        for path in sorted(self.root.glob("records/*/*/*/record.json")):
-            record = read_json(path)
-            known = newest.get(path.parents[1])
-            if record["status"] == "FINISHED" and (known is None or record["attempt"] >= known["attempt"]):
-                newest[path.parents[1]] = record
-        return sorted(newest.values(), key=lambda record: record["started"])
-
-    def settings(self) -> dict[str, Any]:
-        """The settings of all jobs by flat key, e.g. diffusion.training.steps."""
-        flat: dict[str, Any] = {}
-        for job in self.jobs():
-            flat |= _flat(job["settings"])
-        return flat
+        """The newest finished record of each job of the present settings, oldest job first."""
+        return sorted((record for _, record in self._records()), key=lambda record: record["started"])
 
     def training_logs(self) -> dict[str, pd.DataFrame]:
-        """Newest finished attempt of each training job -> its metrics over steps, a column a name.
+        """Newest finished attempt of each training job -> its metrics over steps, one column per name.
 
         Keys are "<rule> <wildcards>", e.g. "train_generator fold-0_generator-lddm".
         """
         logs = {}
-        for folder in sorted(path for path in self.root.glob("records/train_*/*") if path.is_dir()):
-            # by number and not by name: names hold the time, and clocks can go backwards
-            records = [(read_json(path), path) for path in sorted(folder.glob("*/record.json"))]
-            finished = [(record.get("attempt", 1), path) for record, path in records if record["status"] == "FINISHED"]
-            if not finished or not (lines := max(finished)[1].with_name("metrics.jsonl")).is_file():
+        for folder, record in self._records():
+            lines = folder / "metrics.jsonl"
+            if not record["rule"].startswith("train_") or not lines.is_file():
                 continue
             rows = [json.loads(text) for text in lines.read_text().splitlines()]
             table = pd.DataFrame([{"step": row["step"], **row["values"]} for row in rows])
-            logs[f"{folder.parent.name} {folder.name}"] = table.groupby("step").first().reset_index()
-        return logs
+            logs[f"{record['rule']} {folder.parent.name}"] = table.groupby("step").first().reset_index()
+        return dict(sorted(logs.items()))
 
-    def pipeline(self) -> str:
-        """Identity of the pipeline whose records are the newest."""
-        records = sorted(self.root.glob("records/*/*/*/record.json"), key=lambda path: path.parent.name)
-        return read_json(records[-1])["pipeline"] if records else "by-hand"
+    def _records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Folder and content of the newest finished record of each job of the present settings.
+
+        Attempts count by number: their names hold the time, and clocks can go backwards. The points of a sweep share a
+        folder of records with the cell of the ablation; each is a job of its own.
+        """
+        newest: dict[tuple[Path, str], tuple[Path, dict[str, Any]]] = {}
+        for path in sorted(self.root.glob("records/*/*/*/record.json")):
+            record = read_json(path)
+            if record["status"] != "FINISHED":
+                continue
+            names = [relative_name(output, record) for output in record["outputs"]]
+            point = next((str(PurePosixPath(name).parent) for name in names if "/sweep/" in name), "")
+            job = path.parents[1], point
+            if job not in newest or record["attempt"] >= newest[job][1]["attempt"]:
+                newest[job] = path.parent, record | {"names": names}
+        for folder, record in newest.values():
+            if not record["names"] or any(map(self.plan.makes, record["names"])):
+                yield folder, record
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+def relative_name(output: dict[str, Any], record: dict[str, Any]) -> str:
+    """Path of a recorded output relative to results/<experiment>; as it was written if it lies elsewhere."""
+    if output.get("name"):
+        return output["name"]
+    parts = PurePosixPath(output["path"]).parts  # records of lddm 0.1.0 have the path below the working folder alone
+    place = parts.index(record["experiment"]) + 1 if record.get("experiment") in parts else 0
+    return str(PurePosixPath(*parts[place:]))
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by flat key, e.g. diffusion.training.steps; lists as text."""
     if not isinstance(values, dict):
         return {prefix: values if not isinstance(values, list) else str(values)}
-    return {
-        k: v for key, value in values.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else key).items()
-    }
+    return {k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from lddm.files import atomic_path
+from lddm.report.fonts import class_names, legible, pillow_font, use_fonts
 from lddm.report.results import Results
 from lddm.report.style import empty, in_order, label
 
@@ -37,7 +38,7 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
     first = next(iter(videos.values()))[1].dropna(subset=["clip_id"]).drop_duplicates("patient_id")
     by_class = [part for _, part in first.groupby("label", sort=True)]
     chosen = [part.iloc[i] for i in range(count) for part in by_class if i < len(part)][:count]
-    classes = results.meta()["classes"]
+    classes = class_names(results.meta()["classes"])
     rows = []
     for place in chosen:
         versions: Row = {"real": results.real_clip(place["clip_id"])}
@@ -56,6 +57,8 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
         figure, axes = plt.subplots(figsize=(6, 2))
         empty(axes, "no synthetic videos")
         return figure
+    rows = [(legible(title), versions) for title, versions in rows]
+    use_fonts(*(title for title, _ in rows))
     columns = min(2, len(rows))
     lines = max(len(versions) for _, versions in rows)
     height = -(-len(rows) // columns)
@@ -93,7 +96,7 @@ def m_mode(clip: np.ndarray) -> np.ndarray:
 
 def loop(title: str, versions: Row, fps: float, path: Path) -> Path:
     """All versions of one first frame side by side as an animated WebP."""
-    names, clips = list(versions), list(versions.values())
+    title, names, clips = legible(title), list(versions), list(versions.values())
     frames = [_tiles(title, names, [clip[t] for clip in clips]) for t in range(len(clips[0]))]
     duration = round(1000 / fps)
     with atomic_path(path) as temporary:
@@ -104,7 +107,7 @@ def loop(title: str, versions: Row, fps: float, path: Path) -> Path:
 def _tiles(title: str, names: list[str], images: list[np.ndarray]) -> Image.Image:
     picture = Image.new("L", (TILE * len(names) + 4 * (len(names) - 1), TILE + HEAD), 255)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    draw.text((0, 0), title, fill=0, font=ImageFont.load_default(14))
+    draw.text((0, 0), title, fill=0, font=pillow_font(title, 14))
     for place, (name, image) in enumerate(zip(names, images, strict=True)):
         left = place * (TILE + 4)
         draw.text((left, 21), label(name), fill=0, font=font)

@@ -64,6 +64,7 @@ UNITS = {
     "temporal_spectrum": "dB",
     "diversity": "share of grey range",
     "copy_rate": "share of videos",
+    "nearer_to_train": "share of comparisons; 0.5 = no memory",
 }
 DPI = 150
 

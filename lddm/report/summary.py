@@ -8,22 +8,41 @@ import pandas as pd
 
 from lddm.files import write_json
 from lddm.report.headline import headline_scores
-from lddm.report.results import Results
+from lddm.report.provenance import write_provenance
+from lddm.report.results import Results, flat
 from lddm.report.verdicts import sentences
-from lddm.settings.evaluation import ReportSettings
+from lddm.settings import Settings
+from lddm.settings.stages import whole
 
 
-def summary(section: ReportSettings, results: Path, out: Path) -> None:
+def summarize(settings: Settings, results: Path, out: Path) -> tuple[Path, Path]:
+    """Write summary.json and, beside it, provenance.json, which has its checksum.
+
+    Args:
+        settings: the whole config.
+        results: results/<experiment>.
+        out: summary.json.
+
+    Returns:
+        Both files.
+    """
+    provenance = out.with_name("provenance.json")
+    summary(settings, results, out)
+    write_provenance(results, settings, provenance)
+    return out, provenance
+
+
+def summary(settings: Settings, results: Path, out: Path) -> None:
     """Write the summary of an experiment; `headline` is flat: name -> number, mean over folds."""
-    found = Results(results)
+    found = Results(results, settings)
     quality, ablation, compared = found.quality(), found.classification(), found.comparisons()
     videos = found.videos()
     usable = videos[videos["excluded"].isna()]
     write_json(
         out,
         {
-            "title": section.title,
-            "experiment": results.name,
+            "title": settings.report.title,
+            "experiment": settings.experiment,
             "pipeline": found.pipeline(),
             "data": {
                 "videos": int((usable["kind"] == "video").sum()),
@@ -35,7 +54,7 @@ def summary(section: ReportSettings, results: Path, out: Path) -> None:
             "headline": headline(quality, ablation, compared),
             "sentences": sentences(quality, ablation, compared),
             "absent_metrics": found.absent_metrics(),
-            "settings": found.settings(),
+            "settings": flat(whole(settings)),
         },
     )
 

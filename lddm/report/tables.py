@@ -1,4 +1,4 @@
-"""quality.csv: the scores of all generators and folds, one row a number."""
+"""quality.csv: the scores of all generators and folds, one row per number."""
 
 from __future__ import annotations
 

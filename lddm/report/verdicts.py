@@ -1,4 +1,4 @@
-"""What the tables say, in plain words. Sentences follow from the numbers; none is written beforehand."""
+"""Sentences about the tables, computed from their numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ ALPHA = 0.05
 
 
 def verdict(row: pd.Series) -> str:
-    """better, worse or not distinguishable from `real`, for a row of classification.csv."""
-    if pd.isna(row["p_value"]) or row["p_value"] >= ALPHA:
+    """better, worse or not distinguishable from `real`, for a row of classification.csv; "not tested" without a p-value.
+
+    Only the AUC is tested; the other metrics have intervals.
+    """
+    if pd.isna(row["p_value"]):
+        return "not tested"
+    if row["p_value"] >= ALPHA:
         return "not distinguishable"
-    lower_is_better = row["metric"] == "ece"
-    return "better" if (row["delta_vs_real"] > 0) != lower_is_better else "worse"
+    return "better" if row["delta_vs_real"] > 0 else "worse"
 
 
 def sentences(quality: pd.DataFrame, ablation: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
@@ -48,9 +52,13 @@ def _with_interval(row: pd.Series) -> str:
 TAUGHT = {
     "better": "LDDM videos teach classifier {name} more than the same stills repeated without motion",
     "worse": "LDDM videos teach classifier {name} less than the same stills repeated without motion",
-    "not distinguishable": "LDDM videos teach classifier {name} nothing that the same stills without motion do not, as far as "
-    "can be told",
+    "not distinguishable": "No significant difference between LDDM videos and repeated stills for classifier {name}",
 }
+
+
+def p_text(p: float, sign: str) -> str:
+    """A p-value; "<=" where the bootstrap has too few resamples to tell how much smaller it is."""
+    return f"p {sign.replace('<=', '≤')} {p:.2g}"
 
 
 def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
@@ -58,8 +66,8 @@ def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
     rows = comparisons[(comparisons["regime"] == "real+lddm") & (comparisons["against"] == "real+static")]
     return [
         f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): AUC {row.delta_auc:+.3f} [{row.ci_low:+.3f}, "
-        f"{row.ci_high:+.3f}], p {row.p_holm:.2g}, higher in {row.runs_better} of {row.n_runs} runs, {row.n_test} test videos "
-        f"of {row.n_patients} patients. This is the part that only motion can explain."
+        f"{row.ci_high:+.3f}], {p_text(row.p_holm, row.p_sign)}, higher in {row.runs_better} of {row.n_runs} runs, {row.n_test} "
+        f"test videos of {row.n_patients} patients. This is the part that only motion can explain."
         for row in rows.itertuples()
     ]
 
@@ -82,14 +90,27 @@ def quality_sentences(quality: pd.DataFrame) -> list[str]:
         if len(means):
             order = ", ".join(f"{label(str(name))} {_score(rows[rows['generator'] == name])}" for name in means.index)
             said.append(f"{name}, lower is better: {order}; n = {span(rows['n_synthetic'])} videos.")
-    copies = held_out[(held_out["metric"] == "copy_rate") & (held_out["generator"] == "lddm")]
-    if len(copies):
-        listed = ", ".join(f"{_score(rows, '.1%')} in {name}" for name, rows in copies.groupby("features", sort=True))
-        said.append(
-            "LDDM videos nearer to a training video than nearly all held-out real ones: "
-            f"{listed}; n = {span(copies['n_synthetic'])} videos."
+    return said + copy_sentences(held_out)
+
+
+def copy_sentences(held_out: pd.DataFrame) -> list[str]:
+    """Share of LDDM videos that copy training videos, beside the controls of the search."""
+    rates = held_out[held_out["metric"] == "copy_rate"]
+    copies = rates[(rates["generator"] == "lddm") & (rates["reference"] == "train")]
+    if copies.empty:
+        return []
+    sentence = (
+        f"LDDM videos that copy a training video: {_score(copies, '.1%')}; n = {span(copies['n_synthetic'])} videos."
+    )
+    control = "control: "
+    known = rates[rates["reference"].astype(str).str.startswith(control)]
+    if len(known):
+        listed = ", ".join(
+            f"{str(name).removeprefix(control)} {rows['value'].mean():.0%}"
+            for name, rows in known.groupby("reference", sort=False)
         )
-    return said
+        sentence += f" Controls of the search (unseen clips should be about 5 %, memorised ones 100 %): {listed}."
+    return [sentence]
 
 
 def _score(rows: pd.DataFrame, form: str = ".3g") -> str:

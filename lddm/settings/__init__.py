@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from lddm.settings.base import Section
 from lddm.settings.data import IndexSettings, PreprocessSettings, SplitSettings
@@ -18,6 +21,14 @@ from lddm.settings.evaluation import (
 from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, PixelSettings, SynthesisSettings
 
 
+def _expanded(path: str) -> str:
+    """A path with ~ and $VARIABLES filled in; a variable that is not set stays as it is."""
+    return os.path.expanduser(os.path.expandvars(path))
+
+
+Folder = Annotated[str, AfterValidator(_expanded)]
+
+
 class Settings(Section):
     """All settings of one experiment; a key for each stage, in the order of the pipeline."""
 
@@ -27,8 +38,8 @@ class Settings(Section):
         description="name; everything lands in results/<experiment>/",
     )
     seed: int = Field(0, ge=0, description="the one seed that all others are derived from")
-    data_root: str = Field("data", description="folder of the raw data, laid out as docs/data.md says")
-    weights_dir: str = Field(
+    data_root: Folder = Field("data", description="folder of the raw data, laid out as docs/data.md says")
+    weights_dir: Folder = Field(
         "weights", description="folder of pretrained feature networks; absent ones leave a metric absent"
     )
     index: IndexSettings = IndexSettings()

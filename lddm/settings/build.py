@@ -1,27 +1,30 @@
 """Between the typed settings and the text that people and rules handle.
 
-`load` turns a config (a dict, from YAML) into `Settings` and names every mistake at once. `stage_json` and
-`parse_stage` carry one stage's sections to a job and back. `default_yaml` and `json_schema` generate
-config/config.yaml and workflow/schemas/config.schema.yaml; `write` puts them in place (`lddm settings --write`).
+`load` turns a config (a dict, from YAML) into `Settings` and names every mistake at once. `default_yaml` and
+`json_schema` generate config/config.yaml and workflow/schemas/config.schema.yaml; `write` puts them in place
+(`lddm settings --write`). `lddm.settings.stages` carries the sections of one stage to a job.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from lddm.errors import LddmError
 from lddm.files import atomic_path
 from lddm.settings import Settings
 from lddm.settings.base import Section
-from lddm.settings.mistakes import explain
+from lddm.settings.evaluation import ClassificationSettings
+from lddm.settings.mistakes import validated
+from lddm.settings.sizes import check_sizes
+from lddm.settings.stages import parse_stage, stage_json, whole  # noqa: F401 (public here too)
 
 CONFIG_PATH = Path("config/config.yaml")
 SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
@@ -47,10 +50,11 @@ def load(raw: Mapping[str, Any]) -> Settings:
     Raises:
         LddmError: with one line for each mistake (key path, expected, got, nearest known key) and a hint.
     """
-    settings = _validate(Settings, raw)
+    settings = validated(Settings, raw)
     _check_guess(settings)
     _check_synthesis(settings)
     _check_sampler(settings)
+    check_sizes(settings)
     return settings
 
 
@@ -61,40 +65,14 @@ def section_type(name: str) -> type[Section]:
     return found
 
 
-def stage_json(settings: Settings, *sections: str) -> str:
-    """JSON of the seed and of the named sections only: a rule that carries it reruns on their change, on no other."""
-    stage = {"seed": settings.seed} | {name: getattr(settings, name).model_dump(mode="json") for name in sections}
-    return json.dumps(stage, separators=(",", ":"))
-
-
-def parse_stage(text: str, *sections: type[Section]) -> tuple[Any, ...]:
-    """Read what `stage_json` wrote: (seed, section, ...) in the order of the classes.
-
-    Raises:
-        LddmError: `text` is not JSON, lacks a section, holds another one, or a value is wrong.
-    """
-    try:
-        raw = json.loads(text)
-    except ValueError as error:
-        raise LddmError(f"--settings is not JSON: {error}", 'pass {"seed": 0, "<section>": {...}}') from None
-    names = {field.annotation: name for name, field in Settings.model_fields.items()}
-    wanted = [names[section] for section in sections]
-    if not isinstance(raw, dict) or set(raw) != {"seed", *wanted}:
-        got = ", ".join(raw) if isinstance(raw, dict) else type(raw).__name__
-        raise LddmError(f"--settings: expected the keys {', '.join(['seed', *wanted])}; got {got}", "see lddm --help")
-    settings = _validate(Settings, raw)
-    return (settings.seed, *(getattr(settings, name) for name in wanted))
-
-
 def identity(settings: Settings) -> str:
     """Twelve hexadecimal digits that name a pipeline: all settings but where files lie and how runs are tracked."""
     return hashlib.sha256(whole_json(settings).encode()).hexdigest()[:12]
 
 
 def whole_json(settings: Settings) -> str:
-    """All settings but where files lie and how runs are tracked."""
-    content = settings.model_dump(mode="json", exclude={"data_root", "weights_dir", "tracking"})
-    return json.dumps(content, sort_keys=True)
+    """All settings but where files lie and how runs are tracked, as JSON."""
+    return json.dumps(whole(settings), sort_keys=True)
 
 
 def sweep_points(settings: Settings) -> list[str]:
@@ -105,49 +83,42 @@ def sweep_points(settings: Settings) -> list[str]:
     return list(dict.fromkeys(f"videos-{videos}_share-{share:g}" for videos, share in points))
 
 
-def at_point(settings: Settings, point: str) -> Settings:
-    """The settings with the amounts of one point; videos-0 stands for all videos."""
-    videos, share = (part.split("-", 1)[1] for part in point.split("_"))
-    amounts = {"real_videos": int(videos) or None, "synthetic_share": float(share)}
-    return settings.model_copy(update={"classification": settings.classification.model_copy(update=amounts)})
+def at_point(usual: ClassificationSettings, point: str) -> ClassificationSettings:
+    """The ablation with the amounts of one point; videos-0 stands for all videos.
 
-
-def at_cell(settings: Settings, classifier: str, regime: str) -> Settings:
-    """The settings that the training of one cell of the ablation depends on; the others have their defaults.
-
-    So a network, a regime or bootstrap resamples that are added to a finished study do not train its cells again.
+    Raises:
+        LddmError: `point` is not the name of a point.
     """
-    whole = settings.classification
-    cell = {
-        "classifiers": [classifier],
-        "regimes": [regime],
-        "only": {},
-        "training_of": {name: training for name, training in whole.training_of.items() if name == classifier},
-        "bootstrap": type(whole).model_fields["bootstrap"].default,
-    }
-    return settings.model_copy(update={"classification": whole.model_copy(update=cell)})
+    found = re.fullmatch(r"videos-(\d+)_share-(0\.\d+)", point)
+    if found is None:
+        raise LddmError(f"'{point}' is not a point of a sweep", "expected a name such as videos-16_share-0.5")
+    amounts = {"real_videos": int(found[1]) or None, "synthetic_share": float(found[2])}
+    return usual.model_copy(update=amounts)
+
+
+def at_classifier(whole: ClassificationSettings, classifier: str) -> ClassificationSettings:
+    """The settings that the trainings of one network depend on; the others have their defaults.
+
+    So a network, a regime or bootstrap resamples that are added to a finished study train no other network again.
+    """
+    fields = type(whole).model_fields
+    own = {"classifiers": [classifier], "training": whole.training_for(classifier), "training_of": {}, "only": {}}
+    return whole.model_copy(update=own | {key: fields[key].default for key in ("regimes", "bootstrap")})
 
 
 def check_data_folders(settings: Settings) -> None:
     """Raise LddmError unless the folder of each source (the phantom has none) exists below data_root."""
-    folders = {
-        source.kind: Path(settings.data_root) / source.folder
+    folders = [
+        (source.kind, Path(settings.data_root) / source.folder)
         for source in settings.index.sources
         if hasattr(source, "folder")
-    }
-    missing = [f"  source {kind}: {folder}" for kind, folder in folders.items() if not folder.is_dir()]
+    ]
+    missing = [f"  source {kind}: {folder}" for kind, folder in folders if not folder.is_dir()]
     if missing:
         raise LddmError(
             "\n".join([f"raw data not found (data_root is {settings.data_root!r}):", *missing]),
             "put the data there as docs/data.md says, or add --config data_root=FOLDER",
         )
-
-
-def _validate(model: type[Section], raw: Any) -> Any:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        raise explain(model, raw, error) from None
 
 
 def all_regimes(settings: Settings) -> list[str]:
@@ -243,7 +214,7 @@ def _yaml_lines(section: Section, indent: int, explained: set[type[Section]]) ->
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            title = (type(value).__doc__ or "").strip().splitlines()[0]
+            title = next(iter((type(value).__doc__ or "").strip().splitlines()), "")  # none under python -OO
             repeated = type(value) in explained
             lines += [""] if indent == 0 else []
             lines += _comment("as explained at the first of its kind above" if repeated else title, pad)

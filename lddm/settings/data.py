@@ -97,7 +97,16 @@ class PreprocessSettings(Section):
     fit: Literal["pad", "crop"] = Field(
         "pad", description="square by black borders (pad) or by the central square (crop)"
     )
-    fps: float = Field(10.0, gt=0, description="target frame rate in Hz; frames are picked, never interpolated")
+    fps: float = Field(
+        10.0,
+        gt=0,
+        description="target frame rate in Hz; where the native rate is no multiple, neighbouring frames are blended",
+    )
+    allow_slower: bool = Field(
+        False,
+        description="keep videos slower than 0.9 fps with their own rate; false = leave them out, since their motion would "
+        "look faster",
+    )
     clip_length: int = Field(16, ge=2, description="T: frames of a clip that follow x0")
     clip_hop: int = Field(17, ge=1, description="frames between the starts of two clips of a video")
     max_clips: int = Field(8, ge=1, description="clips of a video at the most, spread evenly")

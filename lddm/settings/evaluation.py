@@ -49,16 +49,15 @@ class DomainNetworkSettings(Section):
 class QualitySettings(Section):
     """Scores of synthetic against real videos."""
 
-    bootstrap: int = Field(
-        200, ge=0, description="bootstrap resamples of an interval; 0 = no interval, no extrapolation"
-    )
+    bootstrap: int = Field(200, ge=2, description="bootstrap resamples of the interval of a mean over videos")
     max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
     max_slow: int = Field(8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)")
     copy_threshold: float = Field(
         0.05,
         gt=0,
         lt=1,
-        description="a synthetic video nearer to a training video than this quantile of held-out real ones is a copy",
+        description="copy rate that held-out real videos would have: the quantile of their distance ratio (training video to "
+        "held-out video) below which a synthetic video counts as a copy",
     )
 
 
@@ -82,13 +81,22 @@ class ClassificationSettings(Section):
     exclude_copies: bool = Field(
         False, description="keep synthetic videos that copy a training video (quality.copy_threshold) out of training"
     )
-    bootstrap: int = Field(1000, ge=10, description="patient-level bootstrap resamples")
+    bootstrap: int = Field(20000, ge=10, description="patient-level bootstrap resamples")
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )
     training_of: dict[ClassifierName, Training] = Field(
-        {}, description="training of networks that need another one; the same in every regime"
+        {},
+        description="what differs from `training` for some networks, e.g. {r3d_18: {steps: 400}}; the same in every regime",
     )
+
+    @model_validator(mode="after")
+    def _overlay(self):
+        """Keys that an entry of `training_of` leaves out take the value of `training`."""
+        for name, own in self.training_of.items():
+            given = {key: getattr(own, key) for key in own.model_fields_set}
+            self.training_of[name] = Training.model_validate(self.training.model_dump() | given)
+        return self
 
     @model_validator(mode="after")
     def _possible(self):
@@ -97,6 +105,10 @@ class ClassificationSettings(Section):
         if unknown := (self.only.keys() | self.training_of.keys()) - set(self.classifiers):
             raise ValueError(f"only, training_of: {min(unknown)} is not among the classifiers")
         return self
+
+    def training_for(self, classifier: str) -> Training:
+        """The training of one network."""
+        return {str(name): own for name, own in self.training_of.items()}.get(classifier, self.training)
 
     def cells(self) -> list[tuple[str, str]]:
         """Pairs of network and regime that are trained."""

@@ -5,26 +5,49 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from lddm.errors import LddmError
+from lddm.settings import former
 from lddm.settings.base import Section
+
+M = TypeVar("M", bound=Section)
+
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+TEXT_HINT = (
+    "numbers, true, false and null in nested --config are text: put them into a file and pass it with --configfile; "
+    "YAML also reads 1e-3 as text, write 1.0e-3"
+)
+SPELLING = 0.75  # how alike two names are at least, where one is taken for a misspelling of the other
+
+
+def validated(model: type[M], raw: Any) -> M:
+    """`raw` as a section.
+
+    Raises:
+        LddmError: see `explain`.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise explain(model, raw, error) from None
 
 
 def explain(model: type[Section], raw: Any, error: ValidationError) -> LddmError:
     """The error for users: one line for each mistake that pydantic found in `raw`, all of them at once."""
     items = error.errors()
     lines = [f"  {_describe(model, raw, item)}" for item in items]
-    hint = "config/config.yaml lists each key with its meaning"
-    if any(_is_number_text(item["input"]) for item in items):
-        hint += (
-            "; YAML reads 1e-3 as text, write 1.0e-3; numbers nested in --config arrive as text, put them into a file"
-        )
+    hints = ["config/config.yaml lists each key with its meaning"]
+    if any(_is_text_of_something_else(item) for item in items):
+        hints.append(TEXT_HINT)
+    if any(item["type"] == "string_type" and not isinstance(item["input"], dict | list) for item in items):
+        hints.append("quote text that YAML takes for something else: yes, no, on, off, null, numbers and dates")
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return LddmError("\n".join([f"the config has {count}:", *lines]), hint)
+    return LddmError("\n".join([f"the config has {count}:", *lines]), "; ".join(hints))
 
 
 def _describe(model: type[Section], raw: Any, item: Any) -> str:
@@ -33,10 +56,14 @@ def _describe(model: type[Section], raw: Any, item: Any) -> str:
     name = ".".join(str(part) for part in path) or "config"
     got = item["input"]
     if item["type"] == "extra_forbidden":
+        if name in former.KEYS:
+            return f"{name}: {former.KEYS[name]}"
         where = ".".join(str(part) for part in path[:-1]) or "the top level"
-        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=SPELLING)
         suggestion = f"did you mean {near[0]!r}?" if near else f"keys: {', '.join(known)}"
         return f"{name}: not a key of {where}; {suggestion}"
+    if isinstance(got, str) and got in former.VALUES.get(name, {}):
+        return f"{name}: {got!r} was {former.VALUES[name][got]}"
     expected = re.sub(r"^(Value error, |Input should be |String should )", "", item["msg"])
     if item["type"] == "value_error":
         return f"{name}: {expected}"
@@ -48,10 +75,25 @@ def _describe(model: type[Section], raw: Any, item: Any) -> str:
         name, got, expected = f"{name}.kind", item["ctx"]["tag"], item["ctx"]["expected_tags"]
     elif item["type"] == "string_pattern_mismatch":
         expected = f"text that matches {item['ctx']['pattern']}"
-    near = difflib.get_close_matches(str(got), re.findall(r"'([^']+)'", expected), n=1)
+    elif item["type"] in ("too_short", "too_long") and "actual_length" in item["ctx"]:
+        return f"{name}: {_wrong_count(item)}"
+    near = difflib.get_close_matches(str(got), re.findall(r"'([^']+)'", expected), n=1, cutoff=SPELLING)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     shown = repr(got) if len(repr(got)) <= 60 else f"{repr(got)[:57]}..."
     return f"{name}: expected {expected}, got {shown} ({type(got).__name__}){suggestion}"
+
+
+def _wrong_count(item: Any) -> str:
+    """What a list that is too short or too long should hold."""
+    short, context = item["type"] == "too_short", item["ctx"]
+    limit = context["min_length"] if short else context["max_length"]
+    got = context["actual_length"]
+    if item["loc"][-2:] == ("index", "classes"):
+        return (
+            f"a study has two classes, got {got}; name two folders and leave the others out (their files are listed in "
+            "the index with the reason), or run one experiment per pair"
+        )
+    return f"expected at {'least' if short else 'most'} {limit} {'entry' if limit == 1 else 'entries'}, got {got}"
 
 
 def _locate(model: type[Section], raw: Any, location: Sequence[Any]) -> tuple[list[Any], list[str]]:
@@ -92,5 +134,9 @@ def _choose(annotation: Any, value: Any) -> type[Section] | None:
     return next((section for section in found if section.model_fields["kind"].default == kind), None)
 
 
-def _is_number_text(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) is not None
+def _is_text_of_something_else(item: Any) -> bool:
+    """Whether text came that YAML would have read as a number, true, false or null."""
+    value = item["input"]
+    if not isinstance(value, str) or item["type"] in ("extra_forbidden", "value_error"):
+        return False
+    return NUMBER.fullmatch(value) is not None or value.lower() in ("true", "false", "null")

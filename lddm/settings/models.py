@@ -26,7 +26,7 @@ class Training(Section):
     log_every: int = Field(50, ge=1, description="steps between two lines of the log")
     val_every: int = Field(250, ge=1, description="steps between two validations")
     checkpoint_every: int = Field(250, ge=1, description="steps between two resumable states")
-    precision: Literal["no", "bf16"] = Field("no", description="mixed precision (accelerate)")
+    precision: Literal["no", "bf16"] = Field("no", description="mixed precision (torch.autocast); no = float32")
     compile: bool = Field(False, description="torch.compile: slow start, faster steps on a GPU")
 
 
@@ -44,6 +44,7 @@ class AutoencoderSettings(Section):
         "vector: one global vector (the paper); grid: a small grid of space and time",
     )
     width: int = Field(16, ge=4, description="channels of the first level")
+    decoder_width: int | None = Field(None, ge=4, description="the same for the decoder alone; null = width")
     motion_rank: int = Field(2, ge=1, description="K: motion maps of decoder warp")
     residual_rank: int = Field(2, ge=1, description="R: residual maps of decoder warp")
     map_size: int = Field(8, ge=2, description="height and width of the maps, or of the grid")
@@ -52,7 +53,10 @@ class AutoencoderSettings(Section):
     vector_dim: int = Field(
         64, ge=2, description="size of z when latent is vector (64 in the cINN code; ASSUME the same)"
     )
-    kl_weight: float = Field(1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions")
+    reconstruction_weight: float = Field(1.0, gt=0, description="weight of L1 between decoded and real frames")
+    kl_weight: float = Field(
+        1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions (the cINN code takes their sum)"
+    )
     temporal_weight: float = Field(0.5, ge=0, description="weight of L1 between frame differences")
     teacher_weight: float = Field(
         0.1,
@@ -74,10 +78,20 @@ class AutoencoderSettings(Section):
     feature_weight: float = Field(
         10.0, ge=0, description="weight of feature matching, relative to the adversarial losses"
     )
-    gradient_penalty: float = Field(10.0, ge=0, description="R1 penalty of the temporal discriminator")
+    gradient_penalty: float = Field(
+        10.0,
+        ge=0,
+        description="R1 penalty of the temporal discriminator, mean over clips (the cINN code: of the batch mean's gradient, "
+        "smaller by the square of the batch size)",
+    )
     adversarial_start: int = Field(500, ge=0, description="step from which the adversarial losses act")
     discriminator_width: int = Field(32, ge=4, description="channels of the first level of both discriminators")
     training: Training = Training(steps=500)
+
+    @property
+    def uses_adversarial_losses(self) -> bool:
+        """Whether the adversarial losses act before the training ends."""
+        return self.adversarial_weight > 0 and self.adversarial_start < self.training.steps
 
     @model_validator(mode="after")
     def _known_pair(self):
@@ -89,7 +103,12 @@ class AutoencoderSettings(Section):
 class DenoiserSettings(Section):
     """What diffusion of latents and of pixels have in common."""
 
-    width: int = Field(32, ge=8, description="channels of the denoiser")
+    width: int = Field(
+        32,
+        ge=8,
+        multiple_of=4,
+        description="channels of the denoiser; that of a vector has 4 times as many hidden units",
+    )
     depth: int = Field(4, ge=1, description="residual blocks")
     prediction: Literal["v_prediction", "epsilon", "flow"] = Field(
         "v_prediction", description="what the denoiser predicts; flow = the velocity of flow matching (no schedule)"
@@ -150,6 +169,7 @@ class CinnSettings(Section):
     blocks: int = Field(8, ge=1, description="coupling blocks (20 in the paper)")
     width: int = Field(256, ge=8, description="hidden units of the coupling networks")
     use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
     training: Training = Training(steps=500, batch_size=32, learning_rate=5e-4, ema_decay=0.995, val_every=50)
 
 

@@ -1,6 +1,6 @@
 """The model bundle: one folder with all that animates a still, loadable without config and without pickle.
 
-bundle.json              what it is, sizes, frame rate, classes; written last, so that its presence means whole
+bundle.json              generator, sizes, frame rate, classes, sampling; written last: where it is, the bundle is whole
 autoencoder.safetensors  stage 1
 generator.safetensors    stage 2, or a baseline
 MODEL_CARD.md            data, intended use, limits
@@ -17,6 +17,7 @@ import lddm
 from lddm.autoencoder.model import Autoencoder
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
+from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.generators import find_generator
 
 CARD = """# Model card: {generator} ({experiment})
@@ -50,7 +51,8 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         folder: where to; an existing bundle there is replaced.
         generator: its name.
         generator_file, autoencoder_file: trained weights.
-        about: experiment, fold, seed, size, frames, fps, classes, clips, licences, and what else is to be kept (JSON).
+        about: experiment, fold, seed, size, frames, fps, classes, clips, licences, settings of the generator, and what else
+            is to be kept (JSON).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bundle.json").unlink(missing_ok=True)
@@ -62,7 +64,25 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         lists = {name: ", ".join(about[name]) or "not stated" for name in ("classes", "licences")}
         temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}
-    write_json(folder / "bundle.json", {"lddm": lddm.__version__, "generator": generator, "sha256": hashes, **about})
+    parts_of = {"lddm": lddm.__version__, "generator": generator, "sha256": hashes}
+    sampling = {"sampling": sampling_defaults(about.get("settings") or {})}
+    write_json(folder / "bundle.json", parts_of | sampling | about)
+
+
+def sampling_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """How a generator samples unless told otherwise: fields of `SamplingOptions`.
+
+    A distilled model takes one step. Guidance is that of the default synthesis, within what the student was taught.
+
+    Args:
+        settings: the generator's own section as JSON, e.g. `diffusion`; empty for generators without one.
+    """
+    usual, taught = SynthesisSettings(), settings.get("distillation")
+    options = {"sampler": "unipc", "steps": usual.steps, "guidance": usual.guidance, "guide_by": usual.guide_by}
+    if taught:
+        guidance = min(usual.guidance, taught["highest_guidance"])
+        options |= {"sampler": "distilled", "guidance": guidance, "guide_by": taught["guide_by"]}
+    return options
 
 
 def load_bundle(folder: str | Path) -> Bundle:

@@ -1,4 +1,4 @@
-"""Videos longer than a clip: windows that overlap, each begun where the last one is sure to fit."""
+"""Long videos from overlapping windows, selected by agreement on the overlap."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ Window = Callable[[np.ndarray, int], np.ndarray]
 
 
 def chain_windows(window: Window, x0: np.ndarray, length: int, overlap: int, candidates: int) -> np.ndarray:
-    """Chain windows so that motion goes on over the seam.
+    """Chain windows so that motion continues over the seams.
 
-    A generator that knows one frame knows where things are, not where they are going. So each further window starts
-    `overlap` frames before the end, `candidates` of them are drawn, the one that repeats the overlap best goes on, and
-    the two are blended over the overlap.
+    One frame shows positions, not velocities. So each further window starts `overlap` frames before the end, `candidates`
+    of them are sampled, the one that agrees best on the overlap is kept, and the two are blended over the overlap.
 
     Args:
         window: draws videos; each call of one number repeats.

@@ -16,7 +16,8 @@ class Entry:
 
     Attributes:
         model: its class, with `video` (see `lddm.training.generator.Generator`), `save` and `load`.
-        train: a function (settings, latents, store, seed, state_dir, out, on_log) that writes its weights to `out`.
+        train: a function (settings, latents, store, seed, state_dir, out, on_log, keep_state) that writes its weights to
+            `out` and then removes its resumable state, unless `keep_state`.
         section: the settings section of its training, or None.
     """
 

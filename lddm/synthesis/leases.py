@@ -10,6 +10,8 @@ import logging
 import os
 import random
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,13 +25,37 @@ logger = logging.getLogger(__name__)
 
 
 def visible_devices() -> list[str]:
-    """GPU ids that this process may use: CUDA_VISIBLE_DEVICES (SLURM sets it), else all that torch counts."""
-    fixed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if fixed is not None:
-        return [device for device in fixed.split(",") if device and device != "-1"]
+    """GPUs that torch can use in this process: those of CUDA_VISIBLE_DEVICES (SLURM sets it), else all that it counts.
+
+    An id that CUDA does not know hides itself and all after it; a driver that is too old for this torch hides all.
+    """
     import torch
 
-    return [str(i) for i in range(torch.cuda.device_count())]
+    # Counted by NVML, since CUDA reads the variable once and a lease is about to change it.
+    count = torch.cuda.device_count()
+    fixed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if count == 0 or not _usable():
+        logger.warning("%s: this job runs on the CPU", _why_none(count, fixed))
+        return []
+    if fixed is None:
+        return [str(i) for i in range(count)]
+    return list(dict.fromkeys(device.strip() for device in fixed.split(",")))[:count]
+
+
+def _usable() -> bool:
+    """Whether CUDA starts; in a process of its own, since this one must not start it yet."""
+    check = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", check], capture_output=True).returncode == 0
+
+
+def _why_none(count: int, fixed: str | None) -> str:
+    import torch
+
+    if count:
+        return f"torch {torch.__version__} cannot use the {count} GPUs (is their driver too old for it?)"
+    if fixed:
+        return f"CUDA_VISIBLE_DEVICES is {fixed}, but torch {torch.__version__} finds no such GPU"
+    return "no GPU"
 
 
 def lease_folder() -> Path:
@@ -53,14 +79,16 @@ def gpu_lease(
     """Hold GPUs.
 
     Args:
-        devices: ids to choose from; None asks `visible_devices`. Empty = no GPU: yields None at once.
+        devices: ids to choose from; None asks `visible_devices`. Empty = no GPU: yields None at once, and CUDA is switched
+            off meanwhile.
         folder: where the lock files lie; None asks `lease_folder`.
         count: how many to hold, or all of `devices` where they are fewer.
         timeout: seconds to wait for free devices.
         poll: seconds between two looks, at the most.
 
     Yields:
-        The ids, joined by commas, exclusively held until the block ends; CUDA_VISIBLE_DEVICES is set to them meanwhile.
+        The ids, joined by commas, exclusively held until the block ends; CUDA_VISIBLE_DEVICES is set to them meanwhile,
+        and LDDM_DEVICES, from which the record of the job has them.
         In one of several processes that train together nothing is taken: who started them holds the devices of all.
 
     Raises:
@@ -71,24 +99,36 @@ def gpu_lease(
         return
     devices = visible_devices() if devices is None else list(devices)
     if not devices:
-        yield None
+        with _environment(CUDA_VISIBLE_DEVICES="", LDDM_DEVICES=""):
+            yield None
         return
     folder = folder or lease_folder()
     folder.mkdir(parents=True, exist_ok=True)
     names = {device: re.sub(r"[^\w-]", "-", device) for device in devices}  # a MIG device is named with slashes
     locks = {device: FileLock(folder / f"gpu-{name}.lock") for device, name in names.items()}
     held = _first_free(locks, min(count, len(devices)), timeout, poll)
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)  # before the first CUDA call of this process
     try:
-        yield ",".join(held)
+        # before the first CUDA call of this process
+        with _environment(CUDA_VISIBLE_DEVICES=",".join(held), LDDM_DEVICES=",".join(held)):
+            yield ",".join(held)
     finally:
-        if before is None:
-            del os.environ["CUDA_VISIBLE_DEVICES"]
-        else:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before
         for device in held:
             locks[device].release()
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Environment variables for the time of a block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _first_free(locks: dict[str, FileLock], count: int, timeout: float, poll: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""Out of memory on a device: one smaller try, said aloud."""
+"""Retry once with half the batch after a CUDA out-of-memory error, with a warning."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ HINT = "ask for a smaller batch (synthesis.batch_size), or for a device that not
 
 
 def with_smaller_batch(make: Callable[[int], Result], batch_size: int, videos: int) -> Result:
-    """Run `make(batch_size)`; where the device has too little memory for it, `make` with half the batch, once.
+    """Run `make(batch_size)`; if the device has too little memory for it, run it again with half the batch, once.
 
-    All is made anew with the smaller batch, so that the result is that of a run which asked for it: the noise of a video
-    depends on its place in its batch.
+    The noise of a video does not depend on the batch size, so both give the same videos.
 
     Args:
-        make: makes all videos, so many at a time.
+        make: makes all videos, `batch_size` at a time.
         batch_size: videos at a time.
-        videos: how many there are: half of a batch that is never full would be no smaller.
+        videos: number of videos; a batch is never larger.
 
     Raises:
-        LddmError: half of it does not fit either, or there is no half.
+        LddmError: half the batch does not fit either, or the batch is one video.
     """
     batch_size = max(1, min(batch_size, videos))
     try:
@@ -36,7 +35,7 @@ def with_smaller_batch(make: Callable[[int], Result], batch_size: int, videos: i
         if batch_size < 2:
             raise LddmError("the device has too little memory for one video at a time", HINT) from error
     half = batch_size // 2
-    logger.warning("out of memory with %d videos at a time: beginning again with %d, once", batch_size, half)
+    logger.warning("out of memory with %d videos at a time: starting again with %d, once", batch_size, half)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     try:

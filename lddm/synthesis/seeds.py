@@ -1,11 +1,25 @@
-"""Seeds that do not depend on the machine, the order of jobs, or each other."""
+"""Seeds of videos: they depend neither on the machine nor on batches, shards and the order of jobs."""
 
 from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 
-def shard_seed(seed: int, *names: object) -> int:
-    """A seed of its own for each (generator, source, shard), the same on every machine."""
-    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")
+
+def video_seed(seed: int, x0: str, sample: int, *more: int) -> int:
+    """The seed of one video's noise, from 0 to 2**63 - 1.
+
+    Args:
+        seed: of the experiment or of the call.
+        x0: identity of the first frame: the id of a clip or still, or `content_id`.
+        sample: which of the videos of this first frame.
+        more: window and candidate of a video that is longer than a clip.
+    """
+    digest = hashlib.sha256(repr((seed, x0, sample, *more)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def content_id(image: np.ndarray) -> str:
+    """Identity of an image by its content: SHA-256 of its pixels and shape, in hexadecimal digits."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()

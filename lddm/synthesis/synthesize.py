@@ -1,4 +1,4 @@
-"""One shard of synthetic videos: whose first frames, how many samples, with which seeds."""
+"""One shard of synthetic videos: first frames, samples and seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.memory import with_smaller_batch
-from lddm.synthesis.seeds import shard_seed
+from lddm.synthesis.seeds import video_seed
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,10 @@ def synthesize(
 ) -> int:
     """Make the videos of one shard and write them with their manifest.
 
+    The noise of a video depends on the seed, its first frame (clip or still) and the number of the sample alone, so that
+    shards, batches and order do not matter; the manifest has the seed of each video. Held-out first frames are animated
+    with the true label of their patient, as stills are (docs/method.md, "Scores").
+
     Args:
         generator: a generator's name, or "reconstruction": decode q(z | x) of the real held-out clip.
         bundle: the generator's bundle (for "reconstruction" that of any generator of the fold).
@@ -69,25 +73,25 @@ def synthesize(
     samples = 1 if generator in ("reconstruction", "static") else wanted[source]  # these two do not vary
     animator = Animator.load(bundle)
     options = SamplingOptions(settings.sampler, settings.steps, settings.guidance, settings.guide_by)
-    seeds = [shard_seed(seed, generator, source, shard, sample) for sample in range(samples)]
+    names = table["clip_id"].where(table["clip_id"].notna(), table["x0_id"]).tolist()
+    seeds = [[video_seed(seed, name, sample) for name in names] for sample in range(samples)]
 
     def make(batch_size: int) -> np.ndarray:
         """All samples of all first frames: uint8 (samples * n, T + 1, S, S)."""
         videos = []
-        for sample, number in enumerate(seeds):
+        for sample, numbers in enumerate(seeds):
             if generator == "reconstruction":
                 clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
                 videos.append(reconstruct(animator, store, clips, batch_size))
             else:
-                videos.append(animator.animate_batch(x0, table["label"].to_numpy(), number, options, batch_size))
+                videos.append(animator.animate_batch(x0, table["label"].to_numpy(), numbers, options, batch_size))
             logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
         return np.concatenate(videos)
 
     videos = with_smaller_batch(make, settings.batch_size, len(table))
-    manifests = [table.assign(sample=sample, seed=number) for sample, number in enumerate(seeds)]
+    manifests = [table.assign(sample=sample, seed=numbers) for sample, numbers in enumerate(seeds)]
     manifest = pd.concat(manifests, ignore_index=True).assign(generator=generator, source=source)
-    names = [n if isinstance(n, str) else x for n, x in zip(manifest["clip_id"], manifest["x0_id"], strict=True)]
-    manifest["sample_id"] = [f"{generator}/{name}#{s}" for name, s in zip(names, manifest["sample"], strict=True)]
+    manifest["sample_id"] = [f"{generator}/{n}#{s}" for n, s in zip(names * samples, manifest["sample"], strict=True)]
     save_synthetic(out, videos, manifest)
     return len(manifest)
 

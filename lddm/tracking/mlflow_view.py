@@ -1,35 +1,32 @@
 """The records on disk as MLflow runs: flat, one for each job attempt, and one summary run for each pipeline.
 
-The records are the truth and MLflow is their view, so everything here can be done again: a record that is already
-whole in MLflow is left alone, one that was cut off half-way is sent anew.
+The records are the truth and MLflow is their view, so everything here can be repeated: a record that is already complete
+in MLflow is left alone, also if somebody deleted its run there; one that was cut off half-way is sent again.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A job waits for its tracking server for seconds, not for the minutes of MLflow's defaults, and asks for nothing twice:
-# where only the answer was lost, a second request would make a second run. What is missing comes with the next sync.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
-from filelock import FileLock
-from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from lddm.errors import LddmError
-from lddm.files import read_json
+from lddm.files import read_json, sha256
+from lddm.tracking.address import hide_secrets
+from lddm.tracking.mlflow_store import (  # first: sets up MLflow
+    MlflowClient,
+    experiment_id,
+    lock,
+    open_store,
+    store_error,
+)
 from lddm.tracking.record import all_records, has_successor, is_alive, load_record
 from lddm.tracking.saved_view import TAG, saved_view
+
+from mlflow.entities import Metric, Param, Run, ViewType  # isort: skip
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +36,16 @@ LONGEST = 500  # characters of a parameter's value; the whole text is in the art
 
 
 def init_store(uri: str) -> None:
-    """Make the store, once: processes that find a fresh sqlite file at the same time crash in its migrations."""
-    _client(uri).search_experiments(max_results=1)
+    """Make the store, once, and see that it answers.
+
+    Raises:
+        LddmError: the URI can never be a store, the sqlite file cannot be used, or the server does not answer.
+    """
+    client = open_store(uri)
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:  # whatever MLflow and its backends raise
+        raise store_error(uri, error) from error
 
 
 def push(record_dir: Path, uri: str, experiment: str) -> bool:
@@ -52,24 +57,28 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
         experiment: name of the MLflow experiment.
 
     Returns:
-        False if it was there already.
+        False if it was there already, or was there and its run has been deleted.
+
+    Raises:
+        LddmError: the URI can never be a store, or its sqlite file cannot be used.
+        Exception: whatever MLflow raises, e.g. if the server does not answer.
     """
     about, lines = load_record(record_dir)
-    client = _client(uri)
-    experiment_id = _experiment(client, uri, experiment)
-    with FileLock(record_dir / ".mlflow.lock"):
+    client = open_store(uri)
+    into = experiment_id(client, uri, experiment)
+    with lock(record_dir / ".mlflow.lock"):
         shown = False
-        for run in _runs(client, experiment_id, f"tags.`lddm.record` = '{about['record']}'"):
+        for run in _runs(client, into, f"tags.`lddm.record` = '{about['record']}'", ViewType.ALL):
             if run.data.tags.get("lddm.complete") == "true":
                 shown = True
-            else:
+            elif run.info.lifecycle_stage == "active":
                 client.delete_run(run.info.run_id)  # cut off half-way: metrics sent twice would be doubled
         if not shown:
-            run_id = _send(client, experiment_id, about, lines)
+            run_id = _send(client, into, about, lines)
             _send_files(client, run_id, record_dir, about)
             client.set_terminated(run_id, _status(about), _milliseconds(about["ended"]))
             client.set_tag(run_id, "lddm.complete", "true")
-    _supersede(client, experiment_id, about)
+    _supersede(client, into, about)
     return not shown
 
 
@@ -77,12 +86,12 @@ def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> Non
     """Make or replace the summary run of a pipeline: its headline numbers as metrics and its settings as parameters, so that
     two pipelines are two rows that line up; and the view that charts them."""
     content = read_json(summary)
-    client = _client(uri)
-    experiment_id = _experiment(client, uri, experiment)
-    with FileLock(summary.parent / ".mlflow-summary.lock"):
-        earlier = _runs(client, experiment_id, f"tags.`lddm.kind` = 'summary' and tags.`lddm.pipeline` = '{pipeline}'")
+    client = open_store(uri)
+    into = experiment_id(client, uri, experiment)
+    with lock(summary.parent / ".mlflow-summary.lock"):
+        earlier = _runs(client, into, f"tags.`lddm.kind` = 'summary' and tags.`lddm.pipeline` = '{pipeline}'")
         tags = {"lddm.kind": "summary", "lddm.pipeline": pipeline, "mlflow.user": "lddm"}
-        run = client.create_run(experiment_id, tags=tags, run_name=f"summary {pipeline}")
+        run = client.create_run(into, tags=tags, run_name=f"summary {pipeline}")
         run_id, now = run.info.run_id, run.info.start_time
         metrics = [Metric(_name(k), float(v), now, 0) for k, v in content["headline"].items() if v is not None]
         client.log_batch(run_id, metrics=metrics[:BATCH])
@@ -91,7 +100,7 @@ def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> Non
         client.set_terminated(run_id)
         for old in earlier:
             client.delete_run(old.info.run_id)
-        client.set_experiment_tag(experiment_id, TAG, saved_view([metric.key for metric in metrics], now))
+        client.set_experiment_tag(into, TAG, saved_view([metric.key for metric in metrics], now))
 
 
 def sync(results: Path, uri: str) -> int:
@@ -102,12 +111,17 @@ def sync(results: Path, uri: str) -> int:
         uri: tracking URI.
 
     Returns:
-        How many records were sent.
+        Number of records that were sent.
 
     Raises:
-        LddmError: the server does not answer.
+        LddmError: the folder has no records, the store cannot be used or does not answer, or it refused some records;
+            those are named in the log, and all others were sent.
     """
-    sent, newest = 0, None
+    if not (results / "records").is_dir():
+        inside = sorted(str(folder.parent) for folder in results.glob("*/records"))
+        what = "has no records/" if results.is_dir() else "does not exist"
+        raise LddmError(f"{results} {what}", f"pass the folder of an experiment: {', '.join(inside) or 'results/NAME'}")
+    sent, refused, newest = 0, 0, None
     for folder in all_records(results / "records"):
         about, _ = load_record(folder)
         newest = about
@@ -115,66 +129,30 @@ def sync(results: Path, uri: str) -> int:
             continue
         try:
             sent += push(folder, uri, about["experiment"])
-        except (MlflowException, OSError) as error:  # one that MLflow does not take must not keep the others back
-            logger.warning("%s is not in MLflow: %s", folder, error)
-            _check_answers(uri)
+        except LddmError:
+            raise
+        except Exception as error:  # a record that MLflow does not take must not keep the others back
+            init_store(uri)  # raises if it takes none: to wait for each record would take hours
+            logger.warning("%s is not in MLflow: %s", folder, hide_secrets(str(error), uri))
+            refused += 1
     summary = results / "summary.json"
     if newest is not None and summary.is_file():
-        push_summary(summary, uri, newest["experiment"], newest["pipeline"])
+        try:
+            push_summary(summary, uri, newest["experiment"], read_json(summary).get("pipeline", newest["pipeline"]))
+        except LddmError:
+            raise
+        except Exception as error:
+            raise store_error(uri, error) from error
+    if refused:
+        raise LddmError(f"{refused} records of {results} are not in MLflow", "the log above says why, one line each")
     return sent
 
 
-def _check_answers(uri: str) -> None:
-    """Raise where the server does not answer at all: to wait for it once for each record would take hours."""
-    try:
-        _client(uri).search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
-        hint = "the records stay on disk: run `lddm track sync` on the results' folder when it does"
-        raise LddmError(f"MLflow at {uri} does not answer: {error}", hint) from error
+def _runs(client: MlflowClient, into: str, query: str, which: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    return list(client.search_runs([into], query, run_view_type=which, max_results=1000))
 
 
-def _client(uri: str) -> MlflowClient:
-    """A client; a sqlite store is opened under a lock, and keeps its journal in WAL mode (concurrent writers wait less)."""
-    path = _sqlite_path(uri)
-    if path is None:
-        return MlflowClient(tracking_uri=uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(path.name + ".lock")):
-        fresh = not path.is_file()
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-        if fresh:
-            with sqlite3.connect(path) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-    return client
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The experiment's id; artifacts of a sqlite store lie beside it, not below the working directory."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        path = _sqlite_path(uri)
-        location = None if path is None else (path.parent / "mlartifacts" / name).resolve().as_uri()
-        try:
-            return client.create_experiment(name, artifact_location=location)
-        except MlflowException:  # another job made it in the meantime
-            found = client.get_experiment_by_name(name)
-    if found is None:
-        raise MlflowException(f"experiment {name} cannot be made")
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
-
-
-def _runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
-    return list(client.search_runs([experiment_id], query, max_results=1000))
-
-
-def _send(client: MlflowClient, experiment_id: str, about: dict[str, Any], lines: list[dict[str, Any]]) -> str:
+def _send(client: MlflowClient, into: str, about: dict[str, Any], lines: list[dict[str, Any]]) -> str:
     """Create the run with its tags, parameters and metrics."""
     job = job_name(about)
     tags = {
@@ -187,11 +165,12 @@ def _send(client: MlflowClient, experiment_id: str, about: dict[str, Any], lines
         "lddm.complete": "false",
         "mlflow.user": "lddm",
         "mlflow.source.name": f"lddm {about['rule']}",
+        **({"mlflow.source.git.commit": commit} if (commit := about.get("code", {}).get("commit")) else {}),
         **{f"lddm.{key}": value for key, value in about["wildcards"].items()},
     }
     if about["error"]:
         tags["lddm.error"] = about["error"].strip().splitlines()[-1][:LONGEST]
-    run = client.create_run(experiment_id, _milliseconds(about["started"]), tags, run_name=job)
+    run = client.create_run(into, _milliseconds(about["started"]), tags, run_name=job)
     run_id = run.info.run_id
     _log_params(client, run_id, about["settings"])
     metrics = list(_metrics(about, lines))
@@ -221,16 +200,24 @@ def _metrics(about: dict[str, Any], lines: list[dict[str, Any]]) -> Iterator[Met
 def _send_files(client: MlflowClient, run_id: str, record_dir: Path, about: dict[str, Any]) -> None:
     """record.json (settings, outputs with size and SHA-256, error), and what the job wants to be seen."""
     client.log_artifact(run_id, str(record_dir / "record.json"))
-    for path in map(Path, about["artifacts"]):
-        if path.is_file():
-            client.log_artifact(run_id, str(path), "outputs")
-        else:  # made anew or removed since: the record still names its checksum
+    made = {output["path"]: output for output in about["outputs"]}
+    for name in about["artifacts"]:
+        output = made.get(name, {})
+        # Below the results folder of this record, wherever it lies: another project may have a file of the same path.
+        path = record_dir.parents[3] / output["name"] if output.get("name") else Path(name)
+        if not path.is_file():
             logger.warning("%s is gone; %s is shown without it", path, about["record"])
+        elif output and sha256(path) != output["sha256"]:
+            logger.warning("%s was made again since; %s is shown without it", path, about["record"])
+        else:
+            client.log_artifact(run_id, str(path), "outputs")
 
 
-def _supersede(client: MlflowClient, experiment_id: str, about: dict[str, Any]) -> None:
+def _supersede(client: MlflowClient, into: str, about: dict[str, Any]) -> None:
     """Of all attempts of a job the newest counts; the others carry `lddm.superseded_by`."""
-    runs = _runs(client, experiment_id, f"tags.`lddm.job` = '{job_name(about)}' and tags.`lddm.complete` = 'true'")
+    runs = _runs(client, into, f"tags.`lddm.job` = '{job_name(about)}' and tags.`lddm.complete` = 'true'")
+    if not runs:  # all were deleted
+        return
     newest = max(runs, key=lambda run: (int(run.data.tags["lddm.attempt"]), run.data.tags["lddm.record"]))
     for run in runs:
         if run is newest:

@@ -1,7 +1,7 @@
 """The record of one job attempt on disk: a folder that says what was asked, what came out, and how it ended.
 
 <records>/<rule>/<wildcards>/<attempt>/record.json    what, when, status, settings, outputs with sha256 and size
-                                      /metrics.jsonl  a line a step, appended as the job goes
+                                      /metrics.jsonl  one line per step, appended as the job goes
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from typing import Any
 
 import lddm
 from lddm.files import read_json, sha256, write_json
+from lddm.tracking.address import hide_secrets
+from lddm.tracking.code_version import code_version
 
 ERROR_CHARACTERS = 4000
+DEVICES = "LDDM_DEVICES"  # set by lddm.synthesis.leases while a job holds GPUs
 
 
 class Record:
@@ -34,6 +37,7 @@ class Record:
 
     def __init__(self, path: Path, about: dict[str, Any]):
         self.path, self.about = path, about
+        self._results = os.path.abspath(path.parents[3])  # <results>/records/<rule>/<wildcards>/<attempt>
         self._began = time.monotonic()
         path.mkdir(parents=True)
         self._write()
@@ -59,13 +63,14 @@ class Record:
             "duration_s": None,
             "error": None,
             "settings": settings,
+            "code": code_version(),
             "host": {
                 "lddm": lddm.__version__,
                 "python": platform.python_version(),
                 "cpus": os.cpu_count(),
                 "name": platform.node(),
                 "pid": os.getpid(),
-                "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+                "devices": os.environ.get(DEVICES) or None,
             },
             "outputs": [],
             "artifacts": [],
@@ -80,9 +85,17 @@ class Record:
             file.write(line + "\n")
 
     def output(self, path: str | Path) -> None:
-        """Note a file that the job made."""
+        """Note a file that the job made: its path as given, and its name below the results folder if it lies there."""
         path = Path(path)
-        self.about["outputs"].append({"path": str(path), "sha256": sha256(path), "size": path.stat().st_size})
+        name = os.path.relpath(os.path.abspath(path), self._results).replace(os.sep, "/")
+        self.about["outputs"].append(
+            {
+                "path": str(path),
+                "name": None if name.startswith("../") else name,
+                "sha256": sha256(path),
+                "size": path.stat().st_size,
+            }
+        )
 
     def artifact(self, path: str | Path) -> None:
         """Note a file that MLflow shall show."""
@@ -95,7 +108,7 @@ class Record:
         self.about["status"] = "FINISHED" if kind is None else "FAILED"
         if kind is not None:
             text = "".join(traceback.format_exception(kind, error, trace))
-            self.about["error"] = text[-ERROR_CHARACTERS:]
+            self.about["error"] = hide_secrets(text)[-ERROR_CHARACTERS:]
         self.about["ended"] = datetime.now(UTC).isoformat()
         self.about["duration_s"] = round(time.monotonic() - self._began, 3)
         self._write()
@@ -140,7 +153,7 @@ def all_records(root: Path) -> list[Path]:
 
 
 def load_record(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """record.json and the lines of metrics.jsonl; a last line cut off by a kill is left out."""
+    """record.json and the lines of metrics.jsonl; a line cut off by a kill is left out."""
     lines = []
     path = folder / "metrics.jsonl"
     for text in path.read_text().splitlines() if path.is_file() else []:

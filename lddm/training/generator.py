@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -12,16 +12,20 @@ from torch import Tensor, nn
 
 from lddm.data.frames import FrameStore
 from lddm.nn.condition import SamplingOptions
-from lddm.nn.folding import unfold
+from lddm.nn.folding import limit_strain
 from lddm.nn.latent import LatentSpec
+from lddm.nn.noise import Rng
 from lddm.nn.whitening import Whitening
 from lddm.settings.base import Section
+from lddm.training.identity import Identity
 from lddm.training.latents import LatentReader, LatentSet
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices, step_rng
+from lddm.training.state import remove_state
 from lddm.training.weights import load_into, load_weights, read_settings, save_weights
 
+STUDENT = "student"  # subfolder of the state of a training that follows that of the generator (distillation)
 Decode = Callable[[Tensor, Tensor], Tensor]  # (x0, z) -> frames
 
 
@@ -30,15 +34,13 @@ class Generator(Protocol):
 
     name: ClassVar[str]
 
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """Frames 1..T for each x0.
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
             label: int64 (B,), -1 unknown.
-            rng: on the CPU, so that every device draws the same numbers.
+            rng: a generator per video, or one for the whole batch (`lddm.nn.noise`).
             decode: stage 1, (x0, z) -> frames.
 
         Returns:
@@ -68,20 +70,22 @@ class LatentGenerator(nn.Module):
         self.whitening = Whitening(spec)
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
-        """A look at the first batch before training; nothing, for most."""
+        """Hook: receive the first batch before training. No-op by default."""
 
-    def draw(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
+    def trained(self) -> nn.Module:
+        """The network that the training loop updates, averages and keeps in its state; the whole generator by default."""
+        return self
+
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """z for each x0 as the network has it: float (B, D), in the units of stage 1; arguments as in `video`."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def sample(self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions) -> Tensor:
-        """Draw z for each x0, of tissue that does not fold; as `draw`."""
-        return unfold(self.draw(x0, label, rng, options), self.spec, self.size)
+    def sample(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
+        """Draw z for each x0, with fields that do not fold; as `draw`."""
+        return limit_strain(self.draw(x0, label, rng, options), self.spec, self.size)
 
-    def video(
-        self, x0: Tensor, label: Tensor, rng: torch.Generator, options: SamplingOptions, decode: Decode
-    ) -> Tensor:
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
         """As `Generator.video`."""
         return decode(x0, self.sample(x0, label, rng, options))
 
@@ -108,7 +112,7 @@ class LatentTask:
 
     def __init__(self, model: LatentGenerator, reader: LatentReader, seed: int):
         self.settings, self.reader, self.seed = model.settings, reader, seed
-        self.players: dict[str, Any] = {model.name: model}
+        self.players: dict[str, Any] = {model.name: model.trained()}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """x0, a draw of white z, label."""
@@ -119,8 +123,9 @@ class LatentTask:
 def fit_generator(
     kind: type[Any],
     task: type[Any],
-    validate: Callable[[Any, LatentReader, int], dict[str, float]],
+    validate: Callable[[Any, Any, LatentReader, int], dict[str, float]],
     keep_best: str,
+    packages: Sequence[str],
     settings: Any,
     latents: LatentSet,
     store: FrameStore,
@@ -129,12 +134,17 @@ def fit_generator(
     out: Path,
     on_log: Callable[[int, dict[str, float]], None],
     finish: Callable[..., None] | None = None,
+    keep_state: bool = False,
 ) -> None:
     """Train a generator on the train latents and write the weights that are best on the val latents.
 
     Args:
-        validate: (model, reader of val latents, seed) -> values, of which the smallest `keep_best` chooses the weights.
-        finish: (model, reader, reader of val latents, seed, state_dir, on_log), what is left to do with the trained model.
+        validate: (network, settings, reader of val latents, seed) -> values, of which the smallest `keep_best` chooses
+            the weights.
+        packages: packages of lddm whose source code is part of the identity of the training.
+        finish: (model, reader, reader of val latents, seed, state_dir, on_log, identity), called with the trained model
+            before it is written.
+        keep_state: leave the resumable state to the caller, who has yet to write the final output.
     """
     torch.manual_seed(seed)  # initial weights
     np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
@@ -147,10 +157,13 @@ def fit_generator(
 
     @torch.no_grad()
     def check(players: dict[str, Any]) -> dict[str, float]:
-        return validate(players[kind.name], val_reader, seed)
+        return validate(players[kind.name], settings, val_reader, seed)
 
-    identity = f"{latents.mean.double().sum().item()!r} {latents.clip[:1]} {len(latents.clip)}"
-    train(work, settings.training, seed, state_dir, on_log, check, keep_best, None, identity)
+    data = {"latents": latents, "x0": [reader.x0_hash, val_reader.x0_hash], "meta": store.meta}
+    identity = Identity.of(settings, seed, data, packages)
+    train(work, settings.training, seed, state_dir, on_log, check, keep_best, identity=identity)
     if finish:
-        finish(model, reader, val_reader, seed, state_dir, on_log)
+        finish(model, reader, val_reader, seed, state_dir, on_log, identity)
     model.save(out, seed=seed, latents=len(reader))
+    if not keep_state:
+        remove_state(state_dir, STUDENT)

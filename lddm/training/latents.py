@@ -17,6 +17,7 @@ from lddm.data.ranges import to_float
 from lddm.errors import LddmError
 from lddm.nn.latent import LatentSpec
 from lddm.nn.whitening import Whitening
+from lddm.training.identity import content_hash
 from lddm.training.weights import load_into, load_weights, save_weights
 
 
@@ -84,13 +85,18 @@ def save_latents(
 ) -> None:
     """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
     tensors = {"mean": mean, "std": std, "flipped": flipped, "backward": backward, "label": label, "train": train}
-    whitening = Whitening.fit(spec, mean[train], std[train])
+    clips = {name for name, chosen in zip(clip, train.tolist(), strict=True) if chosen}  # copies are not independent
+    whitening = Whitening.fit(spec, mean[train], std[train], len(clips))
     tensors |= {f"whitening.{key}": value for key, value in whitening.state_dict().items()}
     save_weights(path, tensors, "latents", spec=spec.to_dict(), clip=clip)
 
 
 class LatentReader:
-    """Batches of (x0, standardised z, label) for the generators; one part (train or val) of a latent set."""
+    """Batches of (x0, standardised z, label) for the generators; one part (train or val) of a latent set.
+
+    Attributes:
+        x0: float (n, 1, S, S) in [-1, 1], on the device; `x0_hash`: SHA-256 of the stored frames that they come from.
+    """
 
     def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
         where = torch.nonzero(latents.train == train).flatten()
@@ -103,7 +109,9 @@ class LatentReader:
             raise LddmError(f"clip {missing[0]} of the latent file is not in the frames", "run the rule encode again")
         first = starts.loc[names].to_numpy(dtype=np.int64)
         first = first + store.clip_length * latents.backward[where].numpy()
-        x0 = to_float(torch.from_numpy(store.frames[first]))[:, None]  # (n, 1, S, S)
+        frames = np.asarray(store.frames[first])
+        self.x0_hash = content_hash(frames)
+        x0 = to_float(torch.from_numpy(frames))[:, None]  # (n, 1, S, S)
         flipped = latents.flipped[where]
         self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)
         self.mean, self.std = latents.mean[where].to(device), latents.std[where].to(device)

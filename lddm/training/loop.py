@@ -1,17 +1,14 @@
-"""The one training loop.
+"""The training loop.
 
-Each step's data and noise are pure functions of (seed, step). So a run that was killed and resumed ends, on one
+The data and the noise of a step are pure functions of (seed, step). So a run that was killed and resumed ends, on one
 machine and thread count, with the same weights as an unbroken one, and no random state has to be saved. The same holds
-for how a step is spread: two processes make the step that one process makes with twice the accumulation.
+for how a step is divided: two processes compute the step that one process computes with twice the accumulation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +16,25 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from lddm.errors import LddmError
 from lddm.settings.models import Training
-from lddm.training.parallel import average_gradients, is_first, pick_device
+from lddm.training.averages import average_of
+from lddm.training.identity import Identity, content_hash
+from lddm.training.parallel import (
+    average_gradients,
+    connect,
+    from_first,
+    is_first,
+    pick_device,
+    rank,
+    share_weights,
+    world_size,
+)
+from lddm.training.progress import Progress
 from lddm.training.schedule import learning_rate, step_rng
-from lddm.training.state import load_state, optimizer_tensors, restore_optimizer, save_state
+from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
 from lddm.training.weights import cpu_state
 
 logger = logging.getLogger(__name__)
@@ -45,7 +54,7 @@ class Task(Protocol):
         """Micro-batch `number` of the run, a pure function of the number; on any device."""
 
     def loss(self, player: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
-        """The player's loss (None: it rests in this step) and numbers for the log. `rng` is on the CPU."""
+        """Loss of the network (None: it rests in this step) and numbers for the log. `rng` is on the CPU."""
 
 
 def train(
@@ -57,116 +66,147 @@ def train(
     validate: Callable[[dict[str, Any]], dict[str, float]] | None = None,
     keep_best: str | None = None,
     device: torch.device | None = None,
-    data_identity: str = "",
+    identity: Identity | None = None,
 ) -> dict[str, nn.Module]:
-    """Train the players for `training.steps` steps, resuming from `state_dir` if it holds a state of the same run.
+    """Train the networks for `training.steps` steps, resuming from `state_dir` if it holds a state of the same run.
+
+    A step in which the loss or a gradient of any network is not finite changes nothing: no network is updated and the
+    step is counted as skipped.
 
     Args:
-        task: networks, data and losses; its players are moved to the device and trained in place.
+        task: networks, data and losses; its networks are moved to the device and trained in place.
         training: budget and optimiser.
         seed: seed of everything random.
-        state_dir: folder of the resumable state; it is left there for the caller to remove.
+        state_dir: folder of the resumable state. Call `remove_state` when the output has been written.
         on_log: called with (step, mean values since the last line).
-        validate: called with the players that carry the averaged weights, in eval mode.
+        validate: called with the networks that carry the averaged weights, in eval mode.
         keep_best: name of the validation value whose minimum chooses the weights; None keeps the last.
-        device: where to train; the first GPU, else the CPU.
-        data_identity: what the run is trained on, e.g. a hash; a state made from other data is not resumed.
+        device: where to train; default: the first GPU, else the CPU.
+        identity: what the run is; a state of another identity is not resumed. Default: the settings, the seed and the
+            initial weights, which say nothing of data and losses.
 
     Returns:
-        The players with the averaged (or chosen) weights, in eval mode, on the device.
+        The networks with the averaged (or chosen) weights, in eval mode, on the device.
 
     Raises:
-        LddmError: the loss is not finite; the last good state stays in `state_dir`.
+        LddmError: too many steps in a row are not finite, or no validation value is. The last state stays in
+            `state_dir`.
     """
     device = device or pick_device()
-    from accelerate import Accelerator  # here: jobs that train nothing do not pay for its import
-
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=training.precision)
+    connect(device)
     players = task.players
+    identity = identity or Identity({"run": _identity(training, seed, players)})
+    identity = from_first(identity.extended(networks={name: _shapes(player) for name, player in players.items()}))
     for player in players.values():
         player.to(device).train()
+    share_weights(*players.values())
     optimizers = {
         name: torch.optim.AdamW(player.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
         for name, player in players.items()
     }
-    averages = {
-        name: AveragedModel(player, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay), use_buffers=False)
-        for name, player in players.items()
-    }
-    # A step is made of micro-batches: `accumulation` of them in each process, one after the other.
-    world = accelerator.num_processes
-    parts = training.accumulation * world
-    mine = range(
-        accelerator.process_index * training.accumulation, (accelerator.process_index + 1) * training.accumulation
-    )
-    identity = _identity(training, seed, players, f"{data_identity} {world}")
-    start, best_value, best_step, best = _restore(Path(state_dir), identity, players, averages, optimizers)
+    averages = {name: average_of(player, training.ema_decay) for name, player in players.items()}
+    parts, mine = _micro_batches(training)
+    start, progress, best = _restore(Path(state_dir), identity, players, averages, optimizers)
     if start:
         logger.info("resumed at step %d of %d", start, training.steps)
     if training.compile:
         for player in players.values():
             player.compile()
+    buffers = [buffer for player in players.values() for buffer in player.buffers()]
     means = _Means()
     began = time.monotonic()
     for step in range(start, training.steps):
+        before = [buffer.clone() for buffer in buffers]  # a forward pass updates those of batch normalisation
         losses: dict[str, Tensor] = {}
+        logged: list[dict[str, Any]] = []
         for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         for part in mine:
             batch = task.batch(step * parts + part)
             for turn, (name, player) in enumerate(players.items()):
                 with _only(players, player):
-                    with accelerator.autocast():
+                    with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
                         loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, step * parts + part))
-                    means.add(logs)
+                    logged.append(logs)
                     if loss is None:
                         continue
-                    loss = loss / training.accumulation
+                    loss = loss / len(mine)
                     losses[name] = losses.get(name, 0) + loss.detach()
-                    accelerator.backward(loss)
-        for name, loss in losses.items():
-            loss = average_gradients(players[name], loss, world)
-            norm = nn.utils.clip_grad_norm_(players[name].parameters(), training.grad_clip)
-            if not torch.isfinite(loss + norm):
-                raise LddmError(
-                    f"the loss of '{name}' is {loss.item()}, its gradient's norm {norm.item()} at step {step}",
-                    "lower learning_rate or grad_clip, or use precision 'no'; the last good state is kept",
-                )
-            for group in optimizers[name].param_groups:
-                group["lr"] = learning_rate(training, step)
-            means.add({f"{name}/loss": loss, f"{name}/grad_norm": norm})
-            optimizers[name].step()
-            averages[name].update_parameters(players[name])
+                    loss.backward()
+        norms: dict[str, Tensor] = {}
+        for name in losses:
+            losses[name] = average_gradients(players[name], losses[name])
+            norms[name] = nn.utils.clip_grad_norm_(players[name].parameters(), training.grad_clip)
+        # One read from the device per step, for all networks. All processes have the same sums, so all decide alike.
+        values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
+        if values is not None and not torch.isfinite(values).all():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+            progress.skip(step, losses, norms)
+        else:
+            progress.in_a_row = 0
+            for logs in logged:
+                means.add(logs)
+            for name, loss in losses.items():
+                for group in optimizers[name].param_groups:
+                    group["lr"] = learning_rate(training, step)
+                means.add({f"{name}/loss": loss, f"{name}/grad_norm": norms[name]})
+                optimizers[name].step()
+                averages[name].update_parameters(players[name])
         done = step + 1
         if validate is not None and (done % training.val_every == 0 or done == training.steps):
-            values = validate(_averaged(averages))
-            means.add({f"val/{key}": value for key, value in values.items()})
-            if keep_best is not None and values[keep_best] < best_value:
-                best_value, best_step = values[keep_best], done
+            found = from_first(validate(_averaged(averages)))
+            means.add({f"val/{key}": value for key, value in found.items()})
+            if keep_best is not None and found[keep_best] < progress.best_value:
+                progress.best_value, progress.best_step = found[keep_best], done
                 best = {name: cpu_state(average.module) for name, average in averages.items()}
         if done % training.log_every == 0 or done == training.steps:
             rate = (done - start) / max(1e-9, time.monotonic() - began)
-            values = means.flush() | {"steps_per_second": rate}
-            numbers = " ".join(f"{k} {v:.4g}" for k, v in values.items())
+            line = means.flush() | {"steps_per_second": rate} | progress.to_log()
+            numbers = " ".join(f"{k} {v:.4g}" for k, v in line.items())
             left = (training.steps - done) / rate
             logger.info("step %d/%d, %d:%02d left, %s", done, training.steps, *divmod(round(left), 60), numbers)
-            on_log(done, values)
-        if done % training.checkpoint_every == 0 and done < training.steps and is_first():
-            about = {"best_value": best_value if math.isfinite(best_value) else None, "best_step": best_step}
-            save_state(Path(state_dir), identity, done, about, _groups(players, averages, optimizers, best))
+            on_log(done, line)
+        if done % training.checkpoint_every == 0 and done < training.steps:
+            share_weights(*players.values(), *averages.values())  # buffers follow the data of each process
+            if is_first():
+                groups = _groups(players, averages, optimizers, best)
+                save_state(Path(state_dir), identity, done, progress.to_dict(), groups)
+    if keep_best is not None and validate is not None and not best:
+        raise LddmError(
+            f"validation '{keep_best}' was never finite",
+            "look at the losses in the log; lower training.learning_rate, or set training.precision: 'no'",
+        )
     if best:
-        logger.info("kept the weights of step %d: val %s %.4g", best_step, keep_best, best_value)
+        logger.info("kept the weights of step %d: val %s %.4g", progress.best_step, keep_best, progress.best_value)
         for name, state in best.items():
             averages[name].module.load_state_dict(state)
     for name, player in players.items():
         player.load_state_dict(averages[name].module.state_dict())
         player.eval()
+    share_weights(*players.values())
     return players
+
+
+def _micro_batches(training: Training) -> tuple[int, range]:
+    """Micro-batches of a step, and which of them are this process's.
+
+    A step has `accumulation` micro-batches for each of the `processes` of the settings, however many processes there
+    are: a run that was begun by two processes can be continued by one.
+    """
+    parts, world = training.accumulation * training.processes, world_size()
+    if parts % world:
+        raise LddmError(
+            f"{world} processes cannot share the {parts} micro-batches of a step",
+            "set training.processes to the number of processes that torchrun starts",
+        )
+    share = parts // world
+    return parts, range(rank() * share, (rank() + 1) * share)
 
 
 @contextlib.contextmanager
 def _only(players: dict[str, nn.Module], player: nn.Module) -> Iterator[None]:
-    """Gradients for one player's weights only: a generator's loss goes through its judges, but does not train them."""
+    """Gradients for the weights of one network only: the loss of a generator passes through its discriminators."""
     others = [p for other in players.values() if other is not player for p in other.parameters() if p.requires_grad]
     for parameter in others:
         parameter.requires_grad_(False)
@@ -201,14 +241,13 @@ def _averaged(averages: dict[str, AveragedModel]) -> dict[str, nn.Module]:
     return {name: average.module.eval() for name, average in averages.items()}
 
 
-def _identity(training: Training, seed: int, players: dict[str, nn.Module], data_identity: str) -> str:
-    """What the run is: its settings, its seed, its data, and the shapes and first values of its networks."""
-    first = {
-        name: [(key, list(value.shape), float(value.float().sum())) for key, value in player.state_dict().items()]
-        for name, player in players.items()
-    }
-    text = json.dumps([training.model_dump(mode="json"), seed, data_identity, first])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _identity(training: Training, seed: int, players: dict[str, nn.Module], data_identity: str = "") -> str:
+    """Hash of the settings, the seed and the bytes of the initial weights: what the loop itself knows of a run."""
+    return content_hash({"training": training, "seed": seed, "networks": players, "data": data_identity})
+
+
+def _shapes(player: nn.Module) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in player.state_dict().items()}
 
 
 def _groups(players, averages, optimizers, best) -> dict[str, dict[str, Tensor]]:
@@ -222,15 +261,20 @@ def _groups(players, averages, optimizers, best) -> dict[str, dict[str, Tensor]]
     return groups
 
 
-def _restore(folder: Path, identity: str, players, averages, optimizers) -> tuple[int, float, int, dict]:
-    saved = load_state(folder, identity)
-    if saved is None:
-        return 0, math.inf, 0, {}
-    step, about, groups = saved
+def _restore(folder: Path, identity: Identity, players, averages, optimizers) -> tuple[int, Progress, dict]:
+    """Steps done, progress and best weights. The first process decides whether there is a state to resume."""
+    saved: State | None = load_state(folder, identity) if is_first() else None
+    step = from_first(saved[0] if saved else 0)
+    if not step:
+        return 0, Progress(), {}
+    saved = saved or load_state(folder, identity)
+    if saved is None or saved[0] != step:
+        raise LddmError(
+            f"{folder} is not the same for all processes", "put the results on a file system that all share"
+        )
+    _, about, groups = saved
     for name in players:
         players[name].load_state_dict(groups[f"weights:{name}"])
         averages[name].load_state_dict(groups[f"average:{name}"])
         restore_optimizer(optimizers[name], groups.get(f"optimizer:{name}", {}))
-    best = {name: groups[f"best:{name}"] for name in players if f"best:{name}" in groups}
-    value = about["best_value"]
-    return step, math.inf if value is None else value, about["best_step"], best
+    return step, Progress(**about), {name: groups[f"best:{name}"] for name in players if f"best:{name}" in groups}

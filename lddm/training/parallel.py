@@ -1,11 +1,15 @@
-"""Several processes that train together, one GPU each; started by torchrun, found here by its variables."""
+"""Several processes that train together, one GPU each, started by torchrun."""
 
 from __future__ import annotations
 
+import atexit
 import os
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+
+Value = TypeVar("Value")
 
 
 def rank() -> int:
@@ -13,15 +17,62 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def world_size() -> int:
+    """How many processes train together, 1 for a single one."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def is_first() -> bool:
     """Whether this process writes files and records; the others only compute."""
     return rank() == 0
 
 
+def connect(device: torch.device) -> None:
+    """Join the process group that torchrun started, once; no-op for one process."""
+    if world_size() == 1 or distributed.is_initialized():
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    atexit.register(distributed.destroy_process_group)
+
+
+def _connected() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def wait() -> None:
-    """Until all processes have come here; nothing for a single one."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    """Barrier across processes; no-op for one process."""
+    if _connected():
+        distributed.barrier()
+
+
+def from_first(value: Value) -> Value:
+    """The value of the first process, in all processes; any picklable object."""
+    if not _connected():
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values)
+    return values[0]
+
+
+@torch.no_grad()
+def share_weights(*modules: nn.Module) -> None:
+    """Overwrite parameters and buffers by those of the first process; no-op for one process."""
+    if _connected():
+        for module in modules:
+            for tensor in (*module.parameters(), *module.buffers()):
+                share_tensor(tensor)
+
+
+@torch.no_grad()
+def share_tensor(tensor: Tensor) -> Tensor:
+    """Overwrite a tensor by that of the first process, in place; no-op for one process."""
+    if _connected():
+        whole = tensor.detach().contiguous()
+        distributed.broadcast(whole, src=0)
+        tensor.copy_(whole)
+    return tensor
 
 
 def pick_device() -> torch.device:
@@ -32,7 +83,7 @@ def pick_device() -> torch.device:
 
 
 @torch.no_grad()
-def average_gradients(network: nn.Module, loss: Tensor, processes: int) -> Tensor:
+def average_gradients(network: nn.Module, loss: Tensor) -> Tensor:
     """Replace each gradient by its mean over the processes, in one exchange.
 
     Args:
@@ -42,13 +93,13 @@ def average_gradients(network: nn.Module, loss: Tensor, processes: int) -> Tenso
     Returns:
         The mean loss. With one process nothing changes.
     """
-    if processes == 1:
+    if not _connected():
         return loss
     given = [p for p in network.parameters() if p.requires_grad]
     parts = [p.grad.flatten() if p.grad is not None else torch.zeros_like(p).flatten() for p in given]
     flat = torch.cat([*parts, loss.reshape(1).to(given[0].dtype)])
-    torch.distributed.all_reduce(flat)
-    flat /= processes
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
     for parameter, values in zip(given, flat[:-1].split([p.numel() for p in given]), strict=True):
         parameter.grad = values.reshape(parameter.shape).clone()
     return flat[-1]

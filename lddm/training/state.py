@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,17 +15,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lddm.files import atomic_path
+from lddm.training.identity import Identity
+from lddm.training.parallel import is_first, wait
 
 logger = logging.getLogger(__name__)
 NAME = "state.safetensors"
 
+State = tuple[int, dict, dict[str, dict[str, Tensor]]]
 
-def save_state(folder: Path, identity: str, step: int, about: dict, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write `groups` of named tensors (weights, averages, optimisers, best) under one name.
+
+def save_state(
+    folder: Path, identity: Identity, step: int, about: dict, groups: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Write `groups` of named tensors (weights, averages, optimisers, best) to one file.
 
     Args:
-        folder: the run's state folder.
-        identity: what the run is (settings and seed); only a run of the same identity resumes from it.
+        folder: the state folder of the run.
+        identity: what the run is; only a run of the same identity resumes from the state.
         step: optimiser steps done.
         about: JSON values to restore, e.g. the best validation value.
         groups: group name -> tensor name -> tensor.
@@ -33,16 +41,18 @@ def save_state(folder: Path, identity: str, step: int, about: dict, groups: Mapp
         for group, members in groups.items()
         for name, tensor in members.items()
     }
-    metadata = {"identity": identity, "step": str(step), "about": json.dumps(about)}
+    metadata = {"identity": json.dumps(dict(identity.parts)), "step": str(step), "about": json.dumps(about)}
+    metadata["checksum"] = _checksum(tensors)
     with atomic_path(folder / NAME) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
-def load_state(folder: Path, identity: str) -> tuple[int, dict, dict[str, dict[str, Tensor]]] | None:
-    """The saved state, or None where there is none that fits.
+def load_state(folder: Path, identity: Identity) -> State | None:
+    """The saved state.
 
-    A damaged file or one of another identity counts as none, with a word in the log: training then begins anew, which is
-    slow but right.
+    Returns:
+        Steps done, the JSON values and the groups of `save_state`; None if there is no state, and with a warning that
+        names the reason if the file is damaged or belongs to another training.
     """
     path = folder / NAME
     if not path.is_file():
@@ -50,21 +60,58 @@ def load_state(folder: Path, identity: str) -> tuple[int, dict, dict[str, dict[s
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            if metadata["identity"] != identity:
-                logger.warning("%s is the state of other settings or data: training begins anew", path)
+            differing = identity.differing(json.loads(metadata["identity"]))
+            if differing:
+                logger.warning(
+                    "%s belongs to another training (different: %s). Training starts from the beginning.",
+                    path,
+                    ", ".join(differing),
+                )
                 return None
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            if _checksum(tensors) != metadata["checksum"]:
+                raise ValueError("checksum")
             groups: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():
+            for key, tensor in tensors.items():
                 group, name = key.split("/", 1)
-                groups.setdefault(group, {})[name] = file.get_tensor(key)
+                groups.setdefault(group, {})[name] = tensor
             return int(metadata["step"]), json.loads(metadata["about"]), groups
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        logger.warning("%s is damaged (%s): training begins anew", path, type(error).__name__)
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        logger.warning("%s is damaged (%s). Training starts from the beginning.", path, type(error).__name__)
         return None
 
 
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of names and bytes: the format itself notices a file that is cut off, but not one with changed bytes."""
+    checksum = 0
+    for name in sorted(tensors):
+        checksum = zlib.crc32(name.encode(), checksum)
+        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return f"{checksum:08x}"
+
+
+def remove_state(folder: Path, *parts: str) -> None:
+    """Remove the state of a finished run, and the folder if nothing else is in it.
+
+    Call it when the output has been written: a run that is killed in between starts from the state and writes the same
+    output again. Of several processes the first removes it.
+
+    Args:
+        folder: the state folder of the run.
+        *parts: subfolders that hold states of parts of the run, e.g. "student".
+    """
+    wait()  # until no process reads it any more
+    if not is_first():
+        return
+    for place in (*(folder / part for part in parts), folder):
+        for path in (place / NAME, *place.glob(f".{Path(NAME).stem}.*{Path(NAME).suffix}")):  # and what a kill left
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # absent, or not empty
+            place.rmdir()
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's moments as named tensors: `<index of the parameter>.<name>`."""
+    """The moments of the optimiser as named tensors: `<index of the parameter>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": torch.as_tensor(value) for index, entry in state.items() for name, value in entry.items()

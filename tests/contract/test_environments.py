@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -163,3 +164,13 @@ def test_project_metadata():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == lddm.__version__
     assert f"## {lddm.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_tests_take_nothing_from_a_developers_environment(monkeypatch):
+    import tests.conftest
+
+    taken = ("SNAKEMAKE_PROFILE", "LDDM_OFFLINE", "LDDM_TRACKING", "MLFLOW_TRACKING_URI")
+    for name in taken:
+        monkeypatch.setenv(name, "mine")
+    tests.conftest.pytest_configure()
+    assert not set(taken) & set(os.environ) and os.environ["MLFLOW_DISABLE_TELEMETRY"]

@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "settings": set(),
+    "statistics": set(),
     "data": {"settings"},
     "nn": set(),
     "training": {"settings", "data", "nn"},
@@ -21,9 +22,9 @@ MAY_IMPORT = {
     "diffusion": {"settings", "training", "nn", "data"},
     "baselines": {"settings", "training", "nn", "data"},
     "synthesis": {"settings", "autoencoder", "diffusion", "baselines", "training", "nn", "data"},
-    "metrics": {"settings", "training", "nn", "data"},
-    "classification": {"settings", "training", "nn", "data"},
-    "report": {"settings"},
+    "metrics": {"settings", "statistics", "training", "nn", "data"},
+    "classification": {"settings", "statistics", "training", "nn", "data"},
+    "report": {"settings", "data", "tracking"},  # data: the leak report; tracking: versions of the code
     "tracking": {"settings"},
     "job": {"settings", "tracking"},
 }

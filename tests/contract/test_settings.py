@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from lddm.errors import LddmError
-from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, build
+from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, SplitSettings, build, former, stages
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -114,12 +116,114 @@ def test_stage_json_of_another_stage_is_refused(text: str):
         ({"synthesis": {"samples": {"stills": 1}}}, r"synthesis\.samples\.heldout"),
         ({"split": {"run_folds": 9}}, r"split: run_folds must not exceed folds"),
         ({"experiment": "../elsewhere"}, r"experiment: expected text that matches"),
+        # keys and values of earlier versions: what replaced them, not what is spelt alike
+        ({"preprocess": {"cut_threshold": 0.2}}, r"preprocess\.cut_threshold: replaced by preprocess\.cut_likeness"),
+        ({"autoencoder": {"energy_weight": 0.1}}, r"autoencoder\.energy_weight: removed"),
+        ({"synthesis": {"sampler": "dpmsolver++"}}, r"synthesis\.sampler: 'dpmsolver\+\+' was replaced by 'unipc'"),
+        ({"preprocess": {"size": "32"}}, r"(?s)preprocess\.size.*nested --config.*--configfile"),
+        ({"autoencoder": {"training": {"compile": "true"}}}, r"(?s)compile.*nested --config"),
+        ({"index": {"classes": [False, True]}}, r"(?s)index\.classes\.0.*quote"),
+        ({"index": {"classes": ["a", 2026]}}, r"(?s)index\.classes\.1.*quote"),
+        ({"index": {"classes": ["a", "b", "c"]}}, r"index\.classes: a study has two classes, got 3"),
+        ({"index": {"classes": ["a"]}}, r"index\.classes: a study has two classes, got 1"),
+        ({"classification": {"classifiers": []}}, r"classifiers: expected at least 1 entry, got 0"),
+        ({"classification": {"training_of": {"strain": {"stpes": 9}}}}, r"training_of\.strain\.stpes: .*'steps'"),
     ],
 )
 def test_mistakes_are_named_with_a_way_out(raw: dict, message: str):
     with pytest.raises(LddmError, match=message) as caught:
         build.load(raw)
     assert caught.value.hint
+
+
+def test_no_key_is_suggested_that_only_looks_like_another():
+    with pytest.raises(LddmError) as caught:
+        build.load({"autoencoder": {"entropy_weight": 0.1}})  # temporal_weight, teacher_weight mean something else
+    assert "did you mean" not in str(caught.value) and "kl_weight" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", former.KEYS)
+def test_former_keys_are_not_in_use_and_name_keys_that_are(path: str):
+    def known(key: str) -> bool:
+        section, _, name = key.partition(".")
+        return name in build.section_type(section).model_fields
+
+    assert not known(path)
+    assert all(known(key) for key in re.findall(r"\b[a-z]+\.[a-z_]+", former.KEYS[path]))
+
+
+def test_a_partial_training_of_overlays_the_usual_training():
+    usual = {"steps": 300, "batch_size": 4}
+    raw = {"classifiers": ["still", "strain"], "training": usual, "training_of": {"still": {"steps": 40}}}
+    section = build.load({"classification": raw}).classification
+    assert section.training_for("strain") == section.training
+    assert section.training_for("still") == section.training.model_copy(update={"steps": 40})
+    assert section.training.ema_decay == 0 and section.training.batch_size == 4  # not those of the class Training
+    again = build.load({"classification": section.model_dump(mode="json")}).classification
+    assert again == section
+    # a network of its own training is one training to the workflow, however it was written
+    alone = build.at_classifier(section, "still")
+    assert alone.training_for("still").steps == 40 and build.at_classifier(alone, "still") == alone
+    other = build.load({"classification": raw | {"training_of": {}, "regimes": ["real"], "bootstrap": 10}})
+    assert build.at_classifier(section, "strain") == build.at_classifier(other.classification, "strain")
+
+
+def test_folders_of_the_config_may_begin_with_home_or_a_variable(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    settings = build.load({"data_root": "~/data", "weights_dir": "$SCRATCH/w"})
+    assert (settings.data_root, settings.weights_dir) == ("/home/ann/data", "/scratch/w")
+    assert build.load({"data_root": "/d{1}/$(x)"}).data_root == "/d{1}/$(x)"
+
+
+def test_settings_files_go_there_and_back(tmp_path):
+    settings = build.load({"seed": 7, "index": {"classes": ["bösartig", "良性"]}, "autoencoder": {"kl_weight": 1e-7}})
+    for name, sections in stages.STAGES.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(stages.stage_text(settings, name), encoding="ascii")
+        classes = [build.section_type(section) for section in sections]
+        found = stages.parse_stage(str(path), *classes)
+        assert found == (7, *(getattr(settings, section) for section in sections))
+    path.write_text(stages.stage_text(settings, stages.WHOLE))
+    assert stages.parse(str(path)) == settings
+    assert stages.parse_stage(str(path), AutoencoderSettings) == (7, settings.autoencoder)
+    path.write_text("experiment: mine\nautoencoder: {width: 8}\n")  # a config of one's own, by hand
+    assert stages.parse_stage(str(path), AutoencoderSettings)[1].width == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 0\nreport: {strips: 2}\n", "expected the keys seed, autoencoder; got seed, report"),
+        ("experiment: a\nautoencoder: {widht: 2}\n", "did you mean 'width'"),
+        ("- 1\n", "expected keys with values"),
+        ("a: [\n", "is not YAML"),
+        (None, "No such file"),
+    ],
+)
+def test_a_settings_file_that_cannot_work_is_refused(tmp_path, text: str | None, message: str):
+    path = tmp_path / "settings.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LddmError, match=message) as caught:
+        stages.parse_stage(str(path), AutoencoderSettings)
+    assert caught.value.hint
+
+
+def test_a_settings_file_that_the_run_did_not_plan_is_refused(tmp_path, monkeypatch):
+    path, text = tmp_path / "split.yaml", stages.stage_text(Settings(), "split")
+    path.write_text(text)
+    monkeypatch.setenv("LDDM_SETTINGS", stages.digest(text))
+    assert stages.parse_stage(str(path), SplitSettings)[1] == Settings().split
+    path.write_text(text.replace("folds: 3", "folds: 4"))
+    with pytest.raises(LddmError, match="edited"):
+        stages.parse_stage(str(path), SplitSettings)
+
+
+def test_default_settings_are_shown_without_docstrings():
+    command = [sys.executable, "-OO", "-c", "from lddm.cli import app; app(['settings'])"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and yaml.safe_load(done.stdout) == Settings().model_dump(mode="json"), done.stderr
 
 
 def test_identity_ignores_only_where_things_lie():

@@ -16,12 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Makes what a verb promises, with the verb's own command line as content; fails for FAIL_VERB.
 PRETENDED_LDDM = """#!{python}
-import json, os, sys
+import os, sys, yaml
 from pathlib import Path
 
 verb, arguments = sys.argv[1], sys.argv[2:]
+told = " ".join(f"{{name}}={{os.environ.get(name)}}" for name in {told!r})
 with open("verbs.log", "a") as file:
     print(verb, *arguments, file=file)
+with open("environment.log", "a") as file:
+    print(verb, told, file=file)
 if verb == os.environ.get("FAIL_VERB"):
     sys.exit("error: pretended failure")
 options = dict(zip(arguments, arguments[1:]))
@@ -29,14 +32,16 @@ if verb == "track":
     sys.exit(0)
 names = {{
     "preprocess": ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"],
-    "train-generator": ["bundle.json"],
-    "tabulate": [f"{{name}}.csv" for name in "quality classification comparisons sweep sweep_comparisons".split()],
+    "train-generator": ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"],
+    "tabulate": [f"{{name}}.csv" for name in "quality quality_comparisons classification comparisons sweep sweep_comparisons".split()],
     "figures": {figures!r},
 }}.get(verb, [])
 if verb == "classify":
-    settings = json.loads(options["--settings"])
+    settings = yaml.safe_load(open(options["--settings"]))
     names = [f"seed-{{seed}}.json" for seed in range(settings["classification"]["seeds"])]
 made = [Path(options["--out-dir"]) / name for name in names] if names else [Path(options["--out"])]
+if verb == "figures":
+    made.append(Path(options["--out-dir"]) / "loops/loop-0.webp")
 if verb == "summarize":
     made.append(made[0].with_name("provenance.json"))
 if verb == "score":
@@ -49,6 +54,10 @@ for path in made:
 """
 
 
+# What a rule tells its job beside the command line.
+TOLD = ("LDDM_EXPERIMENT", "LDDM_PIPELINE", "LDDM_TRACKING")
+
+
 @dataclass
 class Pipeline:
     """Snakemake on this checkout's workflow, run in `folder`."""
@@ -56,14 +65,21 @@ class Pipeline:
     folder: Path
     environment: dict[str, str]
 
-    def run(self, *arguments: str, config: dict | None = None, configfile: str | None = None, **environment: str):
+    def run(
+        self,
+        *arguments: str,
+        config: dict | None = None,
+        configfile: str | None = None,
+        snakefile: Path = ROOT / "Snakefile",
+        **environment: str,
+    ):
         """Run `snakemake`; `config` is merged over `configfile` (a name in config/), as a file of a user would be."""
         files = [str(ROOT / "config" / configfile)] if configfile else []
         if config is not None:
             own = self.folder / "own.yaml"
             own.write_text(yaml.safe_dump(config))
             files.append(str(own))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "2"]
         command += ["--directory", str(self.folder), *arguments]
         command += ["--configfile", *files] if files else []
         return subprocess.run(
@@ -81,15 +97,26 @@ class Pipeline:
         table = text.rsplit("Job stats:", 1)[1].split("total", 1)[0]
         return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
+    def commands(self, *targets: str, **options) -> list[str]:
+        """Shell commands that a dry run announces."""
+        done = self.run(*targets, "--dry-run", "--printshellcmds", **options)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return [line for line in (done.stdout + done.stderr).splitlines() if " lddm " in line and "reason:" not in line]
+
     def verbs(self) -> list[str]:
         """Command lines that the pretended `lddm` got, in order."""
         log = self.folder / "verbs.log"
         return log.read_text().splitlines() if log.exists() else []
 
+    def told(self) -> list[dict[str, str]]:
+        """What the rules told their jobs beside the command line, in the same order."""
+        lines = (self.folder / "environment.log").read_text().splitlines()
+        return [dict(word.split("=", 1) for word in line.split()[1:]) for line in lines]
+
 
 def figure_names() -> list[str]:
     """Files that rules/report.smk expects from `lddm figures`."""
-    return re.findall(r"/figures/([\w.-]+)\"", (ROOT / "workflow/rules/report.smk").read_text())
+    return re.findall(r"/figures/([\w-]+\.\w+)\"", (ROOT / "workflow/rules/report.smk").read_text())
 
 
 def pretend(folder: Path) -> Pipeline:
@@ -97,7 +124,7 @@ def pretend(folder: Path) -> Pipeline:
     programs = folder / "bin"
     programs.mkdir()
     program = programs / "lddm"
-    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names()))
+    program.write_text(PRETENDED_LDDM.format(python=sys.executable, figures=figure_names(), told=TOLD))
     program.chmod(0o755)
     shutil.copytree(ROOT / "config", folder / "config")
     path = os.pathsep.join([str(programs), os.environ["PATH"]])

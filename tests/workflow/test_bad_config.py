@@ -50,7 +50,7 @@ def test_folders_and_addresses_may_hold_spaces_quotes_and_what_a_shell_would_run
     odd = tmp_path / 'it\'s "odd" $(touch hacked) ü'
     odd.mkdir()
     pipeline = pretend(odd)
-    raw = odd / "raw; touch hacked 'x"
+    raw = odd / "raw; touch hacked 'x {1}"
     (raw / "mine").mkdir(parents=True)
     config = {
         "data_root": str(raw),

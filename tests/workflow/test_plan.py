@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
+import yaml
 from sandbox import ROOT, Pipeline
 
 from lddm.settings import Settings
+from lddm.settings.evaluation import ClassifierName
 
 SMALL = {"experiment": "tiny", "index": {"sources": [{"kind": "phantom", "videos": 40, "stills": 20}]}}
 AFTER_GENERATOR = {"synthesize", "score", "classify", "tabulate", "figures", "page", "summarize", "default"}
-AFTER_TABLES = {"figures", "page", "summarize", "default"}
+AFTER_TABLES = {"settings", "figures", "page", "summarize", "default"}  # the report has all settings
+AFTER_GENERATOR |= AFTER_TABLES
 AFTER_AUTOENCODER = {"encode", "train_generator"} | AFTER_GENERATOR
 
 
@@ -45,15 +49,11 @@ def test_plan_of_a_sweep_and_of_copies_that_are_left_out(pipeline: Pipeline):
         "sweep": {"real_videos": [16, 32], "synthetic_share": [0.5, 0.8], "regimes": ["real", "real+lddm"]},
     }
     assert pipeline.planned(config=config)["classify_sweep"] == 3 * 2  # 16 at 0.5 is in both lists
-    done = pipeline.run("--dry-run", "--printshellcmds", config=config)
-    commands = [line for line in (done.stdout + done.stderr).splitlines() if "lddm classify " in line]
+    commands = [line for line in pipeline.commands(config=config) if "lddm classify " in line]
     swept = [line for line in commands if "/sweep/" in line]
-    assert {'real_videos":16' in line for line in swept} == {True, False} and len(swept) == 6
-    assert any('synthetic_share":0.8' in line.replace('"', '"') or 'synthetic_share":0.8' in line for line in swept)
+    assert len(swept) == 6 and all("settings/classification-strain-videos-" in line for line in swept)
     with_copies = [line for line in commands if "--copies" in line]
-    assert with_copies and all(
-        "real+lddm" in line or "--regime real+" in line or "lddm_only" in line for line in with_copies
-    )
+    assert with_copies and all("--regime real+" in line or "lddm_only" in line for line in with_copies)
     assert not any("--copies" in line for line in commands if "--regime real " in line)
 
 
@@ -94,8 +94,9 @@ def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     after_preprocess = reruns(preprocess={"fps": 5.0})
     assert "preprocess" in after_preprocess and "index" not in after_preprocess
     assert reruns(sweep={"real_videos": [16]}) == {"classify_sweep", "tabulate"} | AFTER_TABLES
-    # where runs are shown is no reason to run them again
+    # neither where runs are shown nor where files lie is a reason to run again
     assert reruns(tracking={"enabled": False}) == set()
+    assert reruns(data_root="elsewhere", weights_dir="weights/") == set()
     assert reruns(seed=1) >= {"index", "train_autoencoder", "classify"}
 
 
@@ -111,19 +112,47 @@ def test_jobs_get_only_the_settings_of_their_stage(pipeline: Pipeline):
         "train-domain-network": {"domain_network"},
         "score": {"quality"},
         "classify": {"classification"},
-        "tabulate": {"classification"},
-        "figures": {"report"},
-        "page": {"report"},
-        "summarize": {"report"},
+        "tabulate": {"split", "synthesis", "classification", "sweep"},
     }
-    known = set(Settings.model_fields) - {"seed"}
+    whole = set(Settings.model_fields) - {"seed", "data_root", "weights_dir", "tracking"}
+    sections |= dict.fromkeys(("figures", "page", "summarize"), whole)
     seen = set()
     for line in pipeline.verbs():
         verb = line.split()[0]
         if verb in sections:
-            assert {name for name in known if f'"{name}":{{' in line} == sections[verb], line
+            path = pipeline.folder / re.search(r"--settings (\S+)", line)[1]
+            assert set(yaml.safe_load(path.read_text())) - {"seed"} == sections[verb], line
             seen.add(verb)
     assert seen == set(sections)
+
+
+def test_settings_are_compared_by_content(pipeline: Pipeline):
+    assert pipeline.run(config=SMALL).returncode == 0
+    for path in (pipeline.folder / "results/tiny/settings").iterdir():
+        path.touch()
+    assert pipeline.planned(config=SMALL) == {}
+    path = pipeline.folder / "results/tiny/settings/domain_network.yaml"
+    path.write_text(path.read_text().replace("width: 8", "width: 16"))
+    assert "train_domain_network" in pipeline.planned(config=SMALL)
+
+
+def test_no_command_of_a_large_study_is_long(pipeline: Pipeline):
+    config = SMALL | {
+        "split": {"folds": 10, "run_folds": 10},
+        "synthesis": {"generators": ["lddm"], "shards": 2},
+        "classification": {
+            "classifiers": list(get_args(ClassifierName)),  # ten
+            "regimes": ["real", "real+lddm"],
+            "seeds": 10,
+        },
+        "sweep": {"real_videos": [8], "regimes": ["real", "real+lddm"]},
+    }
+    commands = pipeline.commands(config=config)
+    assert len([line for line in commands if "lddm classify " in line]) == 10 * (10 * 2 + 2)
+    assert {line.split("lddm ")[1].split()[0] for line in commands} >= {"tabulate", "figures", "page", "score"}
+    assert max(map(len, commands)) < 4096
+    # the length of no command depends on the number of shards
+    assert not any("/shard-" in line for line in commands if "lddm synthesize " not in line)
 
 
 def test_processes_that_train_together_are_started_by_torchrun(pipeline: Pipeline):

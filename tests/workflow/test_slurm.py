@@ -42,6 +42,7 @@ def submit(folder: Path, *arguments: str, config: str = "") -> subprocess.Popen:
     (folder / "own.yaml").write_text(config or "experiment: smoke\n")
     environment = os.environ | {"LDDM_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests/fake_gpus"), environment.get("PYTHONPATH", "")])
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue"]

@@ -9,12 +9,16 @@ Settings: autoencoder.
 rule train_autoencoder:
     """Train encoder E and decoder D on the training clips of a fold; resumes from its state folder after a kill."""
     input:
+        settings=settings_file("autoencoder"),
         frames=rules.preprocess.output,
         splits=rules.split.output,
+        weights=perceptual_weights,
     output:
         f"{FOLD}/autoencoder/model.safetensors",
     log:
         f"{LOGS}/train_autoencoder/fold-{{fold}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_autoencoder/fold-{{fold}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 2
@@ -24,13 +28,13 @@ rule train_autoencoder:
         gpu=processes("autoencoder"),
     params:
         launch=launcher("autoencoder"),
-        settings=stage("autoencoder"),
+        job=job,
         frames=frames_folder,
-        state=f"{FOLD}/state/autoencoder",
-        weights_dir=SETTINGS.weights_dir,
-        record=RECORDS,
+        state=below("fold-{fold}/state/autoencoder"),
+        weights_dir=weights_folder,
+        record=below("records"),
     shell:
-        "{params.launch}lddm train-autoencoder --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        "{params.job} {params.launch}lddm train-autoencoder --settings {input.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --weights-dir {params.weights_dir:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
@@ -38,6 +42,7 @@ rule train_autoencoder:
 rule encode:
     """Encode all clips of a fold into z, with the statistics that standardise it."""
     input:
+        settings=settings_file("seed"),
         autoencoder=rules.train_autoencoder.output,
         frames=rules.preprocess.output,
         splits=rules.split.output,
@@ -45,6 +50,8 @@ rule encode:
         f"{FOLD}/latents.safetensors",
     log:
         f"{LOGS}/encode/fold-{{fold}}.log",
+    benchmark:
+        f"{BENCHMARKS}/encode/fold-{{fold}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 2
@@ -53,10 +60,10 @@ rule encode:
         runtime=minutes(60),
         gpu=1,
     params:
-        settings=stage(),
+        job=job,
         frames=frames_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm encode --settings {params.settings:q} --autoencoder {input.autoencoder:q} --frames {params.frames:q}"
+        "{params.job} lddm encode --settings {input.settings:q} --autoencoder {input.autoencoder:q} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --out {output:q}"
         " --record {params.record:q} > {log:q} 2>&1"

@@ -10,6 +10,7 @@ Settings: classification; sweep says at which points.
 rule classify:
     """Train one classifier under one regime with all its seeds, and predict the test videos."""
     input:
+        settings=classifier_settings,
         frames=rules.preprocess.output,
         splits=rules.split.output,
         synthetic=regime_manifests,
@@ -23,6 +24,8 @@ rule classify:
         ),
     log:
         f"{LOGS}/classify/fold-{{fold}}_{{classifier}}_{{regime}}.log",
+    benchmark:
+        f"{BENCHMARKS}/classify/fold-{{fold}}_{{classifier}}_{{regime}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -31,16 +34,16 @@ rule classify:
         runtime=minutes(12 * 60),
         gpu=1,
     params:
-        settings=cell_stage,
+        job=job,
         frames=frames_folder,
-        synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
-        copies=lambda wildcards, input: flag("copies", input.copies),
-        guessed=lambda wildcards, input: flag("guessed", input.guessed),
-        state=f"{FOLD}/state/classification/{{classifier}}/{{regime}}",
+        synthetic=synthetic_option,
+        copies=option("copies"),
+        guessed=option("guessed"),
+        state=below("fold-{fold}/state/classification/{classifier}/{regime}"),
         out_dir=output_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm classify --settings {params.settings:q} --classifier {wildcards.classifier}"
+        "{params.job} lddm classify --settings {input.settings:q} --classifier {wildcards.classifier}"
         " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
         " {params.copies} {params.guessed} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
@@ -55,12 +58,14 @@ use rule classify as classify_sweep with:
         ),
     log:
         f"{LOGS}/classify_sweep/fold-{{fold}}_{{classifier}}_{{regime}}_{{point}}.log",
+    benchmark:
+        f"{BENCHMARKS}/classify_sweep/fold-{{fold}}_{{classifier}}_{{regime}}_{{point}}.tsv"
     params:
-        settings=cell_stage,
+        job=job,
         frames=frames_folder,
-        synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
-        copies=lambda wildcards, input: flag("copies", input.copies),
-        guessed=lambda wildcards, input: flag("guessed", input.guessed),
-        state=f"{FOLD}/state/sweep/{{classifier}}/{{regime}}/{{point}}",
+        synthetic=synthetic_option,
+        copies=option("copies"),
+        guessed=option("guessed"),
+        state=below("fold-{fold}/state/sweep/{classifier}/{regime}/{point}"),
         out_dir=output_folder,
-        record=RECORDS,
+        record=below("records"),

@@ -1,9 +1,13 @@
-"""What the other files share: the settings, the folders, and helpers for params, code inputs and resources.
+"""What the other files share: the settings, the folders, and helpers for inputs, params and resources.
 
-Needs: the config (config/config.yaml, overridden by --configfile and --config).
+Needs: the config (config/config.yaml where there is one, overridden by --configfile and --config).
 Makes: SETTINGS (validated before anything else), the lists that span the DAG, and the helpers below. No rules here.
+
+A job reads its settings from a small file, whose content Snakemake compares. Params that depend on `input` or `output` are
+no reason to rerun: where files lie, how runs are tracked, and folders below the results, which follow the prefix of a module.
 """
 
+import os
 import sys
 from pathlib import Path
 from shlex import quote
@@ -13,7 +17,8 @@ from snakemake.exceptions import WorkflowError
 try:
     import lddm
     from lddm.errors import LddmError
-    from lddm.settings import build
+    from lddm.metrics import present
+    from lddm.settings import build, planned, stages
     from lddm.synthesis import generators
 except ImportError as missing:
     raise WorkflowError(
@@ -30,23 +35,28 @@ RESULTS = f"results/{SETTINGS.experiment}"
 FOLD = f"{RESULTS}/fold-{{fold}}"
 FRAMES = f"{RESULTS}/data/frames"
 LOGS = f"{RESULTS}/logs"
-RECORDS = f"{RESULTS}/records"
+BENCHMARKS = f"{RESULTS}/benchmarks"
 
 FOLDS = range(SETTINGS.split.run_folds)
 GENERATORS = SETTINGS.synthesis.generators
 SOURCES = [source for source, samples in SETTINGS.synthesis.samples.items() if samples > 0]
 SHARDS = range(SETTINGS.synthesis.shards)
 SEEDS = range(SETTINGS.classification.seeds)
-# `real` is scored against real videos (the upper bound), `reconstruction` is the autoencoder alone.
 POINTS = build.sweep_points(SETTINGS)
-SCORED = ["real", "reconstruction", *GENERATORS]
+# `real` is scored against real videos (the reference), `reconstruction` is the autoencoder alone.
+SCORED = planned.scored(SETTINGS)
 
+# The files of a model bundle (lddm/synthesis/bundle.py).
+BUNDLE = ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"]
+
+PIPELINE = build.identity(SETTINGS)
+# The address may hold a password, so jobs find it in this variable and not on their command line.
+TRACKING = f"LDDM_TRACKING_{PIPELINE}"
+os.environ[TRACKING] = (SETTINGS.tracking.uri or "") if SETTINGS.tracking.enabled else "off"
 # `lddm` of an activated environment (--use-conda) goes first, the one beside this Snakemake is the fallback.
-shell.prefix(
-    "set -euo pipefail; "
-    f'export PATH="$PATH":{quote(str(Path(sys.executable).parent))} '
-    f"LDDM_PIPELINE={build.identity(SETTINGS)} LDDM_EXPERIMENT={quote(SETTINGS.experiment)}"
-    f" LDDM_TRACKING={quote((SETTINGS.tracking.uri or '') if SETTINGS.tracking.enabled else 'off')}; "
+JOB = (
+    f'env PATH="$PATH":{quote(str(Path(sys.executable).parent))} LDDM_EXPERIMENT={SETTINGS.experiment}'
+    f' LDDM_PIPELINE={PIPELINE} LDDM_TRACKING="${TRACKING}"'
 )
 
 
@@ -58,31 +68,23 @@ wildcard_constraints:
     classifier="[a-z0-9_]+",
     regime=r"[a-z_+]+",
     point=r"videos-\d+_share-[0-9.]+",
+    stage=r"[A-Za-z0-9_.-]+",
 
 
-def stage(*sections):
-    """Params that hold the seed and these sections only, so that no other change in the config reruns a job.
-
-    A function, since Snakemake would take the braces of the JSON in a plain string for wildcards.
-    """
-    text = build.stage_json(SETTINGS, *sections)
-    return lambda wildcards: text
+def settings_file(stage):
+    """Input: the settings of a stage."""
+    return f"{RESULTS}/settings/{stage}.yaml"
 
 
-def generator_stage(wildcards):
-    """The section of the generator's own training, so that a change of one does not retrain the other."""
-    return build.stage_json(SETTINGS, *generator_section(wildcards))
-
-
-def processes(*sections):
-    """How many processes train together; each wants a GPU."""
-    return getattr(SETTINGS, sections[0]).training.processes if sections else 1
-
-
-def launcher(*sections):
-    """What comes before `lddm` where several processes train together: it holds their GPUs and starts them."""
-    count = processes(*sections)
-    return "" if count == 1 else f"lddm with-gpus {count} torchrun --standalone --nproc-per-node {count} --no-python "
+def settings_text(stage):
+    """Content of a settings file. Those of classifiers have names such as classification-strain-videos-16_share-0.5."""
+    name, *parts = stage.split("-", 2)
+    section = SETTINGS.classification
+    if len(parts) == 2:
+        section = build.at_point(section, parts[1])
+    if parts:
+        section = build.at_classifier(section, parts[0])
+    return stages.stage_text(SETTINGS.model_copy(update={"classification": section}), name)
 
 
 def generator_section(wildcards):
@@ -91,13 +93,43 @@ def generator_section(wildcards):
     return [section] if section else []
 
 
-def code(*rooms):
-    """Modules of these rooms of the package, as input, so that cheap jobs rerun when their code changes.
+def generator_settings(wildcards):
+    """Input: the settings of the generator's own training, so that a change of one does not retrain the other."""
+    return settings_file(*(generator_section(wildcards) or ["seed"]))
 
-    Training rules do not list theirs: a comment must not cost a night on a GPU. --forcerun is for them.
-    """
-    package = Path(lddm.__file__).parent
-    return sorted(str(path) for room in rooms for path in (package / room).rglob("*.py"))
+
+def classifier_settings(wildcards):
+    """Input: the settings of one classifier, with the amounts of its point of the sweep if it has one."""
+    return settings_file("-".join(["classification", wildcards.classifier, *wildcards.get("point", "").split()]))
+
+
+def job(wildcards, input):
+    """What comes before `lddm`: where it is found, whose job it is, and the digest of its settings."""
+    if "settings" not in input.keys():
+        return JOB
+    planned_text = settings_text(Path(input.settings).name.removesuffix(".yaml"))
+    return f"{JOB} LDDM_SETTINGS={stages.digest(planned_text)}"
+
+
+def launcher(*sections):
+    """What comes before `lddm` where several processes train together: it holds their GPUs and starts them."""
+    count = processes(*sections)
+    return "" if count == 1 else f"lddm with-gpus {count} torchrun --standalone --nproc-per-node {count} --no-python "
+
+
+def processes(*sections):
+    """How many processes train together; each wants a GPU."""
+    return getattr(SETTINGS, sections[0]).training.processes if sections else 1
+
+
+def results_folder(wildcards, input):
+    """results/<experiment>, wherever the prefix of a module puts it."""
+    return str(Path(input.settings).parents[1])
+
+
+def below(path):
+    """Param: a path below the results folder; wildcards are filled in."""
+    return lambda wildcards, input: f"{results_folder(wildcards, input)}/" + path.format(**dict(wildcards.items()))
 
 
 def frames_folder(wildcards, input):
@@ -105,14 +137,51 @@ def frames_folder(wildcards, input):
     return str(Path(input.frames[0]).parent)
 
 
-def results_folder(wildcards, input):
-    """results/<experiment>, two levels above a table."""
-    return str(Path(input.tables[0]).parents[1])
-
-
 def output_folder(wildcards, output):
     """Where all outputs of a job lie."""
     return str(Path(output[0]).parent)
+
+
+def data_root(wildcards, input):
+    """Where the raw data lie; their content is guarded by the checksums of the index."""
+    return SETTINGS.data_root
+
+
+def weights_folder(wildcards, input, output):
+    """Where the pretrained networks lie; their content is guarded by data/weights.json."""
+    return SETTINGS.weights_dir
+
+
+def weights_there(wildcards):
+    """Which pretrained networks there are, by digest."""
+    return present.planned(SETTINGS.weights_dir, f"{RESULTS}/data/weights.json")
+
+
+def perceptual_weights(wildcards):
+    """Input: the note of pretrained networks, where the autoencoder's loss uses one."""
+    return [f"{RESULTS}/data/weights.json"] if SETTINGS.autoencoder.perceptual_weight > 0 else []
+
+
+def raw_data(wildcards):
+    """Input of `index`: nothing, but a run without raw data ends here, before its first job; a dry run warns."""
+    try:
+        build.check_data_folders(SETTINGS)
+    except LddmError as error:
+        runs = workflow.is_main_process and workflow.executor_plugin is not None
+        if runs and not workflow.dryrun and not workflow.touch and not Path(f"{RESULTS}/data/index.parquet").exists():
+            raise WorkflowError(str(error))
+        if workflow.is_main_process:
+            print(f"warning: {error}", file=sys.stderr)
+    return []
+
+
+def code(*places):
+    """Modules of these packages (and single modules) of lddm, as input, so that cheap jobs rerun when their code changes.
+
+    Training rules do not list theirs: a comment must not cost a night on a GPU. --forcerun is for them.
+    """
+    paths = [Path(lddm.__file__).parent / place for place in places]
+    return sorted(str(file) for path in paths for file in ([path] if path.suffix else path.rglob("*.py")))
 
 
 def memory(megabytes):
@@ -134,7 +203,7 @@ def manifests(generator, sources, fold="{fold}"):
 def bundle_of(wildcards):
     """The bundle that animates; the autoencoder alone is in each, so `reconstruction` takes the one without training."""
     name = "static" if wildcards.generator == "reconstruction" else wildcards.generator
-    return f"{RESULTS}/fold-{wildcards.fold}/generators/{name}/bundle/bundle.json"
+    return [f"{RESULTS}/fold-{wildcards.fold}/generators/{name}/bundle/{part}" for part in BUNDLE]
 
 
 def scored_manifests(wildcards):
@@ -166,31 +235,23 @@ def regime_copies(wildcards):
     return [f"{RESULTS}/fold-{wildcards.fold}/quality/{generator}_copies.csv"]
 
 
-def whole_config(wildcards):
-    """All settings but where data lie and how runs are tracked, as JSON."""
-    return build.whole_json(SETTINGS)
+def option(name):
+    """Param: the command line option `name` with the files of the input of that name; empty without any."""
+    return lambda wildcards, input: " ".join(f"--{name} {quote(str(path))}" for path in input.get(name, []))
 
 
-def cell_stage(wildcards):
-    """Settings of one cell of the ablation, with the amounts of its point of the sweep if it has one."""
-    settings = build.at_point(SETTINGS, wildcards.point) if hasattr(wildcards, "point") else SETTINGS
-    return build.stage_json(build.at_cell(settings, wildcards.classifier, wildcards.regime), "classification")
-
-
-def flag(name, values):
-    """A command line option, once for each value."""
-    return " ".join(f"--{name} '{value}'" for value in values)
+def synthetic_option(wildcards, input):
+    """The folders of synthetic videos: their number does not grow with the shards."""
+    folders = dict.fromkeys(str(Path(path).parent) for path in input.synthetic)
+    named = " ".join(f"--synthetic {quote(folder)}" for folder in folders)
+    return f"{named} --shards {len(SHARDS)}" if named else ""
 
 
 def before_first_job():
-    """Stop while nothing is lost if raw data are missing; make the MLflow store before jobs race for it."""
-    try:
-        build.check_data_folders(SETTINGS)
-    except LddmError as error:
-        raise WorkflowError(str(error))
-    shell("lddm track init")
+    """Make the MLflow store before jobs race for it."""
+    shell("{JOB} lddm track init")
 
 
 def after_last_job():
     """Send what a tracking server missed; the records on disk stay the truth, so this never fails a run."""
-    shell("lddm track sync {RESULTS:q} || true")
+    shell("{JOB} lddm track sync {RESULTS:q} || true")

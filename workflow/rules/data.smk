@@ -1,17 +1,48 @@
 """From raw files to clips and folds.
 
 Needs: raw data below data_root (the phantom needs none).
-Makes: data/index.parquet, data/frames/ (memory-mapped frames, clips), data/splits.parquet.
+Makes: settings/<stage>.yaml, data/index.parquet, data/frames/ (memory-mapped frames, clips), data/splits.parquet.
 Settings: index, preprocess, split.
 """
 
 
+rule settings_template:
+    """Write the template of settings files: below the results, so that another checkout changes no input."""
+    output:
+        f"{RESULTS}/settings/template.j2",
+    log:
+        f"{LOGS}/settings_template.log",
+    localrule: True
+    shell:
+        "echo '{{{{ params.text }}}}' > {output:q} 2> {log:q}"
+
+
+rule settings:
+    """Write the settings of one stage to a small file, from which its jobs read them."""
+    input:
+        template=rules.settings_template.output,
+    output:
+        f"{RESULTS}/settings/{{stage}}.yaml",
+    log:
+        f"{LOGS}/settings/{{stage}}.log",
+    localrule: True
+    params:
+        text=lambda wildcards: settings_text(wildcards.stage),
+    template_engine:
+        "jinja2"
+
+
 rule index:
     """List every video and still image of the configured sources, with label, patient, licence and checksum."""
+    input:
+        raw_data,
+        settings=settings_file("index"),
     output:
         f"{RESULTS}/data/index.parquet",
     log:
         f"{LOGS}/index.log",
+    benchmark:
+        f"{BENCHMARKS}/index.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 2
@@ -19,17 +50,18 @@ rule index:
         mem_mb=memory(2000),
         runtime=minutes(60),
     params:
-        settings=stage("index"),
-        data_root=SETTINGS.data_root,
-        record=RECORDS,
+        job=job,
+        data_root=data_root,
+        record=below("records"),
     shell:
-        "lddm index --settings {params.settings:q} --data-root {params.data_root:q}"
+        "{params.job} lddm index --settings {input.settings:q} --data-root {params.data_root:q}"
         " --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 rule preprocess:
     """Decode, resample and square the frames once; cut clips; exclude what is broken or doubled, with a reason."""
     input:
+        settings=settings_file("preprocess"),
         index=rules.index.output,
     output:
         frames=f"{FRAMES}/frames.npy",
@@ -38,6 +70,8 @@ rule preprocess:
         meta=f"{FRAMES}/meta.json",
     log:
         f"{LOGS}/preprocess.log",
+    benchmark:
+        f"{BENCHMARKS}/preprocess.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 2
@@ -45,32 +79,35 @@ rule preprocess:
         mem_mb=memory(4000),
         runtime=minutes(120),
     params:
-        settings=stage("index", "preprocess"),
-        data_root=SETTINGS.data_root,
+        job=job,
+        data_root=data_root,
         out_dir=output_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm preprocess --settings {params.settings:q} --index {input.index:q} --data-root {params.data_root:q}"
+        "{params.job} lddm preprocess --settings {input.settings:q} --index {input.index:q} --data-root {params.data_root:q}"
         " --out-dir {params.out_dir:q} --workers {threads} --record {params.record:q} > {log:q} 2>&1"
 
 
 rule split:
     """Deal patients and clusters of duplicates into stratified folds; fail loudly on a leak."""
     input:
+        settings=settings_file("split"),
         frames=rules.preprocess.output,
     output:
         f"{RESULTS}/data/splits.parquet",
     log:
         f"{LOGS}/split.log",
+    benchmark:
+        f"{BENCHMARKS}/split.tsv"
     conda:
         "../envs/lddm.yaml"
     resources:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        settings=stage("split"),
+        job=job,
         frames=frames_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm split --settings {params.settings:q} --frames {params.frames:q}"
+        "{params.job} lddm split --settings {input.settings:q} --frames {params.frames:q}"
         " --out {output:q} --record {params.record:q} > {log:q} 2>&1"

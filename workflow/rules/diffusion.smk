@@ -10,12 +10,15 @@ Settings: diffusion for `lddm`, cinn for `cinn`, pixel for `pixel`; `static` and
 rule guess_labels:
     """Guess labels of unlabelled training videos from the labelled ones, for all generators alike."""
     input:
+        settings=settings_file("guess"),
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
         f"{FOLD}/guessed_labels.parquet",
     log:
         f"{LOGS}/guess_labels/fold-{{fold}}.log",
+    benchmark:
+        f"{BENCHMARKS}/guess_labels/fold-{{fold}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -24,27 +27,30 @@ rule guess_labels:
         runtime=minutes(4 * 60),
         gpu=1,
     params:
-        settings=stage("guess"),
+        job=job,
         frames=frames_folder,
-        state=f"{FOLD}/state/guess_labels",
-        record=RECORDS,
+        state=below("fold-{fold}/state/guess_labels"),
+        record=below("records"),
     shell:
-        "lddm guess-labels --settings {params.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        "{params.job} lddm guess-labels --settings {input.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 rule train_generator:
     """Train one generator of z given x0 and bundle it with the autoencoder; resumes from its state after a kill."""
     input:
+        settings=generator_settings,
         autoencoder=rules.train_autoencoder.output,
         latents=rules.encode.output,
         guessed=guessed_labels,
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
-        f"{FOLD}/generators/{{generator}}/bundle/bundle.json",
+        expand(f"{FOLD}/generators/{{generator}}/bundle/{{part}}", part=BUNDLE, allow_missing=True),
     log:
         f"{LOGS}/train_generator/fold-{{fold}}_{{generator}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_generator/fold-{{fold}}_{{generator}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -54,14 +60,14 @@ rule train_generator:
         gpu=lambda wildcards: processes(*generator_section(wildcards)),
     params:
         launch=lambda wildcards: launcher(*generator_section(wildcards)),
-        settings=generator_stage,
+        job=job,
         frames=frames_folder,
-        guessed=lambda wildcards, input: flag("guessed", input.guessed),
-        state=f"{FOLD}/state/{{generator}}",
+        guessed=option("guessed"),
+        state=below("fold-{fold}/state/{generator}"),
         out_dir=output_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "{params.launch}lddm train-generator {wildcards.generator} --settings {params.settings:q}"
+        "{params.job} {params.launch}lddm train-generator {wildcards.generator} --settings {input.settings:q}"
         " --autoencoder {input.autoencoder:q} --latents {input.latents:q} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} {params.guessed}"
         " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

@@ -1,20 +1,47 @@
 """How good the videos are: distances of distributions, paired and no-reference measures, motion, novelty.
 
 Needs: fold-k/synthetic/, data/frames/, data/splits.parquet; pretrained networks in weights_dir where there are any.
-Makes: fold-k/domain_network/model.safetensors, fold-k/quality/<generator>.json, <generator>_copies.csv, cache/features/.
+Makes: data/weights.json, fold-k/domain_network/model.safetensors, fold-k/quality/<generator>.json, <generator>_copies.csv, cache/features/.
 Settings: domain_network, quality.
 """
+
+
+rule fetch_weights:
+    """Download the pretrained networks that can be had, and note which there are; a metric without its network is absent."""
+    output:
+        f"{RESULTS}/data/weights.json",
+    log:
+        f"{LOGS}/fetch_weights.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_weights.tsv"
+    localrule: True
+    conda:
+        "../envs/lddm.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(60),
+    params:
+        job=job,
+        planned=weights_there,
+        weights_dir=weights_folder,
+        record=lambda wildcards, output: str(Path(output[0]).parents[1] / "records"),
+    shell:
+        "{params.job} lddm fetch-weights --weights-dir {params.weights_dir:q} --planned {params.planned}"
+        " --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 rule train_domain_network:
     """Train the video network whose features carry a Frechet distance of the domain, on real training videos."""
     input:
+        settings=settings_file("domain_network"),
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
         f"{FOLD}/domain_network/model.safetensors",
     log:
         f"{LOGS}/train_domain_network/fold-{{fold}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_domain_network/fold-{{fold}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -24,12 +51,12 @@ rule train_domain_network:
         gpu=processes("domain_network"),
     params:
         launch=launcher("domain_network"),
-        settings=stage("domain_network"),
+        job=job,
         frames=frames_folder,
-        state=f"{FOLD}/state/domain_network",
-        record=RECORDS,
+        state=below("fold-{fold}/state/domain_network"),
+        record=below("records"),
     shell:
-        "{params.launch}lddm train-domain-network --settings {params.settings:q} --frames {params.frames:q}"
+        "{params.job} {params.launch}lddm train-domain-network --settings {input.settings:q} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} --out {output:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
@@ -37,16 +64,22 @@ rule train_domain_network:
 rule score:
     """Score the videos of one generator (or the real ones: the upper bound) against the real test videos."""
     input:
+        settings=settings_file("quality"),
+        weights=rules.fetch_weights.output,
         domain_network=rules.train_domain_network.output,
         frames=rules.preprocess.output,
         splits=rules.split.output,
         synthetic=scored_manifests,
-        code=code("metrics"),
+        code=code(
+            "metrics", "nn/perceptual.py", "data/flow.py", "data/frames.py", "data/ranges.py", "data/synthetic.py"
+        ),
     output:
         scores=f"{FOLD}/quality/{{generator}}.json",
         copies=f"{FOLD}/quality/{{generator}}_copies.csv",
     log:
         f"{LOGS}/score/fold-{{fold}}_{{generator}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score/fold-{{fold}}_{{generator}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -55,14 +88,14 @@ rule score:
         runtime=minutes(4 * 60),
         gpu=1,
     params:
-        settings=stage("quality"),
+        job=job,
         frames=frames_folder,
-        weights_dir=SETTINGS.weights_dir,
-        cache=f"{RESULTS}/cache/features",
-        synthetic=lambda wildcards, input: flag("synthetic", input.synthetic),
-        record=RECORDS,
+        weights_dir=weights_folder,
+        cache=below("cache/features"),
+        synthetic=synthetic_option,
+        record=below("records"),
     shell:
-        "lddm score --settings {params.settings:q} --generator {wildcards.generator} --frames {params.frames:q}"
+        "{params.job} lddm score --settings {input.settings:q} --generator {wildcards.generator} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --domain-network {input.domain_network:q}"
         " --weights-dir {params.weights_dir:q} {params.synthetic} --out {output.scores:q}"
         " --copies {output.copies:q} --cache {params.cache:q} --record {params.record:q} > {log:q} 2>&1"

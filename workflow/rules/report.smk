@@ -2,13 +2,14 @@
 
 Needs: result files only: fold-k/quality/, fold-k/classification/, fold-k/synthetic/, records/.
 Makes: tables/, figures/, report.html, summary.json, provenance.json.
-Settings: classification (intervals of the table), report.
+Settings: split, synthesis, classification, sweep (what there is, and intervals) for the tables; all for the report.
 """
 
 
 rule tabulate:
     """Gather all scores and all predictions into the two tables, with intervals and differences to `real`."""
     input:
+        settings=settings_file("tables"),
         quality=expand(f"{FOLD}/quality/{{generator}}.json", fold=FOLDS, generator=SCORED),
         classification=[
             path
@@ -22,13 +23,19 @@ rule tabulate:
             regime=SETTINGS.sweep.regimes,
             point=POINTS,
         ),
-        code=code("report", "classification"),
+        code=code("report", "classification", "metrics", "statistics"),
     output:
         quality=report(
             f"{RESULTS}/tables/quality.csv",
             caption="../report/quality.rst",
             category="Quality",
             labels={"what": "scores", "kind": "table"},
+        ),
+        quality_comparisons=report(
+            f"{RESULTS}/tables/quality_comparisons.csv",
+            caption="../report/quality_comparisons.rst",
+            category="Quality",
+            labels={"what": "differences between generators", "kind": "table"},
         ),
         classification=report(
             f"{RESULTS}/tables/classification.csv",
@@ -56,27 +63,29 @@ rule tabulate:
         ),
     log:
         f"{LOGS}/tabulate.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate.tsv"
+    group:
+        "report"
     conda:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
-        settings=stage("classification"),
-        quality=lambda wildcards, input: flag("quality", input.quality),
-        classification=lambda wildcards, input: flag("classification", input.classification),
-        sweep=lambda wildcards, input: flag("sweep", input.sweep),
+        job=job,
+        results=results_folder,
         out_dir=output_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm tabulate --settings {params.settings:q} {params.quality} {params.classification} {params.sweep}"
-        " --out-dir {params.out_dir:q}"
+        "{params.job} lddm tabulate --settings {input.settings:q} --results {params.results:q} --out-dir {params.out_dir:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
 
 rule figures:
     """Draw the film strips, training curves, quality chart and ablation chart from the result files."""
     input:
+        settings=settings_file("whole"),
         tables=rules.tabulate.output,
         frames=rules.preprocess.output,
         splits=rules.split.output,
@@ -113,6 +122,7 @@ rule figures:
             category="Classification",
             labels={"what": "ablation", "kind": "chart"},
         ),
+        loops=directory(f"{RESULTS}/figures/loops"),
         sweep=(
             report(
                 f"{RESULTS}/figures/sweep.png",
@@ -125,24 +135,29 @@ rule figures:
         ),
     log:
         f"{LOGS}/figures.log",
+    benchmark:
+        f"{BENCHMARKS}/figures.tsv"
+    group:
+        "report"
     conda:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
-        settings=stage("report"),
+        job=job,
         results=results_folder,
         out_dir=output_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm figures --settings {params.settings:q} --results {params.results:q} --out-dir {params.out_dir:q}"
+        "{params.job} lddm figures --settings {input.settings:q} --results {params.results:q} --out-dir {params.out_dir:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
 
 rule page:
     """Write the one page: tables, figures and loops inside, no network needed."""
     input:
+        settings=settings_file("whole"),
         tables=rules.tabulate.output,
         figures=rules.figures.output,
         code=code("report"),
@@ -150,23 +165,28 @@ rule page:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/page.log",
+    benchmark:
+        f"{BENCHMARKS}/page.tsv"
+    group:
+        "report"
     conda:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        settings=stage("report"),
+        job=job,
         results=results_folder,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm page --settings {params.settings:q} --results {params.results:q} --out {output:q}"
+        "{params.job} lddm page --settings {input.settings:q} --results {params.results:q} --out {output:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
 
 rule summarize:
     """Write the headline numbers for machines; the tracking view shows them as this pipeline's summary run."""
     input:
+        settings=settings_file("whole"),
         tables=rules.tabulate.output,
         page=rules.page.output,
         code=code("report"),
@@ -175,17 +195,19 @@ rule summarize:
         provenance=f"{RESULTS}/provenance.json",
     log:
         f"{LOGS}/summarize.log",
+    benchmark:
+        f"{BENCHMARKS}/summarize.tsv"
+    group:
+        "report"
     conda:
         "../envs/report.yaml"
     resources:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        settings=stage("report"),
+        job=job,
         results=results_folder,
-        config=whole_config,
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm summarize --settings {params.settings:q} --results {params.results:q} --out {output.summary:q}"
-        " --config {params.config:q}"
+        "{params.job} lddm summarize --settings {input.settings:q} --results {params.results:q} --out {output.summary:q}"
         " --record {params.record:q} > {log:q} 2>&1"

@@ -9,6 +9,7 @@ Settings: synthesis.
 rule synthesize:
     """Animate one shard of a source's first frames with one generator; each shard may lease one GPU."""
     input:
+        settings=settings_file("synthesis"),
         bundle=bundle_of,
         frames=rules.preprocess.output,
         splits=rules.split.output,
@@ -17,6 +18,8 @@ rule synthesize:
         manifest=f"{FOLD}/synthetic/{{generator}}/{{source}}/shard-{{shard}}.parquet",
     log:
         f"{LOGS}/synthesize/fold-{{fold}}_{{generator}}_{{source}}_shard-{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/synthesize/fold-{{fold}}_{{generator}}_{{source}}_shard-{{shard}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -25,13 +28,13 @@ rule synthesize:
         runtime=minutes(120),
         gpu=1,
     params:
-        settings=stage("synthesis"),
-        bundle=lambda wildcards, input: str(Path(input.bundle).parent),
+        job=job,
+        bundle=lambda wildcards, input: str(Path(input.bundle[0]).parent),
         frames=frames_folder,
         shards=len(SHARDS),
-        record=RECORDS,
+        record=below("records"),
     shell:
-        "lddm synthesize --settings {params.settings:q} --generator {wildcards.generator}"
+        "{params.job} lddm synthesize --settings {input.settings:q} --generator {wildcards.generator}"
         " --bundle {params.bundle:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --source {wildcards.source} --shard {wildcards.shard} --shards {params.shards}"
         " --out {output.videos:q} --record {params.record:q} > {log:q} 2>&1"

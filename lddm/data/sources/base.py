@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lddm.data.dicom import decode_dicom, is_dicom
-from lddm.data.video_io import IMAGE_SUFFIXES, UnreadableFile, decode_image, decode_video
+from lddm.data.dicom import is_dicom, read_dicom
+from lddm.data.frame_folder import frame_folders as frame_folders
+from lddm.data.frame_folder import read_frame_folder
+from lddm.data.image_io import IMAGE_SUFFIXES, read_image
+from lddm.data.recording import FrameRate, Recording, UnreadableFile
+from lddm.data.video_io import read_video
 from lddm.errors import LddmError
 from lddm.files import sha256
 
@@ -31,6 +36,7 @@ COLUMNS = (
     "width",
     "sha256",
     "licence",
+    "device",
     "cluster",
     "excluded",
 )
@@ -56,6 +62,7 @@ def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[st
         "height": 0,
         "width": 0,
         "licence": "unknown",
+        "device": "",
     }
     row |= values
     if row["patient_id"] is None:
@@ -86,9 +93,15 @@ def content_hash(path: Path) -> str:
 
 
 def label_of(class_name: str, classes: list[str]) -> dict[str, Any]:
-    """The columns label, class_name and excluded for a class name; a class that is not asked for is excluded."""
-    if class_name in classes:
-        return {"label": classes.index(class_name), "class_name": class_name}
+    """The columns label, class_name and excluded for a class name; a class that is not asked for is excluded.
+
+    Names are compared in Unicode form NFC, since macOS stores names of folders decomposed (NFD).
+    """
+    class_name = unicodedata.normalize("NFC", class_name)
+    composed = [unicodedata.normalize("NFC", name) for name in classes]
+    if class_name in composed:
+        label = composed.index(class_name)
+        return {"label": label, "class_name": classes[label]}
     reason = f"class '{class_name}' is not in index.classes"
     return {"label": -1, "class_name": class_name, "excluded": reason}
 
@@ -142,12 +155,24 @@ def safe_path(data_root: Path, relative: str) -> Path:
     return path
 
 
-def read_file(path: Path, max_frames: int) -> tuple[np.ndarray, float]:
-    """Frames uint8 (T, H, W) and frame rate of a video, image or DICOM file, told apart by content and suffix."""
+def read_recording(path: Path, max_frames: int) -> Recording:
+    """Decode a video, an image, a DICOM file (told apart by content and suffix) or a folder of numbered frames.
+
+    Raises:
+        UnreadableFile: it cannot be decoded.
+    """
+    if path.is_dir():
+        return read_frame_folder(path, max_frames)
     if path.stat().st_size == 0:
         raise UnreadableFile(f"{path.name} is empty", "copy the file again")
     if is_dicom(path):
-        return decode_dicom(path, max_frames)
+        return read_dicom(path, max_frames)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return decode_image(path)[None], float("nan")
-    return decode_video(path, max_frames)
+        return read_image(path, max_frames)
+    return read_video(path, max_frames)
+
+
+def read_file(path: Path, max_frames: int) -> tuple[np.ndarray, FrameRate]:
+    """Frames uint8 (T, H, W) and the frame rate, which carries the frame times, as `read_recording`."""
+    recording = read_recording(path, max_frames)
+    return recording.frames, recording.rate

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from lddm.data.sources.base import file_row, label_of, read_file, safe_path, source_folder
+from lddm.data.recording import Recording
+from lddm.data.sources.base import file_row, label_of, read_recording, safe_path, source_folder
 from lddm.data.video_io import IMAGE_SUFFIXES
 from lddm.settings.data import BusiSource
 
@@ -32,6 +31,6 @@ def rows(settings: BusiSource, data_root: Path, classes: list[str]) -> list[dict
     return table
 
 
-def read(row: dict, settings: BusiSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+def read(row: dict, settings: BusiSource, data_root: Path, max_frames: int) -> Recording:
     """The image as one frame."""
-    return read_file(safe_path(data_root, row["path"]), max_frames)
+    return read_recording(safe_path(data_root, row["path"]), max_frames)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-
 from lddm.data.duplicates import COMMON, connected
+from lddm.data.frame_folder import read_frame_folder
+from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, safe_path, source_folder
-from lddm.data.video_io import UnreadableFile, decode_image
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256
 from lddm.settings.data import BusvSource
@@ -69,14 +68,9 @@ def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict
     return table
 
 
-def read(row: dict, settings: BusvSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+def read(row: dict, settings: BusvSource, data_root: Path, max_frames: int) -> Recording:
     """The longest run of consecutively numbered frames."""
-    run = longest_run(safe_path(data_root, row["path"]))[:max_frames]
-    if not run:
-        raise UnreadableFile(f"{row['path']} holds no numbered frames", "unpack the release again")
-    frames = [decode_image(path) for path in run]
-    whole = [frame for frame in frames if frame.shape == frames[0].shape]
-    return np.stack(whole), settings.fps
+    return read_frame_folder(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
 
 
 def longest_run(folder: Path) -> list[Path]:

@@ -3,79 +3,152 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from lddm.data.dicom import is_dicom, look
-from lddm.data.sources.base import file_row, label_of, read_csv, read_file, safe_path, source_folder
+from lddm.data.dicom import is_cine, is_dicom
+from lddm.data.frame_folder import FEWEST
+from lddm.data.identity import Identity, read_identity
+from lddm.data.image_io import frame_count
+from lddm.data.patients import assign_patients
+from lddm.data.patients_csv import listed, match_patients, read_patients
+from lddm.data.pseudonyms import data_key
+from lddm.data.recording import Recording
+from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
+from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
-from lddm.errors import LddmError
 from lddm.settings.data import FolderSource
 
 logger = logging.getLogger(__name__)
 
+SERIES = 8  # single-frame DICOM files of one series from which they are taken for the frames of one loop
+
+
+@dataclass
+class Survey:
+    """All that a source's folder holds.
+
+    Attributes:
+        rows: index rows; `identity` holds the Identity of a DICOM file, None for other files.
+        passed_over: files that no row stands for -> reason.
+        notes: sentences about patients and files that somebody should read.
+    """
+
+    rows: list[dict] = field(default_factory=list)
+    passed_over: dict[Path, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
 
 def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all files; what is no video, image or DICOM file is left out with a line in the log."""
+    """Index rows of all files. What is passed over is counted in the log, and so are patients that do not match."""
+    found = survey(settings, data_root, classes)
+    for reason, count in Counter(found.passed_over.values()).most_common():
+        logger.info("%s: %d files passed over: %s", settings.folder, count, reason)
+    for note in found.notes:
+        logger.warning("%s: %s", settings.folder, note)
+    return found.rows
+
+
+def survey(
+    settings: FolderSource, data_root: Path, classes: list[str], key: Callable[[], bytes] | None = None
+) -> Survey:
+    """List a folder: rows, files passed over, and what to say about patients.
+
+    Args:
+        key: gives the key of DICOM pseudonyms; None = the key of the raw data, made if it is missing.
+
+    Raises:
+        LddmError: a missing folder, or a CSV of patients that cannot be meant.
+    """
     folder = source_folder(data_root, settings.folder)
-    patients = _patients(folder, settings.patients)
-    table = []
+    table = read_patients(folder / settings.patients) if settings.patients is not None else None
+    found, taken = Survey(), []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in sorted(place.rglob("*")):
-            if path.is_dir():
-                continue
+        for path in _data_files(place, folder, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
-                kind, patient = _look(path)
+                kind, who = _look(path)
             except UnreadableFile as error:
-                reason = f"unreadable: {error.message}"
-                table.append(file_row("folder", path, data_root, kind="video", sha256="", excluded=reason))
+                values = {"sha256": "", "excluded": f"unreadable: {error.message}"}
+                found.rows.append(file_row("folder", path, data_root, kind="video", **values))
                 continue
             if kind is None:
-                logger.info("folder: %s is no video, image or DICOM file", path.name)
-                continue
-            relative = path.relative_to(folder).as_posix()
-            patient = patients.get(relative, patients.get(path.name, patient))
-            values = label_of(place.name, classes)
-            fps = settings.fps if kind == "video" else float("nan")
-            table.append(
-                file_row(
-                    "folder",
-                    path,
-                    data_root,
-                    kind=kind,
-                    patient_id=patient,
-                    fps=fps,
-                    licence=settings.licence,
-                    **values,
-                )
-            )
-    return table
+                found.passed_over[path] = why_not_read(path)
+            else:
+                taken.append((path, place.name, kind, who))
+    frames = [path.name for path, *_ in taken if path.is_dir()]
+    if frames:
+        found.notes.append(f"{len(frames)} folders of numbered images are read as one video each: {listed(frames)}")
+    files = [path.relative_to(folder).as_posix() for path, *_ in taken]
+    matches = match_patients(table, files, settings.patients or "") if table is not None else None
+    patients = assign_patients(files, [who for *_, who in taken], matches, key or (lambda: data_key(data_root)))
+    found.notes += patients.notes + _series_notes(taken)
+    for (path, class_name, kind, who), patient in zip(taken, patients.names, strict=True):
+        values = label_of(class_name, classes) | {"licence": settings.licence, "patient_id": patient}
+        fps = settings.fps if kind == "video" else float("nan")
+        row = file_row("folder", path, data_root, kind=kind, fps=fps, **values)
+        found.rows.append(row | {"identity": who if patient else None, "device": who.device if who else ""})
+    found.rows.sort(key=lambda row: row["path"])
+    return found
 
 
-def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
-    """Frames, and the file's frame rate or else the configured one."""
-    frames, fps = read_file(safe_path(data_root, row["path"]), max_frames)
-    return frames, settings.fps if row["kind"] == "video" and not fps > 0 else fps
+def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> Recording:
+    """The recording, with the configured frame rate if the file states none."""
+    return read_recording(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
 
 
-def _look(path: Path) -> tuple[str | None, str | None]:
-    """Kind and hashed patient of a file, by content for DICOM and by suffix otherwise."""
+def _data_files(place: Path, folder: Path, found: Survey) -> list[Path]:
+    """Files of a class folder that may be data, and folders of numbered frames; what is passed over goes to `found`."""
+    paths = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
+    clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
+    found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
+    paths = [path for path in paths if path not in clutter]
+    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    videos = frame_folders(images)
+    if place in videos:  # stills of several patients may be numbered too
+        found.notes.append(
+            f"the {len(videos.pop(place))} numbered images in {place.name} are read as stills; if they are the frames of a "
+            "video, put them into a folder of their own below it"
+        )
+    masks = find_masks(path for path in images if path.parent not in videos)
+    for frames in videos.values():
+        if is_mask_name(frames[0]) or is_two_valued(frames[0]):
+            masks |= set(frames)
+    videos = {video: frames for video, frames in videos.items() if masks.isdisjoint(frames)}
+    found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
+    rest = [path for path in paths if path not in masks and path.parent not in videos]
+    return sorted([*rest, *videos])
+
+
+def _look(path: Path) -> tuple[str | None, Identity | None]:
+    """Kind and identity of a file or a folder of frames, by content for DICOM and images and by suffix otherwise."""
+    if path.is_dir():
+        if any(frame.is_symlink() for frame in path.iterdir()):
+            raise UnreadableFile("its frames are links, which may lead out of the data folder", "copy the files")
+        return "video", None
     if is_dicom(path):
-        many, patient = look(path)
-        return "video" if many else "image", patient
+        return "video" if is_cine(path) else "image", read_identity(path)
     suffix = path.suffix.lower()
-    return ("image" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None), None
+    if suffix in IMAGE_SUFFIXES:
+        try:
+            return "video" if frame_count(path) >= FEWEST else "image", None
+        except UnreadableFile:
+            return "image", None  # the reader gives the reason
+    return "video" if suffix in VIDEO_SUFFIXES else None, None
 
 
-def _patients(folder: Path, name: str | None) -> dict[str, str]:
-    """File (path below the folder, or its name) -> patient."""
-    if name is None:
-        return {}
-    table = read_csv(folder / name, ("file", "patient_id"), "it is named by index.sources[].patients; see docs/data.md")
-    known = table[table["patient_id"].str.strip() != ""]  # who is not known counts as somebody else, file by file
-    if (known.groupby("file")["patient_id"].nunique() > 1).any():
-        twice = known["file"][known["file"].duplicated()].iloc[0]
-        raise LddmError(f"{folder / name} gives {twice} to two patients", "keep one row a file")
-    return dict(zip(known["file"], "folder-patient-" + known["patient_id"].str.strip(), strict=True))
+def _series_notes(taken: list[tuple[Path, str, str, Identity | None]]) -> list[str]:
+    """A hint where the frames of a loop seem to be single DICOM files."""
+    series: dict[tuple[Path, str], int] = defaultdict(int)
+    for path, _, kind, who in taken:
+        if kind == "image" and who is not None and who.series:
+            series[path.parent, who.series] += 1
+    long = [place for (place, _), count in series.items() if count >= SERIES]
+    if not long:
+        return []
+    return [
+        f"{len(long)} DICOM series consist of single-frame files (e.g. in {long[0].name}) and are read as stills; if they "
+        "are the frames of loops, export them as multi-frame files or as numbered PNG files in one folder per loop"
+    ]

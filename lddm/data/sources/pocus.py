@@ -10,9 +10,8 @@ import logging
 import re
 from pathlib import Path
 
-import numpy as np
-
-from lddm.data.sources.base import file_row, label_of, read_csv, read_file, safe_path, source_folder
+from lddm.data.recording import Recording
+from lddm.data.sources.base import file_row, label_of, read_csv, read_recording, safe_path, source_folder
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from lddm.settings.data import PocusSource
 
@@ -58,9 +57,9 @@ def rows(settings: PocusSource, data_root: Path, classes: list[str]) -> list[dic
     return table
 
 
-def read(row: dict, settings: PocusSource, data_root: Path, max_frames: int) -> tuple[np.ndarray, float]:
+def read(row: dict, settings: PocusSource, data_root: Path, max_frames: int) -> Recording:
     """Frames and frame rate from the file itself; the rates in the metadata are not reliable."""
-    return read_file(safe_path(data_root, row["path"]), max_frames)
+    return read_recording(safe_path(data_root, row["path"]), max_frames)
 
 
 def _metadata(path: Path) -> dict[tuple[str, str], dict]:

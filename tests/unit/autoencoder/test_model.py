@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from lddm.autoencoder.decoder import unseen
+from lddm.autoencoder.decoder import out_of_view
+from lddm.autoencoder.discriminators import TemporalDiscriminator
 from lddm.autoencoder.encode import encode_clips
+from lddm.autoencoder.losses import r1_penalty
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.motion_code import measure_motion
 from lddm.autoencoder.train import AutoencoderTask, ClipReader, train_autoencoder
@@ -17,6 +19,7 @@ from lddm.nn.latent import unit_rows
 from lddm.nn.warping import compose_motion
 from lddm.settings.models import AutoencoderSettings, Training
 from lddm.training.latents import LatentReader, LatentSet
+from lddm.training.validation import spread_clips
 
 QUICK = Training(steps=6, batch_size=4, log_every=2, val_every=3, checkpoint_every=2, warmup_steps=1)
 WARP = AutoencoderSettings(width=4, motion_rank=2, residual_rank=2, map_size=8, training=QUICK)
@@ -94,7 +97,7 @@ def test_z_says_how_large_a_motion_is_in_its_maps_and_its_coefficients(tiny_stor
 def test_tissue_that_enters_is_painted_not_smeared():
     motion = torch.zeros(1, 1, 2, 8, 8)
     motion[:, :, 0] = 2.0  # each pixel comes from two rows further down: the last two rows have no source
-    gone = unseen(torch.ones(1, 1, 8, 8, dtype=torch.bool), motion)[0, 0, 0]
+    gone = out_of_view(torch.ones(1, 1, 8, 8, dtype=torch.bool), motion)[0, 0, 0]
     assert gone[:6].max() < 1e-6 and gone[6:].min() == 1
     torch.manual_seed(0)
     decoder = Autoencoder(WARP, 32, 8).decoder
@@ -250,6 +253,60 @@ def test_adversarial_training_moves_all_players(tiny_store, tmp_path):
     )
     names = set().union(*lines)
     assert {"spatial/loss", "temporal/loss", "r1", "feature_matching", "adversarial_time"} <= names
+
+
+@pytest.mark.parametrize(("start", "kept"), [(0, "last"), (6, "best")])
+def test_adversarial_training_keeps_the_last_average(tiny_store, tmp_path, caplog, monkeypatch, start, kept):
+    """L1 would choose the weights of the time before the adversarial losses set in."""
+    values = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr("lddm.autoencoder.train.validation_error", lambda *_: {"l1": next(values)})
+    changes = {"adversarial_weight": 0.1, "adversarial_start": start, "discriminator_width": 4}
+    settings = PAINT.model_copy(update=changes)
+    with caplog.at_level("INFO"):
+        train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "s", tmp_path / "m.safetensors", lambda *_: None)
+    assert ("kept the weights of step 3" in caplog.text) == (kept == "best")
+
+
+def test_validation_clips_are_of_all_patients_and_videos():
+    """Clips are sorted by video; the first 64 of them would be those of a few patients."""
+    clips = pd.DataFrame(
+        {"patient_id": f"p{p}", "id": f"v{p}-{v}", "clip": c}
+        for p in range(22)
+        for v in range(1 + p % 3)
+        for c in range(16)
+    )
+    chosen = clips.iloc[spread_clips(clips, 64)]
+    assert len(chosen) == 64 and chosen.groupby("patient_id").size().agg(["min", "max"]).tolist() == [2, 3]
+    # The second clip of the 14 patients with more than one video is of another video; so is the third of those with
+    # three, of whom one (p8) is not among the 20 patients that have a third clip.
+    assert chosen["id"].nunique() == 22 + 14 + 6
+    alone = clips[clips["id"] == "v0-0"]
+    assert spread_clips(alone, 4).tolist() == [0, 4, 8, 12] and len(spread_clips(alone, 99)) == 16
+    assert clips.iloc[spread_clips(clips, 3)]["patient_id"].nunique() == 22
+
+
+@pytest.mark.parametrize("settings", [WARP, PAINT], ids=["warp", "paint"])
+def test_the_autoencoder_is_compiled_as_one_graph(tiny_store, settings):
+    """Tracing alone, without code generation."""
+    clips = clips_of(*tiny_store, n=2)
+    video = to_float(torch.from_numpy(clips))[:, None]
+    torch.manual_seed(0)
+    model = Autoencoder(settings, 32, 8)
+    given = (video, model.measure(clips))
+    eager = model(*given, torch.Generator().manual_seed(0))[0].frames
+    torch._dynamo.reset()
+    model.compile(backend="eager", fullgraph=True)
+    assert torch.allclose(model(*given, torch.Generator().manual_seed(0))[0].frames, eager, atol=1e-5)
+    torch._dynamo.reset()
+
+
+def test_r1_works_where_networks_are_compiled():
+    torch.manual_seed(0)
+    network = TemporalDiscriminator(4, levels=2)
+    network.compile(backend="aot_eager")
+    real = torch.rand(2, 1, 4, 16, 16).requires_grad_()
+    r1_penalty(network(real)[0], real).backward()
+    assert sum(p.grad.abs().sum() for p in network.parameters() if p.grad is not None) > 0
 
 
 def test_training_is_deterministic(tiny_store, tmp_path):

@@ -110,6 +110,21 @@ def test_what_training_keeps_can_be_loaded_and_draws_in_the_units_of_stage_1(tin
     assert z.shape == (3, 6) and (z - 100).abs().max() < 10
 
 
+def test_the_unknown_label_is_trained_too():
+    """With all labels known, videos without a label are still drawn from what was learnt."""
+    torch.manual_seed(0)
+    moved = {}
+    for dropout in (0.0, 0.5):
+        model = ConditionalFlow(SMALL.model_copy(update={"label_dropout": dropout}), SPEC, 32, classes=2)
+        for parameter in model.flow.parameters():  # the couplings start closed; open them
+            torch.nn.init.normal_(parameter, std=0.3)
+        task = FlowTask(model, TwoModes(), 0)
+        loss, _ = task.loss("cinn", task.batch(0), 0, torch.Generator().manual_seed(0))
+        loss.backward()
+        moved[dropout] = model.condition.label.weight.grad.abs().sum(dim=1)
+    assert moved[0.0][2] == 0 and (moved[0.5] > 0).all()
+
+
 def test_motion_transfer_takes_the_z_of_a_training_clip_of_the_label(tiny_store, tmp_path):
     store, _ = tiny_store
     mean = torch.arange(len(store.clips))[:, None].float().expand(-1, 6).clone()

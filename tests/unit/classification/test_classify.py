@@ -7,11 +7,10 @@ import torch
 
 from lddm.classification import classify as module
 from lddm.classification.classify import classify
-from lddm.classification.comparisons import comparisons
 from lddm.classification.networks import CLASSIFIERS
 from lddm.classification.regimes import Clips, augmented_clips, real_clips, synthetic_clips
 from lddm.classification.sweep import sweep_tables
-from lddm.classification.table import COLUMNS, classification_table
+from lddm.classification.table import COLUMNS, classification_table, comparisons
 from lddm.classification.train import ClassifierTask
 from lddm.data.splits import choose_videos
 from lddm.data.synthetic import load_synthetic, save_synthetic
@@ -183,10 +182,10 @@ def cells(tmp_path, quality):
     tmp_path.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
-    noise = {s: rng.normal(size=80) for s in range(2)}
+    noise = {s: rng.normal(size=80) for s in range(4)}
     files = []
     for regime, separation in quality.items():
-        for seed in range(2):
+        for seed in range(4):
             probability = 1 / (1 + np.exp(-(separation * (2 * labels - 1) + noise[seed])))
             rows = [
                 {"id": f"v{i:02d}", "patient_id": f"p{i // 2}", "label": int(y), "probability": float(p)}
@@ -214,7 +213,13 @@ def test_the_table_tells_better_from_equal_and_pairs_its_differences(tmp_path):
     # The same predictions: paired differences are exactly zero, unpaired ones would not be.
     assert auc.loc["real+static", ["delta_vs_real", "delta_ci_low", "delta_ci_high"]].tolist() == [0, 0, 0]
     assert auc.loc["real+static", "p_value"] == 1
-    assert pd.isna(auc.loc["real", "p_value"]) and auc.loc["real", "n_test"] == 80 and auc.loc["real", "n_seeds"] == 2
+    # One family of tests on a page: the p-value is that of the comparisons, and no other metric has one.
+    tests = comparisons(files, SECTION.model_copy(update={"bootstrap": 400}), 0).set_index(["regime", "against"])[
+        "p_holm"
+    ]
+    assert auc.loc["real+lddm", "p_value"] == tests["real+lddm", "real"]
+    assert table[table["metric"] != "auc"]["p_value"].isna().all()
+    assert pd.isna(auc.loc["real", "p_value"]) and auc.loc["real", "n_test"] == 80 and auc.loc["real", "n_seeds"] == 4
     assert (auc["ci_low"] <= auc["mean"]).all() and (auc["mean"] <= auc["ci_high"]).all()
 
 
@@ -233,7 +238,7 @@ def test_comparisons_find_the_planted_effect_and_no_other(tmp_path):
     assert set(table.index) == {("real+static", "real"), ("real+lddm", "real"), ("real+lddm", "real+static")}
     motion = table.loc[("real+lddm", "real+static")]
     assert motion["verdict"] == "better" and motion["p_delong"] < 0.001 and motion["ci_low"] > 0
-    assert (motion["runs_better"], motion["n_runs"], motion["n_test"], motion["n_patients"]) == (2, 2, 80, 40)
+    assert (motion["runs_better"], motion["n_runs"], motion["n_test"], motion["n_patients"]) == (4, 4, 80, 40)
     nothing = table.loc[("real+static", "real")]
     assert nothing["verdict"] == "not distinguishable" and nothing["p_delong"] == nothing["p_bootstrap"] == 1
     expected = classification_table(files, SECTION, 0).set_index(["regime", "metric"])["delta_vs_real"]

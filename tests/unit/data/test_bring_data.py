@@ -1,26 +1,34 @@
 """Checking a folder before a run, and fetching public data from a server that the test starts."""
 
+import os
+import subprocess
+import sys
 import threading
+import unicodedata
 import zipfile
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from lddm.cli import raw_data
 from lddm.data import fetch as module
-from lddm.data.check import check_data, recognise
+from lddm.data.check import check_data
 from lddm.data.fetch import fetch, unzip
+from lddm.data.index import build_index
+from lddm.data.layout import recognise
 from lddm.data.video_io import write_video
 from lddm.errors import LddmError
 from lddm.files import sha256
 from lddm.settings import build
-
-RNG = np.random.default_rng(0)
+from lddm.settings.data import FolderSource, IndexSettings
+from tests.unit.data.test_patients import cine
 
 
 def texture(number, frames=40):
@@ -73,11 +81,180 @@ def test_folders_are_told_by_their_layout(tmp_path):
         (tmp_path / name / inside).mkdir(parents=True)
     (tmp_path / "p").mkdir()
     (tmp_path / "p/dataset_metadata.csv").touch()
-    assert [recognise(tmp_path / name) for name in "bvp"] == ["busi", "busv", "pocus"]
+    assert [recognise(tmp_path / name).kind for name in "bvp"] == ["busi", "busv", "pocus"]
     (tmp_path / "e").mkdir()
-    for wrong, words in (("e", "no folders of classes"), ("none", "is no folder")):
+    for wrong, words in (("e", "no folders of classes"), ("none", "is not a folder")):
         with pytest.raises(LddmError, match=words):
             recognise(tmp_path / wrong)
+
+
+def image(path, values=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), texture(len(str(path)))[0] if values is None else values)
+
+
+def test_each_file_that_is_not_used_is_named_with_the_reason(tmp_path):
+    place = tmp_path / "mine"
+    for name in ("benign", "malignant"):
+        image(place / name / "a.png", texture(len(name))[0])
+        image(place / name / "a_mask.png", np.zeros((72, 96), np.uint8))
+    mask = np.zeros((72, 96), np.uint8)
+    mask[20:40, 30:60] = 255
+    image(place / "benign/lesion.jpg", mask)  # two-valued, under a name of its own
+    image(place / "benign/masks/b.png", texture(3)[0])
+    for name in ("__MACOSX/._x.png", "benign/._a.png", "benign/.ipynb_checkpoints/a.png", "benign/Thumbs.db"):
+        image(place / "x.png")
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "x.png").rename(place / name)
+    for name in ("benign/c.nii.gz", "malignant/d.npy", "benign/notes", "benign/e.dcm", "outside.png"):
+        (place / name).write_bytes(b"x" * 200)
+    (place / "benign/broken.png").write_bytes(b"x" * 200)
+    found = check_data(place)
+    reasons = {path.removeprefix("mine/"): reason for path, reason, _ in found.unused.itertuples(index=False)}
+    assert set(reasons) == {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - {
+        "benign/a.png",
+        "malignant/a.png",
+    }
+    for name in ("benign/a_mask.png", "malignant/a_mask.png", "benign/lesion.jpg", "benign/masks/b.png"):
+        assert reasons[name] == "a mask, not an ultrasound image"
+    for name in ("__MACOSX/._x.png", "benign/._a.png", "benign/.ipynb_checkpoints/a.png", "benign/Thumbs.db"):
+        assert reasons[name] == "a hidden or system file"
+    assert ".nii.gz" in reasons["benign/c.nii.gz"] and "without suffix" in reasons["benign/notes"]
+    assert "no DICOM header" in reasons["benign/e.dcm"] and "does not look" in reasons["outside.png"]
+    assert "unreadable: broken.png" in reasons["benign/broken.png"]
+    advice = "\n".join(found.advice)
+    assert (
+        "5 files are not read: " in advice and ".nii.gz (1)" in advice and "4 files are passed over: a mask" in advice
+    )
+    assert yaml.safe_load(found.config)["index"]["classes"] == ["benign", "malignant"]
+    out = tmp_path / "files.csv"
+    done = CliRunner().invoke(raw_data.app, ["check-data", str(place), "--list", "--csv", str(out)])
+    assert done.exit_code == 0 and all(name in done.output for name in reasons)
+    table = pd.read_csv(out).set_index("path")
+    assert len(table) == len(reasons) + 2 and table["used"].sum() == 2 and table.loc["mine/benign/a.png", "used"]
+    assert not list(tmp_path.rglob(".lddm_key"))
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "val", "TEST"), ("train", "benign")])
+def test_parts_of_a_split_are_not_classes(tmp_path, names):
+    for name in names:
+        image(tmp_path / "mine" / name / "benign/x.png")
+    with pytest.raises(LddmError, match="look like a split, not like classes"):
+        check_data(tmp_path / "mine")
+
+
+def test_a_part_of_a_split_beside_two_classes_is_left_out(tmp_path):
+    for name in ("benign", "malignant", "test"):
+        image(tmp_path / "mine" / name / "x.png")
+    found = check_data(tmp_path / "mine")
+    assert found.advice[0].startswith("test look like a split")
+    assert yaml.safe_load(found.config)["index"]["classes"] == ["benign", "malignant"]
+
+
+@pytest.mark.parametrize("inside", [".", "Dataset_BUSI_with_GT", "copy of BUSI"])
+def test_busi_is_recognised_wherever_it_was_copied(tmp_path, inside):
+    for name in ("benign", "malignant", "normal"):
+        image(tmp_path / "some" / inside / name / f"{name} (1).png")
+        image(tmp_path / "some" / inside / name / f"{name} (1)_mask_1.png", np.full((72, 96), 255, np.uint8))
+    found = check_data(tmp_path / "some")
+    assert found.kind == "busi" and found.videos["excluded"].isna().sum() == 2  # not the class normal, no masks
+    settings = build.load(yaml.safe_load(found.config))
+    assert (tmp_path / settings.index.sources[0].folder / "benign").is_dir()
+    assert sorted(found.unused["reason"].unique()) == [
+        "a mask, not an ultrasound image",
+        "class 'normal' is not in index.classes",
+    ]
+
+
+def test_folders_of_numbered_frames_are_videos(tmp_path):
+    for number in range(4):
+        place = tmp_path / "mine" / ("benign", "malignant")[number % 2] / f"v{number}"
+        write_video(place, texture(number), 20)
+    (tmp_path / "mine/patients.csv").write_text("file,patient_id\nbenign/v0,7\nbenign\\v2,7\nv1,8\n")
+    found = check_data(tmp_path / "mine", "patients.csv")
+    videos = found.videos.set_index("path")
+    assert (videos["kind"] == "video").all() and len(videos) == 4 and videos["excluded"].isna().all()
+    assert (
+        videos.loc["mine/benign/v0", "patient_id"] == videos.loc["mine/benign/v2", "patient_id"] == "folder-patient-7"
+    )
+    assert "4 folders of numbered images are read as one video each" in "\n".join(found.advice)
+    assert found.unused.empty
+
+
+def test_single_frame_dicom_files_of_one_series_get_a_hint(tmp_path):
+    for number in range(9):
+        cine(tmp_path / f"mine/benign/{number}.dcm", texture(1)[:1], PatientID="1", SeriesInstanceUID="1.2.3")
+    image(tmp_path / "mine/malignant/x.png")
+    assert "1 DICOM series consist of single-frame files" in "\n".join(check_data(tmp_path / "mine").advice)
+
+
+def test_ids_with_several_names_and_placeholders_are_said(tmp_path):
+    for number, (who, name) in enumerate([("1", "A^B"), ("1", "C^D"), ("2", "C^D"), ("", "ANONYMOUS")]):
+        place = tmp_path / "mine" / ("benign", "malignant")[number % 2]
+        cine(place / f"{number}.dcm", texture(number), PatientID=who, PatientName=name)
+    found = check_data(tmp_path / "mine")
+    advice = "\n".join(found.advice)
+    assert "1 patient IDs have several names, 1 names have several patient IDs" in advice
+    assert "patients are unknown for 1 of 4 files" in advice
+    assert found.leaks.patients_in_both == 1 and not (tmp_path / ".lddm_key").exists()
+
+
+def test_a_csv_of_patients_is_found_from_here_and_named_where_it_is_not(folder, tmp_path, monkeypatch):
+    (folder / "list.csv").write_text("file;patient_id\nhealthy\\0.mp4;1\nhealthy\\2.mp4;1\n")
+    assert "list.csv has the columns file and patient_id: pass --patients list.csv" in "\n".join(
+        check_data(folder).advice
+    )
+    monkeypatch.chdir(tmp_path)
+    found = check_data(folder, "mine/list.csv")
+    assert yaml.safe_load(found.config)["index"]["sources"][0]["patients"] == "list.csv"
+    assert "patients are unknown for 6 of 8 files" in "\n".join(found.advice)
+    with pytest.raises(LddmError, match="no.csv exists neither below .*mine nor here\nHint: CSV files in .*: list.csv"):
+        check_data(folder, "no.csv")
+    (tmp_path / "other.csv").write_text("file,patient_id\na,1\n")
+    with pytest.raises(LddmError, match="other.csv lies outside"):
+        check_data(folder, "other.csv")
+
+
+def test_the_config_fits_what_was_found(tmp_path):
+    for number in range(12):  # six patients per class need another split
+        write_video(tmp_path / "mine" / ("b", "a")[number % 2] / f"{number}.avi", texture(number), 20)
+    (tmp_path / "mine/c").mkdir()
+    write_video(tmp_path / "mine/c/0.avi", texture(99), 20)
+    found = check_data(tmp_path / "mine")
+    settings = build.load(yaml.safe_load(found.config))
+    assert settings.index.classes == ["a", "b"] and (settings.split.folds, settings.split.min_patients) == (3, 3)
+    advice = "\n".join(found.advice)
+    assert "those with the most patients (a, b)" in advice and "the run would stop: class 'a' has 6 patients" in advice
+
+
+def test_metadata_that_give_the_class_away_are_said_by_check_data(tmp_path):
+    for number in range(16):
+        label = number % 2
+        write_video(tmp_path / "mine" / "ab"[label] / f"{number}.avi", texture(number, 60), [20, 30][label])
+    done = CliRunner().invoke(raw_data.app, ["check-data", str(tmp_path / "mine")])
+    assert "WARNING: FILE METADATA ALONE PREDICT THE CLASS" in done.output and "frame rate 1.00" in done.output
+
+
+def test_class_folders_of_a_mac_are_compared_in_one_unicode_form(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "bösartig") for form in ("NFC", "NFD"))
+    for name in ("gutartig", decomposed):
+        write_video(tmp_path / "mine" / name / "x.avi", texture(len(name)), 20)
+    sources = IndexSettings(sources=[FolderSource(folder="mine")], classes=["gutartig", composed])
+    table = build_index(sources, tmp_path, 0)
+    assert table["excluded"].isna().all() and set(table["class_name"]) == {"gutartig", composed}
+    assert composed in check_data(tmp_path / "mine").config
+    with pytest.raises(LddmError, match="write 'gutartig' in index.classes"):
+        build_index(sources.model_copy(update={"classes": ["Gutartig", composed]}), tmp_path, 0)
+
+
+def test_names_that_the_locale_cannot_hold_are_one_error(tmp_path):
+    for name in ("gut", "bösartig"):
+        write_video(tmp_path / "mine" / name / "ä.avi", texture(len(name)), 20)
+    environment = os.environ | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    command = [str(Path(sys.executable).with_name("lddm")), "check-data", str(tmp_path / "mine")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "is not ASCII" in done.stderr and "set PYTHONUTF8=1 or LC_ALL=C.UTF-8" in done.stderr
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

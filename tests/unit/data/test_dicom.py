@@ -91,18 +91,21 @@ def test_no_name_is_quoted_from_a_damaged_header(tmp_path, frames, caplog, recwa
 def test_a_damaged_file_is_named(tmp_path, frames):
     write_cine(tmp_path / "cine.dcm", frames)
     whole = (tmp_path / "cine.dcm").read_bytes()
-    (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UnreadableFile, match="cut.dcm"):
+    (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) - 4 * frames[0].size - 100])
+    with pytest.raises(UnreadableFile, match="cut.dcm: it holds no whole frame"):
         decode_dicom(tmp_path / "cut.dcm")
 
 
 def test_a_synthetic_cine_loop_reads_back_and_says_that_it_is_synthetic(tmp_path, frames):
     import pydicom
 
-    grey = frames[..., 0] if frames.ndim == 4 else frames
-    write_dicom(tmp_path / "s.dcm", grey, 12.5, "synthetic, not for diagnosis")
+    write_dicom(tmp_path / "s.dcm", frames, 12.5, "synthetic, not for diagnosis")
     back, fps = decode_dicom(tmp_path / "s.dcm")
-    assert np.array_equal(back, grey) and fps == pytest.approx(12.5)
+    changed = (back != frames).any(axis=(0, 2))  # rows
+    assert fps == pytest.approx(12.5) and changed[-8:].any() and not changed[: len(changed) * 3 // 4].any()
+    assert (back[:, -8:, :20] != frames[:, -8:, :20]).any(axis=(1, 2)).all()  # the mark is in every frame
     header = pydicom.dcmread(tmp_path / "s.dcm")
+    assert header.SOPClassUID.name == "Multi-frame Grayscale Byte Secondary Capture Image Storage"
+    assert header.BurnedInAnnotation == "YES" and header.ConversionType == "SYN"
     assert header.ImageType[0] == "DERIVED" and header.PatientID == "SYNTHETIC"
     assert "not for diagnosis" in header.ImageComments and header.Modality == "US"

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
-from lddm.data import video_io
 from lddm.data.dicom import decode_dicom, write_dicom
 from lddm.data.frames import FrameStore
 from lddm.data.index import build_index
@@ -133,15 +132,14 @@ def test_absurd_declared_sizes_are_refused_before_memory_is_taken(tmp_path, widt
         decode_image(tmp_path / "i.png")
 
 
-def test_a_dicom_that_declares_a_million_frames_ends_in_one_error(tmp_path):
+def test_of_a_dicom_that_declares_a_million_frames_those_that_are_there_are_read(tmp_path):
     import pydicom
 
     write_dicom(tmp_path / "d.dcm", FRAMES, 10)
     header = pydicom.dcmread(tmp_path / "d.dcm")
     header.NumberOfFrames = 1_000_000
     header.save_as(tmp_path / "d.dcm")
-    with pytest.raises(UnreadableFile):
-        decode_dicom(tmp_path / "d.dcm")
+    assert len(decode_dicom(tmp_path / "d.dcm")[0]) == len(FRAMES)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "1e400"])
@@ -160,7 +158,7 @@ def test_a_frame_time_that_is_no_time_is_unknown(tmp_path, value):
 
 def test_reading_stops_when_frames_fill_the_memory_they_may_take(tmp_path, monkeypatch, caplog):
     write_video(tmp_path / "v.avi", FRAMES, 10)
-    monkeypatch.setattr(video_io, "MAX_BYTES", 5 * FRAMES[0].size)
+    monkeypatch.setattr("lddm.data.video_io.MAX_BYTES", 5 * FRAMES[0].size)
     frames, _ = decode_video(tmp_path / "v.avi")
     assert len(frames) == 5 and "longer than what is read" in caplog.text
 

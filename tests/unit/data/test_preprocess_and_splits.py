@@ -14,7 +14,7 @@ from lddm.data.clips import clip_starts, resample_indices
 from lddm.data.frames import FrameStore
 from lddm.data.index import build_index, read_row
 from lddm.data.preprocess import fit_square, preprocess
-from lddm.data.splits import check_no_leak, make_splits
+from lddm.data.splits import check_no_leak, choose_videos, make_splits
 from lddm.errors import LddmError
 from lddm.settings.data import IndexSettings, PhantomSource, PreprocessSettings, SplitSettings
 
@@ -163,6 +163,52 @@ def test_a_planted_leak_and_an_empty_class_are_errors():
     few = videos_table([f"p{i}" for i in range(30)], None, (np.arange(30) < 3).astype(int), "video")
     with pytest.raises(LddmError, match="label 1 has 3 patients"):
         make_splits(few, SplitSettings(), 0)
+
+
+def test_the_error_of_a_small_class_names_it_and_hints_at_what_can_help():
+    def message(malignant, **settings):
+        labels = np.array([0] * 20 + [1] * malignant)
+        table = videos_table([f"p{i}" for i in range(len(labels))], None, labels, "video")
+        table["class_name"] = np.array(["benign", "bösartig"])[labels]
+        with pytest.raises(LddmError) as caught:
+            make_splits(table, SplitSettings(**settings), 0)
+        return str(caught.value)
+
+    assert "class 'bösartig' has 1 patients" in message(1) and "8 are needed" in message(1)
+    assert "Hint: add patients: no setting splits fewer than 6 patients per class" in message(1)
+    hint = message(7).split("Hint: ")[1]
+    assert hint == "set split.folds to 3 and split.min_patients to 3, or add patients"
+    labels = np.array([0] * 20 + [1] * 7)
+    table = videos_table([f"p{i}" for i in range(27)], None, labels, "video")
+    make_splits(table, SplitSettings(folds=3, min_patients=3), 0)  # as the hint says
+    make_splits(videos_table([f"p{i}" for i in range(16)], None, np.arange(16) % 2, "video"), SplitSettings(), 0)
+
+
+def test_parts_are_stratified_by_source_too():
+    labels = np.arange(96) % 2
+    table = videos_table([f"p{i}" for i in range(96)], None, labels, "video")
+    table["source"] = "folder"
+    table["path"] = np.where(np.arange(96) < 24, "one/x.avi", "two/x.avi")  # two sources of one kind
+    splits = make_splits(table, SplitSettings(folds=4), 0).merge(table[["id", "path"]], on="id")
+    tested = splits[splits["split"] == "test"].groupby(["fold", "label", "path"]).size()
+    assert set(tested.xs("one/x.avi", level="path")) == {3} and set(tested.xs("two/x.avi", level="path")) == {9}
+    chosen = splits[splits["split"] == "val"].groupby(["fold", "label", "path"]).size()
+    assert len(chosen) == 4 * 2 * 2  # each validation part holds both classes of both sources
+    table.loc[table["path"] == "one/x.avi", "path"] = [f"lone{i}/x.avi" for i in range(24)]
+    assert len(make_splits(table, SplitSettings(folds=4), 0)) == 4 * 96  # sources too small to stratify by
+
+
+def test_small_validation_parts_and_unbalanced_choices_are_said(caplog):
+    labels = (np.arange(60) < 15).astype(int)
+    make_splits(videos_table([f"p{i}" for i in range(60)], None, labels, "video"), SplitSettings(), 0)
+    assert "validation has 2 patients (or clusters) of label 1" in caplog.text
+    caplog.clear()
+    make_splits(videos_table([f"p{i}" for i in range(240)], None, np.arange(240) % 2, "video"), SplitSettings(), 0)
+    assert "validation has" not in caplog.text
+    table = videos_table([f"p{i}" for i in range(60)], None, labels, "video")
+    assert (
+        len(choose_videos(table, 40, 0)) == 35 and "label 1 has 15 videos, fewer than its half of the 40" in caplog.text
+    )
 
 
 def test_hidden_labels_leave_a_balanced_few_in_train_and_all_elsewhere():

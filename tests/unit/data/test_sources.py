@@ -217,16 +217,24 @@ def test_a_csv_of_patients_may_have_gaps_and_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no CSV in UTF-8"),
-        (b"\xff\xfe\x00a,b", "no CSV in UTF-8"),
-        (b'file,patient_id\n"a', "no CSV in UTF-8"),
-        (b"name,patient\na,b\n", "lacks the columns file, patient_id; it has name, patient"),
-        (b"file,patient_id\na.png,1\na.png,2\n", "gives a.png to two patients"),
+        (b"", "lacks the columns file, patient_id; it has nothing"),
+        (b"\xff\xfe\x00", "is not a CSV in UTF-8"),
+        (b"\x00\x01" * 9, "is not a CSV in UTF-8"),
+        (b'file,patient_id\n"a', "is not a CSV"),
+        (b"file,patient_id\n", "has no row below its column names"),
+        (b"patient_id,file,age\n7\n", "row 2 has 1 columns, expected 3"),
+        (b"name,patient\na,b\n", "lacks the columns file, patient_id; it has name,patient"),
+        (b"file,patient_id\na.png,1\na.png,2\n", "gives benign/a.png to two patients"),
+        (b"file,patient_id\nx/a.png,1\nb.png,2\n", "none of its 2 rows matches a file .* the first names 'x/a.png'"),
+        (b"file,patient_id\nc.png,1\n", "'c.png' fits 2 files: benign/c.png, malignant/c.png"),
         (None, "does not exist"),
     ],
 )
 def test_a_csv_of_patients_that_cannot_be_meant_is_one_error(tmp_path, content, message):
-    (tmp_path / "mine").mkdir()
+    for name in ("benign/a", "benign/c", "malignant/c"):
+        path = tmp_path / f"mine/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(speckle(0)[0]).save(path)
     if content is not None:
         (tmp_path / "mine/patients.csv").write_bytes(content)
     with pytest.raises(LddmError, match=message):

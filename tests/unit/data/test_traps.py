@@ -97,7 +97,7 @@ def test_pipes_links_and_names_that_are_no_text_get_a_reason(tmp_path, kind):
         "out.png": "outside the data folder",
         "zero.png": "outside the data folder",
         "\\xff\\xe9.png": "is not UTF-8",
-    } | ({"folder.png": "cannot be decoded"} if kind == "busi" else {})
+    } | ({"folder.png": "holds no numbered frames"} if kind == "busi" else {})
     assert found.keys() == wanted.keys()
     assert all(found[name].startswith("unreadable: ") and words in found[name] for name, words in wanted.items()), found
 

@@ -74,7 +74,7 @@ def test_a_bomb_and_a_text_file_are_refused(tmp_path, monkeypatch):
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(UnreadableFile, match="text.png"):
         decode_image(tmp_path / "text.png")
-    monkeypatch.setattr("lddm.data.video_io.MAX_PIXELS", 100)
+    monkeypatch.setattr("lddm.data.recording.MAX_PIXELS", 100)
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "big.png")
     with pytest.raises(UnreadableFile, match="20 x 20"):
         decode_image(tmp_path / "big.png")

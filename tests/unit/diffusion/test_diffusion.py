@@ -1,17 +1,21 @@
 """The process against closed forms, sampling against diffusers, training, conditioning."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from safetensors import safe_open
 
 from lddm.diffusion.model import LatentDiffusion
 from lddm.diffusion.process import add_noise, loss_weights, make_scheduler
-from lddm.diffusion.train import train_diffusion
+from lddm.diffusion.train import match_moments, train_diffusion, validation_loss
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
+from lddm.nn.matching import Matching
 from lddm.nn.whitening import Whitening
-from lddm.settings.models import DiffusionSettings, Training
+from lddm.settings.models import DiffusionSettings, DistillationSettings, Training
 from lddm.training.latents import LatentReader, LatentSet, save_latents
 from lddm.training.weights import load_weights, save_weights
 
@@ -71,10 +75,55 @@ def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
     assert not torch.allclose(draw(1, guidance=3.0, guide_by="image+label")[2], first[2], atol=1e-3)
 
 
-def test_compiling_reaches_the_part_that_training_calls():
-    model = LatentDiffusion(SMALL, VECTOR, 32, classes=2)
-    model.compile()
-    assert model.denoiser._compiled_call_impl is not None and model._compiled_call_impl is None
+def test_the_denoiser_alone_is_in_the_training_state(latents, tiny_store, tmp_path):
+    """A frozen student beside it would double the optimiser, the average and the state on disk."""
+    settings = SMALL.model_copy(update={"distillation": DistillationSettings(pairs=8, sampler_steps=2, steps=2)})
+
+    def killed(step, _):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_diffusion(settings, latents, tiny_store[0], 0, tmp_path / "s", tmp_path / "m", killed)
+    with safe_open(tmp_path / "s/state.safetensors", framework="pt") as file:
+        kept = {name.removeprefix("weights:lddm/") for name in file.keys() if name.startswith("weights:lddm/")}
+    assert kept == set(LatentDiffusion(settings, MAPS, 32, classes=2).denoiser.state_dict())
+
+
+def test_validation_does_not_depend_on_how_many_latents_are_in_memory(latents, tiny_store, monkeypatch):
+    reader = LatentReader(latents, tiny_store[0], True, torch.device("cpu"))
+    torch.manual_seed(0)
+    denoiser = LatentDiffusion(SMALL, MAPS, 32, classes=2).denoiser.eval()
+    largest = []
+    denoiser.register_forward_pre_hook(lambda _, given: largest.append(len(given[0])))
+    whole = validation_loss(denoiser, SMALL, reader, 0)
+    monkeypatch.setattr("lddm.diffusion.train.VALIDATED", 5)
+    parts = validation_loss(denoiser, SMALL, reader, 0)
+    assert max(largest[:8]) == 14 and max(largest[8:]) == 5
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=0.15)  # other noise
+
+
+@pytest.mark.parametrize("count", [14, 600, 1632, 3000])
+def test_moments_are_taken_from_whole_passes_over_the_latents(count):
+    """An exact sampler needs no matching, even if entries of one half (mirrored ones) differ from those of the other."""
+    z = torch.randn(count, VECTOR.size, generator=torch.Generator().manual_seed(1))
+    z += torch.where(torch.arange(count) < count // 2, -1.0, 1.0)[:, None]
+    whitening = Whitening.fit(VECTOR, z, torch.zeros_like(z))
+
+    class Reader:
+        def __len__(self):
+            return count
+
+        def read(self, index, rng):
+            return torch.arange(count)[index], whitening(z)[index], torch.zeros(len(index), dtype=torch.long)
+
+    matching = Matching(VECTOR)
+    model = SimpleNamespace(
+        spec=VECTOR, whitening=whitening, matching=matching, many_steps=lambda noise, x0, *_: whitening(z)[x0]
+    )
+    match_moments(model, Reader(), 0)
+    assert torch.allclose(matching.ratio, torch.ones(VECTOR.size), rtol=1 / count)  # (unbiased estimates)
+    assert matching.offset.abs().max() < 1e-3
 
 
 def test_the_denoiser_sees_white_maps_with_their_own_covariance():
@@ -181,17 +230,20 @@ def test_our_loop_is_diffusers_own_ddim_and_undoes_the_standardisation():
     assert torch.allclose(ours, z * 2 + 3, atol=1e-5)
 
 
-def test_training_saves_a_model_that_loads_alone(tiny_store, tmp_path):
-    store, _ = tiny_store
-    clips = store.clips["clip_id"].tolist()
+@pytest.fixture
+def latents(tiny_store, tmp_path):
+    """Random latents of the tiny experiment, 14 of them for training."""
+    clips = tiny_store[0].clips["clip_id"].tolist()
     train = torch.arange(len(clips)) < 14
-    mean = torch.randn(len(clips), MAPS.size) * 3 + 1
-    save_latents(
-        tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), torch.zeros(len(clips), dtype=torch.bool),
-        torch.zeros(len(clips), dtype=torch.bool), torch.arange(len(clips)) % 2, train,
-    )  # fmt: skip
-    latents = LatentSet.load(tmp_path / "z")
-    lines = []
+    mean = torch.randn(len(clips), MAPS.size, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    none = torch.zeros(len(clips), dtype=torch.bool)
+    label = torch.arange(len(clips)) % 2
+    save_latents(tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), none, none, label, train)
+    return LatentSet.load(tmp_path / "z")
+
+
+def test_training_saves_a_model_that_loads_alone(latents, tiny_store, tmp_path):
+    store, lines = tiny_store[0], []
     train_diffusion(SMALL, latents, store, 0, tmp_path / "s", tmp_path / "m", lambda *line: lines.append(line))
     assert [step for step, _ in lines] == [2, 4]
     assert {"lddm/loss", "val/loss", "val/mse_0"} <= set(lines[-1][1])
@@ -201,21 +253,21 @@ def test_training_saves_a_model_that_loads_alone(tiny_store, tmp_path):
 
 def test_samples_of_training_stills_have_the_moments_of_training_latents(tiny_store, tmp_path):
     """A denoiser that is trained for four steps draws noise; matched, its draws have the right spread."""
-    store, none = tiny_store[0], torch.zeros(18, dtype=torch.bool)
-    clips, label = store.clips["clip_id"].tolist(), torch.arange(18) % 2
-    mean = 5 + torch.randn(18, MAPS.size) * torch.linspace(0.5, 3, MAPS.size)
+    store, none = tiny_store[0], torch.zeros(90, dtype=torch.bool)
+    clips, label = 5 * store.clips["clip_id"].tolist(), torch.arange(90) % 2
+    mean = 5 + torch.randn(90, MAPS.size) * torch.linspace(0.5, 3, MAPS.size)
     save_latents(
-        tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), none, none, label, torch.arange(18) < 14
+        tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), none, none, label, torch.arange(90) < 70
     )
     latents = LatentSet.load(tmp_path / "z")
     reader = LatentReader(latents, store, True, torch.device("cpu"))
-    real = reader.read(torch.arange(14).numpy(), torch.Generator().manual_seed(0))[1]
+    real = reader.read(torch.arange(70).numpy(), torch.Generator().manual_seed(0))[1]
     off = {}
     for matched in (True, False):
         settings = SMALL.model_copy(update={"match_moments": matched})
         train_diffusion(settings, latents, store, 0, tmp_path / f"{matched}", tmp_path / "m", lambda *_: None)
         model = LatentDiffusion.load(tmp_path / "m")
-        x0, label = reader.x0[torch.arange(2000) % 14], reader.label[torch.arange(2000) % 14]
+        x0, label = reader.x0[torch.arange(2000) % 70], reader.label[torch.arange(2000) % 70]
         z = model.draw(x0, label, torch.Generator().manual_seed(1), SamplingOptions("unipc", 10))
         spread = MAPS.split(model.whitening(z))[0].std(dim=0)
         off[matched] = (spread - MAPS.split(real)[0].std(dim=0)).abs().mean().item()

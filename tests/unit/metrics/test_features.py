@@ -104,7 +104,7 @@ def test_the_command_lists_fetches_and_verifies_weights(tmp_path, monkeypatch):
     assert "vgg16: ok" in runner.invoke(weights_cli.app, ["verify", *folder]).output
     (tmp_path / "w" / entry.file).write_bytes(b"broken")
     damaged = runner.invoke(weights_cli.app, ["verify", "vgg16", *folder])
-    assert damaged.exit_code == 1 and "damaged: vgg16" in str(damaged.exception)
+    assert damaged.exit_code == 1 and "damaged or unreadable: vgg16" in str(damaged.exception)
     unknown = runner.invoke(weights_cli.app, ["fetch", "vgg99", *folder])
     assert unknown.exit_code == 1 and "expected one of" in str(unknown.exception)
     by_hand = runner.invoke(weights_cli.app, ["fetch", "i3d_dtdb", *folder])

@@ -156,6 +156,14 @@ def test_pretexts_break_motion_and_nothing_else():
     assert not np.array_equal(broken["torn"][:, :, 16:], clip[:, :, 16:])
 
 
+def test_a_frozen_clip_is_as_bright_as_its_frame():
+    """Half a grey level of rounding would give it away."""
+    clip = np.full((16, 32, 32), 100, dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    frozen = [pretext_clip(clip, PRETEXTS.index("frozen"), rng) for _ in range(10)]
+    assert np.mean(frozen) == pytest.approx(100, abs=0.05)
+
+
 def test_domain_network_reports_its_held_out_accuracy(tiny_store, tmp_path):
     section = DomainNetworkSettings(width=4, training=Training(steps=4, batch_size=4, val_every=2, ema_decay=0.0))
     lines = []

@@ -54,3 +54,8 @@ def test_what_never_changes_is_only_shifted():
     matching, drawn, white = fitted(VECTOR, lambda z: torch.cat([torch.ones_like(z[:, :1]), z[:, 1:]], dim=1))
     assert matching.ratio[0] == 1 and torch.isfinite(matching(drawn)).all()
     assert matching(drawn)[:, 0].mean().item() == pytest.approx(white[:, 0].mean().item(), abs=1e-5)
+
+
+def test_spreads_that_are_far_off_are_not_blown_up():
+    matching, _, _ = fitted(VECTOR, lambda z: z * torch.tensor([0.002, 0.1, 0.4, 1.0, 3.0, 50.0]))
+    assert matching.ratio.tolist() == pytest.approx([2.0, 2.0, 2.0, 1.0, 0.5, 0.5], rel=1e-3)

@@ -5,6 +5,7 @@ import torch
 
 from lddm.nn.latent import LatentSpec
 from lddm.nn.whitening import Whitening
+from lddm.training.latents import LatentSet, save_latents
 
 FACTORISED = LatentSpec("factorised", frames=8, motion_rank=1, residual_rank=1, map_size=4)
 
@@ -66,3 +67,14 @@ def test_what_never_changes_does_not_blow_up():
     assert (
         torch.isfinite(whitening(z)).all() and torch.isfinite(whitening.invert(torch.randn(2, FACTORISED.size))).all()
     )
+
+
+def test_copies_of_clips_do_not_count_as_clips(tmp_path):
+    """Latents with their mirrored copies are whitened with the floor of the clips that they come from."""
+    z = latents(50)
+    names, none, label = [f"clip-{i}" for i in range(50)] * 2, torch.zeros(100, dtype=torch.bool), torch.zeros(100)
+    twice = torch.cat([z, z])
+    save_latents(tmp_path / "z", FACTORISED, names, twice, 0 * twice, none, none, label.long(), ~none)
+    once = Whitening.fit(FACTORISED, z, torch.zeros_like(z))
+    assert torch.allclose(LatentSet.load(tmp_path / "z").whitening(z), once(z), atol=1e-4)
+    assert not torch.allclose(Whitening.fit(FACTORISED, twice, 0 * twice)(z), once(z), atol=1e-3)

@@ -8,7 +8,21 @@ import pytest
 from lddm.data.synthetic import save_synthetic
 from lddm.files import sha256, write_json, write_table
 from lddm.report.tables import quality_table
+from lddm.settings.build import load
 from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table
+
+
+@pytest.fixture
+def settings():
+    """The settings of `results`."""
+    return load(
+        {
+            "experiment": "exp",
+            "synthesis": {"generators": ["lddm", "static"], "samples": {"heldout": 1, "stills": 1}},
+            "classification": {"classifiers": ["strain"], "regimes": ["real", "real+static", "real+lddm"], "seeds": 2},
+            "report": {"strips": 2, "title": "A <title> & more"},
+        }
+    )
 
 
 @pytest.fixture
@@ -20,7 +34,7 @@ def results(tiny_experiment, tiny_store, tmp_path):
     (root / "data/frames").symlink_to(tiny_experiment / "frames")
     (root / "data/splits.parquet").symlink_to(tiny_experiment / "splits.parquet")
     test = store.clips[store.clips["id"] >= "video-15"]
-    for generator in ("lddm", "reconstruction"):
+    for generator in ("lddm", "static", "reconstruction"):
         manifest = pd.DataFrame(
             {
                 "sample_id": test["id"], "generator": generator, "source": "heldout", "x0_id": test["id"],
@@ -39,14 +53,21 @@ def results(tiny_experiment, tiny_store, tmp_path):
     write_table(comparison_table(), root / "tables/comparisons.csv")
     write_table(sweep_table(), root / "tables/sweep.csv")
     write_table(comparison_table().assign(real_videos=32, synthetic_share=0.5), root / "tables/sweep_comparisons.csv")
+    for regime, added in (("real", 0), ("real+static", 2), ("real+lddm", 2)):
+        for seed in range(2):
+            run = {"regime": regime, "n_real_videos": 12, "n_added": added, "steps": 5}
+            write_json(root / f"fold-0/classification/strain/{regime}/seed-{seed}.json", run)
     record = root / "records/train_generator/fold-0_generator-lddm/20260101T000000-aa"
     made = root / "fold-0/quality/lddm.json"
     about = {
-        "status": "FINISHED", "pipeline": "abc123", "rule": "train_generator", "wildcards": {"fold": "0"}, "attempt": 1,
+        "status": "FINISHED", "pipeline": "abc123", "experiment": "exp",
+        "rule": "train_generator", "wildcards": {"fold": "0"}, "attempt": 1,
         "started": "2026-01-01T00:00:00", "duration_s": 2.0, "settings": {"diffusion": {"width": 64, "steps": [1, 2]}},
         "host": {"lddm": "0.1.0"},
+        "code": {"lddm": "0.1.0", "commit": "0123456789abcdef", "changed": False, "sha256": "fedcba987654"},
         "outputs": [
-            {"path": str(made.relative_to(tmp_path)), "sha256": sha256(made), "size": made.stat().st_size}
+            {"path": str(made.relative_to(tmp_path)), "name": str(made.relative_to(root)), "sha256": sha256(made),
+             "size": made.stat().st_size}
         ],
     }  # fmt: skip
     write_json(record / "record.json", about)

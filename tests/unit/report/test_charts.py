@@ -82,14 +82,14 @@ def test_each_panel_of_the_scores_says_unit_n_and_interval_and_has_its_bars_besi
     plt.close(figure)
 
 
-def test_ablation_and_sweep_say_how_many_and_what_a_star_means(results):
+def test_ablation_and_sweep_say_how_many_and_what_a_star_means(results, settings):
     figure = ablation_chart(ablation_table())
     assert figure.axes[0].get_xlabel() == "AUC on 3 test videos, 95 % interval\n*: p < 0.05 against real"
     plt.close(figure)
     figure = sweep_chart(sweep_table())
     assert figure.axes[0].get_ylabel() == "AUC on 3 test videos, 95 % interval" and figure.axes[0].get_xlabel()
     plt.close(figure)
-    figure = curves(Results(results))
+    figure = curves(Results(results, settings))
     drawn = [axes for axes in figure.axes if axes.lines]
     assert drawn and all(axes.get_xlabel() == "step" and axes.get_ylabel() for axes in drawn)
     plt.close(figure)

@@ -8,18 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from lddm.cli import evaluation
 from lddm.errors import LddmError
-from lddm.report.reader_score import read_answers, score
+from lddm.report.provenance import write_provenance
+from lddm.report.reader_score import pooled_interval, read_answers, score
 from lddm.report.reader_study import reader_study
 from tests.browser import needs_browser, shown
 
 
 @pytest.fixture
-def study(results, tmp_path):
+def study(results, settings, tmp_path):
     """Page and key of three clips (the tiny experiment holds out three patients)."""
+    write_provenance(results, settings, results / "provenance.json")
     page, key = tmp_path / "page/study.html", tmp_path / "key/key.csv"
     assert reader_study(results, page, key, 3, ["lddm"], 5) == 3
     return page, key
@@ -46,9 +49,10 @@ def test_the_page_holds_no_hint_and_the_key_lies_elsewhere(study, results, tmp_p
     assert again.read_text() == page.read_text()
     with pytest.raises(LddmError, match="lies beside the page"):
         reader_study(results, page, page.with_name("key.csv"), 3, ["lddm"], 5)
-    with pytest.raises(LddmError, match="4 clips of different patients wanted, 3 held out"):
+    with pytest.raises(LddmError, match="4 clips of different patients wanted, 3 patients held out") as said:
         reader_study(results, page, key, 4, ["lddm"], 5)
-    with pytest.raises(LddmError, match="cinn made no held-out videos"):
+    assert "--clips" not in said.value.hint  # which refuses fewer than 4
+    with pytest.raises(LddmError, match="cinn is not among the generators of this run"):
         reader_study(results, page, key, 3, ["cinn"], 5)
 
 
@@ -171,3 +175,52 @@ def test_wrong_answers_files_are_refused(key, tmp_path):
         read_answers([tmp_path / "3.csv"], key)
     with pytest.raises(LddmError, match="no clip was answered"):
         read_answers([answers(tmp_path / "4.csv", key, "y", [""] * 10, ["a"] * 10, [4] * 10)], key)
+
+
+def pooled(table):
+    """Interval of a matrix of answers (readers, clips)."""
+    readers, items = np.indices(table.shape)
+    return pooled_interval(table.ravel(), readers.ravel(), items.ravel())
+
+
+def test_readers_who_answer_alike_add_no_certainty():
+    one = np.arange(20)[None] < 10
+    exact = pooled(one)
+    assert exact == pytest.approx((0.272, 0.728), abs=1e-3)  # Clopper-Pearson
+    assert pooled(np.repeat(one, 10, axis=0)) == pytest.approx(exact)
+    independent = np.random.default_rng(0).random((10, 20)) < 0.5
+    low, high = pooled(independent)
+    assert high - low < 0.7 * (exact[1] - exact[0])  # who do add some
+    opposed = np.stack([np.ones(20, bool), np.zeros(20, bool)])
+    low, high = pooled(opposed)  # two readers of opposite mind say nothing about a third
+    assert low < 0.02 and high > 0.98
+    assert pooled(np.ones((10, 20), bool)) == pytest.approx((0.832, 1), abs=1e-3)  # 20 of 20 clips
+
+
+def test_the_interval_over_clips_and_readers_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = {"pooled": 0, "naive": 0}
+    rounds = 400
+    for _ in range(rounds):  # answers depend on the clip and on the reader; the mean over both populations is 0.5
+        chance = 1 / (1 + np.exp(-(rng.normal(0, 1.5, (1, 20)) + rng.normal(0, 0.5, (5, 1)))))
+        table = rng.random((5, 20)) < chance
+        low, high = pooled(table)
+        covered["pooled"] += low <= 0.5 <= high
+        naive = binomtest(int(table.sum()), table.size).proportion_ci()
+        covered["naive"] += naive.low <= 0.5 <= naive.high
+    assert 0.93 <= covered["pooled"] / rounds <= 0.995 and covered["naive"] / rounds < 0.9
+
+
+def test_the_agreement_of_all_readers_is_that_of_fleiss(key, tmp_path):
+    told = {"x": "rrrrrsssss", "y": "rrrrssssss", "z": "rrrsssssss"}
+    names = {"r": "real", "s": "synthetic"}
+    files = [
+        answers(tmp_path / f"{reader}.csv", key, reader, [names[a] for a in line], ["a"] * 10, [4] * 10)
+        for reader, line in told.items()
+    ]
+    agreement = score(read_answers(files, key))["agreement"]
+    # by hand: 8 clips agreed by all (1), 2 by two of three (1/3): 13/15; shares 12/30 and 18/30: 0.52
+    assert agreement["all readers (Fleiss)"] == {
+        "origin": pytest.approx((13 / 15 - 0.52) / 0.48, abs=1e-3),
+        "diagnosis": None,
+    }

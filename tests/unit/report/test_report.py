@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,13 +22,11 @@ from lddm.report.results import Results
 from lddm.report.summary import headline, summary
 from lddm.report.tables import QUALITY, quality_table
 from lddm.report.verdicts import ablation_sentences, motion_sentences, quality_sentences, verdict
-from lddm.settings.evaluation import ReportSettings
+from lddm.settings.build import identity
 from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table
 
-SECTION = ReportSettings(strips=2, title="A <title> & more")
 
-
-def test_the_table_has_the_columns_of_the_contract_and_no_absent_metric(results):
+def test_the_table_has_the_columns_of_the_contract_and_no_absent_metric(results, settings):
     table = pd.read_csv(results / "tables/quality.csv")
     assert list(table.columns) == QUALITY and "fvd" not in set(table["metric"])
     write_json(results / "broken.json", [{"metric": "l1"}])
@@ -34,8 +34,8 @@ def test_the_table_has_the_columns_of_the_contract_and_no_absent_metric(results)
         quality_table([results / "broken.json"])
 
 
-def test_figures_are_drawn_and_move(results):
-    paths = {path.name: path for path in figures(SECTION, results, results / "figures")}
+def test_figures_are_drawn_and_move(results, settings):
+    paths = {path.name: path for path in figures(settings, results, results / "figures")}
     stills = {"strips.png", "failures.png", "curves.png", "quality.png", "ablation.png", "sweep.png"}
     assert stills | {"loop-0.webp", "loop-1.webp"} == set(paths)
     for name, path in paths.items():
@@ -46,16 +46,16 @@ def test_figures_are_drawn_and_move(results):
             else:
                 assert np.asarray(image.convert("L")).std() > 5, name
     write_table(sweep_table().iloc[:0], results / "tables/sweep.csv")
-    assert "sweep.png" not in {path.name for path in figures(SECTION, results, results / "figures")}
+    assert "sweep.png" not in {path.name for path in figures(settings, results, results / "figures")}
     assert not (results / "figures/sweep.png").exists()  # none is left of an earlier run
     write_table(sweep_table(), results / "tables/sweep.csv")
-    again = {path.name: path.read_bytes() for path in figures(SECTION, results, results / "figures")}
+    again = {path.name: path.read_bytes() for path in figures(settings, results, results / "figures")}
     assert again == {name: path.read_bytes() for name, path in paths.items()}
 
 
-def test_the_page_stands_alone_and_escapes_what_it_shows(results):
-    figures(SECTION, results, results / "figures")
-    page(SECTION, results, results / "report.html")
+def test_the_page_stands_alone_and_escapes_what_it_shows(results, settings):
+    figures(settings, results, results / "figures")
+    page(settings, results, results / "report.html")
     text = (results / "report.html").read_text()
     assert not re.search(r'src="(?!data:)', text)
     links = re.findall(r'href="([^"]*)"', text)
@@ -73,21 +73,22 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results):
     verdicts = text.split("What came out</h2>")[1].split("</section>")[0]
     assert verdicts.index("LDDM videos teach classifier strain more") < verdicts.index("Fréchet video distance")
     assert (
-        "Pipeline abc123 of experiment exp: 1 jobs" in text and "22 input files with SHA-256 and licence (CC0)" in text
+        f"Pipeline {identity(settings)} of experiment exp: 1 jobs" in text
+        and "22 input files with SHA-256 and licence (CC0)" in text
     )
     assert "Flagged as copies" not in text  # nobody looked for copies
 
 
-def test_folds_share_a_line_though_each_has_a_network_of_its_own(results):
-    table = Results(results).quality()
+def test_folds_share_a_line_though_each_has_a_network_of_its_own(results, settings):
+    table = Results(results, settings).quality()
     first, second = (table.assign(fold=k, features=f"domain_network (pretext accuracy 0.{k})") for k in (1, 2))
     html = page_tables.quality_table(pd.concat([first, second.assign(value=second["value"] * 2)]), "heldout")
     assert html.count("frechet_video") == 1 and "accuracy 0.1); domain_network (pretext accuracy 0.2)" in html
     assert "<td>6<small>folds 4 to 8</small></td>" in html
 
 
-def test_flagged_copies_are_listed_with_what_they_copy(results):
-    _, manifest = Results(results).synthetic(0, "heldout")["lddm"]
+def test_flagged_copies_are_listed_with_what_they_copy(results, settings):
+    _, manifest = Results(results, settings).synthetic(0, "heldout")["lddm"]
     table = pd.DataFrame({"sample_id": manifest["sample_id"], "source": "heldout", "nearest": "video-03@0"})
     parts = [
         table.assign(features=name, distance=[0.4, 2.0, 0.2], threshold=0.8)
@@ -96,9 +97,9 @@ def test_flagged_copies_are_listed_with_what_they_copy(results):
     both = pd.concat(parts, ignore_index=True)
     copied = (both["distance"] < both["threshold"]) & (both["features"] == "domain_network")
     write_table(both.assign(copied=copied), results / "fold-0/quality/lddm_copies.csv")
-    copies, searched = flagged(Results(results))
+    copies, searched = flagged(Results(results, settings))
     assert searched == 3 and copies["share"].tolist() == pytest.approx([0.25, 0.5])
-    page(SECTION, results, results / "report.html")
+    page(settings, results, results / "report.html")
     text = (results / "report.html").read_text()
     assert "Flagged as copies of a training clip: 2 of 3 LDDM videos" in text
     assert (
@@ -106,20 +107,22 @@ def test_flagged_copies_are_listed_with_what_they_copy(results):
     )
 
 
-def test_the_summary_is_flat_numbers(results):
-    summary(SECTION, results, results / "summary.json")
+def test_the_summary_is_flat_numbers(results, settings):
+    summary(settings, results, results / "summary.json")
     content = json.loads((results / "summary.json").read_text())
     assert content["headline"]["quality/lddm/frechet_video"] == 4.0
     assert content["headline"]["quality/real/frechet_video"] == 1.0
     assert content["headline"]["classification/strain/real+lddm/delta_auc"] == pytest.approx(0.2)
     assert content["headline"]["classification/strain/motion_delta_auc"] == 0.19
     assert all(isinstance(value, float) for value in content["headline"].values())
-    assert content["settings"] == {"diffusion.width": 64, "diffusion.steps": "[1, 2]"}
-    assert content["pipeline"] == "abc123" and content["absent_metrics"] == {"fvd": "i3d: no <weights>"}
+    assert (
+        content["settings"]["synthesis.generators"] == "['lddm', 'static']" and "data_root" not in content["settings"]
+    )
+    assert content["pipeline"] == identity(settings) and content["absent_metrics"] == {"fvd": "i3d: no <weights>"}
 
 
-def test_a_headline_does_not_mix_feature_spaces(results):
-    table = Results(results).quality()
+def test_a_headline_does_not_mix_feature_spaces(results, settings):
+    table = Results(results, settings).quality()
     copies = table[table["metric"] == "l1"].assign(metric="copy_rate", reference="train")
     both = [copies.assign(features=name, value=value) for name, value in (("domain_network", 0.1), ("thumbnails", 0.3))]
     numbers = headline(pd.concat([table, *both]), ablation_table(), comparison_table())
@@ -178,9 +181,9 @@ def test_numbers_are_short():
     assert [number(v) for v in (0.123456, 1234.5, float("nan"), None, 0.0)] == ["0.123", "1234", "–", "–", "0"]
 
 
-def test_failures_are_chosen_by_rule(results, tiny_store):
+def test_failures_are_chosen_by_rule(results, settings, tiny_store):
     store, _ = tiny_store
-    clips, manifest = Results(results).synthetic(0, "heldout")["lddm"]
+    clips, manifest = Results(results, settings).synthetic(0, "heldout")["lddm"]
     broken = clips.copy()
     broken[0, 5:] = 255 - broken[0, 5:]  # an abrupt step
     broken[1, 1:] = broken[1, :1]  # a still
@@ -192,21 +195,38 @@ def test_failures_are_chosen_by_rule(results, tiny_store):
         }
     )  # fmt: skip
     write_table(table, results / "fold-0/quality/lddm_copies.csv")
-    (abrupt, first), (still, second), (worst, far), (copy, third) = failures(Results(results))
+    (abrupt, first), (still, second), (worst, far), (copy, third) = failures(Results(results, settings))
     assert abrupt.startswith("most abrupt") and np.array_equal(first["lddm"], broken[0])
     assert still.startswith("stillest: 0.0%") and np.array_equal(second["lddm"], broken[1])
-    real = Results(results).real_clips(manifest["clip_id"].tolist())
+    real = Results(results, settings).real_clips(manifest["clip_id"].tolist())
     apart = np.abs(broken[:, 1:].astype(float) - real[:, 1:]).mean(axis=(1, 2, 3)) / 255
     assert np.array_equal(far["lddm"], broken[apart.argmax()]) and f"{apart.max():.3f}, median" in worst
     assert "0.50 of the threshold, counts as a copy" in copy and np.array_equal(third["lddm"], broken[2])
-    assert np.array_equal(third["nearest training clip"], Results(results).real_clip("video-03@0"))
+    assert np.array_equal(third["nearest training clip"], Results(results, settings).real_clip("video-03@0"))
 
 
-def test_the_newest_attempt_counts_also_if_the_clock_went_backwards(results):
+def test_the_newest_attempt_counts_also_if_the_clock_went_backwards(results, settings):
     first = next(results.glob("records/train_generator/*/*/record.json"))
     second = first.parents[1] / "20250101T000000-bb"
     write_json(second / "record.json", json.loads(first.read_text()) | {"attempt": 2, "started": "2025-01-01T00:00:00"})
     (second / "metrics.jsonl").write_text(json.dumps({"step": 7, "time": 0, "values": {"val/loss": 0.5}}))
-    found = Results(results)
+    found = Results(results, settings)
     assert found.training_logs()["train_generator fold-0_generator-lddm"]["step"].tolist() == [7]
     assert [job["attempt"] for job in found.jobs()] == [2]
+
+
+def test_the_page_has_the_leak_report_with_its_warnings_set_apart(results, settings, monkeypatch):
+    lines = ["WARNING: frame rate alone predicts <the class>", "class a: 3 videos"]
+    report = SimpleNamespace(lines=lambda: lines)
+    asked = []
+    module = SimpleNamespace(leak_report=lambda videos, classes: asked.append((len(videos), classes)) or report)
+    monkeypatch.setitem(sys.modules, "lddm.data.leaks", module)
+    page(settings, results, results / "report.html")
+    text = (results / "report.html").read_text()
+    assert '<p class="note">WARNING: frame rate alone predicts &lt;the class&gt;</p>' in text
+    assert "<li>class a: 3 videos</li>" in text and asked == [(22, ["a", "b"])]
+
+
+def test_the_page_says_how_weights_that_come_later_count(results, settings):
+    page(settings, results, results / "report.html")
+    assert "--forcerun score" in (results / "report.html").read_text()

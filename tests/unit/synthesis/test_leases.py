@@ -13,7 +13,9 @@ from lddm.cli import measuring, pipeline
 from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.settings.build import load, stage_json
+from lddm.synthesis import leases
 from lddm.synthesis.leases import gpu_lease
+from lddm.tracking.record import Record
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """
@@ -30,7 +32,7 @@ with gpu_lease(["0", "1"], Path(sys.argv[1]), timeout=60, poll=0.02) as device:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A machine of its own: other lock files, nothing set by SLURM."""
-    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "WORLD_SIZE"):
+    for name in ("CUDA_VISIBLE_DEVICES", "LDDM_DEVICES", "SLURM_JOB_ID", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -61,9 +63,67 @@ def test_leases_are_distinct_and_end_with_their_holder(tmp_path):
             job.stdout.close()
 
 
-def test_no_gpu_needs_no_lease(here):
-    with gpu_lease([]) as device:
-        assert device is None and "CUDA_VISIBLE_DEVICES" not in os.environ
+def with_fake_gpus(**variables):
+    """An environment whose processes believe in the GPUs of CUDA_VISIBLE_DEVICES."""
+    path = os.pathsep.join([str(ROOT / "tests/fake_gpus"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path} | variables
+
+
+def pretend(monkeypatch, count, usable=True):
+    """Let torch count GPUs that are not there."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.setattr(leases, "_usable", lambda: usable)
+
+
+def test_without_a_gpu_there_is_no_lease_and_no_cuda(here, monkeypatch, caplog):
+    pretend(monkeypatch, 0)
+    with gpu_lease() as device:
+        assert device is None and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ and "no GPU: this job runs on the CPU" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fixed", "count", "usable", "reason"),
+    [
+        ("0", 0, True, "CUDA_VISIBLE_DEVICES is 0, but torch"),
+        ("0,1", 2, False, "cannot use the 2 GPUs"),
+        (None, 1, False, "cannot use the 1 GPUs"),
+        ("NoDevFiles", 0, True, "CUDA_VISIBLE_DEVICES is NoDevFiles"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_not_queued_for(here, monkeypatch, caplog, fixed, count, usable, reason):
+    pretend(monkeypatch, count, usable)
+    if fixed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", fixed)
+    with gpu_lease(timeout=0) as one, gpu_lease(timeout=0) as other:
+        assert one is None and other is None
+        with Record.start(here / "results/exp/records", "encode", {}, {}, "exp", "p") as record:
+            assert record.about["host"]["devices"] is None
+    assert reason in caplog.text and "this job runs on the CPU" in caplog.text
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == fixed
+
+
+def test_devices_are_those_that_cuda_counts(here, monkeypatch):
+    pretend(monkeypatch, 2)
+    assert leases.visible_devices() == ["0", "1"]
+    for fixed, seen in (("3,1", ["3", "1"]), ("0,1,9", ["0", "1"]), ("1, 1,0", ["1", "0"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", fixed)
+        assert leases.visible_devices() == seen
+
+
+def test_a_machine_without_cuda_has_no_device(here, monkeypatch):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert leases.visible_devices() == []
+
+
+def test_the_record_of_a_job_without_a_lease_names_no_device(here, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with Record.start(here / "results/exp/records", "tabulate", {}, {}, "exp", "p") as record:
+        assert record.about["host"]["devices"] is None
 
 
 def test_several_are_held_all_or_none(tmp_path, caplog):
@@ -83,6 +143,7 @@ def test_several_are_held_all_or_none(tmp_path, caplog):
 
 
 def test_devices_that_slurm_has_set_are_respected_and_its_jobs_do_not_wait_for_each_other(here, monkeypatch):
+    pretend(monkeypatch, 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("SLURM_JOB_ID", "11")
     with gpu_lease() as device:
@@ -100,7 +161,7 @@ def test_processes_that_train_together_share_what_their_starter_holds(here, monk
     command = [sys.executable, "-c", "from lddm.cli import app; app()", "with-gpus", "2", sys.executable, "-c", script]
     with gpu_lease(["4"]):
         os.environ["CUDA_VISIBLE_DEVICES"] = "4,5,6"
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, env=with_fake_gpus(), capture_output=True, text=True)
     assert done.stdout.strip() == "5,6" and done.returncode == 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -128,7 +189,7 @@ def test_a_training_takes_the_free_device_and_its_record_says_which(here, tiny_e
     command += ["--frames", str(tiny_experiment / "frames"), "--splits", str(tiny_experiment / "splits.parquet")]
     command += ["--fold", "0", "--state", str(here / "state"), "--out", str(here / "model.safetensors")]
     with gpu_lease(["5"]):
-        variables = os.environ | {"CUDA_VISIBLE_DEVICES": "5,6"}
+        variables = with_fake_gpus(CUDA_VISIBLE_DEVICES="5,6")
         done = subprocess.run(
             [*command, "--record", str(here / "records")], env=variables, capture_output=True, text=True
         )

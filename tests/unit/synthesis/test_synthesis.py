@@ -15,11 +15,12 @@ from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.settings import Settings
-from lddm.settings.models import SynthesisSettings
+from lddm.settings.models import CinnSettings, SynthesisSettings, Training
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import load_bundle
 from lddm.synthesis.generators import GENERATORS
 from lddm.synthesis.synthesize import synthesize
+from lddm.synthesis.train_generator import train_generator
 
 SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
 
@@ -109,7 +110,7 @@ from lddm.data.frames import FrameStore
 from lddm.settings.models import DiffusionSettings, DistillationSettings, Training
 from lddm.synthesis.train_generator import train_generator
 data, parts, out = map(Path, sys.argv[1:])
-training = Training(steps=2, batch_size=2, log_every=1, val_every=2, checkpoint_every=1)
+training = Training(steps=2, batch_size=2, processes=2, log_every=1, val_every=2, checkpoint_every=1)
 distillation = DistillationSettings(pairs=8, sampler_steps=2, steps=2)
 settings = DiffusionSettings(width=16, depth=1, training=training, distillation=distillation)
 train_generator("lddm", settings, parts / "ae.safetensors", parts / "z.safetensors",
@@ -126,6 +127,30 @@ def test_two_processes_leave_one_whole_bundle(bundles, tiny_experiment, tmp_path
     about = load_bundle(tmp_path / "bundle").about
     assert about["parameters"] > 1000 and about["licences"] == ["CC0"] and about["settings"]["width"] == 16
     assert "CC0" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_kill_before_the_bundle_is_written_costs_no_training(bundles, tiny_store, tmp_path, monkeypatch):
+    training = Training(steps=4, batch_size=2, log_every=1, val_every=2, checkpoint_every=2)
+    settings = CinnSettings(blocks=2, width=16, training=training)
+    steps = []
+
+    def work():
+        train_generator(
+            "cinn", settings, bundles / "ae.safetensors", bundles / "z.safetensors", tiny_store[0], 0, 0,
+            tmp_path / "state", tmp_path / "bundle", lambda step, _: steps.append(step),
+        )  # fmt: skip
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lddm.synthesis.train_generator.write_bundle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    assert not (tmp_path / "bundle").exists() and steps == [1, 2, 3, 4]
+    work()
+    assert steps[4:] == [3, 4] and (tmp_path / "bundle/bundle.json").is_file() and not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize("generator", ["lddm", "static"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lddm.tracking import mlflow_view, saved_view
+from lddm.tracking import mlflow_store, mlflow_view, saved_view
 from tests.browser import needs_browser, shown
 from tests.mlflow_server import free_port, mlflow_server
 
@@ -34,7 +34,7 @@ def page(tmp_path_factory):
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     summary(folder, "pipeline-one", 0.8125, uri)
     summary(folder, "pipeline-two", 0.9375, uri)
-    client = mlflow_view._client(uri)
+    client = mlflow_store.open_store(uri)
     experiment = client.get_experiment_by_name("phantom").experiment_id
     runs = [run.info.run_id for run in client.search_runs([experiment])]
     port = free_port()

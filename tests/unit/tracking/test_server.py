@@ -12,7 +12,7 @@ import pytest
 
 from lddm.errors import LddmError
 from lddm.job import job
-from lddm.tracking import mlflow_view
+from lddm.tracking import mlflow_store, mlflow_view
 from tests.mlflow_server import free_port, mlflow_server
 
 
@@ -114,7 +114,7 @@ def run_job(folder, experiment, monkeypatch, fold=0) -> None:
 
 
 def whole_runs(uri, experiment):
-    client = mlflow_view._client(uri)
+    client = mlflow_store.open_store(uri)
     found = client.get_experiment_by_name(experiment)
     runs = client.search_runs([found.experiment_id]) if found else []
     return client, [run for run in runs if run.data.tags["lddm.kind"] == "job"]

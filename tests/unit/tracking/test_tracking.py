@@ -9,7 +9,7 @@ import pytest
 from lddm import job as job_module
 from lddm.errors import LddmError
 from lddm.job import job
-from lddm.tracking import mlflow_view
+from lddm.tracking import mlflow_store, mlflow_view
 from lddm.tracking.record import Record, all_records, is_alive, load_record
 
 
@@ -38,7 +38,7 @@ def make_record(root, wildcards=None, fail=False, artifact=None):
 
 
 def runs(uri, experiment, query="tags.`lddm.kind` = 'job'"):
-    client = mlflow_view._client(uri)
+    client = mlflow_store.open_store(uri)
     found = client.get_experiment_by_name(experiment)
     return client, client.search_runs([found.experiment_id], query)
 

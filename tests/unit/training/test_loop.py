@@ -4,13 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from lddm.errors import LddmError
 from lddm.settings.models import Training
+from lddm.training.averages import average_of
 from lddm.training.loop import train
 from lddm.training.schedule import learning_rate, step_indices, step_rng
+from lddm.training.state import remove_state
 from lddm.training.weights import load_weights, save_weights
 
 TRAINING = Training(
@@ -58,23 +61,49 @@ def test_a_killed_and_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_p
         train(Line(stop_at=killed_at), TRAINING, 3, tmp_path / "b", lambda *_: None)
     lines = []
     resumed = weights_of(train(Line(), TRAINING, 3, tmp_path / "b", lambda step, _: lines.append(step)))
-    assert lines[0] > killed_at // 3 * 3, "it began anew instead of resuming"
+    assert lines[0] > killed_at // 3 * 3, "it started from the beginning instead of resuming"
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_state_of_other_settings_data_or_a_damaged_one_is_not_resumed(tmp_path, caplog):
+def damages(state):
+    """Ways in which a state file can be damaged, each as its bytes."""
+    flipped = bytearray(state)
+    flipped[len(state) - 10] ^= 1
+    return {
+        "cut off": state[:200],
+        "cut off in the tensors": state[:-8],
+        "empty": b"",
+        "one bit": bytes(flipped),
+        "not ours": safetensors.torch.save({"x": torch.zeros(1)}),
+        "no metadata of ours": safetensors.torch.save({"x": torch.zeros(1)}, {"format": "pt"}),
+    }
+
+
+def test_a_damaged_state_is_not_resumed(tmp_path, caplog):
     with pytest.raises(KeyboardInterrupt):
-        train(Line(stop_at=7), TRAINING, 3, tmp_path, lambda *_: None, data_identity="a")
-    for training, data in ((TRAINING, "b"), (TRAINING.model_copy(update={"weight_decay": 0.5}), "a")):
-        lines = []
-        short = training.model_copy(update={"log_every": 1})
-        train(Line(), short, 3, tmp_path, lambda step, _, lines=lines: lines.append(step), data_identity=data)
-        assert lines[0] == 1 and "other settings or data: training begins anew" in caplog.text
+        train(Line(stop_at=7), TRAINING, 3, tmp_path / "whole", lambda *_: None)
+    state = (tmp_path / "whole/state.safetensors").read_bytes()
+    for name, damaged in damages(state).items():
         caplog.clear()
-    state = tmp_path / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:200])
-    train(Line(), TRAINING, 3, tmp_path, lambda *_: None, data_identity="b")
-    assert "damaged" in caplog.text and "training begins anew" in caplog.text
+        lines, folder = [], tmp_path / name
+        folder.mkdir()
+        (folder / "state.safetensors").write_bytes(damaged)
+        train(Line(), TRAINING, 3, folder, lambda *line, lines=lines: lines.append(line))
+        assert lines[0][0] == 4, name
+        assert "is damaged" in caplog.text and "Training starts from the beginning" in caplog.text, name
+
+
+def test_a_finished_run_leaves_no_state_once_it_is_removed(tmp_path):
+    folder = tmp_path / "state"
+    train(Line(), TRAINING, 3, folder, lambda *_: None)
+    (folder / ".state.77-abc.safetensors").touch()  # of a process that was killed while it wrote
+    (folder / "notes.txt").touch()
+    remove_state(folder)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    (folder / "notes.txt").unlink()
+    remove_state(folder)
+    assert not folder.exists()
+    remove_state(folder)  # nothing to remove
 
 
 def test_the_best_validated_weights_are_kept_and_survive_a_resume(tmp_path):
@@ -101,16 +130,97 @@ def test_the_best_validated_weights_are_kept_and_survive_a_resume(tmp_path):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_loss_that_is_not_finite_stops_with_a_hint_and_keeps_the_last_good_state(tmp_path):
-    class Bad(Line):
-        def loss(self, player, batch, step, rng):
-            loss, logs = super().loss(player, batch, step, rng)
-            return (loss * math.nan if step == 8 and loss is not None else loss), logs
+class Bad(Line):
+    """A line whose named network has a loss that is not finite at some steps; the slope also normalises its batches."""
 
-    with pytest.raises(LddmError, match="step 8") as error:
-        train(Bad(), TRAINING, 3, tmp_path, lambda *_: None)
-    assert "learning_rate" in error.value.hint
+    def __init__(self, player, steps, factor=math.nan, stop_at=None):
+        super().__init__(stop_at)
+        self.players["slope"] = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+        self.bad, self.factor = (player, steps), factor
+
+    def batch(self, step):
+        batch = super().batch(step)
+        return batch * self.factor if self.bad[0] == "data" and step in self.bad[1] else batch
+
+    def loss(self, player, batch, step, rng):
+        loss, logs = super().loss(player, batch, step, rng)
+        if loss is not None and player == self.bad[0] and step in self.bad[1]:
+            loss = loss * self.factor
+        return loss, logs
+
+
+def watch_steps(monkeypatch):
+    """Names of the networks whose optimiser steps, as they step."""
+    steps, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1])
+    return steps
+
+
+@pytest.mark.parametrize("player", ["slope", "spread", "data"])
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_step_that_is_not_finite_changes_no_network(tmp_path, monkeypatch, caplog, player, factor):
+    lines, steps = [], watch_steps(monkeypatch)
+    players = train(Bad(player, {7}, factor), TRAINING, 3, tmp_path, lambda *line: lines.append(line))
+    assert len(steps) == 5 + 2 * 6  # slope alone in 5 steps, then both in 7, one of which is skipped
+    assert all(torch.isfinite(value).all() for value in weights_of(players).values())
+    assert all(math.isfinite(value) for _, values in lines for value in values.values())
+    assert "skipped_steps" not in lines[0][1] and lines[-1][1]["skipped_steps"] == 1
+    assert "step 8 skipped" in caplog.text
+
+
+def test_skipped_steps_are_resumed_as_all_else(tmp_path):
+    bad = set(range(2, 11))  # nine in a row, over three states
+    whole = weights_of(train(Bad("slope", bad), TRAINING, 3, tmp_path / "a", lambda *_: None))
+    with pytest.raises(KeyboardInterrupt):
+        train(Bad("slope", bad, stop_at=7), TRAINING, 3, tmp_path / "b", lambda *_: None)
+    lines = []
+    resumed = train(Bad("slope", bad), TRAINING, 3, tmp_path / "b", lambda *line: lines.append(line))
+    assert all(torch.equal(whole[name], value) for name, value in weights_of(resumed).items())
+    assert lines[-1][1]["skipped_steps"] == 9
+
+
+def test_ten_skipped_steps_in_a_row_stop_the_run_also_over_a_kill(tmp_path):
+    bad = set(range(1, 11))
+    with pytest.raises(KeyboardInterrupt):
+        train(Bad("slope", bad, stop_at=7), TRAINING, 3, tmp_path, lambda *_: None)
+    with pytest.raises(LddmError, match="10 steps in a row, up to step 11, .*slope: loss nan") as error:
+        train(Bad("slope", bad), TRAINING, 3, tmp_path, lambda *_: None)
+    assert "training.learning_rate" in error.value.hint
     assert (tmp_path / "state.safetensors").is_file()
+
+
+def test_a_validation_that_is_never_finite_is_an_error(tmp_path):
+    with pytest.raises(LddmError, match="'error' was never finite"):
+        train(Line(), TRAINING, 3, tmp_path, lambda *_: None, lambda _: {"error": math.nan}, "error")
+
+
+def test_the_average_warms_up_and_decay_zero_keeps_the_last_weights():
+    network = nn.Linear(1, 1, bias=False)
+    slow, off = average_of(network, 0.999), average_of(network, 0.0)
+    expected = 0.0
+    for n in range(40):
+        nn.init.constant_(network.weight, float(n))
+        decay = min(0.999, (1 + n) / (10 + n)) if n else 0.0
+        expected = decay * expected + (1 - decay) * n
+        slow.update_parameters(network)
+        off.update_parameters(network)
+        assert off.module.weight.item() == n
+    assert slow.module.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert expected > 25  # with the full decay from the start it would be below one
+
+
+def test_two_precisions_train_in_one_process(tmp_path):
+    seen = {}
+    for precision in ("no", "bf16", "no"):
+
+        class Spy(Line):
+            def loss(self, player, batch, step, rng):
+                seen[precision] = self.players["slope"](batch).dtype  # noqa: B023
+                return super().loss(player, batch, step, rng)
+
+        training = TRAINING.model_copy(update={"precision": precision, "steps": 2})
+        train(Spy(), training, 3, tmp_path / precision, lambda *_: None)
+        assert seen[precision] == (torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 def test_indices_visit_every_example_once_a_pass_and_depend_on_step_alone():

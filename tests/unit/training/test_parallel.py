@@ -1,5 +1,7 @@
 """A step spread over processes or micro-batches is the step of one process."""
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,22 +10,30 @@ import pytest
 import torch
 from torch import nn
 
+from lddm.errors import LddmError
 from lddm.settings.models import Training
-from lddm.training.loop import train
+from lddm.training.loop import _micro_batches, train
 from lddm.training.schedule import step_indices
 from lddm.training.weights import load_weights, save_weights
 
 
 class Curve:
-    """Learn y = sin(3 x), with or without noise; the batch size is that of one process."""
+    """Learn y = sin(3 x), with or without noise; the batch size is that of one process.
 
-    def __init__(self, training: Training, noise: float):
-        torch.manual_seed(0)
-        self.training, self.noise = training, noise
+    Each process begins with other weights, of which those of the first count.
+    """
+
+    def __init__(self, training: Training, noise: float, bad: int | None, stop: int | None):
+        torch.manual_seed(int(os.environ.get("RANK", 0)))
+        self.training, self.noise, self.bad, self.stop = training, noise, bad, stop
         self.players = {"net": nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))}
         self.x = torch.linspace(-1, 1, 24)[:, None]
 
     def batch(self, number):
+        if self.stop is not None and number >= self.stop:
+            raise KeyboardInterrupt
+        if number == self.bad:
+            return self.x[:4] * torch.nan
         return self.x[step_indices(len(self.x), self.training.batch_size, 1, number)]
 
     def loss(self, player, batch, step, rng):
@@ -31,11 +41,15 @@ class Curve:
         return (self.players["net"](batch) - target).square().mean(), {}
 
 
-def run(folder: Path, noise: float = 0.1, **changes) -> tuple[dict, list[float]]:
+def run(
+    folder: Path, noise: float = 0.1, bad: int | None = None, stop: int | None = None, **changes
+) -> tuple[dict, list[float]]:
+    """Train; micro-batch `bad` is not finite, and the run is killed at micro-batch `stop`."""
     common = {"steps": 6, "learning_rate": 0.05, "warmup_steps": 1, "log_every": 1, "checkpoint_every": 4}
     training = Training(**common | changes)
     lines = []
-    net = train(Curve(training, noise), training, 3, folder, lambda _, v: lines.append(v["net/loss"]))["net"]
+    task = Curve(training, noise, bad, stop)
+    net = train(task, training, 3, folder, lambda _, v: lines.append(v.get("net/loss")))["net"]
     return {k: v.detach().clone() for k, v in net.state_dict().items()}, lines
 
 
@@ -62,6 +76,12 @@ def test_two_processes_end_with_the_weights_and_losses_of_one(tmp_path):
     two, about = load_weights(tmp_path / "two.safetensors", "toy")
     assert close(one, two) and about["losses"] == pytest.approx(losses, abs=1e-6)
     assert (tmp_path / "two" / "state.safetensors").is_file()  # written by the first process alone
+    one_bad, losses = run(tmp_path / "one_bad", batch_size=4, accumulation=2, bad=7)
+    two_bad, about = load_weights(tmp_path / "two_bad.safetensors", "toy")
+    assert close(one_bad, two_bad) and not close(one, two_bad)  # both skip the step that is bad in one of them
+    assert losses[3] is None and [i for i, loss in enumerate(about["losses"]) if loss is None] == [3]
+    alone, losses = run(tmp_path / "cut", batch_size=4, processes=2)  # requeued where there is one GPU
+    assert close(one, alone) and len(losses) == 2
 
 
 def worker() -> None:
@@ -69,6 +89,24 @@ def worker() -> None:
     folder = Path(sys.argv[1])
     two, losses = run(folder / "two", batch_size=4, processes=2)
     save_weights(folder / "two.safetensors", two, "toy", losses=losses)
+    two, losses = run(folder / "two_bad", batch_size=4, processes=2, bad=7)
+    save_weights(folder / "two_bad.safetensors", two, "toy", losses=losses)
+    with contextlib.suppress(KeyboardInterrupt):
+        run(folder / "cut", batch_size=4, processes=2, stop=10)
+
+
+def test_micro_batches_are_shared_by_the_processes_that_there_are(monkeypatch):
+    def mine(world, rank, **changes):
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+        monkeypatch.setenv("RANK", str(rank))
+        parts, numbers = _micro_batches(Training(**changes))
+        return parts, list(numbers)
+
+    assert mine(1, 0) == (1, [0]) and mine(1, 0, processes=2, accumulation=2) == (4, [0, 1, 2, 3])
+    assert mine(2, 1, processes=2, accumulation=2) == (4, [2, 3])
+    assert mine(4, 3, processes=2, accumulation=2) == (4, [3])
+    with pytest.raises(LddmError, match="2 processes cannot share the 1 micro-batches"):
+        mine(2, 0)
 
 
 @pytest.mark.slow

@@ -1,0 +1,179 @@
+"""What to mend in a folder of raw data, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lddm.data.identity import Identity
+from lddm.data.layout import Layout
+from lddm.data.patient_groups import name_counts
+from lddm.data.patients_csv import listed, read_patients
+from lddm.data.splits import make_splits
+from lddm.errors import LddmError
+from lddm.settings.data import PreprocessSettings, Source, SplitSettings
+
+FEW_PATIENTS = 10
+
+
+def advise(
+    layout: Layout,
+    videos: pd.DataFrame,
+    studied: pd.DataFrame,
+    clips: pd.DataFrame,
+    classes: Sequence[str],
+    two: Sequence[str],
+    passed: dict[Path, str],
+    notes: Sequence[str],
+    identities: Sequence[Identity | None],
+    source: Source,
+) -> list[str]:
+    """All advice for a folder.
+
+    Args:
+        layout: how the folder is laid out.
+        videos: the completed index.
+        studied: its rows of the two classes of the study, with their labels.
+        clips: one row per clip.
+        classes: names of the class folders.
+        two: the classes of the study.
+        passed: files that no row stands for -> reason.
+        notes: what listing the folder found.
+        identities: of the DICOM files.
+        source: the source that read the folder.
+    """
+    usable = videos[videos["excluded"].isna()]
+    found = _of_classes(layout, usable, classes, two)
+    found += notes
+    found += _of_patients(layout, usable, identities, source)
+    found += _of_split(studied, found)
+    found += _of_passed(passed)
+    found += _of_reading(videos)
+    clusters = usable["cluster"].dropna()
+    if len(clusters):
+        found.append(
+            f"{len(clusters)} files are near-duplicates in {clusters.nunique()} clusters; splits keep them together"
+        )
+    lost = int(clips["excluded"].notna().sum()) if len(clips) else 0
+    if lost:
+        found.append(f"{lost} of {len(clips)} clips have a scene cut, leave their view or stand still and are left out")
+    return found
+
+
+def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], two: Sequence[str]) -> list[str]:
+    found = []
+    if layout.not_classes:
+        found.append(
+            f"{', '.join(layout.not_classes)} look like a split, not like classes: put their files into the folders of "
+            "their classes, or leave them out"
+        )
+    if len(classes) > 2:
+        found.append(
+            f"{len(classes)} class folders ({', '.join(classes)}); a study has two: the config names those with the most "
+            f"patients ({', '.join(two)}), choose others in index.classes, or merge folders"
+        )
+    if len(classes) < 2:
+        found.append(f"{len(classes)} class folders ({', '.join(classes)}); a study has two: add the other one")
+    moving = usable[usable["kind"] == "video"]
+    if moving.empty:
+        found.append("no usable video: this folder can only be a pool of stills, beside a source of videos")
+    for name in classes:
+        count = moving.loc[moving["class_name"] == name, "patient_id"].nunique()
+        if 0 < count < FEW_PATIENTS:
+            found.append(
+                f"class {name}: videos of {count} patients; with fewer than {FEW_PATIENTS} little can be concluded"
+            )
+        if count == 0 and not moving.empty:
+            found.append(f"class {name}: no usable video")
+    return found
+
+
+def _of_patients(
+    layout: Layout, usable: pd.DataFrame, identities: Sequence[Identity | None], source: Source
+) -> list[str]:
+    found = []
+    unknown = usable[usable["patient_id"] == usable["id"]]
+    patients = getattr(source, "patients", None)
+    if layout.kind == "folder" and len(unknown):
+        found.append(
+            f"patients are unknown for {len(unknown)} of {len(usable)} files, so each of these counts as one; if a patient "
+            "has several files, name them in a CSV with the columns file, patient_id"
+            + ("" if patients else " and pass it with --patients")
+            + ", or test results will be too good"
+        )
+        if patients is None and (there := _csv_there(layout.place)):
+            found.append(f"{there} has the columns file and patient_id: pass --patients {there}")
+    several_names, several_ids = name_counts(identities)
+    if several_names or several_ids:
+        found.append(
+            f"{several_names} patient IDs have several names, {several_ids} names have several patient IDs (DICOM headers): "
+            "files of one ID count as one patient; check whether an ID or a name is a placeholder"
+        )
+    return found
+
+
+def _csv_there(place: Path) -> str | None:
+    for path in sorted(place.glob("*.csv")):
+        try:
+            read_patients(path)
+        except (LddmError, OSError):
+            continue
+        return path.name
+    return None
+
+
+def _of_split(studied: pd.DataFrame, said: Sequence[str]) -> list[str]:
+    """Whether the default split would stop, as it would say it."""
+    moving = studied[studied["excluded"].isna() & (studied["kind"] == "video")]
+    if moving["label"].nunique() < 2:
+        return []
+    try:
+        make_splits(studied, SplitSettings(), 0)
+    except LddmError as error:
+        return [f"the run would stop: {error.message}; {error.hint}"]
+    return []
+
+
+def _of_passed(passed: dict[Path, str]) -> list[str]:
+    unread = [path for path, reason in passed.items() if reason.startswith("not read")]
+    found = [
+        f"{count} files are passed over: {reason}"
+        for reason, count in Counter(passed.values()).most_common()
+        if not reason.startswith("not read")
+    ]
+    if unread:
+        kinds = Counter(_suffix(path) for path in unread).most_common()
+        shown = ", ".join(f"{kind} ({count})" for kind, count in kinds)
+        found.append(f"{len(unread)} files are not read: {shown}; --list names them")
+    return found
+
+
+def _of_reading(videos: pd.DataFrame) -> list[str]:
+    """What was assumed while files were read, with the files' names."""
+    found = []
+    if "notes" in videos:
+        by_note: dict[str, list[str]] = {}
+        for path, text in zip(videos["path"], videos["notes"].fillna(""), strict=True):
+            for note in filter(None, str(text).split("; ")):
+                by_note.setdefault(note, []).append(Path(path).name)
+        found += [f"{len(names)} files: {note} ({listed(names, 3)})" for note, names in sorted(by_note.items())]
+        return found
+    settings = PreprocessSettings()
+    moving = videos[videos["kind"] == "video"]
+    slow = moving[moving["fps"].astype(float) < 0.9 * settings.fps]
+    if len(slow):
+        names = [Path(path).name for path in slow["path"]]
+        found.append(f"{len(slow)} videos are slower than the target of {settings.fps:g} Hz: {listed(names, 3)}")
+    cut = moving[moving["n_frames"] >= settings.max_frames]
+    if len(cut):
+        names = [Path(path).name for path in cut["path"]]
+        found.append(f"of {len(cut)} videos only the first {settings.max_frames} frames are read: {listed(names, 3)}")
+    return found
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix or "no suffix"

@@ -1,0 +1,112 @@
+"""Decoding the frames of a DICOM file one after the other, in one pass; a damaged frame costs that frame."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.pixels.utils import as_pixel_options
+
+from lddm.data import dicom_ffmpeg
+from lddm.data.dicom_frames import PixelElement, read_parts
+from lddm.data.dicom_grey import GreyLevels
+from lddm.data.recording import FrameBuffer, UnreadableFile
+
+PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
+MISSING = {uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)"}
+
+
+def decode_frames(
+    file: BinaryIO, header: Dataset, element: PixelElement, limit: int
+) -> tuple[np.ndarray, list[int], bool, tuple[str, ...]]:
+    """Decode up to `limit` frames to grey.
+
+    Returns:
+        uint8 (T, H, W), the place of each frame in the file, whether it is coloured, and notes.
+
+    Raises:
+        UnreadableFile: no decoder for the transfer syntax, or no frame can be decoded.
+    """
+    decoder, plugins = _decoder(element.syntax)
+    options = as_pixel_options(header, number_of_frames=1, pixel_keyword=element.keyword)
+    options.pop("extended_offsets", None)
+    if options.get("samples_per_pixel", 1) > 1:
+        options.setdefault("planar_configuration", 0)
+    levels = GreyLevels(header)
+    frames = FrameBuffer()
+    kept: list[int] = []
+    error: Exception | None = None
+    for number, parts in enumerate(element.parts[:limit]):
+        try:
+            if frames.append(levels(_decode(decoder, plugins, read_parts(file, parts), options))):
+                kept.append(number)
+        except Exception as failure:  # a damaged frame raises whatever its decoder raises
+            error = failure
+    if not kept:
+        raise _unreadable(element, plugins, error)
+    notes = list(levels.notes)
+    failed = min(limit, len(element.parts)) - len(kept)
+    if failed:
+        notes.append(f"{failed} damaged frames left out")
+    if element.cut:
+        notes.append("the file is cut off")
+    if element.stated != len(element.parts) and not (element.stated == 0 and len(element.parts) == 1):
+        stated = element.stated or "no number of"
+        notes.append(f"the header states {stated} frames, the file holds {len(element.parts)}")
+    converted = levels.finish(frames.array())
+    notes += [note for note in levels.notes if note not in notes]
+    return converted, kept, levels.colour, tuple(notes)
+
+
+def _decoder(syntax: str) -> tuple[Decoder, list[str]]:
+    """pydicom's decoder of a transfer syntax and the plugins to try, in order."""
+    dicom_ffmpeg.install()
+    try:
+        decoder = get_decoder(uid.UID(syntax))
+    except NotImplementedError:
+        raise UnreadableFile(
+            f"its transfer syntax ({_known(syntax)}) has no decoder", "convert it, e.g. with gdcmconv --raw or dcmconv"
+        ) from None
+    if not decoder.UID.is_encapsulated:
+        return decoder, [""]
+    plugins = [plugin for plugin in PREFERRED if plugin in decoder.available_plugins]
+    if not plugins:
+        raise UnreadableFile(
+            f"its transfer syntax ({decoder.UID.name}) has no decoder here",
+            f"install {' or '.join(decoder.missing_dependencies)}",
+        )
+    return decoder, plugins
+
+
+def _known(syntax: str) -> str:
+    """Name of a transfer syntax; a UID that the standard does not list is not quoted, since a damaged one may hold names."""
+    return uid.UID(syntax).name if uid.UID(syntax).name != syntax else "unknown transfer syntax"
+
+
+def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) -> np.ndarray:
+    """Samples of one frame: (H, W) or (H, W, 3), colour as RGB."""
+    if not decoder.UID.is_encapsulated:
+        return decoder.as_array(code, **options)[0]
+    failure: Exception = ValueError("no plugin")
+    for plugin in plugins:
+        try:
+            return decoder.as_array(encapsulate([code]), decoding_plugin=plugin, index=0, **options)[0]
+        except Exception as error:  # the next may do it
+            failure = error
+    raise failure
+
+
+def _unreadable(element: PixelElement, plugins: list[str], error: Exception | None) -> UnreadableFile:
+    name = _known(element.syntax)
+    if not element.parts:
+        return UnreadableFile("it holds no whole frame", "copy the file again: it seems to be cut off")
+    hint = MISSING.get(
+        uid.UID(element.syntax), "check that it is a whole DICOM image, or convert it, e.g. with dcmconv"
+    )
+    kind = type(error).__name__ if error else "no frame"
+    return UnreadableFile(f"its frames ({name}) cannot be decoded ({kind})", hint)

@@ -1,0 +1,110 @@
+"""Decoded DICOM samples to grey levels 0-255: palette, colour, rescale, window and bit depth (PS3.3 C.7.6.3, C.11)."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+
+from lddm.data.recording import is_coloured, to_eight_bits
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+class GreyLevels:
+    """Convert the frames of one file to grey.
+
+    Colour, palette and windowed frames are converted one at a time. Monochrome frames of more than 8 bits without a window
+    are kept until `finish`, since one scale must fit all of them.
+
+    Attributes:
+        colour: whether a frame so far was coloured.
+        notes: what was assumed.
+    """
+
+    def __init__(self, header: Dataset) -> None:
+        self.header = header
+        self.photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
+        self.bits = int(header.get("BitsStored") or header.get("BitsAllocated") or 8)
+        self.signed = int(header.get("PixelRepresentation") or 0) == 1
+        self.colour = False
+        self.notes: list[str] = []
+        self.window = self._window()
+        self._looked = 0
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Samples (H, W) or (H, W, 3) -> uint8 (H, W), or float32 values that `finish` scales."""
+        if self.photometric == "PALETTE COLOR":
+            return self._luminance(_eight(apply_color_lut(frame, self.header)))
+        if frame.ndim == 3:
+            return self._luminance(_eight(frame, self.bits))
+        values = apply_modality_lut(frame, self.header)
+        if self.window is not None:
+            low, high = self.window
+            values = apply_voi_lut(values, self.header)
+            grey = (values - low) * (255 / (high - low))
+            return self._inverted(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+        if values.dtype == np.uint8 and self.bits == 8:
+            return self._inverted(values)
+        return values.astype(np.float32)
+
+    def finish(self, values: np.ndarray) -> np.ndarray:
+        """Scale the converted frames (T, H, W) together: uint8."""
+        if values.dtype == np.uint8:
+            return values
+        if "RescaleSlope" in self.header and float(self.header.RescaleSlope) < 0:
+            values = -values
+            values -= values.min()
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        whole = bool(np.isfinite(values).all() and (values == np.rint(values)).all())
+        if self.signed and low < 0 and self.bits <= 8:  # stored around 0
+            values, low = values + 2 ** (self.bits - 1), 0
+        if whole and low >= 0 and high < 65536:
+            stated = self.bits if self.bits < 16 and high < 2**self.bits and not self.signed else None
+            grey, note = to_eight_bits(values, stated)
+            self.notes += [note] if note else []
+            return self._inverted(grey)
+        self.notes.append("no window is stated: values stretched from the lowest to the highest")
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        values -= low
+        values *= 255 / max(high - low, 1e-9)
+        return self._inverted(np.rint(values).astype(np.uint8))
+
+    def _window(self) -> tuple[float, float] | None:
+        """The range that the window of the file maps to, or None if there is no usable one."""
+        if not self.photometric.startswith("MONOCHROME"):
+            return None
+        if self.header.get("VOILUTSequence"):
+            depth = int(self.header.VOILUTSequence[0].LUTDescriptor[2])
+            return 0.0, float(2**depth - 1)
+        if "WindowCenter" not in self.header or "WindowWidth" not in self.header:
+            return None
+        try:
+            ends = np.array([-1e9, 1e9])
+            low, high = (float(v) for v in apply_voi_lut(ends, self.header, prefer_lut=False))
+        except (ValueError, TypeError, IndexError, AttributeError, KeyError):
+            low = high = 0.0
+        if not high > low:
+            self.notes.append("the window of the file is not valid and is ignored")
+            for keyword in ("WindowCenter", "WindowWidth"):
+                del self.header[keyword]
+            return None
+        return low, high
+
+    def _luminance(self, rgb: np.ndarray) -> np.ndarray:
+        if self._looked % 16 == 0 and not self.colour:
+            self.colour = is_coloured(rgb)
+        self._looked += 1
+        return np.rint(rgb[..., :3] @ LUMINANCE).astype(np.uint8)
+
+    def _inverted(self, grey: np.ndarray) -> np.ndarray:
+        return 255 - grey if self.photometric == "MONOCHROME1" else grey
+
+
+def _eight(values: np.ndarray, bits: int = 0) -> np.ndarray:
+    """Colour samples as uint8; a table with 8 bits in 16 is one of 8 bits."""
+    if values.dtype == np.uint8:
+        return values
+    if bits == 0:
+        bits = 16 if values.max() > 255 else 8
+    return np.rint(values * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)

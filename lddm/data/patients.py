@@ -1,0 +1,131 @@
+"""One patient per file: from the CSV of patients, from DICOM identities, or unknown."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lddm.data.duplicates import connected
+from lddm.data.identity import Identity, canonical, known, normalise
+from lddm.data.patient_groups import group_patients
+from lddm.data.patients_csv import Matches, listed
+from lddm.data.pseudonyms import pseudonym
+from lddm.errors import LddmError
+
+
+@dataclass(frozen=True)
+class Patients:
+    """What is known of the patients of a folder's files.
+
+    Attributes:
+        names: one patient per file, None where unknown.
+        notes: sentences about rows and files that do not match and about identities that name nobody.
+    """
+
+    names: list[str | None]
+    notes: list[str]
+
+
+def assign_patients(
+    files: Sequence[str],
+    identities: Sequence[Identity | None],
+    matches: Matches | None,
+    key: Callable[[], bytes],
+) -> Patients:
+    """The patient of each file.
+
+    A CSV overrides by patient: if it names one file of a DICOM patient, all files of that patient follow it.
+
+    Args:
+        files: paths below the source's folder.
+        identities: of the DICOM files, None for other files.
+        matches: what the CSV says, None without a CSV.
+        key: gives the key of the pseudonyms; called only if one is needed.
+
+    Raises:
+        LddmError: the CSV gives the files of one DICOM patient to two patients.
+    """
+    notes: list[str] = []
+    given = dict(matches.patients) if matches else {}
+    groups = [members for members in group_patients(identities) if _text_of(members, identities)]
+    if len(groups) == 1 and len(groups[0]) == len(files) > 1:
+        notes.append(f"all {len(files)} files name one patient in their DICOM headers")
+        if len({file.split("/")[0] for file in files}) > 1:  # nobody is in all classes: a placeholder
+            notes[-1] += ", which identifies nobody: their patients are unknown"
+            groups = []
+    spelled = {known(normalise(name)): name for name in given.values()}
+    names: list[str | None] = [None] * len(files)
+    for place, name in given.items():
+        names[place] = f"folder-patient-{name}"
+    for members in groups:
+        said = {given[i] for i in members if i in given}
+        if len(said) > 1:
+            shown = listed(files[i] for i in members if i in given)
+            raise LddmError(
+                f"the CSV of patients gives files of one DICOM patient to {len(said)} patients: {shown}",
+                "correct the CSV, or PatientID in the headers",
+            )
+        # The CSV may name the patient by the DICOM PatientID, in rows of other files.
+        said = said or {spelled[who.patient_id] for who in _of(members, identities) if who.patient_id in spelled}
+        name = f"folder-patient-{min(said)}" if said else pseudonym(_text_of(members, identities), key())
+        for place in members:
+            names[place] = name
+    by_study = sum(len(members) for members in groups if _text_of(members, identities).startswith("study"))
+    if by_study:
+        notes.append(
+            f"patients are unknown for {by_study} DICOM files, which have neither ID nor name: files of one study count "
+            "as one patient, files of several studies as several"
+        )
+    if matches:
+        notes += _csv_notes(files, names, matches)
+    return Patients(names, notes)
+
+
+def join_sources(rows: list[dict]) -> None:
+    """Give the files of one DICOM patient one patient_id, also where they lie in several sources.
+
+    Args:
+        rows: index rows, changed in place; `identity` holds an Identity for DICOM files of a known patient.
+    """
+    places = [i for i, row in enumerate(rows) if row.get("identity") is not None]
+    groups = group_patients([rows[i]["identity"] for i in places])
+    pairs = [(places[members[0]], places[other]) for members in groups for other in members[1:]]
+    by_name = defaultdict(list)
+    for i, row in enumerate(rows):
+        by_name[row["patient_id"]].append(i)
+    pairs += [(members[0], other) for members in by_name.values() for other in members[1:]]
+    for members in connected(len(rows), pairs):
+        found = {rows[i]["patient_id"] for i in members}
+        if len(found) > 1:
+            name = min(found, key=lambda name: (not name.startswith("folder-patient-"), name))
+            for i in members:
+                rows[i]["patient_id"] = name
+
+
+def _csv_notes(files: Sequence[str], names: Sequence[str | None], matches: Matches) -> list[str]:
+    notes = []
+    if matches.rows_without_file:
+        count = len(matches.rows_without_file)
+        notes.append(
+            f"{count} of {matches.rows} rows of the CSV of patients match no file that is read: "
+            f"{listed(matches.rows_without_file)}"
+        )
+    missing = [file for i, file in enumerate(files) if names[i] is None and i not in matches.unknown]
+    if missing:
+        notes.append(f"{len(missing)} of {len(files)} files have no row in the CSV of patients: {listed(missing)}")
+    if matches.unknown:
+        shown = listed(files[i] for i in sorted(matches.unknown))
+        notes.append(f"{len(matches.unknown)} files have a row that names no patient: {shown}")
+    counts = Counter(matches.patients.values())
+    if len(counts) == 1 and len(matches.patients) > 1:
+        notes.append(f"all rows of the CSV of patients name one patient ({len(matches.patients)} files)")
+    return notes
+
+
+def _of(members: Sequence[int], identities: Sequence[Identity | None]) -> list[Identity]:
+    return [who for i in members if (who := identities[i]) is not None]
+
+
+def _text_of(members: Sequence[int], identities: Sequence[Identity | None]) -> str:
+    return canonical(_of(members, identities))

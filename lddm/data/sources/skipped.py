@@ -1,0 +1,76 @@
+"""Files beside the data that are not data: clutter of operating systems, masks, kinds that no reader takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+import numpy as np
+from PIL import Image
+
+from lddm.data.recording import MAX_PIXELS
+from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+MASK_WORDS = r"(mask|masks|segmentation|segmentations|seg|groundtruth|ground[ _-]truth|gt|annotation|annotations)"
+MASK_NAME = re.compile(rf"^(?P<image>.+?)[ _.-]+{MASK_WORDS}([ _.-]*\d+)?$")
+MASK_FOLDER = re.compile(rf"^((.+[ _-])?{MASK_WORDS})$")
+SPLIT_FOLDER = re.compile(
+    r"^(train|training|trainset|val|valid|validation|dev|test|testing|testset|holdout|held[ _-]?out)$"
+)
+DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+BLACK_AND_WHITE = 0.995  # share of the pixels of a mask that are black or white; JPEG blurs its edges
+
+
+def is_clutter(path: PurePath) -> bool:
+    """Whether a path below a source's folder leads through a hidden or system file or folder."""
+    return any(part.startswith((".", "~$")) or part.casefold() in CLUTTER for part in path.parts)
+
+
+def is_split_folder(name: str) -> bool:
+    """Whether a folder is named like a part of a split (train, val, test) and so is not a class."""
+    return SPLIT_FOLDER.match(name.casefold()) is not None
+
+
+def find_masks(images: Iterable[Path]) -> set[Path]:
+    """Segmentation masks among images: `<image>_mask.png` beside `<image>.png`, folders of masks, two-valued images."""
+    images = list(images)
+    stems = {(path.parent, path.stem.casefold()) for path in images}
+    masks = set()
+    for path in images:
+        named = MASK_NAME.match(path.stem.casefold())
+        beside = named is not None and (path.parent, named["image"]) in stems
+        if beside or MASK_FOLDER.match(path.parent.name.casefold()) or is_two_valued(path):
+            masks.add(path)
+    return masks
+
+
+def is_mask_name(path: Path) -> bool:
+    """Whether a file is named as a mask or lies in a folder of masks."""
+    return bool(MASK_NAME.match(path.stem.casefold()) or MASK_FOLDER.match(path.parent.name.casefold()))
+
+
+def why_not_read(path: Path) -> str:
+    """The reason for a file that no reader takes."""
+    suffix = "".join(path.suffixes[-2:]).lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        return "not read: it lies where the source does not look"
+    if suffix in DICOM_SUFFIXES:
+        return "not read: it has no DICOM header"
+    return f"not read: files of the kind {suffix or 'without suffix'} are not videos, images or DICOM files"
+
+
+def is_two_valued(path: Path) -> bool:
+    """Whether an image has black and white pixels and hardly any others; False if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1 or image.width * image.height > MAX_PIXELS:
+                return False
+            if image.mode.startswith(("I", "F")):
+                return False
+            grey = np.asarray(image.convert("L"))
+    except Exception:  # a damaged image: the reader gives the reason
+        return False
+    white = float((grey > 239).mean())
+    return 0 < white < 1 and white + float((grey < 16).mean()) >= BLACK_AND_WHITE

@@ -1,0 +1,76 @@
+"""Frame sizes and clip lengths that all networks of a configuration take, checked before the first job."""
+
+from __future__ import annotations
+
+from lddm.errors import LddmError
+from lddm.settings import Settings
+
+USUAL_MAPS = range(4, 33)  # sizes of maps that are suggested; others that fit work, too
+
+
+def check_sizes(settings: Settings) -> None:
+    """Raise LddmError unless the networks of both stages take the frame size and the clip length.
+
+    Networks halve the frame until they reach the grid of the maps, and the generators begin at half the frame. So
+    preprocess.size must be 2, 4, 8, ... times autoencoder.map_size wherever maps are used, and preprocess.clip_length
+    1, 2, 4, ... times autoencoder.grid_frames for latent grid. The decoder paint doubles at least twice.
+    """
+    size, frames, model = settings.preprocess.size, settings.preprocess.clip_length, settings.autoencoder
+    half = size // 2 if size % 2 == 0 else 0
+    mistakes: list[tuple[str, str]] = []
+    maps = model.decoder == "warp" or model.latent != "vector"
+    if maps and not _halves(half, model.map_size):
+        fitting = [side for side in USUAL_MAPS if _halves(half, side)]
+        sizes = [model.map_size * 2**k for k in range(1, 9) if 32 <= model.map_size * 2**k <= 512]
+        mistakes.append(
+            (
+                f"preprocess.size {size} does not fit autoencoder.map_size {model.map_size}: expected 2, 4, 8, ... times it",
+                ", or ".join(_set("autoencoder.map_size", fitting) + _set("preprocess.size", sizes)),
+            )
+        )
+    if model.latent == "grid" and not _halves(frames, model.grid_frames):
+        fitting = [count for count in range(2, frames) if _halves(frames, count)] or [frames]
+        lengths = [model.grid_frames * 2**k for k in range(9) if 2 <= model.grid_frames * 2**k <= 64]
+        mistakes.append(
+            (
+                f"preprocess.clip_length {frames} does not fit autoencoder.grid_frames {model.grid_frames}: expected 1, 2, 4, "
+                "... times it",
+                ", or ".join(_set("autoencoder.grid_frames", fitting) + _set("preprocess.clip_length", lengths)),
+            )
+        )
+    if model.decoder == "warp" and model.motion_rank > frames:
+        mistakes.append(
+            (
+                f"autoencoder.motion_rank {model.motion_rank} exceeds preprocess.clip_length {frames}: a clip of T frames has "
+                "at most T motion maps",
+                f"set autoencoder.motion_rank to {frames} or less",
+            )
+        )
+    for multiple, who, used in (
+        (4, "autoencoder.decoder paint", model.decoder == "paint" and not maps),
+        (8, "generator pixel", "pixel" in settings.synthesis.generators),
+    ):
+        if used and size % multiple:
+            near = sorted({max(16, size // multiple * multiple), (size // multiple + 1) * multiple})
+            mistakes.append(
+                (
+                    f"preprocess.size {size} does not fit {who}: expected a multiple of {multiple}",
+                    ", or ".join(_set("preprocess.size", near)),
+                )
+            )
+    if mistakes:
+        raise LddmError("\n".join(text for text, _ in mistakes), "; ".join(hint for _, hint in mistakes))
+
+
+def _halves(large: int, small: int) -> bool:
+    """Whether `large` is 1, 2, 4, ... times `small`."""
+    times = large // small
+    return times * small == large and times > 0 and times & (times - 1) == 0
+
+
+def _set(key: str, values: list[int]) -> list[str]:
+    """A suggestion, or none where no value fits."""
+    if not values:
+        return []
+    *most, last = map(str, values)
+    return [f"set {key} to " + (", ".join(most) + " or " if most else "") + last]

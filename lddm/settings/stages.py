@@ -1,0 +1,139 @@
+"""How settings travel to a job: one small YAML file per stage, results/<experiment>/settings/<stage>.yaml.
+
+`stage_text` says what the file of a stage contains, and `parse_stage` reads the sections that a command needs. whole.yaml
+holds all settings and suits every command; so does a config of one's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lddm.errors import LddmError
+from lddm.settings import Settings
+from lddm.settings.base import Section
+from lddm.settings.mistakes import validated
+
+# Where files lie and how runs are tracked: no result depends on them.
+ELSEWHERE = {"data_root", "weights_dir", "tracking"}
+# File -> the sections of it, beside the seed.
+STAGES: dict[str, tuple[str, ...]] = {
+    "seed": (),
+    "index": ("index",),
+    "preprocess": ("index", "preprocess"),
+    "split": ("split",),
+    "guess": ("guess",),
+    "autoencoder": ("autoencoder",),
+    "diffusion": ("diffusion",),
+    "cinn": ("cinn",),
+    "pixel": ("pixel",),
+    "synthesis": ("synthesis",),
+    "domain_network": ("domain_network",),
+    "quality": ("quality",),
+    "classification": ("classification",),
+    "tables": ("split", "synthesis", "classification", "sweep"),
+}
+WHOLE = "whole"
+HEAD = "# Written by the rule `settings`. Change the config instead: edits of this file are refused.\n"
+
+
+def whole(settings: Settings) -> dict[str, Any]:
+    """All settings but where files lie and how runs are tracked."""
+    return settings.model_dump(mode="json", exclude=ELSEWHERE)
+
+
+def stage(settings: Settings, *sections: str) -> dict[str, Any]:
+    """The seed and the named sections only."""
+    return {"seed": settings.seed} | {name: getattr(settings, name).model_dump(mode="json") for name in sections}
+
+
+def stage_json(settings: Settings, *sections: str) -> str:
+    """`stage` as one line of JSON, which commands take too."""
+    return json.dumps(stage(settings, *sections), separators=(",", ":"))
+
+
+def stage_text(settings: Settings, name: str) -> str:
+    """Content of <name>.yaml: ASCII only, whatever the locale.
+
+    Args:
+        name: a key of `STAGES`, or "whole".
+    """
+    value = whole(settings) if name == WHOLE else stage(settings, *STAGES[name])
+    return HEAD + yaml.safe_dump(value, sort_keys=False, width=120)
+
+
+def digest(text: str) -> str:
+    """Twelve hexadecimal digits that name the content of a settings file."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def parse_stage(given: str, *sections: type[Section]) -> tuple[Any, ...]:
+    """Read the settings of one command.
+
+    Args:
+        given: path of a YAML file of this stage or of a whole config (it has the key `experiment`), or JSON text.
+        sections: classes of the sections that the command needs.
+
+    Returns:
+        (seed, section, ...) in the order of the classes. Keys that a whole config leaves out take their defaults.
+
+    Raises:
+        LddmError: the file cannot be read, is not what this run of Snakemake planned, lacks a section or holds the one of
+            another stage, or a value is wrong.
+    """
+    names = {field.annotation: name for name, field in Settings.model_fields.items()}
+    wanted = [names[section] for section in sections]
+    settings = parse(given, wanted)
+    return (settings.seed, *(getattr(settings, name) for name in wanted))
+
+
+def parse(given: str, sections: Sequence[str] | None = None) -> Settings:
+    """As `parse_stage`, with names of sections: the settings, with defaults for sections that were not given.
+
+    Without `sections`, a whole config is expected.
+    """
+    raw = _read(given)
+    if "experiment" not in raw and (sections is None or set(raw) != {"seed", *sections}):
+        expected = ", ".join(["experiment", "seed", "..."] if sections is None else ["seed", *sections])
+        raise LddmError(
+            f"--settings: expected the keys {expected}; got {', '.join(map(str, raw)) or 'none'}",
+            "pass results/<experiment>/settings/<stage>.yaml, or a whole config with the key experiment",
+        )
+    return validated(Settings, raw)
+
+
+def _read(given: str) -> dict[Any, Any]:
+    if given.lstrip().startswith("{"):
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            raise LddmError(
+                f"--settings is not JSON: {error}", 'pass a file, or {"seed": 0, "<section>": {...}}'
+            ) from None
+    try:
+        text = Path(given).read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+    except OSError as error:
+        hint = "pass results/<experiment>/settings/<stage>.yaml, or a whole config"
+        raise LddmError(f"--settings {given}: {error.strerror}", hint) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LddmError(
+            f"--settings {given} is not YAML: {error}", "correct the file, or remove it and run again"
+        ) from None
+    planned = os.environ.get("LDDM_SETTINGS")  # set by the rules of the workflow
+    if planned and digest(text) != planned:
+        raise LddmError(
+            f"--settings {given} is not what this run planned: it was edited, or written for another config",
+            f"remove the folder {Path(given).parent} and run Snakemake again",
+        )
+    if not isinstance(raw, dict):
+        raise LddmError(
+            f"--settings {given}: expected keys with values, got {type(raw).__name__}", "pass a YAML file of settings"
+        )
+    return raw

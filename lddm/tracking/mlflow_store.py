@@ -1,0 +1,149 @@
+"""Opening an MLflow store: sqlite under a lock and with its artifacts beside it, and errors that say what to do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import urllib.parse
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A job waits for its tracking server for seconds, not for the minutes of MLflow's defaults, and asks for nothing twice:
+# where only the answer was lost, a second request would make a second run. What is missing comes with the next sync.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from lddm.errors import LddmError
+from lddm.files import UMASK
+from lddm.tracking.address import check_uri, hide_in_logs, hide_secrets, sqlite_path
+
+logger = logging.getLogger(__name__)
+hide_in_logs("mlflow")  # whose messages do not reach the handlers of the root logger
+
+ARTIFACTS = "mlartifacts"  # folder beside the sqlite file, with one folder per experiment
+# Of messages of SQLite, SQLAlchemy, alembic and MLflow about a file that no command can use as it is.
+UNUSABLE = ("not a database", "malformed", "disk image", "out-of-date database schema", "revision", "no such table")
+NOT_WRITABLE = ("readonly database", "unable to open database", "permission denied", "read-only")
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client of a store.
+
+    A sqlite store is opened under a lock, since processes that find a fresh file at the same time crash in its
+    migrations. It keeps its journal in WAL mode, so that concurrent writers wait less.
+
+    Raises:
+        LddmError: the URI can never be a store, or the sqlite file cannot be used.
+    """
+    check_uri(uri)
+    path = sqlite_path(uri)
+    if path is None:
+        return MlflowClient(tracking_uri=uri)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(path.with_name(path.name + ".lock")):
+            fresh = not path.is_file()
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+            if fresh:
+                with sqlite3.connect(path) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                os.chmod(path, 0o666 & ~UMASK)  # SQLite lets no group write, whatever the umask
+            else:
+                _repoint_artifacts(path)
+    except Exception as error:  # whatever SQLite, SQLAlchemy, alembic, MLflow or the disk raise
+        raise store_error(uri, error) from error
+    return client
+
+
+def lock(path: Path) -> FileLock:
+    """A lock between processes, also of several users as far as the umask allows."""
+    return FileLock(path, mode=0o666 & ~UMASK)
+
+
+def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of an experiment, which is made or restored where needed; artifacts of a sqlite store lie beside it."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        path = sqlite_path(uri)
+        location = None if path is None else _beside(path, name).as_uri()
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:  # another job made it in the meantime
+            found = client.get_experiment_by_name(name)
+    if found is None:
+        raise MlflowException(f"experiment {name} cannot be made")
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def store_error(uri: str, error: Exception) -> LddmError:
+    """An error of a store in one line, with the hint that fits it."""
+    if isinstance(error, LddmError):
+        return error
+    path, shown = sqlite_path(uri), hide_secrets(uri)
+    said = hide_secrets(str(error).strip() or type(error).__name__, uri).splitlines()[0]
+    kind = f"{said} {error.__cause__ or ''}".lower()
+    if path is not None and any(words in kind for words in NOT_WRITABLE):
+        return LddmError(
+            f"{path} cannot be written: {said}",
+            "check who owns the file and its folder; several users need a tracking server (docs/cluster.md)",
+        )
+    if path is not None and any(words in kind for words in UNUSABLE):
+        return LddmError(
+            f"{path} is damaged, or was made by another version of MLflow: {said}",
+            f"remove {path}* (also -wal and -shm); `lddm track sync results/<experiment>` then rebuilds it from the records",
+        )
+    return LddmError(
+        f"MLflow at {shown} does not answer: {said}",
+        "the records stay on disk: run `lddm track sync results/<experiment>` when it does",
+    )
+
+
+def _repoint_artifacts(path: Path) -> None:
+    """Let all experiments of a store keep their artifacts beside it, also after its folder was moved or copied.
+
+    MLflow has no call for this: an experiment keeps the absolute artifact location that it was made with, so a copied
+    project would write into the original one. Locations that were chosen by hand are left alone.
+    """
+    with sqlite3.connect(path, timeout=60) as connection:
+        rows = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+        for number, name, location in rows:
+            here, old = _beside(path, name), _local(location or "")
+            ours = old is not None and old.parts[-2:] == (ARTIFACTS, name)
+            default = old is not None and old.parts[-2:] == ("mlruns", str(number))  # where MLflow's own choice lies
+            if old == here or not (ours or default):
+                continue
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (here.as_uri(), number)
+            )
+            if not ours:
+                continue
+            before = location.rstrip("/") + "/"
+            moved = connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                (here.as_uri() + "/", len(before) + 1, number, len(before), before),
+            ).rowcount
+            logger.warning(
+                "%s was moved or copied: artifacts of experiment %s (%d runs) now lie in %s, before in %s",
+                path, name, moved, here, old,
+            )  # fmt: skip
+
+
+def _beside(path: Path, name: str) -> Path:
+    return (path.parent / ARTIFACTS / name).resolve()
+
+
+def _local(location: str) -> Path | None:
+    """The folder of an artifact location; None if it is not a local one."""
+    parts = urllib.parse.urlsplit(location)
+    if parts.scheme == "file":
+        return Path(urllib.parse.unquote(parts.path))
+    return None if "://" in location or ":/" in location else Path(location).absolute()

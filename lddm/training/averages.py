@@ -1,0 +1,28 @@
+"""Exponential moving averages (EMA) of weights, with a warm-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def average_of(network: nn.Module, decay: float) -> AveragedModel:
+    """An EMA of the weights of a network; buffers are copied, not averaged.
+
+    Update n has the decay min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage and in the
+    diffusers library: without the warm-up the first steps would weigh for 1 / (1 - decay) steps. A decay of 0 copies
+    the weights.
+
+    Returns:
+        The average; `update_parameters(network)` after each step of the optimiser.
+    """
+
+    def update(averaged: Any, current: Any, _: Any) -> None:
+        done = int(average.n_averaged)  # on the CPU; the last argument is a copy on the GPU, whose reading would wait
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + done) / (10 + done)))
+
+    average = AveragedModel(network, multi_avg_fn=torch.no_grad()(update), use_buffers=False)
+    return average

@@ -1,0 +1,57 @@
+"""What a resumable state holds besides tensors: the choice by validation, and the skipped steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from torch import Tensor
+
+from lddm.errors import LddmError
+
+logger = logging.getLogger(__name__)
+MOST_SKIPPED = 10  # skipped steps in a row that stop a run: weights that did not change for so long have diverged
+
+
+class Progress:
+    """Progress of a run.
+
+    Attributes:
+        best_value: the smallest validation value so far, infinite before the first.
+        best_step: optimiser steps at which it was found.
+        skipped: steps that were not finite, since the first one.
+        in_a_row: how many of them were the last ones.
+    """
+
+    def __init__(self, best_value: float | None = None, best_step: int = 0, skipped: int = 0, in_a_row: int = 0):
+        self.best_value = math.inf if best_value is None else best_value
+        self.best_step, self.skipped, self.in_a_row = best_step, skipped, in_a_row
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; `Progress(**d)` is its inverse."""
+        best_value = self.best_value if math.isfinite(self.best_value) else None
+        return vars(self) | {"best_value": best_value}
+
+    def to_log(self) -> dict[str, float]:
+        """How many steps were skipped since the first one, if any was."""
+        return {"skipped_steps": float(self.skipped)} if self.skipped else {}
+
+    def skip(self, step: int, losses: dict[str, Tensor], norms: dict[str, Tensor]) -> None:
+        """Count a step that is not finite.
+
+        Raises:
+            LddmError: it is one too many in a row.
+        """
+        self.skipped += 1
+        self.in_a_row += 1
+        said = ", ".join(
+            f"{name}: loss {losses[name].item():g}, gradient norm {norms[name].item():g}" for name in losses
+        )
+        logger.warning("step %d skipped, its loss or gradient is not finite (%s)", step + 1, said)
+        if self.in_a_row >= MOST_SKIPPED:
+            raise LddmError(
+                f"{self.in_a_row} steps in a row, up to step {step + 1}, are not finite ({said})",
+                "lower training.learning_rate or set training.precision: 'no' (training then starts from the "
+                "beginning); with the same settings it stops at the same step",
+            )
