@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "error: python3 is $$(python3 --version)"; echo "Hint: put Python 3.11 or 3.12 first on PATH"; exit 1; }
 	@python3 -m venv $(VENV)
-	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

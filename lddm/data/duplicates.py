@@ -62,7 +62,8 @@ def find_duplicates(hashes: list[np.ndarray], frames: int = 4) -> list[tuple[int
     """
     thumbnails = [np.reshape(h, (-1, SIDE, SIDE)) for h in hashes]
     distinct = [distinct_frames(images) for images in thumbnails]
-    accepted, rejected = [], []
+    accepted: list[Match] = []
+    rejected: list[Match] = []
     for candidate in candidates(thumbnails, distinct):
         match = compare(candidate, thumbnails, distinct)
         if match is not None:

@@ -92,8 +92,9 @@ def align(reference: np.ndarray, image: np.ndarray, warp: np.ndarray) -> np.ndar
         image: thumbnail uint8 (32, 32).
         warp: first guess, from pixels of `reference` to those of `image`.
     """
+    whole = np.ones((SIDE, SIDE), np.uint8)
     try:
-        _, found = cv2.findTransformECC(reference, image, warp.copy(), cv2.MOTION_AFFINE, EFFORT, None, 5)
+        _, found = cv2.findTransformECC(reference, image, warp.copy(), cv2.MOTION_AFFINE, EFFORT, whole, 5)
     except cv2.error:  # no convergence
         return None
     scales = np.linalg.svd(found[:, :2], compute_uv=False)

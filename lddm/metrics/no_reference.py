@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -59,8 +60,7 @@ def niqe(clips: np.ndarray) -> np.ndarray:
     """
     if clips.shape[-1] < NIQE_SIDE:
         raise WeightsAbsent(f"niqe: needs frames of at least {NIQE_SIDE} pixels, these have {clips.shape[-1]}")
-    from lddm.data.scikit_video import skvideo
-
+    skvideo = _skvideo()
     return _each(clips, lambda clip: skvideo.measure.niqe(some_frames(clip[None])[0]).mean())
 
 
@@ -72,8 +72,7 @@ def viideo(clips: np.ndarray) -> np.ndarray:
     """
     if clips.shape[-1] < VIIDEO_SIDE:
         raise WeightsAbsent(f"viideo: needs frames of at least {VIIDEO_SIDE} pixels, these have {clips.shape[-1]}")
-    from lddm.data.scikit_video import skvideo
-
+    skvideo = _skvideo()
     return _each(clips, lambda clip: skvideo.measure.viideo_score(clip))
 
 
@@ -82,10 +81,23 @@ def strred(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
     Its float32 statistics are ill-conditioned: a few percent between versions of numpy.
     """
-    from lddm.data.scikit_video import skvideo
+    skvideo = _skvideo()
 
     pairs = np.stack([real[:, 1:], synthetic[:, 1:]], axis=1)
     return _each(pairs, lambda pair: skvideo.measure.strred(pair[0], pair[1])[1])
+
+
+def _skvideo() -> ModuleType:
+    """scikit-video.
+
+    Raises:
+        WeightsAbsent: it is not installed.
+    """
+    try:
+        from lddm.data.scikit_video import skvideo
+    except ImportError as error:
+        raise WeightsAbsent(f"the package scikit-video cannot be imported ({error})") from error
+    return skvideo
 
 
 def _each(videos: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:

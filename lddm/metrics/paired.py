@@ -131,9 +131,16 @@ def _rgb(frames: Tensor) -> Tensor:
 
 
 def _pyiqa(name: str, weights_dir: str | Path, as_loss: bool = False) -> nn.Module:
-    """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does."""
-    import pyiqa
-    from pyiqa.utils import download_util
+    """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does.
+
+    Raises:
+        WeightsAbsent: pyiqa is not installed, or cannot use the files.
+    """
+    try:
+        import pyiqa
+        from pyiqa.utils import download_util
+    except ImportError as error:  # its licence is non-commercial, so some leave it out
+        raise WeightsAbsent(f"{name}: the package pyiqa cannot be imported ({error})") from error
 
     before = torch.hub.get_dir(), download_util.DEFAULT_CACHE_DIR
     torch.hub.set_dir(str(weights_dir))

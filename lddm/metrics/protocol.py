@@ -266,8 +266,11 @@ class Protocol:
             yield self.mean(source, metric, features, "same x0", values, videos.patients, len(real))
             yield from self._best(source, metric, features, values, videos)
         slow = np.sort(np.random.default_rng(self.seed).permutation(len(videos))[: self.section.max_slow])
-        values = no_reference.strred(real.clips[slow], videos.clips[slow])
-        yield self.mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))
+        try:
+            values = no_reference.strred(real.clips[slow], videos.clips[slow])
+            yield self.mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))
+        except WeightsAbsent as error:
+            yield from self.absent(source, ("strred",), str(error))
 
     def _best(self, source: str, metric: str, features: str, values: np.ndarray, videos: Videos):
         """Best of the samples of each x0: how near the truth the generator can come, not how near it mostly is.

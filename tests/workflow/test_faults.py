@@ -35,7 +35,7 @@ def stop(job: subprocess.Popen, how: signal.Signals) -> None:
         subprocess.run(["pkill", "-9", "-s", str(job.pid)], capture_output=True)
 
 
-def test_kill_along_the_way_and_control_c_end_in_the_same_tables(undisturbed, tmp_path):
+def test_a_run_that_is_killed_along_the_way_gives_the_outputs_of_an_undisturbed_one(undisturbed, tmp_path):
     for number, stage in enumerate(STAGES):
         job = snakemake(tmp_path, "--forcerun", stage)  # it may have ended beside an earlier one
         deadline = time.monotonic() + 900  # a stage waits for those before it, on a machine that is busy otherwise
@@ -52,22 +52,17 @@ def test_kill_along_the_way_and_control_c_end_in_the_same_tables(undisturbed, tm
         )  # fmt: skip
     finish(tmp_path)
     assert tables(tmp_path) == tables(undisturbed)
-    assert half_written(tmp_path) == []
-
-
-def test_two_runs_give_equal_tables_weights_and_videos(undisturbed, tmp_path):
-    finish(tmp_path)
-    assert tables(tmp_path) == tables(undisturbed)
     first, second = (read_json(run / "results/smoke/provenance.json")["outputs"] for run in (undisturbed, tmp_path))
     assert first.keys() == second.keys() and len(first) > 50
     differing = {Path(name).name for name in first if first[name] != second[name]}
     assert differing <= {"report.html"}  # it tells how long each job took
+    assert half_written(tmp_path) == []
 
 
 def test_two_pipelines_in_one_folder(finished, undisturbed):
-    first = snakemake(finished, "--forcerun", "classify", cores=1)
+    first = snakemake(finished, "--forcerun", "tabulate", cores=1)
     deadline = time.monotonic() + 120
-    while "rule classify:" not in (finished / "snakemake.log").read_text():
+    while "rule tabulate:" not in (finished / "snakemake.log").read_text():
         assert first.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     second = subprocess.run(
@@ -89,7 +84,9 @@ BROKEN = {
 }
 
 
-def test_truncated_files_are_named_and_made_again(finished, undisturbed):
+def test_truncated_files_are_named_and_made_again_and_truncated_states_are_not_resumed(finished, undisturbed):
+    states = finished / "results/smoke/fold-0/state"
+    assert not list(states.rglob("state.safetensors"))  # removed when the outputs had been written
     for name, (reader, maker) in BROKEN.items():
         path = finished / "results/smoke" / name
         whole, times = path.read_bytes(), path.stat()
@@ -100,19 +97,12 @@ def test_truncated_files_are_named_and_made_again(finished, undisturbed):
         text = (finished / "snakemake.log").read_text()
         assert "error:" in text and path.name in text and f"Hint: run the rule {maker}" in text, text[-3000:]
         assert "Traceback" not in text.split("error:")[-1]
+    for name in ("autoencoder", "lddm", "cinn"):
+        (states / name).mkdir(parents=True, exist_ok=True)
+        (states / name / "state.safetensors").write_bytes(b"\x80" + bytes(99))
     finish(finished, "--forcerun", *(maker for _, maker in BROKEN.values()))
     assert tables(finished) == tables(undisturbed)
-
-
-def test_a_truncated_state_is_not_resumed(finished, undisturbed):
-    folder = finished / "results/smoke/fold-0/state"
-    assert not list(folder.rglob("state.safetensors"))  # removed when the outputs had been written
-    for name in ("autoencoder", "lddm", "cinn"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / "state.safetensors").write_bytes(b"\x80" + bytes(99))
-    finish(finished, "--forcerun", "train_autoencoder")
-    assert tables(finished) == tables(undisturbed)
-    assert not list(folder.rglob("state.safetensors"))
+    assert not list(states.rglob("state.safetensors"))
 
 
 @pytest.fixture

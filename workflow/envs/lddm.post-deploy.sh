@@ -12,3 +12,6 @@ elif ! python -c "import lddm"; then
     echo "Hint: run in the checkout, or set LDDM_SOURCE=git+URL@TAG, so that --use-conda finds the package lddm" >&2
     exit 1
 fi
+# facexlib (of pyiqa) brings opencv-python, whose files are those of opencv-python-headless but need libGL: keep one of them.
+python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+"${install[@]}" opencv-python-headless==5.0.0.93

@@ -23,7 +23,7 @@ try:
 except ImportError as missing:
     raise WorkflowError(
         f"the package lddm cannot be imported by the Python that runs Snakemake: {missing}\n"
-        "Hint: use `make run`, or `pip install -r requirements.lock` and `pip install --no-deps -e .`"
+        "Hint: use `make run`, or `pip install --no-deps -r requirements.lock` and `pip install --no-deps -e .`"
     )
 
 try:

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lddm.data.clips import resample_indices
 from lddm.data.duplicates import cluster_duplicates, find_duplicates, video_hashes
 from lddm.data.sources import phantom
 from lddm.settings.data import PhantomSource
@@ -44,7 +43,7 @@ COPIES = {
     "recompressed": recompressed,
     "darker, with gamma": lambda frames: (200 * (frames / 255.0) ** 0.8 + 10).astype(np.uint8),
     "reversed": lambda frames: frames[::-1],
-    "one and a half times as fast": lambda frames: frames[resample_indices(len(frames), 15.0, 10.0)],
+    "one and a half times as fast": lambda frames: frames[(1.5 * np.arange(30)).astype(int)],
     "a still": lambda frames: frames[23:24],
     "repeated three times": lambda frames: np.tile(frames[5:25], (3, 1, 1)),
     "frozen": lambda frames: np.repeat(frames[9:10], 30, axis=0),
@@ -69,7 +68,7 @@ def test_excerpts_are_found_wherever_they_begin():
     whole = film(1, frames=180, fps=30.0)
     for offset in (60, 61, 62, 67):
         excerpts = (whole[:120], whole[offset:])
-        picked = [frames[resample_indices(len(frames), 30.0, 10.0)] for frames in excerpts]
+        picked = [frames[::3] for frames in excerpts]
         assert find_duplicates([video_hashes(frames) for frames in picked]) == [(0, 1)], offset
 
 

@@ -91,27 +91,26 @@ def test_inception_is_that_of_pytorch_fid_with_the_resize_of_the_original_code(t
     assert apart(ours, theirs(np.stack(half_pixel))) > 1e-3 and apart(ours, theirs(np.stack(clean))) > 1e-3
 
 
-@pytest.mark.parametrize("frames", [9, 16])
-def test_fvd_is_that_of_the_exported_i3d_on_clips_prepared_by_other_code(frames, tmp_path, monkeypatch):
+def test_fvd_is_that_of_the_exported_i3d_on_clips_prepared_by_other_code(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network = I3d().eval()
     path = tmp_path / weights.REGISTRY["i3d_kinetics400"].file
     torch.jit.script(network).save(str(path))
     pin(monkeypatch, "i3d_kinetics400", path)
-    clips = smooth_clips(6, frames + 1)
-    ours = features.i3d_videos(tmp_path, "i3d_kinetics400", frames).extract(clips)
+    clips = smooth_clips(4, 11)
+    ours = features.i3d_videos(tmp_path, "i3d_kinetics400", 10).extract(clips)
     # What its users have to hand over where it does not resize and rescale itself: 224 pixels, -1 to 1.
     films = [[cv2.resize(f.astype(np.float32), (224, 224)) / 127.5 - 1 for f in clip[1:]] for clip in clips]
     with torch.no_grad():
         video = torch.from_numpy(np.asarray(films))[:, None].expand(-1, 3, -1, -1, -1)
         theirs = network(video, return_features=True).double().numpy()
-    assert ours.shape == (6, 400) and theirs.std(axis=0).max() > 0.01 * np.abs(theirs).max()
+    assert ours.shape == (4, 400) and theirs.std(axis=0).max() > 0.01 * np.abs(theirs).max()
     assert apart(ours, theirs) < 1e-3
-    assert frechet(ours[:3], ours[3:]) == pytest.approx(frechet(theirs[:3], theirs[3:]), rel=1e-3)
+    assert frechet(ours[:2], ours[2:]) == pytest.approx(frechet(theirs[:2], theirs[2:]), rel=1e-3)
 
 
 def test_nine_frames_are_the_fewest_that_an_i3d_takes(tmp_path):
-    with torch.no_grad(), pytest.raises(RuntimeError, match="smaller than kernel size"):
+    with torch.device("meta"), torch.no_grad(), pytest.raises(RuntimeError, match="smaller than kernel size"):
         I3d().eval()(torch.zeros(1, 3, features.I3D_SHORTEST - 1, 224, 224))
     with pytest.raises(WeightsAbsent, match="at least 9 frames"):
         features.i3d_videos(tmp_path, "i3d_kinetics400", features.I3D_SHORTEST - 1)
@@ -185,9 +184,10 @@ def test_lpips_alex_is_its_definition(tmp_path, monkeypatch):
     assert np.allclose(measure(real, real), 0, atol=1e-6)
 
 
-def test_lpips_vgg_is_torch_fidelitys(tmp_path, monkeypatch):
+def test_lpips_vgg_is_torch_fidelitys_and_then_the_perceptual_loss(tmp_path, monkeypatch):
     from torch_fidelity import sample_similarity_lpips as peer
 
+    assert isinstance(paired.perceptual_loss(tmp_path), PerceptualLoss)
     network, heads = lpips_files(tmp_path, monkeypatch, "vgg")
     monkeypatch.setattr(peer, "torchvision_load_pretrained_vgg16", lambda: network)
     monkeypatch.setattr(peer, "load_state_dict_from_url", lambda *_, **__: heads)
@@ -196,17 +196,13 @@ def test_lpips_vgg_is_torch_fidelitys(tmp_path, monkeypatch):
     ours = paired.lpips(tmp_path, "vgg")(real, fake)
     assert np.allclose(ours, expected.numpy(), rtol=1e-3) and (ours > 0.01).all()
 
-
-def test_the_perceptual_loss_is_lpips_where_its_weights_are(tmp_path, monkeypatch):
-    assert isinstance(paired.perceptual_loss(tmp_path), PerceptualLoss)
-    lpips_files(tmp_path, monkeypatch, "vgg")
     loss = paired.perceptual_loss(tmp_path)
     assert isinstance(loss, paired.LpipsLoss)
-    real, fake = torch.rand(2, 1, 64, 64) * 2 - 1, (torch.rand(2, 1, 64, 64) * 2 - 1).requires_grad_()
-    value = loss(real, fake)
+    frames, fake = torch.rand(2, 1, 64, 64) * 2 - 1, (torch.rand(2, 1, 64, 64) * 2 - 1).requires_grad_()
+    value = loss(frames, fake)
     value.backward()
     assert value.item() > 0.01 and fake.grad.abs().max() > 0
-    assert loss(real, real).item() == pytest.approx(0, abs=1e-6)
+    assert loss(frames, frames).item() == pytest.approx(0, abs=1e-6)
     assert not any(p.requires_grad for p in loss.parameters())
 
 

@@ -1,0 +1,65 @@
+"""pyiqa, whose licence is non-commercial, and scikit-video may be left out: their metrics are then absent with the reason."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import lddm
+from lddm.metrics import paired
+from lddm.metrics.cache import FeatureCache
+from lddm.metrics.features import FeatureNetwork
+from lddm.metrics.protocol import Protocol, Videos
+from lddm.settings.evaluation import QualitySettings
+
+
+def videos(seed: int, side: int = 8) -> Videos:
+    clips = np.random.default_rng(seed).integers(0, 255, (2, 5, side, side)).astype(np.uint8)
+    names = ["c0", "c1"]
+    table = pd.DataFrame({"clip_id": names, "patient_id": names, "sample_id": ["s0", "s1"], "label": [0, 1]})
+    return Videos(clips, table["patient_id"].to_numpy(), table)
+
+
+@pytest.fixture
+def without_packages(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.split(".")[0] in ("pyiqa", "skvideo")] + ["pyiqa", "skvideo"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "lddm.data.scikit_video", raising=False)
+    monkeypatch.delattr("lddm.data.scikit_video", raising=False)
+    torch.save((torch.zeros(3, 1), torch.zeros(3, 36)), tmp_path / "weights.pth")  # weights are not what is missing
+    for module in ("paired", "no_reference"):
+        monkeypatch.setattr(f"lddm.metrics.{module}.find", lambda name, weights_dir: tmp_path / "weights.pth")
+    monkeypatch.setattr("lddm.metrics.protocol.label", lambda name, path: name)
+
+
+def test_metrics_of_missing_packages_are_absent_with_the_reason(without_packages, tmp_path, monkeypatch):
+    for name in ("ssim", "strain_error"):
+        monkeypatch.setattr(paired, name, paired.l1)
+    monkeypatch.setattr(paired, "perceptual", lambda: paired.l1)
+    real, train = videos(0), videos(1)
+    network = FeatureNetwork("means", lambda clips: clips.mean(axis=(2, 3)))
+    references, section = {"heldout": real, "train": train}, QualitySettings(bootstrap=20, max_slow=2)
+    sets = {"test": real, "train": train}
+    of = Protocol(section, 0, "made", sets, references, (network, 1.0), tmp_path, FeatureCache(), 0, "how")
+    rows = [*of.no_reference("heldout", videos(2, side=200)), *of.paired("heldout", videos(2))]
+    reasons = {row["metric"]: row["reason"] for row in rows if row["value"] is None}
+    for metric in ("piqe", "brisque", "lpips_vgg", "lpips_alex"):
+        assert "pyiqa cannot be imported" in reasons.pop(metric)
+    for metric in ("niqe", "viideo", "strred"):
+        assert "scikit-video cannot be imported" in reasons.pop(metric)
+    assert not reasons and {"l1", "ssim", "psnr"} <= {row["metric"] for row in rows}
+
+
+def test_perceptual_loss_falls_back_without_pyiqa(without_packages, tmp_path, caplog):
+    assert isinstance(paired.perceptual_loss(tmp_path), paired.PerceptualLoss)
+    assert "pyiqa cannot be imported" in caplog.text
+
+
+def test_both_packages_are_imported_by_functions_that_need_them_only():
+    at_once = re.compile(r"^(?:import|from) (?:pyiqa|skvideo|lddm\.data\.scikit_video)\b", re.MULTILINE)
+    files = Path(lddm.__file__).parent.rglob("*.py")
+    assert [path.name for path in files if at_once.search(path.read_text())] == ["scikit_video.py"]
