@@ -88,8 +88,8 @@ def test_all_labels_behind_a_classifier_are_counted(results, settings):
         {"regime": "real", "n_real_videos": 8, "n_added": 0, "steps": 4},
     )
     expected = "8 training videos + 3 validation videos + 4 labelled stills"
-    assert expected in label_counts(Results(results, settings)) and expected in page_tables.ablation_note(Results(results, settings))
-    assert expected in tables(Results(results, settings))
+    found = Results(results, settings)
+    assert all(expected in text for text in (label_counts(found), page_tables.ablation_note(found), tables(found)))
 
 
 def test_folds_share_a_line_though_each_has_a_network_of_its_own(results, settings):
