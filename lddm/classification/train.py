@@ -92,13 +92,13 @@ def train_classifier(
     seed: int,
     state_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
-    identity: Identity,
+    identity: Identity | None = None,
 ) -> nn.Module:
     """Train with a seed and keep the weights with the lowest loss on validation patients.
 
     Args:
         state_dir: of the resumable state, which the caller removes when the result has been written.
-        identity: what the training is, data and labels included.
+        identity: what the training is, data and labels included; None as for `lddm.training.loop.train`.
     """
     torch.manual_seed(seed)  # initial weights
     network = build()

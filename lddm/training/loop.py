@@ -142,7 +142,7 @@ def train(
         if values is not None and not torch.isfinite(values).all():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
-            progress.skip(step, losses, norms)
+            progress.skip(step, training.steps, losses, norms)
         else:
             progress.in_a_row = 0
             for logs in logged:

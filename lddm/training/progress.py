@@ -37,11 +37,16 @@ class Progress:
         """How many steps were skipped since the first one, if any was."""
         return {"skipped_steps": float(self.skipped)} if self.skipped else {}
 
-    def skip(self, step: int, losses: dict[str, Tensor], norms: dict[str, Tensor]) -> None:
+    def skip(self, step: int, steps: int, losses: dict[str, Tensor], norms: dict[str, Tensor]) -> None:
         """Count a step that is not finite.
 
+        Args:
+            step: its number, from 0.
+            steps: those of the whole run.
+            losses, norms: scalars by network, of which some are not finite.
+
         Raises:
-            LddmError: it is one too many in a row.
+            LddmError: it is one too many in a row, or no step of the run was finite.
         """
         self.skipped += 1
         self.in_a_row += 1
@@ -49,7 +54,7 @@ class Progress:
             f"{name}: loss {losses[name].item():g}, gradient norm {norms[name].item():g}" for name in losses
         )
         logger.warning("step %d skipped, its loss or gradient is not finite (%s)", step + 1, said)
-        if self.in_a_row >= MOST_SKIPPED:
+        if self.in_a_row >= min(MOST_SKIPPED, steps):
             raise LddmError(
                 f"{self.in_a_row} steps in a row, up to step {step + 1}, are not finite ({said})",
                 "lower training.learning_rate or set training.precision: 'no' (training then starts from the "

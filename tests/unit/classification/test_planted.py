@@ -123,7 +123,7 @@ def test_a_label_painted_into_the_clips_is_learnt_and_shuffled_labels_are_not(tm
     auc = {}
     for knows in (True, False):
         arguments = (Tiny3d, training, clips(40, knows), None, clips(20, knows), 0.5, 0, tmp_path / str(knows))
-        network = train_classifier(*arguments, lambda *_: None, "planted")
+        network = train_classifier(*arguments, lambda *_: None)
         test, labels = clips(60, knows)
         auc[knows] = scores(labels, predict(network, test), 0.5, np.ones((1, 60)))["auc"][0]
     assert auc[True] > 0.99 and 0.25 < auc[False] < 0.75

@@ -189,6 +189,11 @@ def test_ten_skipped_steps_in_a_row_stop_the_run_also_over_a_kill(tmp_path):
     assert (tmp_path / "state.safetensors").is_file()
 
 
+def test_a_short_run_without_any_finite_step_is_an_error(tmp_path):
+    with pytest.raises(LddmError, match="3 steps in a row"):
+        train(Bad("slope", range(3)), TRAINING.model_copy(update={"steps": 3}), 3, tmp_path, lambda *_: None)
+
+
 def test_a_validation_that_is_never_finite_is_an_error(tmp_path):
     with pytest.raises(LddmError, match="'error' was never finite"):
         train(Line(), TRAINING, 3, tmp_path, lambda *_: None, lambda _: {"error": math.nan}, "error")
