@@ -14,6 +14,7 @@ from lddm.nn.precision import in_float32
 # after lossy compression, and below the noise of its dark parts. A noisy background of up to NOISE raises that level.
 BLACK, NOISE = 2.5, 7.0
 BRIGHT = 25.0  # markers, rulers, text and bars are brighter than this; dim pixels apart from the rest are dark tissue
+EMPTY = 0.005  # share of the frame below which nothing is tissue
 PART = 0.25  # a bright region of this share of the largest is tissue behind a shadow, a smaller one a marker or a bar
 
 
@@ -30,7 +31,7 @@ def field_of_view(x0: Tensor) -> Tensor:
         x0: float (B, 1, S, S) in [-1, 1].
 
     Returns:
-        bool (B, 1, S, S). An image that is black throughout counts as seen throughout.
+        bool (B, 1, S, S). An image that is black but for a few pixels counts as seen throughout.
     """
     grey = ((x0[:, 0].float() + 1) * 127.5).clamp(0, 255).cpu().numpy()
     return torch.from_numpy(np.stack([_hull_of_tissue(image) for image in grey]))[:, None].to(x0.device)
@@ -46,7 +47,7 @@ def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
     """Field of view of one image, float32 (S, S) in grey levels: bool (S, S)."""
     black = _black_level(grey)
     lit = (np.minimum(grey, cv2.blur(grey, (3, 3))) > black).astype(np.uint8)  # without the specks of compression
-    if not lit.any():
+    if lit.mean() < EMPTY:
         return np.ones(grey.shape, dtype=bool)
     region = _largest_region(lit)
     hull = _convex_hull(region)
@@ -62,7 +63,7 @@ def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
     if int(echoes.sum()) >= _gain(tissue, echoes):
         tissue |= echoes
     rows = np.flatnonzero(tissue.any(axis=1))
-    lowest = slice(rows[-1] + 1 - max(1, len(grey) // 32), rows[-1] + 1)
+    lowest = slice(max(0, rows[-1] + 1 - max(1, len(grey) // 32)), rows[-1] + 1)
     if rows[-1] < len(grey) - 1 and grey[lowest][tissue[lowest] > 0].mean() < 2 * black:  # faded: no edge to be seen
         tissue |= _between_the_sides(_convex_hull(tissue))
     return _pixels_of_hull(tissue)
@@ -94,7 +95,7 @@ def _largest_region(lit: np.ndarray) -> np.ndarray:
         part = (labels == other).astype(np.uint8)
         if _gain(region, part) <= 3 * area[other]:  # not much more black than tissue
             region |= part
-    return lit & _near(region, radius / 2)  # with the corners that the opening has rounded
+    return lit & _near(region, max(1.5, radius / 2))  # with the corners that the opening has rounded
 
 
 def _near(mask: np.ndarray, distance: float) -> np.ndarray:

@@ -64,9 +64,9 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         lists = {name: ", ".join(about[name]) or "not stated" for name in ("classes", "licences")}
         temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}
-    parts_of = {"lddm": lddm.__version__, "generator": generator, "sha256": hashes}
+    head = {"lddm": lddm.__version__, "generator": generator, "sha256": hashes}
     sampling = {"sampling": sampling_defaults(about.get("settings") or {})}
-    write_json(folder / "bundle.json", parts_of | sampling | about)
+    write_json(folder / "bundle.json", head | sampling | about)
 
 
 def sampling_defaults(settings: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,21 @@ def test_tissue_that_fades_with_depth_has_no_lower_edge():
         assert (tissue & ~view).float().mean() < 0.01 and (view & ~tissue).float().mean() < 0.05
 
 
+@pytest.mark.parametrize("size", [16, 32, 64, 144, 512])
+def test_frames_without_an_edge_are_seen_throughout(size):
+    few = -torch.ones(1, 1, size, size)
+    few[..., :1, :1] = 1.0  # a burnt-in pixel in a black frame
+    bright, dim = torch.ones_like(few), torch.full_like(few, -0.97)
+    assert all(field_of_view(image).all() for image in (few, bright, dim))
+
+
+@pytest.mark.parametrize("row", [0, 1, 15])
+def test_a_line_is_a_view(row):
+    line = -torch.ones(1, 1, 16, 16)
+    line[..., row, :] = 1.0
+    assert field_of_view(line)[0, 0, row].all()
+
+
 def test_a_sharp_lower_edge_is_an_edge():
     letterbox = (PLACE[:, None] > 9) & (PLACE[:, None] < 50) & (PLACE > -1)
     assert torch.equal(field_of_view(image(letterbox))[0, 0], letterbox)
