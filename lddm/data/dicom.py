@@ -198,7 +198,8 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
     if str(header.get("Modality", "US") or "US") != "US":
         notes = (*notes, "its modality is not ultrasound")
     element = locate(file, header, _syntax(header))
-    limit = min(max_frames, max(1, MAX_BYTES // (height * width)))
+    held = 1 if int(header.get("BitsAllocated", 8) or 8) <= 8 else 4  # bytes per pixel until all frames are scaled
+    limit = min(max_frames, max(1, MAX_BYTES // (height * width * held)))
     if element.syntax in VIDEO:
         streamed = decode_stream(io.BytesIO(read_parts(file, element.parts[0])), path.name, limit, STREAMS)
         frames, kept, colour, said = streamed.frames, list(range(len(streamed.frames))), streamed.colour, streamed.notes

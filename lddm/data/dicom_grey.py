@@ -55,10 +55,13 @@ class GreyLevels:
             return values
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         whole = bool(np.isfinite(values).all() and (values == np.rint(values)).all())
-        if self.signed and low < 0 and self.bits <= 8:  # stored around 0
-            values, low = values + 2 ** (self.bits - 1), 0
+        around_zero = self.signed and self.as_stored and low < 0 and self.bits < 16
+        if around_zero:
+            middle = 2 ** (self.bits - 1)
+            values, low, high = values + middle, low + middle, high + middle
         if whole and low >= 0 and high < 65536:
-            stated = self.bits if self.bits < 16 and high < 2**self.bits and not self.signed else None
+            known = self.bits < 16 and high < 2**self.bits and (around_zero or not self.signed)
+            stated = self.bits if known else None
             grey, note = to_eight_bits(values, stated)
             self.notes += [note] if note else []
             return self._inverted(grey)

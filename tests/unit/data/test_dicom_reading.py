@@ -238,6 +238,7 @@ WIDE = SMOOTH.astype(np.uint16) * 16
     [
         (SMOOTH.astype(np.int16) - 128, {"RescaleIntercept": 128, "RescaleSlope": 1}, SMOOTH),
         ((SMOOTH.astype(np.int16) - 128).astype(np.int8), {}, SMOOTH),
+        (WIDE.astype(np.int16) - 2048, {"BitsStored": 12, "HighBit": 11}, SMOOTH),
         (WIDE, {"WindowCenter": 2048, "WindowWidth": 4096}, SMOOTH),
         (WIDE, {"WindowCenter": [2048, 9], "WindowWidth": [4096, 3]}, SMOOTH),
         (WIDE, {"BitsStored": 12, "HighBit": 11}, SMOOTH),
