@@ -83,10 +83,9 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(results, settings):
 
 def test_all_labels_behind_a_classifier_are_counted(results, settings):
     """Not the training videos alone: validation labels choose the threshold, and stills are labelled."""
-    write_json(
-        results / "fold-0/classification/strain/real/seed-0.json",
-        {"regime": "real", "n_real_videos": 8, "n_added": 0, "steps": 4},
-    )
+    for seed in range(2):
+        run = {"regime": "real", "n_real_videos": 8, "n_added": 0, "steps": 4}
+        write_json(results / f"fold-0/classification/strain/real/seed-{seed}.json", run)
     expected = "8 training videos + 3 validation videos + 4 labelled stills"
     found = Results(results, settings)
     assert all(expected in text for text in (label_counts(found), page_tables.ablation_note(found), tables(found)))
