@@ -25,19 +25,20 @@ def copy_rows(protocol: Protocol, source: str, videos: Videos) -> tuple[list[dic
     `nearer_to_train`: 0.5 for a generator without memory.
     """
     train, test = protocol.real["train"], protocol.real["test"]
-    if len(np.unique(test.patients)) < 2:
-        reason = "expected at least two held-out patients to compare with, got fewer"
-        return protocol.absent(source, ("copy_rate", "nearer_to_train"), reason), pd.DataFrame()
     found = _search(protocol, videos, train, test)
-    times = len(novelty.views(train.clips[:1]))  # both pools hold each clip in all views, so that neither is the larger
-    share = novelty.nearer_to_train(
-        _embed(protocol, videos), _pool(protocol, test), _pool(protocol, train),
-        videos.patients, np.tile(test.patients, times), np.tile(train.patients, times), protocol.seed,
-    )  # fmt: skip
-    rows = [
-        _rate(protocol, source, "train", found, videos, test, len(train)),
-        protocol.mean(source, "nearer_to_train", FEATURES.name, "train", share, videos.patients, len(train)),
-    ]
+    if len(np.unique(test.patients)) < 2:  # equal videos are still found
+        reason = "expected at least two held-out patients to compare with, got fewer"
+        rows = protocol.absent(source, ("copy_rate", "nearer_to_train"), reason)
+    else:
+        times = len(novelty.views(train.clips[:1]))  # both pools hold each clip in all views: neither is the larger one
+        share = novelty.nearer_to_train(
+            _embed(protocol, videos), _pool(protocol, test), _pool(protocol, train),
+            videos.patients, np.tile(test.patients, times), np.tile(train.patients, times), protocol.seed,
+        )  # fmt: skip
+        rows = [
+            _rate(protocol, source, "train", found, videos, test, len(train)),
+            protocol.mean(source, "nearer_to_train", FEATURES.name, "train", share, videos.patients, len(train)),
+        ]
     nearest = train.table["clip_id"].to_numpy()[found["nearest"] % len(train)]
     table = pd.DataFrame({"sample_id": videos.table["sample_id"], "source": source, "features": FEATURES.name})
     return rows, table.assign(nearest=nearest).join(found.drop(columns="nearest"))

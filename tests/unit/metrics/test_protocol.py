@@ -10,6 +10,7 @@ import torch
 from lddm.files import sha256
 from lddm.metrics import no_reference, novelty, paired, weights
 from lddm.metrics.cache import FeatureCache
+from lddm.metrics.copy_search import copy_rows
 from lddm.metrics.features import FeatureNetwork
 from lddm.metrics.protocol import SAME_X0, Protocol, Videos
 from lddm.settings.evaluation import QualitySettings
@@ -144,3 +145,11 @@ def test_copies_are_found_where_a_leak_takes_the_threshold_to_zero(caplog):
         found = novelty.copies(made, held_out, train, 0.05)
     assert "5 held-out videos are training videos" in caplog.text
     assert found["copied"].tolist() == [True] * 2 + [False] * 8 and found["distance"][0] == 0.0
+
+
+def test_with_one_held_out_patient_only_equal_videos_are_copies(tmp_path):
+    test, train, made = videos(3, 0, samples=3), videos(20, 1), videos(5, 2)
+    stolen = Videos(np.concatenate([train.clips[:1], made.clips[1:]]), made.patients, made.table)
+    rows, table = copy_rows(protocol(tmp_path, test, train), "heldout", stolen)
+    assert [row["value"] for row in rows] == [None, None] and "two held-out patients" in rows[0]["reason"]
+    assert table["copied"].tolist() == [True, False, False, False, False]
