@@ -33,7 +33,10 @@ if verb == "track":
 names = {{
     "preprocess": ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"],
     "train-generator": ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"],
-    "tabulate": [f"{{name}}.csv" for name in "quality quality_comparisons classification comparisons sweep sweep_comparisons".split()],
+    "tabulate": [
+        f"{{name}}.csv"
+        for name in "quality quality_comparisons classification comparisons sweep sweep_comparisons".split()
+    ],
     "figures": {figures!r},
 }}.get(verb, [])
 if verb == "classify":
