@@ -58,7 +58,7 @@ def candidates(thumbnails: list[np.ndarray], distinct: list[np.ndarray]) -> list
         return []
     frame = np.concatenate(distinct).astype(np.int32)
     stored = _blocks(thumbnails, owner, frame, 0.0).astype(np.float16)
-    pivots = stored[:: max(1, len(stored) // max(1, len(stored) // CELL))] if len(stored) > EXACT else stored[:1]
+    pivots = stored[::CELL] if len(stored) > EXACT else stored[:1]
     pivots = pivots.reshape(len(pivots), -1).astype(np.float32)
     cell = _nearest_pivots(stored, pivots, 1)[:, 0]
     order = np.argsort(cell, kind="stable")

@@ -224,7 +224,12 @@ def test_in_a_copy_of_the_repository_all_parts_work_together(grown, lab_data):
     alone += "    [sys.modules.pop(key) for key in list(sys.modules) if key.startswith('lddm')]\n"
     alone += "    importlib.import_module(name)\n"  # each as the first one: no circle of imports
     python("-c", alone, *map(module_name, [*NEW, *ADDED]))
-    python("-c", "from lddm.cli import app; app(['settings', '--write'])")
+    commands = "import yaml; from lddm.cli import app; from lddm.settings import build\n"
+    commands += "app(['settings', '--write'], standalone_mode=False)\n"
+    commands += "settings = build.load(yaml.safe_load(open('config/grown.yaml')))\n"
+    commands += "app(['index', '--settings', build.stage_json(settings, 'index'), '--data-root', settings.data_root,"
+    commands += " '--out', 'index.parquet'], standalone_mode=False)"
+    python("-c", commands)
     python(
         "-m",
         "pytest",
@@ -234,11 +239,6 @@ def test_in_a_copy_of_the_repository_all_parts_work_together(grown, lab_data):
         "tests/contract/test_layers.py",
         "tests/contract/test_settings.py",
     )
-    run_index = "import yaml; from lddm.cli import app; from lddm.settings import build\n"
-    run_index += "settings = build.load(yaml.safe_load(open('config/grown.yaml')))\n"
-    run_index += "app(['index', '--settings', build.stage_json(settings, 'index'), '--data-root', settings.data_root,"
-    run_index += " '--out', 'index.parquet'])"
-    python("-c", run_index)
     assert set(pd.read_parquet(grown / "index.parquet")["source"]) == {"lab"}
     plan = python("-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/grown.yaml")
     for job in ("generator=sway", "classifier=change, regime=real+sway"):

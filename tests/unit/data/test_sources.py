@@ -71,6 +71,13 @@ def test_busv_errata_clusters_and_contradictions(tmp_path):
     assert table["excluded"].isna().sum() == 8 + 1 + 2
 
 
+def test_a_black_frame_of_all_busv_videos_clusters_none(tmp_path):
+    for video in busv_tree(tmp_path, frames=4).glob("*/*"):
+        Image.fromarray(np.zeros((48, 48), np.uint8)).save(video / "000004.png")
+    table = pd.DataFrame(busv.rows(BusvSource(), tmp_path, CLASSES))
+    assert table["cluster"].isna().all() and table["excluded"].isna().all()
+
+
 def test_busv_annotation_that_contradicts_its_folder_is_excluded(tmp_path):
     raw = busv_tree(tmp_path)
     content = {
