@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from lddm.errors import LddmError
-from lddm.files import atomic_path
+from lddm.files import atomic_path, sha256
 from lddm.settings import Settings
 from lddm.settings.base import Section
 from lddm.settings.evaluation import ClassificationSettings
@@ -119,6 +119,20 @@ def check_data_folders(settings: Settings) -> None:
             "\n".join([f"raw data not found (data_root is {settings.data_root!r}):", *missing]),
             "put the data there as docs/data.md says, or add --config data_root=FOLDER",
         )
+
+
+def patients_digests(settings: Settings) -> dict[str, str | None]:
+    """SHA-256 of each table of patients that the sources name, by its path below data_root; None if there is no such file.
+
+    The index depends on their content, so the workflow compares it; where data_root lies is of no concern.
+    """
+    named = [
+        f"{source.folder}/{source.patients}"
+        for source in settings.index.sources
+        if getattr(source, "patients", None) is not None
+    ]
+    found = {name: Path(settings.data_root) / name for name in named}
+    return {name: sha256(path) if path.is_file() else None for name, path in found.items()}
 
 
 def all_regimes(settings: Settings) -> list[str]:

@@ -88,9 +88,9 @@ class Pipeline:
             command, cwd=ROOT, env=self.environment | environment, capture_output=True, text=True, timeout=300
         )
 
-    def planned(self, **options) -> dict[str, int]:
+    def planned(self, *arguments: str, **options) -> dict[str, int]:
         """Rule -> number of jobs that a dry run announces."""
-        done = self.run("--dry-run", "--quiet", "rules", **options)
+        done = self.run(*arguments, "--dry-run", "--quiet", "rules", **options)
         assert done.returncode == 0, done.stderr + done.stdout
         text = done.stdout + done.stderr
         if "Job stats:" not in text:

@@ -65,6 +65,18 @@ def test_a_network_may_be_tried_under_fewer_regimes(pipeline: Pipeline):
     assert wrong.returncode != 0 and "c3d is not among the classifiers" in wrong.stderr + wrong.stdout
 
 
+def test_a_corrected_table_of_patients_reruns_the_index(pipeline: Pipeline):
+    table = pipeline.folder / "data/mine/patients.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("file,patient_id\nbenign/a.avi,1\n")
+    config = SMALL | {"index": {"sources": [{"kind": "folder", "folder": "mine", "patients": "patients.csv"}]}}
+    first = pipeline.run("--until=index", config=config)
+    assert first.returncode == 0, first.stderr
+    assert pipeline.planned("--until=index", config=config) == {}
+    table.write_text("file,patient_id\nbenign/a.avi,2\n")
+    assert "index" in pipeline.planned("--until=index", config=config)
+
+
 def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     first = pipeline.run(config=SMALL)
     assert first.returncode == 0, first.stderr

@@ -149,6 +149,11 @@ def data_root(wildcards, input):
     return SETTINGS.data_root
 
 
+def patients_digests(wildcards):
+    """Param of `index`: the content of the tables of patients, so that a corrected one reruns the index."""
+    return build.patients_digests(SETTINGS)
+
+
 def weights_folder(wildcards, input, output):
     """Where the pretrained networks lie; their content is guarded by data/weights.json."""
     return SETTINGS.weights_dir

@@ -54,6 +54,7 @@ rule index:
     params:
         job=job,
         data_root=data_root,
+        patients=patients_digests,
         record=below("records"),
     shell:
         "{params.job} lddm index --settings {input.settings:q} --data-root {params.data_root:q}"
