@@ -13,7 +13,7 @@ Conventions, everywhere:
 * frame rates are in Hz, durations in seconds.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str):
