@@ -22,7 +22,10 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 
     def update(averaged: Any, current: Any, _: Any) -> None:
         done = int(average.n_averaged)  # on the CPU; the last argument is a copy on the GPU, whose reading would wait
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + done) / (10 + done)))
+        if averaged[0].is_floating_point():  # all of one type: torch groups them
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + done) / (10 + done)))
+        else:  # e.g. the permutations of a flow
+            torch._foreach_copy_(averaged, current)
 
     average = AveragedModel(network, multi_avg_fn=torch.no_grad()(update), use_buffers=False)
     return average

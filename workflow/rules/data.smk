@@ -6,23 +6,8 @@ Settings: index, preprocess, split.
 """
 
 
-rule settings_template:
-    """Write the template of settings files: below the results, so that another checkout changes no input."""
-    output:
-        f"{RESULTS}/settings/template.j2",
-    log:
-        f"{LOGS}/settings_template.log",
-    localrule: True
-    conda:
-        "../envs/lddm.yaml"
-    shell:
-        "echo '{{{{ params.text }}}}' > {output:q} 2> {log:q}"
-
-
 rule settings:
     """Write the settings of one stage to a small file, from which its jobs read them."""
-    input:
-        template=rules.settings_template.output,
     output:
         f"{RESULTS}/settings/{{stage}}.yaml",
     log:
@@ -30,8 +15,8 @@ rule settings:
     localrule: True
     params:
         text=lambda wildcards: settings_text(wildcards.stage),
-    template_engine:
-        "jinja2"
+    run:
+        Path(output[0]).write_text(params.text, encoding="utf-8")
 
 
 rule index:

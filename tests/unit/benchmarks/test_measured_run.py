@@ -9,8 +9,10 @@ from lddm.files import write_json
 
 def record(root, rule, minutes, **more):
     began, ended = minutes
+    (root / "settings").mkdir(exist_ok=True)
+    (root / "settings/whole.yaml").write_text("experiment: phantom\n")
     about = {
-        "status": "FINISHED", "pipeline": "a", "rule": rule, "attempt": 1, "host": {"cpus": 2},
+        "status": "FINISHED", "pipeline": "a", "rule": rule, "attempt": 1, "host": {"cpus": 2}, "outputs": [],
         "started": f"2026-01-31T23:{began:02d}:00+00:00", "ended": f"2026-01-31T23:{ended:02d}:00+00:00",
     }  # fmt: skip
     write_json(root / f"records/{rule}/all/20260131T23{began:02d}00-aa/record.json", about | more)
@@ -28,7 +30,7 @@ def test_a_run_in_pieces_is_refused(tmp_path, more):
     record(tmp_path, "score", (5, 20), **more)
     with pytest.raises(LddmError, match="one uninterrupted run"):
         measured(tmp_path)
-    with pytest.raises(LddmError, match="one uninterrupted run"):
+    with pytest.raises(LddmError, match="settings of its run"):
         measured(tmp_path / "nothing")
 
 

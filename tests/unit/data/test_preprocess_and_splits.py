@@ -238,5 +238,5 @@ def test_a_file_that_kills_its_reader_is_among_those_named(tmp_path, monkeypatch
     with pytest.raises(LddmError, match="a process died while it read one of") as caught:
         preprocess(index, sources, PreprocessSettings(size=32), tmp_path, tmp_path / "frames", 0, workers=2)
     named = caught.value.message.count("phantom:video")
-    assert "phantom:video/000007" in caught.value.message and named == 2
+    assert "phantom:video/000007" in caught.value.message and named in (1, 2)  # at most one per worker
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ import pytest
 
 from lddm.report.figures import figures
 from lddm.report.page import page
-from lddm.settings.evaluation import ReportSettings
 from tests.browser import needs_browser, shown
 
 pytestmark = needs_browser
@@ -23,10 +22,9 @@ const tell = value => { const pre = document.createElement("pre"); pre.id = "tol
 
 
 @pytest.fixture
-def report(results):
-    section = ReportSettings(strips=2)
-    figures(section, results, results / "figures")
-    page(section, results, results / "report.html")
+def report(results, settings):
+    figures(settings, results, results / "figures")
+    page(settings, results, results / "report.html")
     return results / "report.html"
 
 
