@@ -192,13 +192,14 @@ def test_a_trainer_resumes_its_own_state_only_and_removes_it_at_the_end(name, in
         torch.set_num_threads(threads)
     assert seen[-1] == goes_on and 1 not in seen and "beginning" not in caplog.text
 
-    outputs = []
+    run(name, settings, inputs, tmp_path / "whole", tmp_path / "out", lambda *_: None)
+    outputs = [(tmp_path / "out").read_bytes()]  # of a run that was not killed
     for case in ("end", "killed again between the output and the end"):
         shutil.copytree(tmp_path / "killed", tmp_path / case)
         run(name, settings, inputs, tmp_path / case, tmp_path / "out", lambda *_: None)
         assert not (tmp_path / case).exists()
         outputs.append((tmp_path / "out").read_bytes())
-    assert outputs[0] == outputs[1]
+    assert outputs[0] == outputs[1] == outputs[2]
 
 
 def test_the_hash_is_of_the_content():
