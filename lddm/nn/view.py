@@ -18,7 +18,7 @@ BLACK, NOISE = 2.5, 7.0
 BRIGHT = 25.0  # markers, rulers, text and bars are brighter than this; dim pixels apart from the rest are dark tissue
 EMPTY = 0.005  # share of the frame below which nothing is tissue
 PART = 0.25  # a bright region of this share of the largest is tissue behind a shadow, a smaller one a marker or a bar
-KEPT = 1 << 24  # rows of views that are remembered: 64 MiB
+KEPT = 1 << 24  # rows of views that are remembered: 64 MiB, and as much again for their names where frames are small
 
 # A training reads the same stills again and again, and finding a view takes as long as several layers of a network.
 # SHA-256 of an image -> first and last column of each row of its view, int16 (S, 2).
