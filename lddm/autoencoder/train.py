@@ -33,6 +33,7 @@ from lddm.training.validation import spread_clips
 logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, MotionCode | None]
+PACKAGES = ("autoencoder", "nn", "training", "data")  # whose source code is part of the identity of a training
 VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
 
 
@@ -235,7 +236,7 @@ def train_autoencoder(
         "val": clips_content(store, val_clips),
         "perceptual": task.perceptual,
     }
-    packages = ["autoencoder", "nn", "training", "data"]
+    packages = [*PACKAGES]
     if (module := type(task.perceptual).__module__).startswith("lddm."):
         packages.append(module.split(".")[1])
     identity = Identity.of(settings, seed, data, packages, fold=fold)

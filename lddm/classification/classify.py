@@ -68,7 +68,8 @@ def classify(
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
     val_inputs, test_input = (entry.prepare(val.frames), val.labels), entry.prepare(test.frames)
     animated_inputs = _inputs(entry, animated)
-    data = {"train": train, "val": val, "test": test, "added": animated}
+    pretrained = entry.pretrained() if entry.pretrained else None
+    data = {"train": train, "val": val, "test": test, "added": animated, "pretrained": pretrained}
     role = {"classifier": classifier, "regime": regime, "fold": fold}
     identity = Identity.of(section, seed, data, PACKAGES, **role)
     paths = []

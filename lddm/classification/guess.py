@@ -63,6 +63,7 @@ def guess_labels(
         "known": clips_content(store, clips[given]),
         "others": clips_content(store, clips[~given].drop(columns="label")),
         "val": clips_content(store, val),
+        "pretrained": entry.pretrained() if entry.pretrained else None,
     }
     identity = Identity.of(section, seed, data, PACKAGES, fold=fold)
     probabilities = []

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lddm.classification.published import TORCHVISION, C3d, FromTorchvision, StillNetwork
 from lddm.data.flow import strain_maps
+from lddm.nn.perceptual import efficientnet_lite0
 
 TINY_SIDE, TINY_FRAMES = 32, 8
 STILLS = 4
@@ -31,10 +32,12 @@ class Classifier:
         prepare: clips uint8 (n, T + 1, S, S) -> float32 (n, C, ...), the network's input; a mirrored clip gives a
             mirrored input (last axis), so that training may flip inputs.
         build: a fresh network, input -> one logit (B,).
+        pretrained: the network whose weights `build` begins with, None for one that is trained from scratch.
     """
 
     prepare: Callable[[np.ndarray], np.ndarray]
     build: Callable[[], nn.Module]
+    pretrained: Callable[[], nn.Module] | None = None
 
 
 def strain_input(clips: np.ndarray) -> np.ndarray:
@@ -100,6 +103,6 @@ class Tiny3d(nn.Module):
 CLASSIFIERS: dict[str, Classifier] = {
     "strain": Classifier(strain_input, StrainNetwork),
     "tiny3d": Classifier(frames_input, Tiny3d),
-    "still": Classifier(stills_input, StillNetwork),
+    "still": Classifier(stills_input, StillNetwork, efficientnet_lite0),
     "c3d": Classifier(full_input, C3d),
 } | {name: Classifier(full_input, partial(FromTorchvision, name)) for name in TORCHVISION}

@@ -19,7 +19,7 @@ from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("classification", "training", "data")  # whose source code is part of the identity of a training
+PACKAGES = ("classification", "nn", "training", "data")  # whose source code is part of the identity of a training
 
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
 

@@ -27,6 +27,7 @@ from lddm.training.state import remove_state
 from lddm.training.validation import spread_clips
 from lddm.training.weights import load_into, load_weights, read_settings, save_weights
 
+PACKAGES = ("diffusion", "nn", "training", "data")  # whose source code is part of the identity of a training
 LABEL = 64  # size of the label's embedding
 
 
@@ -202,7 +203,7 @@ def train_pixel(
         return {"loss": torch.cat([error * weights for error, weights in parts]).mean().item()}
 
     data = {"latents": latents, "clips": [clips_content(store, part.clips) for part in (reader, val_reader)]}
-    identity = Identity.of(settings, seed, data, ("diffusion", "nn", "training", "data"))
+    identity = Identity.of(settings, seed, data, PACKAGES)
     train(task, settings.training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
     model.save(out, seed=seed, clips=len(reader))
     if not keep_state:

@@ -81,15 +81,18 @@ def match_moments(model: LatentDiffusion, reader: LatentReader, seed: int, steps
     """Fit `model.matching`: samples for the x0 and labels of training, without guidance, against their z.
 
     Each entry of the reader is sampled equally often, since entries (mirrored and reversed copies among them) differ in
-    their means.
+    their means; of more than `DRAWN` entries a random subset is compared.
 
     Args:
         steps: UniPC steps of the samples. ASSUME: the moments of other samplers are close to these.
     """
     rng = torch.Generator().manual_seed(seed)
-    x0, real, label = reader.read(np.arange(len(reader)), rng)
-    passes = max(1, round(DRAWN / len(reader)))
-    order = torch.arange(len(reader), device=x0.device).repeat(passes)
+    chosen = np.arange(len(reader))
+    if len(reader) > DRAWN:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(reader))[:DRAWN])
+    x0, real, label = reader.read(chosen, rng)
+    passes = max(1, round(DRAWN / len(chosen)))
+    order = torch.arange(len(chosen), device=x0.device).repeat(passes)
     drawn = []
     for index in order.split(AT_A_TIME):
         noise = torch.randn((len(index), model.spec.size), generator=rng).to(x0)

@@ -32,6 +32,7 @@ from lddm.training.weights import load_into, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
+PACKAGES = ("metrics", "nn", "training", "data")  # whose source code is part of the identity of a training
 SIDE = 32  # pixels that the network sees: motion, not texture
 PRETEXTS = ("real", "frozen", "shuffled", "fast", "torn")
 
@@ -155,7 +156,7 @@ def train_domain_network(
         return pretext_accuracy(players["domain_network"], store, clips["val"], seed)
 
     data = {part: clips_content(store, clips[part]) for part in ("train", "val")}
-    identity = Identity.of(section, seed, data, ("metrics", "training", "data"), fold=fold)
+    identity = Identity.of(section, seed, data, PACKAGES, fold=fold)
     train(task, section.training, seed, state, on_log, validate, keep_best="loss", identity=identity)
     held_out = pretext_accuracy(network, store, clips["test"], seed)
     logger.info("pretext accuracy on %d held-out clips: %.3f (chance 0.2)", len(clips["test"]), held_out["accuracy"])

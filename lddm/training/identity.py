@@ -46,12 +46,15 @@ class Identity:
             settings: the whole section of the stage, not only its `training`.
             seed: seed of everything random.
             data: input data and labels by name; values as in `content_hash`.
-            packages: packages of lddm whose source code trains, e.g. ("autoencoder", "nn", "training", "data").
+            packages: packages of lddm whose source code trains, e.g. ("autoencoder", "nn", "training", "data"); that of the
+                settings always counts.
             **role: what tells trainings of the same section apart, e.g. the classifier and its regime.
         """
         described = {"section": type(settings).__name__, **settings.model_dump(mode="json"), "role": role}
         parts = {"settings": described, "seed": seed, "data": data}
-        return cls({name: content_hash(value) for name, value in parts.items()} | {"code": code_hash(*packages)})
+        return cls(
+            {name: content_hash(value) for name, value in parts.items()} | {"code": code_hash("settings", *packages)}
+        )
 
     def extended(self, **parts: Any) -> Identity:
         """The same with further parts; values as in `content_hash`."""

@@ -124,9 +124,11 @@ def train(
         for part in mine:
             batch = task.batch(step * parts + part)
             for turn, (name, player) in enumerate(players.items()):
+                number = step * parts + part
+                torch.manual_seed(step_rng(seed * 8 + 4 + turn, number).initial_seed())  # dropout has no other source
                 with _only(players, player):
                     with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-                        loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, step * parts + part))
+                        loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, number))
                     logged.append(logs)
                     if loss is None:
                         continue

@@ -126,6 +126,29 @@ def test_moments_are_taken_from_whole_passes_over_the_latents(count):
     assert matching.offset.abs().max() < 1e-3
 
 
+def test_moments_of_a_large_data_set_are_taken_from_a_subset(monkeypatch):
+    z = torch.randn(40, VECTOR.size, generator=torch.Generator().manual_seed(1))
+    whitening, drawn = Whitening.fit(VECTOR, z, torch.zeros_like(z)), []
+
+    class Reader:
+        def __len__(self):
+            return len(z)
+
+        def read(self, index, rng):
+            return torch.from_numpy(index), whitening(z)[index], torch.zeros(len(index), dtype=torch.long)
+
+    def many_steps(noise, x0, *_):
+        drawn.extend(x0.tolist())
+        return whitening(z)[x0]
+
+    monkeypatch.setattr("lddm.diffusion.train.DRAWN", 16)
+    matching = Matching(VECTOR)
+    model = SimpleNamespace(spec=VECTOR, whitening=whitening, matching=matching, many_steps=many_steps)
+    match_moments(model, Reader(), 0)
+    assert len(drawn) == len(set(drawn)) == 16 and {number // 20 for number in drawn} == {0, 1}
+    assert torch.allclose(matching.ratio, torch.ones(VECTOR.size)) and matching.offset.abs().max() < 1e-3
+
+
 def test_the_denoiser_sees_white_maps_with_their_own_covariance():
     """Training latents that are one push of all cells: the coloured view of white noise is that push, at unit variance."""
     n, cells = 400, MAPS.map_size**2

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lddm.nn import view
 from lddm.nn.view import erode, field_of_view
 
 PLACE = torch.arange(64.0)
@@ -116,3 +117,22 @@ def test_erosion_spares_the_border_of_the_frame():
     view[..., :6, 2:] = True  # touches the frame above and to the right
     rows, columns = torch.nonzero(erode(view, 1)[0, 0], as_tuple=True)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 4, 3, 7)
+
+
+def test_the_view_of_an_image_is_found_once(monkeypatch):
+    """As a training needs it: what the networks of a step take must not wait for the views of known stills."""
+    found, find = [], view._hull_of_tissue
+    monkeypatch.setattr(view, "_known", {})
+    monkeypatch.setattr(view, "_hull_of_tissue", lambda grey: found.append(grey) or find(grey))
+    images = torch.cat([image(fan()), image(fan(0.3)), image(fan())])
+    once = field_of_view(images)
+    assert torch.equal(once, field_of_view(images)) and len(found) == 2
+    monkeypatch.setattr(view, "KEPT", 64)  # room for one: the oldest is forgotten
+    view._known.clear()
+    assert torch.equal(once, field_of_view(images)) and len(view._known) == 1
+
+
+def test_rows_without_tissue_are_outside_the_view():
+    low = torch.zeros(64, 64, dtype=torch.bool)
+    low[20:40, 10:50] = True
+    assert torch.equal(field_of_view(image(low))[0, 0], low)

@@ -19,6 +19,7 @@ from lddm.settings.models import CinnSettings, SynthesisSettings, Training
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import load_bundle, sampling_defaults
 from lddm.synthesis.generators import GENERATORS
+from lddm.synthesis.seeds import video_seed
 from lddm.synthesis.synthesize import synthesize
 from lddm.synthesis.train_generator import train_generator
 
@@ -42,6 +43,10 @@ def test_heavy_libraries_are_imported_by_those_who_use_them():
     code = "import sys, lddm.synthesis.synthesize, lddm.baselines.static; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"diffusers", "FrEIA", "accelerate", "mlflow", "pyiqa", "torchvision"} & set(loaded)
+
+
+def test_a_number_of_numpy_is_the_same_seed():
+    assert video_seed(np.int64(3), np.str_("a"), np.int32(1), np.int64(2)) == video_seed(3, "a", 1, 2)
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer", "pixel"])
@@ -142,6 +147,7 @@ import pandas as pd
 from lddm.data.frames import FrameStore
 from lddm.settings.models import DiffusionSettings, DistillationSettings, Training
 from lddm.synthesis.train_generator import train_generator
+from lddm.synthesis.seeds import video_seed
 data, parts, out = map(Path, sys.argv[1:])
 training = Training(steps=2, batch_size=2, processes=2, log_every=1, val_every=2, checkpoint_every=1)
 distillation = DistillationSettings(pairs=8, sampler_steps=2, steps=2)

@@ -1,6 +1,9 @@
 """A training belongs to its settings, seed, data, labels and code: each trainer resumes its own state and no other."""
 
 import dataclasses
+import importlib
+import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -11,14 +14,17 @@ import torch
 
 from lddm.autoencoder.train import train_autoencoder
 from lddm.baselines.cinn import train_cinn
+from lddm.classification import train as classification
 from lddm.classification.classify import classify
 from lddm.classification.guess import guess_labels, remove_guess_state
+from lddm.classification.networks import CLASSIFIERS
 from lddm.data.frames import FrameStore
 from lddm.diffusion import distillation
 from lddm.diffusion.pixel import train_pixel
 from lddm.diffusion.train import train_diffusion
 from lddm.metrics.domain_network import train_domain_network
 from lddm.nn.latent import LatentSpec
+from lddm.nn.perceptual import efficientnet_lite0
 from lddm.settings.evaluation import ClassificationSettings, DomainNetworkSettings, GuessSettings
 from lddm.settings.models import (
     AutoencoderSettings,
@@ -186,13 +192,14 @@ def test_a_trainer_resumes_its_own_state_only_and_removes_it_at_the_end(name, in
         torch.set_num_threads(threads)
     assert seen[-1] == goes_on and 1 not in seen and "beginning" not in caplog.text
 
-    outputs = []
+    run(name, settings, inputs, tmp_path / "whole", tmp_path / "out", lambda *_: None)
+    outputs = [(tmp_path / "out").read_bytes()]  # of a run that was not killed
     for case in ("end", "killed again between the output and the end"):
         shutil.copytree(tmp_path / "killed", tmp_path / case)
         run(name, settings, inputs, tmp_path / case, tmp_path / "out", lambda *_: None)
         assert not (tmp_path / case).exists()
         outputs.append((tmp_path / "out").read_bytes())
-    assert outputs[0] == outputs[1]
+    assert outputs[0] == outputs[1] == outputs[2]
 
 
 def test_the_hash_is_of_the_content():
@@ -239,3 +246,54 @@ def test_every_part_that_differs_is_named():
     assert ours.differing(theirs.parts) == ["seed", "data", "stage"]
     assert Identity.of(TRAINING, 0, {"x": 1}, ("nn",), fold=1).differing(ours.parts) == ["settings"]
     assert ours.differing({}) == list(ours.parts)  # a state of a version that had no parts
+
+
+def imported(module):
+    """Packages of lddm that a module imports, directly or through others of ours."""
+    seen, left = set(), [module]
+    while left:
+        name = left.pop()
+        path = identity.PACKAGE.parent / f"{name.replace('.', '/')}.py"
+        if name in seen or not path.is_file():
+            continue
+        seen.add(name)
+        for source, names in re.findall(r"^ *from (lddm[\w.]*) import ([\w, ]+|\()", path.read_text(), re.MULTILINE):
+            left += [source, *(f"{source}.{part}" for part in re.split(r", | as ", names))]
+    return {name.split(".")[1] for name in seen} - {"errors", "files"}
+
+
+@pytest.mark.parametrize(
+    "trainer", ["autoencoder.train", "diffusion.train", "diffusion.pixel", "baselines.cinn", "metrics.domain_network"]
+)
+def test_the_code_of_a_training_is_all_that_it_imports(trainer):
+    module = importlib.import_module(f"lddm.{trainer}")
+    assert imported(f"lddm.{trainer}") <= {*module.PACKAGES, "settings"}
+
+
+def test_the_code_of_classifiers_is_all_that_they_import():
+    needed = imported("lddm.classification.train") | imported("lddm.classification.networks")
+    assert needed - {"statistics"} <= {*classification.PACKAGES, "settings"}  # statistics: a correction of p-values
+
+
+def test_code_of_settings_always_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "PACKAGE", tmp_path)
+    for package in ("nn", "settings"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "a.py").write_text("x = 1\n")
+    before = Identity.of(TRAINING, 0, {}, ("nn",))
+    (tmp_path / "settings/a.py").write_text("x = 2\n")
+    assert Identity.of(TRAINING, 0, {}, ("nn",)).differing(before.parts) == ["code"]
+
+
+def test_pretrained_weights_count(inputs, tmp_path, monkeypatch):
+    """The classifier `still` begins with weights of a package, which may bring others."""
+    given, digests = torch.nn.Linear(1, 1), []
+    entry = dataclasses.replace(CLASSIFIERS["tiny3d"], pretrained=lambda: given)
+    monkeypatch.setitem(CLASSIFIERS, "tiny3d", entry)
+    assert CLASSIFIERS["still"].pretrained is efficientnet_lite0
+    settings, *_ = TRAINERS["classifier"]
+    for name in ("a", "b"):
+        run("classifier", settings, inputs, tmp_path / name, tmp_path / f"{name}.json", lambda *_: None)
+        digests.append(json.loads((tmp_path / f"{name}.json").read_text())["identity"])
+        torch.nn.init.ones_(given.weight)
+    assert digests[0] != digests[1]
