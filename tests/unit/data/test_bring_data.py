@@ -195,6 +195,25 @@ def test_folders_of_numbered_frames_are_videos(tmp_path):
     assert found.unused.empty
 
 
+def test_files_beside_numbered_frames_and_links_to_folders_are_not_lost(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "mine" / name / "case").mkdir(parents=True)
+        for number, frame in enumerate(texture(ord(name), 12)):
+            image(tmp_path / "mine" / name / "case" / f"{number}.png", frame)
+        write_video(tmp_path / "mine" / name / "case" / "film.mp4", texture(50 + ord(name)), 20)
+        (tmp_path / "mine" / name / "case" / "about.json").write_text('{"fps": 10}')
+    (tmp_path / "elsewhere").mkdir()
+    write_video(tmp_path / "elsewhere" / "lost.mp4", texture(3), 20)
+    os.symlink(tmp_path / "elsewhere", tmp_path / "mine" / "a" / "more")
+    found = check_data(tmp_path / "mine")
+    assert sorted(found.videos["path"]) == [
+        "mine/a/case", "mine/a/case/film.mp4", "mine/b/case", "mine/b/case/film.mp4"
+    ]  # fmt: skip
+    reasons = dict(found.unused_by_reason())
+    assert "a link to a folder" in reasons["mine/a/more"]
+    assert "mine/a/case/about.json" not in reasons
+
+
 def test_single_frame_dicom_files_of_one_series_get_a_hint(tmp_path):
     for number in range(9):
         cine(tmp_path / f"mine/benign/{number}.dcm", texture(1)[:1], PatientID="1", SeriesInstanceUID="1.2.3")
