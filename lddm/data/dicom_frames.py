@@ -35,6 +35,7 @@ class PixelElement:
         parts: for each frame the (position, length) of its pieces.
         stated: NumberOfFrames, or 0 if it is missing.
         cut: whether the file ends before the last frame does.
+        words: whether the value is a sequence of 16-bit words (VR OW), which big endian swaps.
     """
 
     keyword: str
@@ -44,6 +45,7 @@ class PixelElement:
     parts: list[list[tuple[int, int]]]
     stated: int
     cut: bool
+    words: bool = False
 
 
 def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
@@ -83,7 +85,8 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
         count = (end - start) // each
         parts = [[(start + place * each, each)] for place in range(count)]
         cut = not encapsulated and start + length > size
-    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut)
+    words = not implicit and head[4:6] == b"OW"
+    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut, words)
 
 
 def read_parts(file: BinaryIO, parts: list[tuple[int, int]]) -> bytes:
@@ -145,6 +148,9 @@ def _frames(
     fitting = [places[offset] for offset in table if offset in places]  # those of a cut-off part are not there
     if len(table) > 1 and fitting and fitting[0] == 0 and fitting == sorted(set(fitting)):
         firsts = fitting
+        begun = [number for number, (start, _) in enumerate(pieces) if _begins_code(file, start)]
+        if stated and len(fitting) != stated == len(begun) and begun[0] == 0:
+            firsts = begun  # the table is damaged: it would join two frames
     elif syntax == uid.RLELossless:  # one fragment per frame, by the standard
         firsts = list(range(len(pieces)))
     else:

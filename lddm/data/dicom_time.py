@@ -105,6 +105,9 @@ def _vector(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, 
     steps = _numbers(header, "FrameTimeVector")
     if len(steps) == count - 1:
         steps = np.append(0.0, steps)
+    if len(steps) == 1 and count > 2:  # one interval for all frames
+        found = _steady(header, "FrameTimeVector", count, 1000)
+        return found and (*found[:2], ("FrameTimeVector has one value: taken for all frames",))
     if len(steps) < 2 or not np.isfinite(steps).all() or (steps[1:] <= 0).any():
         return None
     notes: tuple[str, ...] = ()
