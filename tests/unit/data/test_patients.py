@@ -192,6 +192,17 @@ def test_a_csv_overrides_by_patient_and_a_conflict_is_an_error(tmp_path, caplog)
     assert "77" not in str(caught.value)
 
 
+def test_leading_zeros_that_a_spreadsheet_dropped_split_no_patient_unsaid(tmp_path, caplog):
+    cine(tmp_path / "mine/a/1.dcm", PatientID="0071")
+    cine(tmp_path / "mine/b/2.dcm", PatientID="12")
+    for number, name in enumerate(("a/3.png", "a/4.png", "b/5.png")):
+        Image.fromarray(np.full((16, 16), 40 * number, np.uint8)).save(tmp_path / "mine" / name)
+    (tmp_path / "mine/p.csv").write_text("file,patient_id\na/3.png,71\na/4.png,9\nb/5.png,009\n")
+    found = patients_of(tmp_path, "p.csv")
+    assert found["a/1.dcm"] == found["a/3.png"] == "folder-patient-71"
+    assert "2 patients of the CSV of patients differ in leading zeros only" in caplog.text
+
+
 def test_files_of_one_patient_in_two_sources_have_one_patient(tmp_path):
     for name, issuer in (("one", "CLINIC"), ("two", None)):
         for number in range(2):
