@@ -165,7 +165,7 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
         by_kind: dict[str, list[tuple[str, str]]] = {}
         for path, text in zip(videos["path"], videos["notes"].fillna(""), strict=True):
             for note in filter(None, str(text).split("; ")):
-                by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, Path(path).name))
+                by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, path))
         for noted in by_kind.values():  # notes that differ in numbers only are one line
             found.append(f"{len(noted)} files: {noted[0][0]} ({listed((name for _, name in noted), 3)})")
         return found
@@ -173,11 +173,11 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
     moving = videos[videos["kind"] == "video"]
     slow = moving[moving["fps"].astype(float) < 0.9 * settings.fps]
     if len(slow):
-        names = [Path(path).name for path in slow["path"]]
+        names = list(slow["path"])
         found.append(f"{len(slow)} videos are slower than the target of {settings.fps:g} Hz: {listed(names, 3)}")
     cut = moving[moving["n_frames"] >= settings.max_frames]
     if len(cut):
-        names = [Path(path).name for path in cut["path"]]
+        names = list(cut["path"])
         found.append(f"of {len(cut)} videos only the first {settings.max_frames} frames are read: {listed(names, 3)}")
     return found
 

@@ -78,7 +78,7 @@ def survey(
                 found.passed_over[path] = why_not_read(path)
             else:
                 taken.append((path, place.name, kind, who))
-    frames = [path.name for path, *_ in taken if path.is_dir()]
+    frames = [path.relative_to(folder).as_posix() for path, *_ in taken if path.is_dir()]
     if frames:
         found.notes.append(f"{len(frames)} folders of numbered images are read as one video each: {listed(frames)}")
     files = [path.relative_to(folder).as_posix() for path, *_ in taken]

@@ -214,6 +214,30 @@ def test_files_beside_numbered_frames_and_links_to_folders_are_not_lost(tmp_path
     assert "mine/a/case/about.json" not in reasons
 
 
+def test_class_names_in_brackets_are_shown_and_one_word_is_said_of_many_files(tmp_path, caplog):
+    for number in range(4):
+        cine(tmp_path / "mine" / ("[a]", "b")[number % 2] / f"{number}.dcm", texture(number), PatientID=f"P{number}")
+    shown = CliRunner().invoke(raw_data.app, ["check-data", str(tmp_path / "mine")])
+    assert shown.exit_code == 0 and "│ [a] " in shown.stdout
+    assert "4 files: no 2-D ultrasound region is stated" in shown.stdout and "mine/[a]/0.dcm" in shown.stdout
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["label", "lesion", "Labels_1"])
+def test_label_images_beside_images_are_masks_and_a_class_may_be_called_so(tmp_path, name):
+    for place in ("lesion", "normal"):
+        (tmp_path / "mine" / place).mkdir(parents=True)
+        image(tmp_path / "mine" / place / "7.png", texture(1)[0])
+        image(tmp_path / "mine" / place / f"7_{name}.png", np.tile(np.uint8([0, 90, 180]), (72, 32)))
+    found = check_data(tmp_path / "mine")
+    assert sorted(found.videos["path"]) == ["mine/lesion/7.png", "mine/normal/7.png"]
+
+
+def test_a_mistake_in_a_source_names_the_key_and_not_the_kind():
+    with pytest.raises(LddmError, match=r"index.sources.0.fps: expected greater than 0"):
+        build.load({"index": {"sources": [{"kind": "folder", "folder": "x", "fps": 0}]}})
+
+
 def test_single_frame_dicom_files_of_one_series_get_a_hint(tmp_path):
     for number in range(9):
         cine(tmp_path / f"mine/benign/{number}.dcm", texture(1)[:1], PatientID="1", SeriesInstanceUID="1.2.3")
