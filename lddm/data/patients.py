@@ -87,6 +87,12 @@ def assign_patients(
             f"patients are unknown for {by_study} DICOM files, which have neither ID nor name: files of one study count "
             "as one patient, files of several studies as several"
         )
+    shared_studies = _studies_of_several(groups, names, identities)
+    if shared_studies:
+        notes.append(
+            f"{shared_studies} DICOM studies have files of several patients, though a study is of one: check whether the "
+            "patient IDs were made up file by file; a CSV of patients overrides them"
+        )
     if matches:
         notes += _csv_notes(files, names, matches)
     return Patients(names, notes)
@@ -111,6 +117,17 @@ def join_sources(rows: list[dict]) -> None:
             name = min(found, key=lambda name: (not name.startswith("folder-patient-"), name))
             for i in members:
                 rows[i]["patient_id"] = name
+
+
+def _studies_of_several(
+    groups: Sequence[Sequence[int]], names: Sequence[str | None], identities: Sequence[Identity | None]
+) -> int:
+    """How many studies have files of several patients."""
+    patients: dict[str, set[str | None]] = defaultdict(set)
+    for members in groups:
+        for who in _of(members, identities):
+            patients[who.study].add(names[members[0]])
+    return sum(len(found) > 1 for study, found in patients.items() if study)
 
 
 def _without_zeros(name: str) -> str:

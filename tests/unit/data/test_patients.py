@@ -203,6 +203,13 @@ def test_leading_zeros_that_a_spreadsheet_dropped_split_no_patient_unsaid(tmp_pa
     assert "2 patients of the CSV of patients differ in leading zeros only" in caplog.text
 
 
+def test_a_study_of_several_patients_is_said(tmp_path, caplog):
+    for number in range(4):
+        cine(tmp_path / f"mine/a/{number}.dcm", PatientID=f"P{number}", StudyInstanceUID=f"1.2.{number // 2 + 3}")
+    assert len(set(patients_of(tmp_path).values())) == 4
+    assert "2 DICOM studies have files of several patients" in caplog.text
+
+
 def test_files_of_one_patient_in_two_sources_have_one_patient(tmp_path):
     for name, issuer in (("one", "CLINIC"), ("two", None)):
         for number in range(2):
