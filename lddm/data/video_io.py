@@ -110,7 +110,9 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
                 else:
                     resized += 1
             else:
-                notes += _missing_end(container, stream, stamps)
+                notes += [] if resized else _missing_end(container, stream, stamps)
+            if container.format.name == "gif":
+                stamps = _as_browsers_show(stamps)
     except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
         if not len(frames):
             reason = without_folder(error, Path(source if isinstance(source, str) else name))
@@ -124,6 +126,14 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     if resized:
         notes.append(f"{resized} frames of another size dropped")
     return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes, resolution)
+
+
+def _as_browsers_show(stamps: list[float | None]) -> list[float | None]:
+    """Times of the frames of a GIF, with 100 ms for a duration below 20 ms, as for other moving images."""
+    if len(stamps) < 2 or any(stamp is None for stamp in stamps):
+        return stamps
+    steps = np.diff(np.array(stamps, dtype=np.float64))
+    return [0.0, *np.cumsum(np.where(steps < 0.0199, 0.1, steps)).tolist()]
 
 
 def _missing_end(

@@ -233,6 +233,13 @@ def test_a_reason_does_not_name_the_folder(tmp_path, name):
     assert str(tmp_path) not in str(caught.value) and name in str(caught.value)
 
 
+@pytest.mark.parametrize(("duration", "rate"), [(10, 10), (20, 50), (40, 25)])
+def test_short_durations_of_a_gif_count_as_in_browsers(tmp_path, frames, duration, rate):
+    images = [Image.fromarray(np.roll(values, 3 * number, 1)) for number, values in enumerate(frames)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=duration)
+    assert read_video(tmp_path / "a.gif").fps == pytest.approx(rate, rel=0.01)
+
+
 def test_absurd_rates_are_unknown(tmp_path, frames):
     path = encode(tmp_path / "v.avi", frames, "mjpeg", "yuvj420p")
     content = bytearray(path.read_bytes())
