@@ -63,7 +63,10 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
     tag = (int.from_bytes(head[:2], order) << 16) | int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
     if len(head) < 8 or tag not in KEYWORDS:
         raise UnreadableFile("it holds no pixel data", "check that the file is an image")
-    if implicit or head[4:6] not in LONG:
+    explicit = (
+        head[4:6] in LONG and head[6:8] == b"\0\0"
+    )  # as implicit VR this would be an odd length, which is not allowed
+    if not explicit:
         start, length = tag_at + 8, int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
     else:
         start, length = tag_at + 12, int.from_bytes(head[8:12], order)  # type: ignore[arg-type]
@@ -85,7 +88,7 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
         count = (end - start) // each
         parts = [[(start + place * each, each)] for place in range(count)]
         cut = not encapsulated and start + length > size
-    words = not implicit and head[4:6] == b"OW"
+    words = explicit and head[4:6] == b"OW"
     return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut, words)
 
 

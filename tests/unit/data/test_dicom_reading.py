@@ -368,6 +368,25 @@ def region(kind, box, spatial=1, **more):
     return item
 
 
+def test_frames_at_several_places_in_space_are_slices(path):
+    groups = []
+    for number in range(len(SMOOTH)):
+        plane, group = Dataset(), Dataset()
+        plane.ImagePositionPatient = [0, 0, float(number)]
+        group.PlanePositionSequence = [plane]
+        groups.append(group)
+    ds = data_set(SMOOTH, PerFrameFunctionalGroupsSequence=groups)
+    assert is_cine(saved(ds, path))  # a tracked sweep: it states the time of its frames
+    del ds.FrameTime
+    assert not is_cine(saved(ds, path))
+
+
+def test_explicit_elements_under_an_implicit_transfer_syntax_are_read_as_they_are(path):
+    content = saved(data_set(SMOOTH), path).read_bytes()
+    path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"))
+    assert np.array_equal(read_dicom(path).frames, SMOOTH)
+
+
 def test_the_tissue_region_wins_over_a_larger_colour_flow_box(path):
     flow, tissue = region(2, (0, 0, 23, 15)), region(1, (4, 2, 19, 13))
     recording = read_dicom(saved(data_set(SMOOTH, SequenceOfUltrasoundRegions=[flow, tissue]), path))
