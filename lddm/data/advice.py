@@ -13,6 +13,7 @@ from lddm.data.identity import Identity
 from lddm.data.layout import Layout
 from lddm.data.patient_groups import name_counts
 from lddm.data.patients_csv import listed, read_patients
+from lddm.data.sources.base import printable
 from lddm.data.splits import make_splits
 from lddm.errors import LddmError
 from lddm.settings.data import PreprocessSettings, Source, SplitSettings
@@ -183,5 +184,5 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
 
 
 def _suffix(path: Path) -> str:
-    name = path.name.lower()
+    name = printable(path.name.lower())
     return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix or "no suffix"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -141,7 +142,7 @@ def match_patients(
 
 def listed(names: Iterable[str], most: int = SHOWN) -> str:
     """The first names and how many more there are."""
-    names = list(names)
+    names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

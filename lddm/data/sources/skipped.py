@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lddm.data.recording import MAX_PIXELS
+from lddm.data.sources.base import printable
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
@@ -61,6 +62,7 @@ def is_mask_name(path: Path) -> bool:
 def why_not_read(path: Path) -> str:
     """The reason for a file that no reader takes."""
     suffix = "".join(path.suffixes[-2:]).lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
+    suffix = printable(suffix)
     if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
         return "not read: it lies where the source does not look"
     if suffix in DICOM_SUFFIXES:

@@ -238,6 +238,17 @@ def test_a_mistake_in_a_source_names_the_key_and_not_the_kind():
         build.load({"index": {"sources": [{"kind": "folder", "folder": "x", "fps": 0}]}})
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names there are UTF-8")
+def test_names_that_are_no_utf_8_are_named_and_not_read(folder, tmp_path):
+    for name in (b"\xff.mp4", b"x.\xfc"):
+        (folder / "sick" / os.fsdecode(name)).write_bytes((folder / "sick/1.mp4").read_bytes())
+    shown = CliRunner().invoke(raw_data.app, ["check-data", str(folder), "--list", "--csv", str(tmp_path / "a.csv")])
+    assert shown.exit_code == 0, shown.exception
+    unused = dict(check_data(folder).unused_by_reason())
+    assert "is not UTF-8" in unused["mine/sick/\\xff.mp4"] and "is not UTF-8" in unused["mine/sick/x.\\xfc"]
+    assert "\\xff.mp4" in (tmp_path / "a.csv").read_text(encoding="utf-8")
+
+
 def test_single_frame_dicom_files_of_one_series_get_a_hint(tmp_path):
     for number in range(9):
         cine(tmp_path / f"mine/benign/{number}.dcm", texture(1)[:1], PatientID="1", SeriesInstanceUID="1.2.3")
@@ -274,8 +285,11 @@ def test_a_csv_of_patients_is_found_from_here_and_named_where_it_is_not(folder, 
     with pytest.raises(LddmError, match="no.csv exists neither below .*mine nor here\nHint: CSV files in .*: list.csv"):
         check_data(folder, "no.csv")
     (tmp_path / "other.csv").write_text("file,patient_id\na,1\n")
-    with pytest.raises(LddmError, match="other.csv lies outside"):
-        check_data(folder, "other.csv")
+    for outside in ("other.csv", str(tmp_path / "other.csv"), "../other.csv"):
+        with pytest.raises(LddmError, match="other.csv lies outside"):
+            check_data(folder, outside)
+    found = check_data(folder, str(folder / "list.csv"))
+    assert yaml.safe_load(found.config)["index"]["sources"][0]["patients"] == "list.csv"
 
 
 def test_the_config_fits_what_was_found(tmp_path):
