@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.data.identity import Identity
-from lddm.data.layout import Layout
+from lddm.data.layout import Layout, class_folders
 from lddm.data.patient_groups import name_counts
 from lddm.data.patients_csv import listed, read_patients
 from lddm.data.sources.base import printable
+from lddm.data.sources.skipped import is_mask_folder, is_split_folder
 from lddm.data.splits import make_splits
 from lddm.errors import LddmError
 from lddm.settings.data import PreprocessSettings, Source, SplitSettings
@@ -72,6 +73,12 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
             f"{', '.join(layout.not_classes)} look like a split, not like classes: put their files into the folders of "
             "their classes, or leave them out"
         )
+    inner = _same_folders_inside(layout)
+    if inner:
+        found.append(
+            f"each of the folders {', '.join(classes)} holds the folders {', '.join(inner)}: if those are the classes, and the "
+            "outer ones e.g. hospitals, arrange the files as <class>/<hospital>/<files>"
+        )
     if len(classes) > 2:
         found.append(
             f"{len(classes)} class folders ({', '.join(classes)}); a study has two: the config names those with the most "
@@ -91,6 +98,17 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
         if count == 0 and not moving.empty:
             found.append(f"class {name}: no usable video")
     return found
+
+
+def _same_folders_inside(layout: Layout) -> list[str]:
+    """Names of the folders that each class folder holds, if they are the same, few and not numbered as patients are."""
+    places = [place for place in class_folders(layout.place) if not is_split_folder(place.name)]
+    names = [sorted(inner.name for inner in class_folders(place)) for place in places]
+    if layout.kind != "folder" or len(places) < 2 or any(name != names[0] for name in names):
+        return []
+    told = [name for name in names[0] if not is_split_folder(name) and not is_mask_folder(name)]
+    numbered = any(letter.isdigit() for name in told for letter in name)
+    return told if 2 <= len(told) <= 5 and not numbered else []
 
 
 def _of_patients(

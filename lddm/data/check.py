@@ -36,6 +36,7 @@ from lddm.settings.data import (
     SplitSettings,
 )
 
+TABLES = {"pocus": "dataset_metadata.csv"}  # what a source reads beside the files of its rows
 HINT = "see docs/data.md for what is read"
 
 
@@ -171,7 +172,7 @@ def _others(place: Path, root: Path, listing: _Listing, source: Source) -> dict[
             found[file] = "a hidden or system file"
         elif is_mask_name(file):
             found[file] = "a mask, not an ultrasound image"
-        elif below.as_posix() != getattr(source, "patients", None):
+        elif below.as_posix() not in (getattr(source, "patients", None), TABLES.get(source.kind)):
             found[file] = why_not_read(file)
     return found
 

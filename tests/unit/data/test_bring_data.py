@@ -249,6 +249,16 @@ def test_names_that_are_no_utf_8_are_named_and_not_read(folder, tmp_path):
     assert "\\xff.mp4" in (tmp_path / "a.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("inner", "said"), [(("benign", "malignant"), True), (("p1", "p2"), False), (("train", "test"), False)]
+)
+def test_hospitals_that_hold_the_classes_are_noticed(tmp_path, inner, said):
+    for number, (outer, name) in enumerate((outer, name) for outer in ("Bonn", "Kiel") for name in inner):
+        image(tmp_path / "mine" / outer / name / f"{number}.png", texture(number)[0])
+    advice = "\n".join(check_data(tmp_path / "mine").advice)
+    assert (f"each of the folders Bonn, Kiel holds the folders {', '.join(inner)}" in advice) == said
+
+
 def test_single_frame_dicom_files_of_one_series_get_a_hint(tmp_path):
     for number in range(9):
         cine(tmp_path / f"mine/benign/{number}.dcm", texture(1)[:1], PatientID="1", SeriesInstanceUID="1.2.3")
