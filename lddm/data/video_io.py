@@ -198,7 +198,7 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
     if library is None or stream.metadata.get("alpha_mode") != "1":
         yield from container.decode(stream)
         return
-    codec = av.CodecContext.create(library, "r")
+    codec: Any = av.CodecContext.create(library, "r")
     for packet in container.demux(stream):
         yield from codec.decode(packet if packet.size else None)
 
