@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -24,18 +25,26 @@ def check(
 ) -> None:
     """Read a folder as the pipeline would: its files and patients, what is left out and why, and a config that fits."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from lddm.data.check import check_data
     from lddm.files import write_table
 
-    found = check_data(path, patients)
+    words = logging.getLogger("lddm.data")
+    level = words.level
+    words.setLevel(logging.ERROR)  # what a reader warns of file by file is in the advice, one line per kind
+    try:
+        found = check_data(path, patients)
+    finally:
+        words.setLevel(level)
     table = Table("kind", "class", "files", "usable", "patients", "left out because")
     for (kind, name), part in found.videos.groupby(["kind", "class_name"], sort=True):
         usable = part[part["excluded"].isna()]
         reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
         why = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
-        table.add_row(kind, name or "-", str(len(part)), str(len(usable)), str(usable["patient_id"].nunique()), why)
+        counts = (str(len(part)), str(len(usable)), str(usable["patient_id"].nunique()))
+        table.add_row(kind, escape(name) or "-", *counts, escape(why))
     console = Console() if Console().is_terminal else Console(width=160)
 
     def say(text: str) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.data.identity import Identity
-from lddm.data.layout import Layout
+from lddm.data.layout import Layout, class_folders
 from lddm.data.patient_groups import name_counts
 from lddm.data.patients_csv import listed, read_patients
+from lddm.data.sources.base import printable
+from lddm.data.sources.skipped import is_mask_folder, is_split_folder
 from lddm.data.splits import make_splits
 from lddm.errors import LddmError
 from lddm.settings.data import PreprocessSettings, Source, SplitSettings
@@ -71,6 +73,12 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
             f"{', '.join(layout.not_classes)} look like a split, not like classes: put their files into the folders of "
             "their classes, or leave them out"
         )
+    inner = _same_folders_inside(layout)
+    if inner:
+        found.append(
+            f"each of the folders {', '.join(classes)} holds the folders {', '.join(inner)}: if those are the classes, and the "
+            "outer ones e.g. hospitals, arrange the files as <class>/<hospital>/<files>"
+        )
     if len(classes) > 2:
         found.append(
             f"{len(classes)} class folders ({', '.join(classes)}); a study has two: the config names those with the most "
@@ -90,6 +98,17 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
         if count == 0 and not moving.empty:
             found.append(f"class {name}: no usable video")
     return found
+
+
+def _same_folders_inside(layout: Layout) -> list[str]:
+    """Names of the folders that each class folder holds, if they are the same, few and not numbered as patients are."""
+    places = [place for place in class_folders(layout.place) if not is_split_folder(place.name)]
+    names = [sorted(inner.name for inner in class_folders(place)) for place in places]
+    if layout.kind != "folder" or len(places) < 2 or any(name != names[0] for name in names):
+        return []
+    told = [name for name in names[0] if not is_split_folder(name) and not is_mask_folder(name)]
+    numbered = any(letter.isdigit() for name in told for letter in name)
+    return told if 2 <= len(told) <= 5 and not numbered else []
 
 
 def _of_patients(
@@ -165,7 +184,7 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
         by_kind: dict[str, list[tuple[str, str]]] = {}
         for path, text in zip(videos["path"], videos["notes"].fillna(""), strict=True):
             for note in filter(None, str(text).split("; ")):
-                by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, Path(path).name))
+                by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, path))
         for noted in by_kind.values():  # notes that differ in numbers only are one line
             found.append(f"{len(noted)} files: {noted[0][0]} ({listed((name for _, name in noted), 3)})")
         return found
@@ -173,15 +192,15 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
     moving = videos[videos["kind"] == "video"]
     slow = moving[moving["fps"].astype(float) < 0.9 * settings.fps]
     if len(slow):
-        names = [Path(path).name for path in slow["path"]]
+        names = list(slow["path"])
         found.append(f"{len(slow)} videos are slower than the target of {settings.fps:g} Hz: {listed(names, 3)}")
     cut = moving[moving["n_frames"] >= settings.max_frames]
     if len(cut):
-        names = [Path(path).name for path in cut["path"]]
+        names = list(cut["path"])
         found.append(f"of {len(cut)} videos only the first {settings.max_frames} frames are read: {listed(names, 3)}")
     return found
 
 
 def _suffix(path: Path) -> str:
-    name = path.name.lower()
+    name = printable(path.name.lower())
     return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix or "no suffix"

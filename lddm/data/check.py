@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import yaml
@@ -20,6 +21,7 @@ from lddm.data.patients_csv import listed
 from lddm.data.preprocess import clips_of, prepare_file
 from lddm.data.pseudonyms import SESSION_KEY
 from lddm.data.sources import folder as folder_source
+from lddm.data.sources.base import printable
 from lddm.data.sources.skipped import is_clutter, is_mask_name, why_not_read
 from lddm.data.splits import fitting_split
 from lddm.errors import LddmError
@@ -34,6 +36,7 @@ from lddm.settings.data import (
     SplitSettings,
 )
 
+TABLES = {"pocus": "dataset_metadata.csv"}  # what a source reads beside the files of its rows
 HINT = "see docs/data.md for what is read"
 
 
@@ -134,12 +137,15 @@ def _source(layout: Layout, root: Path, patients: str | None) -> tuple[Source, l
 
 def _below(place: Path, patients: str) -> str:
     """The CSV's path below the source's folder; shells complete names from the working folder."""
-    if (place / patients).is_file():
-        return patients
-    if Path(patients).is_file():
-        if Path(patients).resolve().is_relative_to(place.resolve()):
-            return Path(patients).resolve().relative_to(place.resolve()).as_posix()
-        raise LddmError(f"{patients} lies outside {place}", f"copy it into {place}, where the pipeline looks for it")
+    for path in (place / patients, Path(patients)):
+        if path.is_file():
+            found = Path(os.path.abspath(path))  # a link in the folder may lead out of it
+            for root in (Path(os.path.abspath(place)), place.resolve()):
+                if found.is_relative_to(root):
+                    return found.relative_to(root).as_posix()
+            raise LddmError(
+                f"{patients} lies outside {place}", f"copy it into {place}, where the pipeline looks for it"
+            )
     there = ", ".join(sorted(file.name for file in place.glob("*.csv"))) or "none"
     raise LddmError(f"{patients} exists neither below {place} nor here", f"CSV files in {place}: {there}")
 
@@ -153,17 +159,20 @@ def _list(layout: Layout, source: Source, root: Path, classes: list[str]) -> _Li
 
 def _others(place: Path, root: Path, listing: _Listing, source: Source) -> dict[Path, str]:
     """Files below the source's folder that neither a row nor the listing accounts for -> reason."""
-    rows = {root / row["path"] for row in listing.rows}
+    rows = {row["path"] for row in listing.rows}
     found = {}
     for file in sorted(place.rglob("*")):
-        if file.is_dir() or file in listing.passed_over or file in rows or not rows.isdisjoint(file.parents):
+        if file.is_dir() or file in listing.passed_over:
+            continue
+        name = PurePosixPath(printable(file.relative_to(root).as_posix()))
+        if not rows.isdisjoint(map(str, (name, *name.parents))):
             continue
         below = file.relative_to(place)
         if is_clutter(below):
             found[file] = "a hidden or system file"
         elif is_mask_name(file):
             found[file] = "a mask, not an ultrasound image"
-        elif below.as_posix() != getattr(source, "patients", None):
+        elif below.as_posix() not in (getattr(source, "patients", None), TABLES.get(source.kind)):
             found[file] = why_not_read(file)
     return found
 
@@ -201,7 +210,7 @@ def _choose(videos: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 def _unused(videos: pd.DataFrame, passed: dict[Path, str], root: Path) -> pd.DataFrame:
     left_out = videos.loc[videos["excluded"].notna(), ["path", "excluded"]].itertuples(index=False)
     rows = [(path, str(reason), True) for path, reason in left_out]
-    rows += [(path.relative_to(root).as_posix(), reason, False) for path, reason in passed.items()]
+    rows += [(printable(path.relative_to(root).as_posix()), reason, False) for path, reason in passed.items()]
     return pd.DataFrame(rows, columns=["path", "reason", "listed"]).sort_values("path", ignore_index=True)
 
 

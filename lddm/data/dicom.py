@@ -190,6 +190,8 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
     header = _header(file, path)
     if is_volume(header):
         raise UnreadableFile("its frames are slices of a volume, not moments in time", "export a 2-D cine loop")
+    if any(not header.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
+        raise UnreadableFile("it holds no image, e.g. a DICOMDIR or a report, or its size is missing", "leave it out")
     height, width = int(header.Rows), int(header.Columns)
     check_size(path.name, width, height)
     region, notes, only_traces = ultrasound_region(header, height, width)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import uid
@@ -37,7 +38,12 @@ def decode_frames(
         UnreadableFile: no decoder for the transfer syntax, or no frame can be decoded.
     """
     decoder, plugins = _decoder(element.syntax)
+    missing = _fill(header) if element.keyword == "PixelData" else []
     options = as_pixel_options(header, number_of_frames=1, pixel_keyword=element.keyword)
+    big = element.syntax == uid.ExplicitVRBigEndian
+    options["be_swap_ow"] = big and element.words
+    few = element.parts[:limit][:: max(1, len(element.parts) // 4)]
+    shift = 0 if decoder.UID.is_encapsulated else _shift(header, options, (read_parts(file, part) for part in few), big)
     options.pop("extended_offsets", None)
     if options.get("samples_per_pixel", 1) > 1:
         options.setdefault("planar_configuration", 0)
@@ -47,13 +53,14 @@ def decode_frames(
     error: Exception | None = None
     for number, parts in enumerate(element.parts[:limit]):
         try:
-            if frames.append(levels(_decode(decoder, plugins, read_parts(file, parts), options))):
+            values = _decode(decoder, plugins, read_parts(file, parts), options)
+            if frames.append(levels(values >> shift if shift else values)):
                 kept.append(number)
         except Exception as failure:  # a damaged frame raises whatever its decoder raises
             error = failure
     if not kept:
         raise _unreadable(element, plugins, error)
-    notes = list(levels.notes)
+    notes = [*levels.notes, *missing]
     failed = min(limit, len(element.parts)) - len(kept)
     if failed:
         notes.append(f"{failed} damaged frames left out")
@@ -65,6 +72,38 @@ def decode_frames(
     converted = levels.finish(frames.array())
     notes += [note for note in levels.notes if note not in notes]
     return converted, kept, levels.colour, tuple(notes)
+
+
+def _fill(header: Dataset) -> list[str]:
+    """Set attributes that a file lacks to the only value they can have, or the usual one, and note it."""
+    samples = 3 if "PlanarConfiguration" in header else 1
+    usual = {
+        "SamplesPerPixel": samples,
+        "PhotometricInterpretation": "MONOCHROME2" if header.get("SamplesPerPixel", samples) == 1 else "RGB",
+        "BitsStored": header.get("BitsAllocated"),
+        "PixelRepresentation": 0,
+    }
+    lacking = [keyword for keyword in usual if header.get(keyword) in (None, "")]
+    for keyword in lacking:
+        setattr(header, keyword, usual[keyword])
+    return [f"the header lacks {', '.join(lacking)}: taken for the usual values"] if lacking else []
+
+
+def _shift(header: Dataset, options: dict[str, Any], frames: Iterable[bytes], big: bool) -> int:
+    """Empty bits below the samples, where HighBit puts them higher than BitsStored says; pydicom then keeps the samples.
+
+    # ASSUME: HighBit is often wrong, so the values of some frames decide: no low bit is set, and one above BitsStored is.
+    """
+    stored, high, width = options["bits_stored"], header.get("HighBit"), options["bits_allocated"]
+    if width != 16 or high is None or not stored <= high < width:
+        return 0
+    order = ">u2" if big else "<u2"
+    used = int(np.bitwise_or.reduce([0, *(np.bitwise_or.reduce(np.frombuffer(frame, order)) for frame in frames)]))
+    shift = high + 1 - stored
+    if used % 2**shift or used < 2**stored:
+        return 0
+    options["bits_stored"] = high + 1
+    return shift
 
 
 def _decoder(syntax: str) -> tuple[Decoder, list[str]]:

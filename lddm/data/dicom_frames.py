@@ -35,6 +35,7 @@ class PixelElement:
         parts: for each frame the (position, length) of its pieces.
         stated: NumberOfFrames, or 0 if it is missing.
         cut: whether the file ends before the last frame does.
+        words: whether the value is a sequence of 16-bit words (VR OW), which big endian swaps.
     """
 
     keyword: str
@@ -44,6 +45,7 @@ class PixelElement:
     parts: list[list[tuple[int, int]]]
     stated: int
     cut: bool
+    words: bool = False
 
 
 def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
@@ -61,7 +63,10 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
     tag = (int.from_bytes(head[:2], order) << 16) | int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
     if len(head) < 8 or tag not in KEYWORDS:
         raise UnreadableFile("it holds no pixel data", "check that the file is an image")
-    if implicit or head[4:6] not in LONG:
+    explicit = (
+        head[4:6] in LONG and head[6:8] == b"\0\0"
+    )  # as implicit VR this would be an odd length, which is not allowed
+    if not explicit:
         start, length = tag_at + 8, int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
     else:
         start, length = tag_at + 12, int.from_bytes(head[8:12], order)  # type: ignore[arg-type]
@@ -83,7 +88,8 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
         count = (end - start) // each
         parts = [[(start + place * each, each)] for place in range(count)]
         cut = not encapsulated and start + length > size
-    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut)
+    words = explicit and head[4:6] == b"OW"
+    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut, words)
 
 
 def read_parts(file: BinaryIO, parts: list[tuple[int, int]]) -> bytes:
@@ -145,6 +151,9 @@ def _frames(
     fitting = [places[offset] for offset in table if offset in places]  # those of a cut-off part are not there
     if len(table) > 1 and fitting and fitting[0] == 0 and fitting == sorted(set(fitting)):
         firsts = fitting
+        begun = [number for number, (start, _) in enumerate(pieces) if _begins_code(file, start)]
+        if stated and len(fitting) != stated == len(begun) and begun[0] == 0:
+            firsts = begun  # the table is damaged: it would join two frames
     elif syntax == uid.RLELossless:  # one fragment per frame, by the standard
         firsts = list(range(len(pieces)))
     else:

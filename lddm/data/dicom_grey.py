@@ -29,14 +29,15 @@ class GreyLevels:
         self.signed = int(header.get("PixelRepresentation") or 0) == 1
         self.colour = False
         self.notes: list[str] = []
-        self.as_stored = "ModalityLUTSequence" not in header and _identity(header)
         self.window = self._window()
+        self.as_stored = "ModalityLUTSequence" not in header and (_identity(header) or self._only_scaled())
         self._looked = 0
+        self._entry_bits = 0
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Samples (H, W) or (H, W, 3) -> uint8 (H, W), or float32 values that `finish` scales."""
         if self.photometric == "PALETTE COLOR":
-            return self._luminance(_eight(apply_color_lut(frame, self.header)))
+            return self._luminance(_eight(apply_color_lut(frame, self.header), self._table_bits()))
         if frame.ndim == 3:
             return self._luminance(_eight(frame, self.bits))
         values = frame if self.as_stored else apply_modality_lut(frame, self.header)
@@ -92,6 +93,21 @@ class GreyLevels:
             return None
         return low, high
 
+    def _only_scaled(self) -> bool:
+        """Whether the stored values are the grey levels: without a window, a rescaling that ascends only names a unit."""
+        known = self.bits < 16 and not self.signed
+        return self.window is None and known and float(self.header.get("RescaleSlope") or 1) > 0
+
+    def _table_bits(self) -> int:
+        """Bits of the palette's entries, told once from the whole table: 8-bit entries may lie in 16-bit words."""
+        if self._entry_bits == 0:
+            first = int(self.header.RedPaletteColorLookupTableDescriptor[1])
+            count = int(self.header.RedPaletteColorLookupTableDescriptor[0]) or 65536
+            every = np.arange(first, first + count).clip(0, 65535).astype(np.uint16)[None]
+            entries = apply_color_lut(every, self.header)
+            self._entry_bits = 16 if entries.max() > 255 else 8
+        return self._entry_bits
+
     def _luminance(self, rgb: np.ndarray) -> np.ndarray:
         if self._looked % 16 == 0 and not self.colour:
             self.colour = is_coloured(rgb)
@@ -107,10 +123,8 @@ def _identity(header: Dataset) -> bool:
     return float(header.get("RescaleSlope") or 1) == 1 and float(header.get("RescaleIntercept") or 0) == 0
 
 
-def _eight(values: np.ndarray, bits: int = 0) -> np.ndarray:
-    """Colour samples as uint8; a table with 8 bits in 16 is one of 8 bits."""
+def _eight(values: np.ndarray, bits: int) -> np.ndarray:
+    """Colour samples of a bit depth as uint8."""
     if values.dtype == np.uint8:
         return values
-    if bits == 0:
-        bits = 16 if values.max() > 255 else 8
     return np.rint(values * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)

@@ -17,6 +17,17 @@ SLICES = {
     0x00200032,
     0x00201041,
 }  # increments in space: slice vector, grid offsets, positions
+PLANES = {
+    "PlanePositionSequence": "ImagePositionPatient",
+    "PlanePositionVolumeSequence": "ImagePositionVolume",
+}
+SCANNERS = {
+    "CT",
+    "MR",
+    "PT",
+    "NM",
+}  # modalities whose frames are slices if no time is stated, also as secondary captures
+TIMED = ("FrameTime", "FrameTimeVector", "ActualFrameDuration", "CineRate", "RecommendedDisplayFrameRate")
 VOLUMES = {  # multi-frame storage whose frames are slices, projections or maps
     "1.2.840.10008.5.1.4.1.1.6.2",  # Enhanced US Volume
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
@@ -41,7 +52,25 @@ def is_volume(header: Dataset) -> bool:
     if str(header.get("DimensionOrganizationType", "")).upper() in ("3D", "3D_TEMPORAL"):
         return True
     pointers = _pointers(header)
-    return bool(pointers & SLICES) and not pointers & {FRAME_TIME, FRAME_TIME_VECTOR}
+    if pointers & {FRAME_TIME, FRAME_TIME_VECTOR}:
+        return False
+    if pointers & SLICES:
+        return True
+    if any(keyword in header for keyword in TIMED):
+        return False
+    return _places(header) > 1 or str(header.get("Modality", "")) in SCANNERS
+
+
+def _places(header: Dataset) -> int:
+    """How many positions in space the functional groups of the frames state."""
+    found = set()
+    try:
+        for item in header.get("PerFrameFunctionalGroupsSequence") or []:
+            for keyword, position in PLANES.items():
+                found |= {tuple(map(float, plane[position].value)) for plane in item.get(keyword) or []}
+    except (AttributeError, TypeError, ValueError, KeyError):
+        return 0
+    return len(found)
 
 
 def cine_times(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, ...]]:
@@ -105,6 +134,9 @@ def _vector(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, 
     steps = _numbers(header, "FrameTimeVector")
     if len(steps) == count - 1:
         steps = np.append(0.0, steps)
+    if len(steps) == 1 and count > 2:  # one interval for all frames
+        found = _steady(header, "FrameTimeVector", count, 1000)
+        return found and (*found[:2], ("FrameTimeVector has one value: taken for all frames",))
     if len(steps) < 2 or not np.isfinite(steps).all() or (steps[1:] <= 0).any():
         return None
     notes: tuple[str, ...] = ()

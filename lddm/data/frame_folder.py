@@ -14,6 +14,7 @@ from lddm.data.frame_times import plausible_rate
 from lddm.data.image_io import IMAGE_SUFFIXES, decode_image
 from lddm.data.recording import MAX_BYTES, FrameBuffer, Recording, UnreadableFile
 
+ABOUT = "about.json"  # what `lddm animate` writes beside the frames
 FEWEST = 8  # image files that make a video; fewer numbered files are taken for stills
 ALIKE = 0.5  # correlation of two frames in a row, at 32 x 32, above which numbered images are one video
 NUMBER = re.compile(r"^(.*?)(\d+)$")
@@ -116,6 +117,6 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def _stated_rate(folder: Path) -> float:
     try:
-        return plausible_rate(float(json.loads((folder / "about.json").read_text(encoding="utf-8"))["fps"]))
+        return plausible_rate(float(json.loads((folder / ABOUT).read_text(encoding="utf-8"))["fps"]))
     except (OSError, ValueError, TypeError, KeyError):
         return float("nan")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 SLOWEST, FASTEST = 0.1, 1000.0  # Hz; what a file states beyond is a time base or damage, not a frame rate
+LONGEST = 20.0  # s between two frames, and ten usual intervals: beyond, the clock was set anew and nothing was recorded
 STEADY = 0.1  # share of an interval by which the frames of a steady recording may miss their times
 
 
@@ -51,6 +52,12 @@ def frame_times(
     times = given[keep] - given[keep[0]]
     if len(keep) < 2:
         return keep, times, float("nan"), notes
+    steps = np.diff(times)
+    jumps = steps > max(LONGEST, 10 * float(np.median(steps)))
+    if jumps.any():
+        notes += (f"{int(jumps.sum())} jumps of the clock by up to {steps.max():.3g} s left out",)
+        steps = np.where(jumps, np.median(steps), steps)
+        times = np.append(0.0, np.cumsum(steps))
     order = np.arange(len(times))
     interval, start = np.polyfit(order, times, 1)
     off = np.abs(times - start - interval * order).max()
@@ -59,7 +66,6 @@ def frame_times(
         agreed = abs(fitted - rate) <= max(0.005, 2 * STEADY / len(times)) * rate  # False for NaN
         rate = rate if agreed else plausible_rate(fitted)
         return keep, order / rate, rate, notes
-    steps = np.diff(times)
     rate = plausible_rate(1 / float(np.median(steps)))
     if math.isnan(rate):
         return keep, np.full(len(times), math.nan), rate, notes

@@ -19,11 +19,12 @@ from lddm.data.recording import (
     is_coloured,
     to_eight_bits,
     upright,
+    without_folder,
 )
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".apng", ".jp2"}
 MOVING = {"PNG", "WEBP", "TIFF", "GIF"}  # formats whose frames are a sequence; those of MPO and ICO are other sizes
-ORIENTATION = 0x0112  # EXIF and TIFF tag
+ORIENTATION, PHOTOMETRIC, BITS = 0x0112, 262, 258  # EXIF and TIFF tags
 ERRORS = (
     OSError,
     SyntaxError,
@@ -63,7 +64,7 @@ def frame_count(path: str | Path) -> int:
             return len(_pages(image))
     except ERRORS as error:
         raise UnreadableFile(
-            f"{path.name} cannot be decoded: {error}", "check that the file is a whole image"
+            f"{path.name} cannot be decoded: {without_folder(error, path)}", "check that the file is a whole image"
         ) from None
 
 
@@ -88,7 +89,7 @@ def read_image(path: str | Path, max_frames: int = 2000) -> Recording:
                 return _read(image, path, max_frames)
     except ERRORS as error:
         raise UnreadableFile(
-            f"{path.name} cannot be decoded: {error}", "check that the file is a whole image"
+            f"{path.name} cannot be decoded: {without_folder(error, path)}", "check that the file is a whole image"
         ) from error
 
 
@@ -99,7 +100,7 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
     if max_frames > 1 and len(pages) > min(max_frames, room):
         notes.append(f"cut: only the first {min(max_frames, room)} of {len(pages)} frames are read")
     pages = pages[: min(max_frames, room)]
-    orientation = int(image.getexif().get(ORIENTATION, 1) or 1)
+    orientation = _orientation(image)
     frames = FrameBuffer()
     durations: list[float | None] = []
     colour, resized = False, 0
@@ -140,12 +141,12 @@ def _pages(image: Image.Image) -> list[int]:
 
 def _values(image: Image.Image, path: Path) -> np.ndarray:
     """Grey values (H, W) of the current frame, upright: uint8, uint16, int32 or float64 as stored."""
-    orientation = int(image.getexif().get(ORIENTATION, 1) or 1)
+    orientation = _orientation(image)
     if image.format == "TIFF" and orientation >= 5 and image.tag_v2.get(259, 1) == 1:  # type: ignore[attr-defined]
         return _uncompressed_tiff(image, orientation)
     turned = ImageOps.exif_transpose(image)  # Pillow has turned a TIFF by itself, and then says 1 here
     if image.mode.startswith("I;16"):
-        return np.asarray(turned).astype(np.uint16)
+        return _white_is_zero(image, np.asarray(turned).astype(np.uint16))
     if image.mode.startswith(("I", "F")):
         return np.asarray(turned, dtype=np.float64)
     return np.asarray(_composed(turned))
@@ -156,7 +157,26 @@ def _uncompressed_tiff(image: Image.Image, orientation: int) -> np.ndarray:
     image.tag_v2[ORIENTATION] = image.getexif()[ORIENTATION] = 1  # type: ignore[attr-defined]
     image._size = image.size[::-1]
     values = np.asarray(_composed(image)) if not image.mode.startswith(("I", "F")) else np.asarray(image)
+    values = _white_is_zero(image, values) if image.mode.startswith("I;16") else values
     return upright(values[None], orientation)[0]
+
+
+def _white_is_zero(image: Image.Image, values: np.ndarray) -> np.ndarray:
+    """Invert 16-bit values of a TIFF in which 0 is white, which Pillow does for 8 bits only."""
+    tags = getattr(image, "tag_v2", {})
+    if image.format != "TIFF" or tags.get(PHOTOMETRIC) != 0:
+        return values
+    bits = int(np.ravel(tags.get(BITS, 16))[0])
+    return (2**bits - 1 - values.astype(np.int32)).clip(0, 65535).astype(np.uint16)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The stated orientation, 1 to 8; 1 where it is missing or no such number."""
+    try:
+        stated = int(image.getexif().get(ORIENTATION, 1))
+    except (TypeError, ValueError):
+        return 1
+    return stated if 1 <= stated <= 8 else 1
 
 
 def _composed(image: Image.Image) -> Image.Image:

@@ -55,6 +55,7 @@ def assign_patients(
             notes[-1] += ", which identifies nobody: their patients are unknown"
             groups = []
     spelled = {known(normalise(name)): name for name in given.values()}
+    bare = {_without_zeros(one): name for one, name in spelled.items()}
     names: list[str | None] = [None] * len(files)
     shared = 0
     for place, name in given.items():
@@ -68,7 +69,9 @@ def assign_patients(
                 "correct the CSV, or PatientID in the headers",
             )
         if not said:  # the CSV may name the patient by the DICOM PatientID, in rows of other files
-            said = {spelled[who.patient_id] for who in _of(members, identities) if who.patient_id in spelled}
+            ids = {who.patient_id for who in _of(members, identities)} - {""}
+            said = {spelled[one] for one in ids & spelled.keys()}
+            said = said or {bare[_without_zeros(one)] for one in ids if _without_zeros(one) in bare}
             shared += bool(said)
         name = f"folder-patient-{min(said)}" if said else pseudonym(_text_of(members, identities), key())
         for place in members:
@@ -76,12 +79,19 @@ def assign_patients(
     if shared:
         notes.append(
             f"{shared} DICOM patients without a row have a PatientID that the CSV of patients uses, and count as that patient"
+            " (leading zeros aside, which spreadsheets drop)"
         )
     by_study = sum(len(members) for members in groups if _text_of(members, identities).startswith("study"))
     if by_study:
         notes.append(
             f"patients are unknown for {by_study} DICOM files, which have neither ID nor name: files of one study count "
             "as one patient, files of several studies as several"
+        )
+    shared_studies = _studies_of_several(groups, names, identities)
+    if shared_studies:
+        notes.append(
+            f"{shared_studies} DICOM studies have files of several patients, though a study is of one: check whether the "
+            "patient IDs were made up file by file; a CSV of patients overrides them"
         )
     if matches:
         notes += _csv_notes(files, names, matches)
@@ -109,6 +119,22 @@ def join_sources(rows: list[dict]) -> None:
                 rows[i]["patient_id"] = name
 
 
+def _studies_of_several(
+    groups: Sequence[Sequence[int]], names: Sequence[str | None], identities: Sequence[Identity | None]
+) -> int:
+    """How many studies have files of several patients."""
+    patients: dict[str, set[str | None]] = defaultdict(set)
+    for members in groups:
+        for who in _of(members, identities):
+            patients[who.study].add(names[members[0]])
+    return sum(len(found) > 1 for study, found in patients.items() if study)
+
+
+def _without_zeros(name: str) -> str:
+    """A number without its leading zeros, for IDs of a CSV; a spreadsheet drops them."""
+    return name.lstrip("0") if name.isdigit() else name
+
+
 def _csv_notes(files: Sequence[str], names: Sequence[str | None], matches: Matches) -> list[str]:
     notes = []
     if matches.rows_without_file:
@@ -124,6 +150,13 @@ def _csv_notes(files: Sequence[str], names: Sequence[str | None], matches: Match
         shown = listed(files[i] for i in sorted(matches.unknown))
         notes.append(f"{len(matches.unknown)} files have a row that names no patient: {shown}")
     counts = Counter(matches.patients.values())
+    bare = Counter(_without_zeros(known(normalise(name))) for name in counts)
+    twice = [name for name in counts if bare[_without_zeros(known(normalise(name)))] > 1]
+    if twice:
+        notes.append(
+            f"{len(twice)} patients of the CSV of patients differ in leading zeros only, which spreadsheets drop, and count "
+            f"as several: {listed(sorted(twice))}"
+        )
     if len(counts) == 1 and len(matches.patients) > 1:
         notes.append(f"all rows of the CSV of patients name one patient ({len(matches.patients)} files)")
     return notes

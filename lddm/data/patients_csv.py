@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -17,7 +18,8 @@ from lddm.errors import LddmError
 
 HINT = "it needs the columns file and patient_id, one row per file; see docs/data.md"
 SHOWN = 5
-SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,4}$")  # of a file name; the numbers at the end of a UID are none
+SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")  # 1.23457E+11
+SUFFIX = re.compile(r"\.([a-z][a-z0-9]{1,4}|3gp|3g2)$")  # of a file name; the numbers at the end of a UID are none
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,13 @@ def read_patients(path: Path) -> pd.DataFrame:
             continue
         if len(row) <= max(found.values()):
             raise LddmError(f"{path}: row {number} has {len(row)} columns, expected {len(names)}", HINT)
-        rows.append((row[found["file"]].strip(), _number(row[found["patientid"]].strip())))
+        patient = _number(_cell(row[found["patientid"]]))
+        if SHORTENED.fullmatch(patient):
+            raise LddmError(
+                f"{path}: row {number} has the patient '{patient}', a long number that a spreadsheet has shortened",
+                "format the column as text and enter the numbers again; several patients may look the same now",
+            )
+        rows.append((_cell(row[found["file"]]), patient))
     if not rows:
         raise LddmError(f"{path} has no row below its column names", HINT)
     return pd.DataFrame(rows, columns=["file", "patient_id"])
@@ -134,7 +142,7 @@ def match_patients(
 
 def listed(names: Iterable[str], most: int = SHOWN) -> str:
     """The first names and how many more there are."""
-    names = list(names)
+    names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -143,7 +151,7 @@ class _Finder:
     """Files by the last part of their path, in one normal form."""
 
     def __init__(self, files: Sequence[str], form):
-        self.form = form
+        self.form, self.files = form, files
         self.by_name: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
         for place, file in enumerate(files):
             parts = form(file)
@@ -151,7 +159,7 @@ class _Finder:
                 self.by_name[parts[-1]].append((place, parts))
 
     def find(self, written: str) -> list[int]:
-        """Positions of the files that fit; the longest common path wins."""
+        """Positions of the files that fit; the longest common path wins, and of several the one that is all of a path."""
         row = self.form(written)
         if not row:
             return []
@@ -160,7 +168,8 @@ class _Finder:
             common = min(len(row), len(parts))
             if row[-common:] == parts[-common:]:
                 fits[common].append(place)
-        return fits[max(fits)] if fits else []
+        best = fits[max(fits)] if fits else []
+        return [place for place in best if self.form(self.files[place]) == row] or best
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -200,6 +209,12 @@ def _column(name: str) -> str:
     return re.sub(r"[\s_\"-]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
+def _cell(text: str) -> str:
+    """A cell without the signs that keep a spreadsheet from reading it as a number: ="007" and '007."""
+    text = text.strip()
+    return re.sub(r"^(=\"(?P<quoted>.*)\"|'(?P<text>[^']*))$", r"\g<quoted>\g<text>", text).strip()
+
+
 def _number(patient: str) -> str:
-    """Spreadsheets write whole numbers of a column with gaps as 7.0."""
-    return re.sub(r"^(\d+)\.0+$", r"\1", patient)
+    """Spreadsheets write whole numbers of a column with gaps as 7.0, or 7,0 where the comma is the decimal sign."""
+    return re.sub(r"^(\d+)[.,]0+$", r"\1", patient)

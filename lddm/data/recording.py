@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,12 @@ MAX_ASPECT = 8.0  # pixel aspect ratios beyond 8:1 are damaged headers
 
 class UnreadableFile(LddmError):
     """A file that cannot be decoded; the index excludes it with this reason."""
+
+
+def without_folder(error: Exception, path: Path) -> str:
+    """What an error says, without the folder of the file: reasons are kept in results, which others read."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.replace(str(path), path.name).replace(str(path.resolve()), path.name)
 
 
 class FrameRate(float):

@@ -24,6 +24,7 @@ from lddm.data.recording import (
     is_coloured,
     square_pixels,
     upright,
+    without_folder,
 )
 from lddm.data.write_video import write_video
 
@@ -37,6 +38,7 @@ VIDEO_SUFFIXES = set(
     ".gif .mp4 .avi .mpeg .mpg .mov .webm .mkv .wmv .m4v .mts .m2ts .ts .3gp .3g2 .vob .asf .flv .ogv".split()
 )
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # codec -> the decoder that knows transparency
 COLOUR_SAMPLE = 16  # every 16th frame is looked at for colour
 
 
@@ -85,14 +87,15 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     colour, orientation, rate, aspect, resized, resolution = False, 1, None, 1.0, 0, 0.0
     try:
         with av.open(source, "r", options={"format_whitelist": containers}) as container:
-            stream = _main_stream(container, name)
+            stream = _main_stream(container, name, notes)
             stream.thread_type = "AUTO"
-            check_size(name, stream.codec_context.width, stream.codec_context.height)
+            if stream.codec_context.width:  # unknown where the stream begins within a group of pictures
+                check_size(name, stream.codec_context.width, stream.codec_context.height)
             rate = stream.average_rate or stream.guessed_rate
             resolution = float(stream.time_base or 0)
             shown = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
             aspect = 1 / float(shown) if shown else 1.0
-            for frame in _progressive(container.decode(stream), stream, notes):
+            for frame in _progressive(_decoded(container, stream), stream, notes):
                 check_size(name, frame.width, frame.height)
                 if not len(frames):
                     orientation = _orientation(frame, notes)
@@ -106,10 +109,15 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
                     stamps.append(frame.time)
                 else:
                     resized += 1
+            else:
+                notes += [] if resized else _missing_end(container, stream, stamps)
+            if container.format.name == "gif":
+                stamps = _as_browsers_show(stamps)
     except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
         if not len(frames):
+            reason = without_folder(error, Path(source if isinstance(source, str) else name))
             raise UnreadableFile(
-                f"{name} cannot be decoded: {error}", "check that the file is a whole video"
+                f"{name} cannot be decoded: {reason}", "check that the file is a whole video"
             ) from error
         logger.warning("%s breaks off after %d frames: %s", name, len(frames), error)
         notes.append(f"damaged: breaks off after {len(frames)} frames")
@@ -118,6 +126,31 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     if resized:
         notes.append(f"{resized} frames of another size dropped")
     return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes, resolution)
+
+
+def _as_browsers_show(stamps: list[float | None]) -> list[float | None]:
+    """Times of the frames of a GIF, with 100 ms for a duration below 20 ms, as for other moving images."""
+    if len(stamps) < 2 or any(stamp is None for stamp in stamps):
+        return stamps
+    steps = np.diff(np.array(stamps, dtype=np.float64))
+    return [0.0, *np.cumsum(np.where(steps < 0.0199, 0.1, steps)).tolist()]
+
+
+def _missing_end(
+    container: av.container.InputContainer, stream: av.VideoStream, stamps: list[float | None]
+) -> list[str]:
+    """A note if the last frame comes long before the stated end: many containers break off without an error."""
+    times = [time for time in stamps if time is not None]
+    if stream.duration and stream.time_base:
+        stated = float(stream.duration * stream.time_base)
+    else:  # the length of all streams
+        stated = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+    if len(times) < 2:
+        return []
+    held = (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    if stated - held <= max(0.1 * stated, 3 * held / len(times)):
+        return []
+    return [f"the header states {stated:.3g} s, the frames last {held:.3g} s: the file may be cut off"]
 
 
 def _recording(
@@ -144,7 +177,7 @@ def _recording(
     return Recording(whole, times, fps, aspect=aspect, orientation=orientation, colour=colour, notes=(*notes, *said))
 
 
-def _main_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
+def _main_stream(container: av.container.InputContainer, name: str, notes: list[str]) -> av.VideoStream:
     """The video that players show: no cover image, and a codec that can be decoded."""
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     # a damaged header may name a codec that nobody has
@@ -152,7 +185,22 @@ def _main_stream(container: av.container.InputContainer, name: str) -> av.VideoS
     if not streams:
         raise UnreadableFile(f"{name} holds no video that can be decoded", "check the file")
     best = container.streams.best("video")
-    return best if best in streams else max(streams, key=lambda s: s.frames)
+    chosen = best if best in streams else max(streams, key=lambda s: s.frames)
+    if len(streams) > 1:
+        size = f"{chosen.codec_context.width} x {chosen.codec_context.height}"
+        notes.append(f"{len(streams)} video streams: the one that players show is read, {size} pixels")
+    return chosen
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames; those of a WebM with transparency by libvpx, since FFmpeg's own decoders leave the alpha channel out."""
+    library = WITH_ALPHA.get(stream.codec_context.name)
+    if library is None or stream.metadata.get("alpha_mode") != "1":
+        yield from container.decode(stream)
+        return
+    codec: Any = av.CodecContext.create(library, "r")
+    for packet in container.demux(stream):
+        yield from codec.decode(packet if packet.size else None)
 
 
 def _progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: list[str]) -> Iterator[av.VideoFrame]:

@@ -106,11 +106,14 @@ def _locate(model: type[Section], raw: Any, location: Sequence[Any]) -> tuple[li
     here, known = raw, list(model.model_fields)
     current: type[Section] | None = model
     annotation: Any = model
+    before: Any = None
     for part in location:
+        tagged = isinstance(before, int)  # behind the number of an entry comes the tag of its union, also a key's name
+        before = part
         if isinstance(part, int) and isinstance(here, list) and part < len(here):
             path, here = [*path, part], here[part]
             current = _choose(annotation, here)
-        elif isinstance(here, Mapping) and part in here:
+        elif isinstance(here, Mapping) and part in here and not (tagged and part == here.get("kind")):
             known = list(current.model_fields) if current else known
             field = current.model_fields.get(part) if current else None
             annotation = field.annotation if field else None

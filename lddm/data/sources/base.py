@@ -147,7 +147,8 @@ def safe_path(data_root: Path, relative: str) -> Path:
         target = path.resolve(strict=True)
         inside = any(target.is_relative_to(root.resolve()) for root in (data_root, data_root / parts[0]))
     except (OSError, RuntimeError) as error:
-        raise UnreadableFile(f"{relative} cannot be opened: {error}", "check the file") from error
+        reason = getattr(error, "strerror", None) or "a link that leads to itself"
+        raise UnreadableFile(f"{relative} cannot be opened: {reason}", "check the file") from error
     if not inside:
         raise UnreadableFile(f"{relative} lies outside the data folder", "copy the file into the data folder")
     if not (target.is_file() or target.is_dir()):  # to open a pipe would wait for ever

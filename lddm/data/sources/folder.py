@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lddm.data.dicom import is_cine, is_dicom
-from lddm.data.frame_folder import FEWEST
+from lddm.data.frame_folder import ABOUT, FEWEST
 from lddm.data.identity import Identity, read_identity
 from lddm.data.image_io import frame_count
 from lddm.data.patients import assign_patients
@@ -78,7 +78,7 @@ def survey(
                 found.passed_over[path] = why_not_read(path)
             else:
                 taken.append((path, place.name, kind, who))
-    frames = [path.name for path, *_ in taken if path.is_dir()]
+    frames = [path.relative_to(folder).as_posix() for path, *_ in taken if path.is_dir()]
     if frames:
         found.notes.append(f"{len(frames)} folders of numbered images are read as one video each: {listed(frames)}")
     files = [path.relative_to(folder).as_posix() for path, *_ in taken]
@@ -103,7 +103,10 @@ def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) ->
 
 def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> list[Path]:
     """Files of a class folder that may be data, and folders of numbered frames; what is passed over goes to `found`."""
-    paths = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
+    everything = sorted(place.rglob("*"))
+    links = [path for path in everything if path.is_dir() and path.is_symlink()]
+    found.passed_over |= dict.fromkeys(links, "a link to a folder, which is not followed: copy the folder")
+    paths = [path for path in everything if not path.is_dir()]
     clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
     found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
     paths = [path for path in paths if path not in clutter]
@@ -119,8 +122,10 @@ def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> li
         if is_mask_name(frames[0]) or is_two_valued(frames[0]):
             masks |= set(frames)
     videos = {video: frames for video, frames in videos.items() if masks.isdisjoint(frames)}
+    of_videos = {frame for frames in videos.values() for frame in frames}
+    of_videos |= {video / ABOUT for video in videos}
     found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
-    rest = [path for path in paths if path not in masks and path.parent not in videos]
+    rest = [path for path in paths if path not in masks and path not in of_videos]
     return sorted([*rest, *videos])
 
 

@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from lddm.data.recording import MAX_PIXELS
+from lddm.data.sources.base import printable
 from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 MASK_WORDS = r"(mask|masks|segmentation|segmentations|seg|groundtruth|ground[ _-]truth|gt|annotation|annotations)"
 MASK_NAME = re.compile(rf"^(?P<image>.+?)[ _.-]+{MASK_WORDS}([ _.-]*\d+)?$")
+LABEL_NAME = re.compile(r"^(?P<image>.+?)[ _.-]+(label|labels|labelmap|lesion|roi|contour|outline)([ _.-]*\d+)?$")
 MASK_FOLDER = re.compile(rf"^((.+[ _-])?{MASK_WORDS})$")
 SPLIT_FOLDER = re.compile(
     r"^(train|training|trainset|val|valid|validation|dev|test|testing|testset|holdout|held[ _-]?out)$"
@@ -39,12 +41,13 @@ def is_mask_folder(name: str) -> bool:
 
 
 def find_masks(images: Iterable[Path]) -> set[Path]:
-    """Segmentation masks among images: `<image>_mask.png` beside `<image>.png`, folders of masks, two-valued images."""
+    """Segmentation masks among images: `<image>_mask.png` or `_lesion.png` beside `<image>.png`, folders of masks, two-valued."""
     images = list(images)
     stems = {(path.parent, path.stem.casefold()) for path in images}
     masks = set()
     for path in images:
-        named = MASK_NAME.match(path.stem.casefold())
+        stem = path.stem.casefold()
+        named = MASK_NAME.match(stem) or LABEL_NAME.match(stem)
         beside = named is not None and (path.parent, named["image"]) in stems
         if beside or is_mask_folder(path.parent.name) or is_two_valued(path):
             masks.add(path)
@@ -59,6 +62,7 @@ def is_mask_name(path: Path) -> bool:
 def why_not_read(path: Path) -> str:
     """The reason for a file that no reader takes."""
     suffix = "".join(path.suffixes[-2:]).lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
+    suffix = printable(suffix)
     if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
         return "not read: it lies where the source does not look"
     if suffix in DICOM_SUFFIXES:

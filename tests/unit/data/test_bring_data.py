@@ -195,6 +195,70 @@ def test_folders_of_numbered_frames_are_videos(tmp_path):
     assert found.unused.empty
 
 
+def test_files_beside_numbered_frames_and_links_to_folders_are_not_lost(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "mine" / name / "case").mkdir(parents=True)
+        for number, frame in enumerate(texture(ord(name), 12)):
+            image(tmp_path / "mine" / name / "case" / f"{number}.png", frame)
+        write_video(tmp_path / "mine" / name / "case" / "film.mp4", texture(50 + ord(name)), 20)
+        (tmp_path / "mine" / name / "case" / "about.json").write_text('{"fps": 10}')
+    (tmp_path / "elsewhere").mkdir()
+    write_video(tmp_path / "elsewhere" / "lost.mp4", texture(3), 20)
+    os.symlink(tmp_path / "elsewhere", tmp_path / "mine" / "a" / "more")
+    found = check_data(tmp_path / "mine")
+    assert sorted(found.videos["path"]) == [
+        "mine/a/case", "mine/a/case/film.mp4", "mine/b/case", "mine/b/case/film.mp4"
+    ]  # fmt: skip
+    reasons = dict(found.unused_by_reason())
+    assert "a link to a folder" in reasons["mine/a/more"]
+    assert "mine/a/case/about.json" not in reasons
+
+
+def test_class_names_in_brackets_are_shown_and_one_word_is_said_of_many_files(tmp_path, caplog):
+    for number in range(4):
+        cine(tmp_path / "mine" / ("[a]", "b")[number % 2] / f"{number}.dcm", texture(number), PatientID=f"P{number}")
+    shown = CliRunner().invoke(raw_data.app, ["check-data", str(tmp_path / "mine")])
+    assert shown.exit_code == 0 and "│ [a] " in shown.stdout
+    assert "4 files: no 2-D ultrasound region is stated" in shown.stdout and "mine/[a]/0.dcm" in shown.stdout
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["label", "lesion", "Labels_1"])
+def test_label_images_beside_images_are_masks_and_a_class_may_be_called_so(tmp_path, name):
+    for place in ("lesion", "normal"):
+        (tmp_path / "mine" / place).mkdir(parents=True)
+        image(tmp_path / "mine" / place / "7.png", texture(1)[0])
+        image(tmp_path / "mine" / place / f"7_{name}.png", np.tile(np.uint8([0, 90, 180]), (72, 32)))
+    found = check_data(tmp_path / "mine")
+    assert sorted(found.videos["path"]) == ["mine/lesion/7.png", "mine/normal/7.png"]
+
+
+def test_a_mistake_in_a_source_names_the_key_and_not_the_kind():
+    with pytest.raises(LddmError, match=r"index.sources.0.fps: expected greater than 0"):
+        build.load({"index": {"sources": [{"kind": "folder", "folder": "x", "fps": 0}]}})
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names there are UTF-8")
+def test_names_that_are_no_utf_8_are_named_and_not_read(folder, tmp_path):
+    for name in (b"\xff.mp4", b"x.\xfc"):
+        (folder / "sick" / os.fsdecode(name)).write_bytes((folder / "sick/1.mp4").read_bytes())
+    shown = CliRunner().invoke(raw_data.app, ["check-data", str(folder), "--list", "--csv", str(tmp_path / "a.csv")])
+    assert shown.exit_code == 0, shown.exception
+    unused = dict(check_data(folder).unused_by_reason())
+    assert "is not UTF-8" in unused["mine/sick/\\xff.mp4"] and "is not UTF-8" in unused["mine/sick/x.\\xfc"]
+    assert "\\xff.mp4" in (tmp_path / "a.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("inner", "said"), [(("benign", "malignant"), True), (("p1", "p2"), False), (("train", "test"), False)]
+)
+def test_hospitals_that_hold_the_classes_are_noticed(tmp_path, inner, said):
+    for number, (outer, name) in enumerate((outer, name) for outer in ("Bonn", "Kiel") for name in inner):
+        image(tmp_path / "mine" / outer / name / f"{number}.png", texture(number)[0])
+    advice = "\n".join(check_data(tmp_path / "mine").advice)
+    assert (f"each of the folders Bonn, Kiel holds the folders {', '.join(inner)}" in advice) == said
+
+
 def test_single_frame_dicom_files_of_one_series_get_a_hint(tmp_path):
     for number in range(9):
         cine(tmp_path / f"mine/benign/{number}.dcm", texture(1)[:1], PatientID="1", SeriesInstanceUID="1.2.3")
@@ -231,8 +295,11 @@ def test_a_csv_of_patients_is_found_from_here_and_named_where_it_is_not(folder, 
     with pytest.raises(LddmError, match="no.csv exists neither below .*mine nor here\nHint: CSV files in .*: list.csv"):
         check_data(folder, "no.csv")
     (tmp_path / "other.csv").write_text("file,patient_id\na,1\n")
-    with pytest.raises(LddmError, match="other.csv lies outside"):
-        check_data(folder, "other.csv")
+    for outside in ("other.csv", str(tmp_path / "other.csv"), "../other.csv"):
+        with pytest.raises(LddmError, match="other.csv lies outside"):
+            check_data(folder, outside)
+    found = check_data(folder, str(folder / "list.csv"))
+    assert yaml.safe_load(found.config)["index"]["sources"][0]["patients"] == "list.csv"
 
 
 def test_the_config_fits_what_was_found(tmp_path):

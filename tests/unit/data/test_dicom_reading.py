@@ -190,6 +190,13 @@ def test_uncompressed_frames_in_either_byte_order(path, syntax, bits):
     assert np.array_equal(decode_dicom(saved(ds, path))[0], SMOOTH)
 
 
+def test_big_endian_words_of_8_bit_samples_are_swapped(path):
+    ds = data_set(SMOOTH, uid.ExplicitVRBigEndian)
+    ds.PixelData = np.frombuffer(SMOOTH.tobytes(), "<u2").astype(">u2").tobytes()
+    ds["PixelData"].VR = "OW"
+    assert np.array_equal(decode_dicom(saved(ds, path))[0], SMOOTH)
+
+
 def test_what_cannot_be_decoded_names_its_syntax_and_what_is_missing(path):
     ds = compressed(data_set(SMOOTH.astype(np.uint16), BitsStored=12), [b"\xff\xd8\xff\xd9"] * 6, uid.JPEGExtended12Bit)
     with pytest.raises(UnreadableFile, match=r"JPEG Extended.*\n.*pylibjpeg"):
@@ -258,6 +265,26 @@ def test_values_are_rescaled_windowed_and_brought_to_8_bits(path, frames, tags, 
     assert np.abs(found - np.asarray(wanted, dtype=float)).max() <= 1.5
 
 
+@pytest.mark.parametrize(
+    ("frames", "tags"),
+    [
+        (SMOOTH, {"RescaleSlope": 2, "RescaleIntercept": 0}),
+        (SMOOTH, {"RescaleSlope": 0.5, "RescaleIntercept": -128}),
+        (SMOOTH.astype(np.uint16) * 16, {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 4, "RescaleIntercept": -9}),
+        (SMOOTH.astype(np.uint16) << 8, {"BitsStored": 8, "HighBit": 15}),
+    ],
+    ids=["slope 2", "slope and intercept", "12 bits rescaled", "high bit 15"],
+)
+def test_a_unit_or_a_high_bit_changes_no_grey_level(path, frames, tags):
+    assert np.abs(decode_dicom(saved(data_set(frames, **tags), path))[0] - SMOOTH.astype(int)).max() <= 1
+
+
+def test_the_depth_of_a_palette_is_that_of_the_table_not_of_a_dark_frame(path):
+    indices = np.stack([np.full_like(GREY, 10), np.full_like(GREY, 255)])
+    ds = data_set(indices, PhotometricInterpretation="PALETTE COLOR", **palette([np.arange(256) ** 2] * 3))
+    assert decode_dicom(saved(ds, path))[0].max(axis=(1, 2)).tolist() == [0, 253]
+
+
 @pytest.mark.parametrize("planar", [0, 1])
 def test_colour_in_either_planar_configuration(path, planar):
     colour = np.zeros((*SMOOTH.shape, 3), np.uint8)
@@ -289,6 +316,7 @@ VECTOR, TIME = 0x00181065, 0x00181063
         ({"FrameTime": 10**6, "FrameTimeVector": [0] + [20] * 5}, 50),
         ({"FrameTime": None, "CineRate": 10**6}, np.nan),
         ({"FrameTime": None, "FrameTimeVector": [0, 0, 0, 0, 0, 0]}, np.nan),
+        ({"FrameTime": None, "FrameTimeVector": 100}, 10),
         ({"FrameTime": None}, np.nan),
     ],
 )
@@ -340,6 +368,25 @@ def region(kind, box, spatial=1, **more):
     return item
 
 
+def test_frames_at_several_places_in_space_are_slices(path):
+    groups = []
+    for number in range(len(SMOOTH)):
+        plane, group = Dataset(), Dataset()
+        plane.ImagePositionPatient = [0, 0, float(number)]
+        group.PlanePositionSequence = [plane]
+        groups.append(group)
+    ds = data_set(SMOOTH, PerFrameFunctionalGroupsSequence=groups)
+    assert is_cine(saved(ds, path))  # a tracked sweep: it states the time of its frames
+    del ds.FrameTime
+    assert not is_cine(saved(ds, path))
+
+
+def test_explicit_elements_under_an_implicit_transfer_syntax_are_read_as_they_are(path):
+    content = saved(data_set(SMOOTH), path).read_bytes()
+    path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"))
+    assert np.array_equal(read_dicom(path).frames, SMOOTH)
+
+
 def test_the_tissue_region_wins_over_a_larger_colour_flow_box(path):
     flow, tissue = region(2, (0, 0, 23, 15)), region(1, (4, 2, 19, 13))
     recording = read_dicom(saved(data_set(SMOOTH, SequenceOfUltrasoundRegions=[flow, tissue]), path))
@@ -378,6 +425,30 @@ def test_a_missing_or_wrong_number_of_frames(path):
     for stated, how in ((1, {"has_bot": False}), (9, {"has_bot": True}), (9, {"has_bot": False})):
         ds = compressed(data_set(SMOOTH, NumberOfFrames=stated), jpegs(SMOOTH), uid.JPEGBaseline8Bit, **how)
         assert len(decode_dicom(saved(ds, path))[0]) == 6, (stated, how)
+
+
+def test_missing_attributes_take_their_usual_values_with_a_note(path):
+    ds = data_set(SMOOTH)
+    for keyword in ("SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"):
+        del ds[keyword]
+    recording = read_dicom(saved(ds, path))
+    assert np.array_equal(recording.frames, SMOOTH)
+    assert any("the header lacks SamplesPerPixel, Photometric" in note for note in recording.notes)
+
+
+def test_a_file_without_an_image_says_so(path):
+    ds = data_set(SMOOTH, Modality="SR")
+    del ds.PixelData, ds.Rows, ds.Columns
+    with pytest.raises(UnreadableFile, match="holds no image"):
+        read_dicom(saved(ds, path))
+
+
+def test_a_damaged_offset_table_joins_no_frames(path):
+    ds = compressed(data_set(SMOOTH), jpegs(SMOOTH), uid.JPEGBaseline8Bit)
+    code = bytearray(ds.PixelData)
+    code[12:16] = b"\x10\0\0\0"  # the offset of the second frame
+    ds.PixelData = bytes(code)
+    assert len(read_dicom(saved(ds, path)).frames) == len(SMOOTH)
 
 
 @pytest.mark.parametrize("has_bot", [True, False])

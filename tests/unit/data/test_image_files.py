@@ -141,3 +141,20 @@ def test_a_gap_is_a_cut_and_our_own_folders_keep_their_rate(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnreadableFile, match="no numbered frames"):
         read_recording(tmp_path / "empty", 2000)
+
+
+def test_sixteen_bits_with_white_as_zero_are_inverted_as_eight_bits_are(tmp_path):
+    values = np.arange(600).reshape(20, 30) * 100
+
+    Image.fromarray((65535 - values).astype(np.uint16)).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    place = content.index(bytes([262 % 256, 262 // 256, 3, 0, 1, 0, 0, 0]))
+    content[place + 8] = 0
+    (tmp_path / "a.tif").write_bytes(content)
+    assert np.abs(decode_image(tmp_path / "a.tif") - values / 257).max() <= 1
+
+
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path):
+    values = (np.arange(600).reshape(20, 30) % 251).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={274: 9})
+    assert np.array_equal(decode_image(tmp_path / "a.tif"), values)

@@ -149,6 +149,23 @@ def test_the_longest_common_path_decides_and_what_stays_ambiguous_is_an_error():
         match(("benign/a.avi.avi", "1"))
 
 
+@pytest.mark.parametrize("spelling", ['="007"', "'007", '"=""007"""', " 007 "])
+def test_an_id_is_the_same_however_a_spreadsheet_keeps_its_zeros(tmp_path, spelling):
+    (tmp_path / "p.csv").write_text(f"file;patient_id\na/1.avi;{spelling}\na/2.avi;007\nb/3.avi;7,0\nb/4.avi;7\n")
+    assert list(read_patients(tmp_path / "p.csv")["patient_id"]) == ["007", "007", "7", "7"]
+
+
+def test_ids_that_a_spreadsheet_has_shortened_are_an_error(tmp_path):
+    (tmp_path / "p.csv").write_text("file;patient_id\na/1.avi;1,23457E+11\na/2.avi;1,23457E+11\n")
+    with pytest.raises(LddmError, match=r"row 2 has the patient '1,23457E\+11', a long number"):
+        read_patients(tmp_path / "p.csv")
+
+
+def test_a_whole_path_wins_over_the_end_of_another_and_3gp_is_a_suffix():
+    table = pd.DataFrame({"file": ["a/1.avi", "a/b/a/1.avi", "a/2"], "patient_id": ["7", "8", "9"]})
+    assert match_patients(table, ["a/1.avi", "a/b/a/1.avi", "a/2.3gp"]).patients == {0: "7", 1: "8", 2: "9"}
+
+
 def test_uids_as_names_keep_their_last_number():
     files = ["benign/1.2.840.113", "benign/1.2.840.114"]
     table = pd.DataFrame({"file": ["1.2.840.114", "1.2.840.113"], "patient_id": ["a", "b"]})
@@ -173,6 +190,24 @@ def test_a_csv_overrides_by_patient_and_a_conflict_is_an_error(tmp_path, caplog)
     with pytest.raises(LddmError, match="one DICOM patient to 2 patients: benign/1.dcm, benign/2.dcm") as caught:
         patients_of(tmp_path, "patients.csv")
     assert "77" not in str(caught.value)
+
+
+def test_leading_zeros_that_a_spreadsheet_dropped_split_no_patient_unsaid(tmp_path, caplog):
+    cine(tmp_path / "mine/a/1.dcm", PatientID="0071")
+    cine(tmp_path / "mine/b/2.dcm", PatientID="12")
+    for number, name in enumerate(("a/3.png", "a/4.png", "b/5.png")):
+        Image.fromarray(np.full((16, 16), 40 * number, np.uint8)).save(tmp_path / "mine" / name)
+    (tmp_path / "mine/p.csv").write_text("file,patient_id\na/3.png,71\na/4.png,9\nb/5.png,009\n")
+    found = patients_of(tmp_path, "p.csv")
+    assert found["a/1.dcm"] == found["a/3.png"] == "folder-patient-71"
+    assert "2 patients of the CSV of patients differ in leading zeros only" in caplog.text
+
+
+def test_a_study_of_several_patients_is_said(tmp_path, caplog):
+    for number in range(4):
+        cine(tmp_path / f"mine/a/{number}.dcm", PatientID=f"P{number}", StudyInstanceUID=f"1.2.{number // 2 + 3}")
+    assert len(set(patients_of(tmp_path).values())) == 4
+    assert "2 DICOM studies have files of several patients" in caplog.text
 
 
 def test_files_of_one_patient_in_two_sources_have_one_patient(tmp_path):

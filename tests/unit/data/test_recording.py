@@ -171,3 +171,11 @@ def test_what_was_assumed_stands_in_the_table_of_videos(tmp_path):
     assert '"fps": 10.0' in meta and sorted(videos["native_fps"].unique()) == [10, 25]
     assert videos["notes"].str.contains("only the first 28 frames").all()
     assert (videos["stored_frames"] == np.where(videos["native_fps"] == 10, 28, 11)).sum() == 2  # 25 Hz: too short
+
+
+def test_a_jump_of_the_clock_is_left_out_and_a_rest_is_kept():
+    stamps = [i / 25 for i in range(30)] + [95443 + i / 25 for i in range(30)]
+    _, times, rate, notes = frame_times(stamps, 25)
+    assert rate == pytest.approx(25) and times[-1] == pytest.approx(59 / 25) and "1 jumps of the clock" in notes[0]
+    _, times, rate, notes = frame_times([i / 25 for i in range(30)] + [10 + i / 25 for i in range(30)], 25)
+    assert times[-1] == pytest.approx(11.16) and "uneven" in notes[0]

@@ -186,6 +186,60 @@ def test_transparent_pixels_of_a_gif_are_black(tmp_path, frames):
     assert (found[frames <= 60] == 0).all() and np.abs(found.astype(int) - frames)[frames > 60].max() <= 1
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_transparent_pixels_of_a_webm_are_black(tmp_path, frames, codec):
+    import av
+
+    with av.open(str(tmp_path / "a.webm"), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"auto-alt-ref": "0", "deadline": "realtime"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "yuva420p"
+        for values in frames:
+            rgba = np.full((*values.shape, 4), 200, np.uint8)
+            rgba[..., 3] = 0
+            rgba[8:24, 8:24, 3] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
+        container.mux(stream.encode())
+    recording = read_video(tmp_path / "a.webm")
+    assert len(recording.frames) == len(frames) and recording.fps == 10
+    assert recording.frames[:, :4, :4].max() < 8 and recording.frames[:, 12:20, 12:20].min() > 180
+
+
+def test_a_file_that_breaks_off_without_an_error_and_two_streams_are_noted(tmp_path, frames):
+    import av
+
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams = [container.add_stream("ffv1", rate=10) for _ in range(2)]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
+        for values in frames:
+            for stream in streams:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="gray")))
+        for stream in streams:
+            container.mux(stream.encode())
+    assert "2 video streams" in read_video(tmp_path / "two.mkv").notes[0]
+    content = encode(tmp_path / "one.mkv", frames, "ffv1", "gray").read_bytes()
+    assert read_video(tmp_path / "one.mkv").notes == ()
+    (tmp_path / "one.mkv").write_bytes(content[: len(content) // 2])
+    assert "the file may be cut off" in read_video(tmp_path / "one.mkv").notes[0]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_a_reason_does_not_name_the_folder(tmp_path, name):
+    from lddm.data.sources.base import read_recording
+
+    (tmp_path / name).write_bytes(b"nothing that can be read")
+    with pytest.raises(UnreadableFile) as caught:
+        read_recording(tmp_path / name, 9)
+    assert str(tmp_path) not in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.parametrize(("duration", "rate"), [(10, 10), (20, 50), (40, 25)])
+def test_short_durations_of_a_gif_count_as_in_browsers(tmp_path, frames, duration, rate):
+    images = [Image.fromarray(np.roll(values, 3 * number, 1)) for number, values in enumerate(frames)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=duration)
+    assert read_video(tmp_path / "a.gif").fps == pytest.approx(rate, rel=0.01)
+
+
 def test_absurd_rates_are_unknown(tmp_path, frames):
     path = encode(tmp_path / "v.avi", frames, "mjpeg", "yuvj420p")
     content = bytearray(path.read_bytes())
