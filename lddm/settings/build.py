@@ -21,6 +21,7 @@ from lddm.errors import LddmError
 from lddm.files import atomic_path, sha256
 from lddm.settings import Settings
 from lddm.settings.base import Section
+from lddm.settings.data import FolderSource
 from lddm.settings.evaluation import ClassificationSettings
 from lddm.settings.mistakes import validated
 from lddm.settings.sizes import check_sizes
@@ -129,7 +130,7 @@ def patients_digests(settings: Settings) -> dict[str, str | None]:
     named = [
         f"{source.folder}/{source.patients}"
         for source in settings.index.sources
-        if getattr(source, "patients", None) is not None
+        if isinstance(source, FolderSource) and source.patients is not None
     ]
     found = {name: Path(settings.data_root) / name for name in named}
     return {name: sha256(path) if path.is_file() else None for name, path in found.items()}
