@@ -22,6 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; } h2, h3, h4 { break-after: avoid; }
 nav { display: flex; flex-wrap: wrap; gap: 0 1.2rem; font-size: 0.9rem; }
 li { margin: 0.35rem 0; } #results li::first-line { font-weight: 600; }
+p, li, figcaption, summary { overflow-wrap: anywhere; }
 pre { font-size: 0.8rem; overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #8884; vertical-align: top; }
