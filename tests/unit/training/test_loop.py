@@ -236,6 +236,16 @@ def test_indices_visit_every_example_once_a_pass_and_depend_on_step_alone():
     assert len(step_indices(3, 8, 0, 0)) == 8
 
 
+def test_integers_of_a_network_are_copied_not_averaged():
+    network = nn.Linear(1, 1)
+    network.permutation = nn.Parameter(torch.tensor([1, 0]), requires_grad=False)  # as FrEIA's PermuteRandom has
+    average = average_of(network, 0.9)
+    for values in ([0, 1], [1, 0]):
+        network.permutation.data = torch.tensor(values)
+        average.update_parameters(network)
+        assert average.module.permutation.tolist() == values
+
+
 def test_learning_rate_warms_up_and_ends_near_zero():
     rates = [learning_rate(TRAINING, step) for step in range(12)]
     assert rates[0] < rates[1] == max(rates)
