@@ -23,7 +23,8 @@ STAGES = ["preprocess", "train_autoencoder", "train_generator", "synthesize", "s
 
 def half_written(folder: Path) -> list[Path]:
     """Outputs under a temporary name outside the resumable states."""
-    found = [path for path in (folder / "results").rglob(".*") if not path.name.startswith(".mlflow")]
+    others = (".mlflow", ".snakemake_timestamp")  # the latter marks folders that are outputs
+    found = [path for path in (folder / "results").rglob(".*") if not path.name.startswith(others)]
     return [path for path in found if "state" not in path.parts and "records" not in path.parts]
 
 
