@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from lddm.data.dicom_silence import silent_pydicom
 from lddm.data.dicom_write import write_dicom
 from lddm.data.identity import canonical, read_identity
 from lddm.data.pseudonyms import SESSION_KEY, pseudonym
@@ -70,22 +70,14 @@ def _readable(name: str) -> Iterator[None]:
 
     In a damaged header a value can reach over those that follow, so that any of them may hold the patient's name.
     """
-    import pydicom  # noqa: F401 (its import sets the level of its log)
-
-    words = logging.getLogger("pydicom")
-    level = words.level
-    words.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent_pydicom():
             yield
     except UnreadableFile as error:
         named = error.message if name in error.message else f"{name}: {error.message}"
         raise UnreadableFile(named, error.hint) from None
     except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
         raise UnreadableFile(f"{name} cannot be decoded ({type(error).__name__})", HINT) from None
-    finally:
-        words.setLevel(level)
 
 
 def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, float]:

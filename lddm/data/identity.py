@@ -6,15 +6,14 @@ by them.
 
 from __future__ import annotations
 
-import logging
 import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lddm.data.dicom_silence import silent_pydicom
 from lddm.data.recording import UnreadableFile
 
 TAGS = (
@@ -69,19 +68,13 @@ def read_identity(path: Path) -> Identity:
     """
     import pydicom
 
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
             return identity_of(header)
     except Exception as error:  # a damaged header raises whatever the damaged element raises
         hint = "check the file: python -m pydicom show FILE (which prints names)"
         raise UnreadableFile(f"{path.name} has a damaged header ({type(error).__name__})", hint) from None
-    finally:
-        log.setLevel(level)
 
 
 def identity_of(header: Any) -> Identity:

@@ -1,0 +1,24 @@
+"""Suppress pydicom's messages: they quote header values, any of which may hold the name of a patient."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def silent_pydicom() -> Iterator[None]:
+    """No warning and no log line of pydicom within the block."""
+    import pydicom  # noqa: F401 (its import sets the level of its log)
+
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
