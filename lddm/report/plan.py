@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lddm.settings import Settings
+from lddm.settings import Settings, planned
 from lddm.settings.build import sweep_points
 
 NUMBER = re.compile(r"-(\d+)$")
@@ -31,7 +31,7 @@ class Plan:
     @property
     def scored(self) -> list[str]:
         """Everything that has scores: real videos, the autoencoder alone, and the generators."""
-        return ["real", "reconstruction", *self.settings.synthesis.generators]
+        return planned.scored(self.settings)
 
     @property
     def shards(self) -> range:

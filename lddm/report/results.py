@@ -15,7 +15,7 @@ import yaml
 from lddm.errors import LddmError
 from lddm.files import read_json, reading
 from lddm.report.plan import Plan
-from lddm.settings import Settings
+from lddm.settings import Settings, planned
 from lddm.settings.build import identity, load
 
 WHOLE = "settings/whole.yaml"  # written by the workflow before the first job
@@ -89,7 +89,7 @@ class Results:
     def absent_metrics(self) -> dict[str, str]:
         """Metric -> why it is absent, where it is absent everywhere."""
         plan = self.plan
-        files = [self.root / f"fold-{k}/quality/{name}.json" for k in plan.folds for name in plan.scored]
+        files = [self.root / path for path in planned.quality_files(plan.settings)]
         rows = [row for path in files for row in read_json(path)]
         present = {row["metric"] for row in rows if row["value"] is not None}
         return {row["metric"]: row.get("reason", "") for row in rows if row["metric"] not in present}
