@@ -14,14 +14,18 @@ SIZE, LENGTH = 32, 8
 
 
 def pytest_configure():
-    """Drop what a developer has set for their own runs.
+    """Drop what a developer has set for their own runs."""
+    for name in settings_of_a_developer(os.environ):
+        del os.environ[name]
 
-    CUDA_VISIBLE_DEVICES stays: it may be all of a shared machine that the tests are allowed to use.
+
+def settings_of_a_developer(names) -> list[str]:
+    """Which environment variables would change what the tests do.
+
+    CUDA_VISIBLE_DEVICES is none of them: it may be all of a shared machine that the tests are allowed to use.
     """
-    keep = {"MLFLOW_DISABLE_TELEMETRY"}
-    for name in [*os.environ]:
-        if name == "SNAKEMAKE_PROFILE" or (name.startswith(("LDDM_", "MLFLOW_")) and name not in keep):
-            del os.environ[name]
+    ours = ("LDDM_", "MLFLOW_")
+    return [n for n in names if n == "SNAKEMAKE_PROFILE" or (n.startswith(ours) and n != "MLFLOW_DISABLE_TELEMETRY")]
 
 
 def moving_blob(rng: np.random.Generator, label: int, size: int = SIZE, length: int = LENGTH) -> np.ndarray:
