@@ -24,7 +24,8 @@ from lddm.metrics.cache import FeatureCache
 from lddm.metrics.catalogue import INFINITY, about
 from lddm.metrics.copy_search import copy_rows
 from lddm.metrics.domain_network import domain_videos
-from lddm.metrics.protocol import Protocol, Videos
+from lddm.metrics.protocol import Protocol
+from lddm.metrics.videos import Videos
 from lddm.settings.evaluation import QualitySettings
 
 Damage = Callable[[np.ndarray, np.random.Generator], np.ndarray]

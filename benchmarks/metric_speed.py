@@ -15,7 +15,8 @@ from lddm.metrics.cache import FeatureCache
 from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import DomainNetwork
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, in_batches
-from lddm.metrics.protocol import Protocol, Videos
+from lddm.metrics.protocol import Protocol
+from lddm.metrics.videos import Videos
 from lddm.nn.perceptual import efficientnet_lite0
 from lddm.settings.evaluation import QualitySettings
 

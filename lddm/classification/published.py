@@ -52,7 +52,7 @@ class FromTorchvision(nn.Module):
         from torchvision.models import get_model
 
         self.shape = TORCHVISION[name]
-        # The head is built anew, so that all other layers have the sizes of the publication.
+        # The head is built again, so that all other layers have the sizes of the publication.
         self.network = get_model(name, weights=None, num_classes=1)
 
     def forward(self, x: Tensor) -> Tensor:

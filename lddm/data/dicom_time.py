@@ -1,4 +1,4 @@
-"""Frame times of DICOM cine loops (PS3.3 C.7.6.5), and which multi-frame images are no videos."""
+"""Frame times of DICOM cine loops (PS3.3 C.7.6.5), and which multi-frame images are not videos."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 SLOWEST, FASTEST = 0.1, 1000.0  # Hz; what a file states beyond is a time base or damage, not a frame rate
-LONGEST = 20.0  # s between two frames, and ten usual intervals: beyond, the clock was set anew and nothing was recorded
+LONGEST = 20.0  # s between two frames, and ten usual intervals: beyond, the clock was reset and nothing was recorded
 STEADY = 0.1  # share of an interval by which the frames of a steady recording may miss their times
 
 

@@ -1,6 +1,6 @@
 """Keyed pseudonyms: HMAC-SHA256 with a random key that lies beside the raw data and never in results.
 
-An unkeyed hash of a patient ID is no protection: all seven-digit IDs are tried in a second.
+An unkeyed hash of a patient ID does not protect it: all seven-digit IDs can be tried in a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is no usable ultrasound: reasons to leave out a file or a clip, each with the measured value."""
+"""Reasons to leave out a file or a clip that cannot be used, each with the measured value."""
 
 from __future__ import annotations
 

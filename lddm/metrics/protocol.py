@@ -25,7 +25,8 @@ from lddm.metrics.cache import FeatureCache
 from lddm.metrics.catalogue import INFINITY, about
 from lddm.metrics.distances import extrapolated, frechet, kernel_distance, mean_interval
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, i3d_videos, inception_frames
-from lddm.metrics.resampling import halves, interval, jackknife_groups, leave_out
+from lddm.metrics.resampling import interval, jackknife_groups, leave_out
+from lddm.metrics.videos import Pair, Videos, best_of_samples, pairs_of_other_patients
 from lddm.metrics.weights import WeightsAbsent, find, label
 from lddm.settings.evaluation import QualitySettings
 
@@ -33,42 +34,6 @@ logger = logging.getLogger(__name__)
 
 SAME_X0 = "heldout, same x0"
 Distance = Callable[[np.ndarray, np.ndarray], float]
-Pair = tuple[np.ndarray, np.ndarray]  # which clips of the reference, which videos
-
-
-@dataclass(frozen=True)
-class Videos:
-    """Clips uint8 (n, T + 1, S, S) and the patient of each, and the table they come from."""
-
-    clips: np.ndarray
-    patients: np.ndarray
-    table: pd.DataFrame
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def take(self, index: np.ndarray) -> Videos:
-        """Some of them."""
-        return Videos(self.clips[index], self.patients[index], self.table.iloc[index].reset_index(drop=True))
-
-    def at_most(self, count: int, seed: int) -> Videos:
-        """A random subset, in its old order; each first frame keeps one video before another keeps two."""
-        if len(self) <= count:
-            return self
-        return self.take(np.sort(self.shuffled(np.random.default_rng(seed))[:count]))
-
-    def shuffled(self, rng: np.random.Generator) -> np.ndarray:
-        """All indices in random order: one video of each first frame, then a second one of each, and so on."""
-        order = rng.permutation(len(self))
-        return order[
-            np.argsort(pd.Series(self.first_frames[order]).groupby(self.first_frames[order]).cumcount(), kind="stable")
-        ]
-
-    @property
-    def first_frames(self) -> np.ndarray:
-        """Name of the first frame of each video: its clip, or the still that it is."""
-        names = self.table["clip_id"]
-        return (names.fillna(self.table["x0_id"]) if "x0_id" in self.table else names).astype(str).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -162,23 +127,12 @@ class Protocol:
     def pairs(self, videos: Videos, reference: str) -> list[Pair]:
         """Which clips of a reference are compared with which videos; the distance is the mean over these pairs.
 
-        For `heldout`: the clips of one half of the test patients, and as many videos of as many other patients, one of
-        each first frame as far as they go. Otherwise both sets as they are.
+        For `heldout` those of other patients (`pairs_of_other_patients`), else both sets as they are.
         """
         real = self._reference(reference)
-        if reference != "heldout":
-            return [(np.arange(len(real)), np.arange(len(videos)))]
-        chosen = []
-        for number, side in enumerate(halves(real.patients, real.table["label"].to_numpy(), self.seed)):
-            order = videos.shuffled(np.random.default_rng([self.seed, number]))
-            for half in (side, ~side):
-                theirs = real.patients[~half]
-                patients = videos.patients[order]
-                free = ~np.isin(patients, theirs)
-                names = pd.unique(patients[free])[: len(np.unique(real.patients[half]))]
-                taken = order[free & np.isin(patients, names)][: int(half.sum())]
-                chosen.append((np.flatnonzero(~half), np.sort(taken)))
-        return chosen
+        if reference == "heldout":
+            return pairs_of_other_patients(real, videos, self.seed)
+        return [(np.arange(len(real)), np.arange(len(videos)))]
 
     def _distance_row(
         self,
@@ -264,28 +218,16 @@ class Protocol:
                 yield from self.absent(source, (metric,), str(error))
                 continue
             yield self.mean(source, metric, features, "same x0", values, videos.patients, len(real))
-            yield from self._best(source, metric, features, values, videos)
+            samples, best, patients = best_of_samples(values, videos, about(metric).higher)
+            if samples > 1:
+                reference = f"same x0, best of {samples}"
+                yield self.mean(source, metric, features, reference, best, patients, len(best))
         slow = np.sort(np.random.default_rng(self.seed).permutation(len(videos))[: self.section.max_slow])
         try:
             values = no_reference.strred(real.clips[slow], videos.clips[slow])
             yield self.mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))
         except WeightsAbsent as error:
             yield from self.absent(source, ("strred",), str(error))
-
-    def _best(self, source: str, metric: str, features: str, values: np.ndarray, videos: Videos):
-        """Best of the samples of each x0: how near the truth the generator can come, not how near it mostly is.
-
-        First frames that lost a sample to `max_videos` are left out: the best of fewer is worse.
-        """
-        of_clip = pd.Series(values).groupby(videos.table["clip_id"].to_numpy())
-        counts = of_clip.size()
-        samples = int(counts.max())
-        if samples < 2:
-            return
-        best = (of_clip.max() if about(metric).higher else of_clip.min())[counts == samples]
-        patients = videos.table.drop_duplicates("clip_id").set_index("clip_id").loc[best.index, "patient_id"]
-        reference = f"same x0, best of {samples}"
-        yield self.mean(source, metric, features, reference, best.to_numpy(), patients.to_numpy(), len(best))
 
     def diversity(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
         """How far apart the samples of one first frame are."""

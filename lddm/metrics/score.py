@@ -18,7 +18,8 @@ from lddm.data.synthetic import load_synthetic
 from lddm.metrics.cache import FeatureCache
 from lddm.metrics.copy_search import control_rows, copy_rows
 from lddm.metrics.domain_network import domain_videos
-from lddm.metrics.protocol import SAME_X0, Protocol, Videos
+from lddm.metrics.protocol import SAME_X0, Protocol
+from lddm.metrics.videos import Videos
 from lddm.settings.evaluation import QualitySettings
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import shlex
 import sys
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import Any
 from lddm.report.html import bullets, folded, number, table
 from lddm.report.provenance import code_versions
 from lddm.report.results import Results, flat
-from lddm.settings.build import whole_json
+from lddm.settings.stages import whole
 
 LOUD = "WARNING"  # lines of the leak report that begin so are set apart
 SHOWN = 8  # leftovers that are named
@@ -89,7 +88,7 @@ def code_name(version: dict[str, Any]) -> str:
 
 def settings_and_jobs(found: Results) -> str:
     """All settings and all jobs, with their duration and version of the code; folded up."""
-    values = flat(json.loads(whole_json(found.plan.settings)))
+    values = flat(whole(found.plan.settings))
     settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(values.items())]
     jobs = [
         [

@@ -15,7 +15,7 @@ from lddm.errors import LddmError
 from lddm.files import read_json, sha256, write_json
 from lddm.report.results import Results, relative_name
 from lddm.settings import Settings
-from lddm.settings.build import whole_json
+from lddm.settings.stages import whole
 from lddm.tracking.code_version import code_version
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "diffusers", "FrEIA", "av", "snakemake")
@@ -55,7 +55,7 @@ def write_provenance(results: Path, settings: Settings, out: Path) -> None:
             "code": code_version(),
             "versions": code_versions(jobs),
             "packages": {name: _version(name) for name in PACKAGES},
-            "settings": json.loads(whole_json(settings)),
+            "settings": whole(settings),
             "inputs": _inputs(found.videos()),
             "jobs": [
                 {key: job[key] for key in ("rule", "wildcards", "attempt", "started", "duration_s")}

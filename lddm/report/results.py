@@ -233,7 +233,7 @@ def relative_name(output: dict[str, Any], record: dict[str, Any]) -> str:
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by flat key, e.g. diffusion.training.steps; lists as text."""
+    """Nested settings by flat key, e.g. diffusion.training.steps; lists as JSON, whatever the order of their keys."""
     if not isinstance(values, dict):
-        return {prefix: values if not isinstance(values, list) else str(values)}
+        return {prefix: values if not isinstance(values, list) else json.dumps(values, sort_keys=True, default=str)}
     return {k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}

@@ -68,12 +68,7 @@ def section_type(name: str) -> type[Section]:
 
 def identity(settings: Settings) -> str:
     """Twelve hexadecimal digits that name a pipeline: all settings but where files lie and how runs are tracked."""
-    return hashlib.sha256(whole_json(settings).encode()).hexdigest()[:12]
-
-
-def whole_json(settings: Settings) -> str:
-    """All settings but where files lie and how runs are tracked, as JSON."""
-    return json.dumps(whole(settings), sort_keys=True)
+    return hashlib.sha256(json.dumps(whole(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def sweep_points(settings: Settings) -> list[str]:

@@ -103,7 +103,7 @@ class PreprocessSettings(Section):
     fps: float = Field(
         10.0,
         gt=0,
-        description="target frame rate in Hz; where the native rate is no multiple, neighbouring frames are blended",
+        description="target frame rate in Hz; where the native rate is not a multiple of it, neighbouring frames are blended",
     )
     allow_slower: bool = Field(
         False,

@@ -11,7 +11,7 @@ from lddm.settings.models import Training
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of a step: shuffled anew for each pass over the data, a pure function of (seed, step).
+    """Indices of the examples of a step: shuffled again for each pass over the data, a pure function of (seed, step).
 
     Args:
         n: number of examples.

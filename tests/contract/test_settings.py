@@ -106,6 +106,7 @@ def test_stage_json_of_another_stage_is_refused(text: str):
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
+        ({"preprocess": {"fps": float("inf")}}, "finite number"),
         ({"index": {"sources": [{"kind": "phantom", "vidoes": 3}]}}, r"index\.sources\.0\.vidoes: .*'videos'"),
         ({"index": {"sources": [{"kind": "bsi"}]}}, r"index\.sources\.0\.kind: .*did you mean 'busi'"),
         ({"index": None}, r"index: expected a section"),

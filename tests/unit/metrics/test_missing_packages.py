@@ -13,7 +13,8 @@ import lddm
 from lddm.metrics import paired
 from lddm.metrics.cache import FeatureCache
 from lddm.metrics.features import FeatureNetwork
-from lddm.metrics.protocol import Protocol, Videos
+from lddm.metrics.protocol import Protocol
+from lddm.metrics.videos import Videos
 from lddm.settings.evaluation import QualitySettings
 
 

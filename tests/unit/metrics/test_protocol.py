@@ -12,7 +12,8 @@ from lddm.metrics import no_reference, novelty, paired, weights
 from lddm.metrics.cache import FeatureCache
 from lddm.metrics.copy_search import copy_rows
 from lddm.metrics.features import FeatureNetwork
-from lddm.metrics.protocol import SAME_X0, Protocol, Videos
+from lddm.metrics.protocol import SAME_X0, Protocol
+from lddm.metrics.videos import Videos, best_of_samples
 from lddm.settings.evaluation import QualitySettings
 
 CALLS = []
@@ -100,13 +101,16 @@ def test_best_of_n_compares_first_frames_that_have_n(tmp_path, monkeypatch):
     """A random subset of the videos may hold one sample of an x0 and three of another: the best of one is no best of three."""
     test, made = videos(4, 0), videos(12, 1, samples=3)
     made = made.take(np.array([0, 1, 2, 3, 4, 5, 6, 9, 10]))  # three samples of two x0, one and two of the others
-    of = protocol(tmp_path, test, videos(4, 2))
     values = np.arange(9.0)
-    (best,) = of._best("heldout", "l1", "pixels", values, made)
-    assert best["reference"] == "same x0, best of 3" and best["n_synthetic"] == 2 and best["value"] == 1.5  # 0 and 3
-    (best,) = of._best("heldout", "psnr", "pixels", values, made)
-    assert best["value"] == 3.5  # 2 and 5: higher is better
-    assert not list(of._best("heldout", "l1", "pixels", values[:1], made.take(np.array([0]))))
+    samples, best, patients = best_of_samples(values, made, higher=False)
+    assert samples == 3 and best.tolist() == [0, 3] and patients.tolist() == made.patients[[0, 3]].tolist()
+    assert best_of_samples(values, made, higher=True)[1].tolist() == [2, 5]
+    monkeypatch.setattr(paired, "perceptual", lambda: paired.l1)
+    rows = list(protocol(tmp_path, test, videos(4, 2)).paired("heldout", made))
+    (best,) = [row for row in rows if row["metric"] == "l1" and row["reference"] == "same x0, best of 3"]
+    assert best["n_synthetic"] == 2
+    rows = list(protocol(tmp_path, test, videos(4, 2)).paired("heldout", made.take(np.array([0, 3]))))
+    assert not any("best of" in row["reference"] for row in rows)
 
 
 def test_slow_measures_take_videos_from_everywhere(tmp_path, monkeypatch):

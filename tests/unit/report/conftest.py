@@ -9,7 +9,8 @@ import yaml
 from lddm.data.synthetic import save_synthetic
 from lddm.files import sha256, write_json, write_table
 from lddm.report.tables import quality_table
-from lddm.settings.build import load, whole_json
+from lddm.settings.build import load
+from lddm.settings.stages import whole
 from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table
 
 
@@ -33,7 +34,7 @@ def results(tiny_experiment, tiny_store, settings, tmp_path):
     root = tmp_path / "results/exp"
     (root / "data").mkdir(parents=True)
     (root / "settings").mkdir()
-    (root / "settings/whole.yaml").write_text(yaml.safe_dump(json.loads(whole_json(settings))))
+    (root / "settings/whole.yaml").write_text(yaml.safe_dump(whole(settings)))
     (root / "data/frames").symlink_to(tiny_experiment / "frames")
     (root / "data/splits.parquet").symlink_to(tiny_experiment / "splits.parquet")
     test = store.clips[store.clips["id"] >= "video-15"]

@@ -116,7 +116,7 @@ def test_a_reader_in_a_browser_uses_keys_stops_comes_back_and_exports(study, tmp
     second = 'at("another").click(); at("reader").value = "C"; at("go").click();'
     places, text = visit('press("s"); press("ArrowLeft"); press("2"); press("Enter");', second)
     (tmp_path / "second.csv").write_text(text)
-    assert places == [0, 1]  # another reader begins anew
+    assert places == [0, 1]  # another reader starts from the beginning
     both = read_answers([tmp_path / "answers.csv", tmp_path / "second.csv"], key)
     assert both.groupby("reader").size().to_dict() == {'A "B"': 2, "C": 1}
     places, text = visit("", second.replace('"C"', '"A \\"B\\""'))

@@ -128,7 +128,7 @@ def test_the_summary_is_flat_numbers(results, settings):
     assert content["headline"]["classification/strain/motion_delta_auc"] == 0.19
     assert all(isinstance(value, float) for value in content["headline"].values())
     assert (
-        content["settings"]["synthesis.generators"] == "['lddm', 'static']" and "data_root" not in content["settings"]
+        content["settings"]["synthesis.generators"] == '["lddm", "static"]' and "data_root" not in content["settings"]
     )
     assert content["pipeline"] == identity(settings) and content["absent_metrics"] == {"fvd": "i3d: no <weights>"}
 
