@@ -19,6 +19,11 @@ def pytest_configure():
         del os.environ[name]
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with whole runs: they take minutes, and the last process would work alone for as long."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 def settings_of_a_developer(names) -> list[str]:
     """Which environment variables would change what the tests do.
 

@@ -19,6 +19,8 @@ from lddm.data.dicom_grey import GreyLevels
 from lddm.data.recording import FrameBuffer, UnreadableFile
 
 PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
+JP2 = b"\x00\x00\x00\x0cjP  "  # the signature box of a JP2 file
+SOC_SIZ = b"\xff\x4f\xff\x51"  # the markers with which a JPEG 2000 codestream begins
 MISSING = {
     uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)",
     uid.JPEGLSLossless: "samples interleaved by pixel need the package pyjpegls",
@@ -135,6 +137,8 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
     """Samples of one frame: (H, W) or (H, W, 3), colour as RGB."""
     if not decoder.UID.is_encapsulated:
         return decoder.as_array(code, **options)[0]
+    if code.startswith(JP2):
+        code = _codestream(code)
     failure: Exception = ValueError("no plugin")
     for plugin in plugins:
         try:
@@ -142,6 +146,20 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
         except Exception as error:  # the next may do it
             failure = error
     raise failure
+
+
+def _codestream(code: bytes) -> bytes:
+    """JPEG 2000 without its JP2 boxes, which PS3.5 A.4.4 forbids and some devices write.
+
+    pydicom skips them, but never comes to an end at a box of length 0.
+
+    Raises:
+        ValueError: no codestream follows.
+    """
+    start = code.find(SOC_SIZ)
+    if start < 0:
+        raise ValueError("JP2 boxes without a JPEG 2000 codestream")
+    return code[start:]
 
 
 def _unreadable(element: PixelElement, plugins: list[str], error: Exception | None) -> UnreadableFile:

@@ -70,7 +70,7 @@ def make_busi(folder: Path) -> None:
             Image.fromarray(film(500 + 10 * c + number, 1)[0]).save(place / f"{name} ({number + 1}).png")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_the_papers_pipeline_on_a_small_tree(tmp_path: Path):
     make_busv(tmp_path / "raw/busv")

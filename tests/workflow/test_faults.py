@@ -81,8 +81,9 @@ BROKEN = {
     "fold-0/synthetic/lddm/heldout/shard-0.npy": ("score", "synthesize"),
     "fold-0/latents.safetensors": ("train_generator", "encode"),
     "fold-0/autoencoder/model.safetensors": ("encode", "train_autoencoder"),
-    "data/frames/frames.npy": ("train_autoencoder", "preprocess"),
+    "data/frames/frames.npy": ("train_domain_network", "preprocess"),
 }
+AGAIN = ("synthesize", "encode")
 
 
 def test_truncated_files_are_named_and_made_again_and_truncated_states_are_not_resumed(finished, undisturbed):
@@ -98,10 +99,13 @@ def test_truncated_files_are_named_and_made_again_and_truncated_states_are_not_r
         text = (finished / "snakemake.log").read_text()
         assert "error:" in text and path.name in text and f"Hint: run the rule {maker}" in text, text[-3000:]
         assert "Traceback" not in text.split("error:")[-1]
-    for name in ("autoencoder", "lddm", "cinn"):
+        if maker not in AGAIN:  # as from a backup; to make everything again would take minutes
+            path.write_bytes(whole)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for name in ("lddm", "cinn"):
         (states / name).mkdir(parents=True, exist_ok=True)
         (states / name / "state.safetensors").write_bytes(b"\x80" + bytes(99))
-    finish(finished, "--forcerun", *(maker for _, maker in BROKEN.values()))
+    finish(finished, "--forcerun", *AGAIN)
     assert tables(finished) == tables(undisturbed)
     assert not list(states.rglob("state.safetensors"))
 
