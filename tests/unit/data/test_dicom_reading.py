@@ -143,6 +143,7 @@ def test_lossless_codes_of_other_encoders_are_decoded_bit_for_bit(path, code, sy
         (uid.JPEGBaseline8Bit, "JPEG", {"quality": 95}, 1.0),
         (uid.JPEGExtended12Bit, "JPEG", {"quality": 95}, 1.0),
         (uid.JPEG2000Lossless, "JPEG2000", {"no_jp2": True, "irreversible": False}, 0),
+        (uid.JPEG2000Lossless, "JPEG2000", {"no_jp2": False, "irreversible": False}, 0),  # in JP2 boxes
         (uid.JPEG2000, "JPEG2000", {"no_jp2": True, "irreversible": True, "quality_layers": [2]}, 2.0),
     ],
 )
@@ -154,6 +155,16 @@ def test_jpeg_and_jpeg_2000(path, syntax, kind, options, tolerance, colour):
         ds.PhotometricInterpretation = "YBR_FULL_422" if kind == "JPEG" else "YBR_RCT"
     recording = read_dicom(saved(ds, path))
     assert np.abs(recording.frames.astype(int) - SMOOTH).mean() <= tolerance and not recording.colour
+
+
+@pytest.mark.timeout(60)
+def test_a_damaged_jp2_box_costs_its_frame(path):
+    codes = jpegs(SMOOTH, "JPEG2000", no_jp2=False, irreversible=False)
+    first = int.from_bytes(codes[1][:4], "big")  # the length of the signature box; that of the next box becomes 0
+    codes[1] = codes[1][:first] + bytes(4) + codes[1][first + 4 : first + 20]
+    codes[0] = codes[0][:first] + bytes(4) + codes[0][first + 4 :]
+    recording = read_dicom(saved(compressed(data_set(SMOOTH), codes, uid.JPEG2000Lossless), path))
+    assert np.array_equal(recording.frames, np.delete(SMOOTH, 1, axis=0))
 
 
 @pytest.mark.parametrize(
