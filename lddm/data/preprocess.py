@@ -28,6 +28,7 @@ from lddm.data.quality_control import (
     rate_reason,
 )
 from lddm.data.recording import Recording, UnreadableFile
+from lddm.data.square import fit_square
 from lddm.errors import LddmError
 from lddm.files import write_json
 from lddm.settings.data import IndexSettings, PreprocessSettings
@@ -44,29 +45,6 @@ class Prepared:
     hashes: np.ndarray
     steps: np.ndarray  # how much consecutive frames differ, and
     views: np.ndarray  # what each shows: see lddm.data.quality_control
-
-
-def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
-    """Frames uint8 (T, H, W) -> (T, S, S), aspect kept: black borders ("pad") or the central square ("crop").
-
-    Shrinking averages areas, so that speckle does not alias; growing is bilinear.
-    """
-    height, width = frames.shape[1:]
-    if (height, width) == (size, size):
-        return np.ascontiguousarray(frames)
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        frames = frames[:, top : top + side, left : left + side]
-    height, width = frames.shape[1:]
-    scale = size / max(height, width)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))  # OpenCV: (width, height)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    out = np.zeros((len(frames), size, size), np.uint8)
-    top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
-    for target, frame in zip(out, frames, strict=True):
-        target[top : top + inner[1], left : left + inner[0]] = cv2.resize(frame, inner, interpolation=method)
-    return out
 
 
 def prepare_file(

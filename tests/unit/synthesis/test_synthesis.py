@@ -119,12 +119,13 @@ def test_samples_of_a_still_do_not_depend_on_their_number_or_batch(bundles):
     assert np.abs(there[[1, 0, 2]].astype(int) - back).max() <= 1 and not np.array_equal(there[0], there[2])
 
 
-def test_animator_takes_any_image_size_and_checks_its_input(bundles):
+def test_animator_keeps_the_size_of_an_image_and_checks_its_input(bundles):
     animator = Animator.load(bundles / "lddm")
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
     options = SamplingOptions(steps=2)
     videos = animator.animate(image, samples=3, seed=4, label="b", options=options)
-    assert videos.shape == (3, 9, 32, 32) and videos.dtype == np.uint8
+    assert videos.shape == (3, 9, 50, 70) and videos.dtype == np.uint8
+    assert animator.animate(image, 3, 4, "b", options, size="model").shape == (3, 9, 32, 32)
     assert np.array_equal(videos, animator.animate(image, samples=3, seed=4, label=1, options=options))
     for bad in (image.astype(float), image[None], image[:4]):
         with pytest.raises(LddmError, match="expected a grayscale uint8"):
@@ -211,7 +212,7 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
     done = animate(bundles / "lddm", tmp_path / "still image.png", tmp_path / "v.npz", "--samples", "2", "--label", "b")
     assert done.returncode == 0 and "synthetic" in done.stdout, done.stderr
     videos = [np.load(tmp_path / f"v-{i}.npz") for i in range(2)]
-    assert all(video["frames"].shape == (9, 32, 32) and "synthetic" in str(video["comment"]) for video in videos)
+    assert all(video["frames"].shape == (9, 50, 70) and "synthetic" in str(video["comment"]) for video in videos)
     assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
     assert re.search(r"drew 2 of lddm in [0-9.]+ s", done.stdout)
     with Image.open(tmp_path / "v-strip.png") as strip:  # a line a sample
