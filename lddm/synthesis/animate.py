@@ -73,6 +73,12 @@ class Animator:
         """Whether `animate` makes videos of the still's own size."""
         return self.moves_still or isinstance(self.generator, Static)
 
+    def pixel_scale(self, still: tuple[int, ...], video: tuple[int, ...]) -> tuple[float, float]:
+        """Height and width of a pixel of a video (..., H, W) in pixels of its still; 1 and 1 at native size."""
+        if still[-2:] == video[-2:]:
+            return 1.0, 1.0
+        return SquareFit.of(still, self.size, self.about.get("fit", "pad")).scale
+
     def sampling(
         self,
         sampler: str | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lddm.data.dicom import read_dicom, write_dicom
 from lddm.data.frames import fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
@@ -219,11 +220,22 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
         assert strip.width > 500 and strip.height > 200
 
 
+@pytest.mark.parametrize(("size", "spacing"), [("native", 0.2), ("model", 0.2 * 3)])
+def test_the_command_keeps_the_spacing_of_a_dicom_still(bundles, tmp_path, size, spacing):
+    write_dicom(tmp_path / "s.dcm", np.full((1, 60, 96), 90, np.uint8), 10, spacing=(0.2, 0.2))
+    done = animate(bundles / "lddm", tmp_path / "s.dcm", tmp_path / "v.dcm", "--size", size)
+    assert done.returncode == 0, done.stderr
+    video = read_dicom(tmp_path / "v.dcm")
+    assert video.spacing == pytest.approx((spacing, spacing))
+    assert video.frames.shape == ((9, 60, 96) if size == "native" else (9, 32, 32))
+
+
 def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / "s.png")
     done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / "v.gif", "--compare", "--length", "5")
     assert done.returncode == 0, done.stderr
     count = len(list(bundles.glob("*/bundle.json")))
+    assert "pixel" in done.stdout and "it has no native size" in done.stdout
     with Image.open(tmp_path / "v-compare.webp") as film, Image.open(tmp_path / "v-compare.png") as strip:
         assert film.n_frames == 6 and film.width == 164 * count - 4 and strip.width > 500
 
@@ -263,6 +275,7 @@ def test_a_bundle_says_how_it_samples(bundles):
         ("text.png", [], "cannot be decoded"),
         ("still.png", ["--label", "c"], "unknown class 'c'"),
         ("still.png", ["--out", "video.xyz"], "cannot write '.xyz'"),
+        ("still.png", ["--size", "huge"], "unknown size 'huge'"),
         ("still.png", ["--sampler", "euler"], "unknown sampler 'euler'"),
         ("still.png", ["--sampler", "distilled"], "takes one step, not 2"),
         ("still.png", ["--sampler", "distilled", "--steps", "0", "--guidance", "9"], "distilled for 1 to 4"),
