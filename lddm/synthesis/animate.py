@@ -149,7 +149,8 @@ class Animator:
             x0 = self._networks_form(still[None])
             fit = SquareFit.of(image.shape, self.size, how)
             render = NativeStill(image, fit, self.device).frames if size == "native" else self._compose
-            videos = np.repeat(np.repeat(shown[None, None], frames + 1, axis=1), samples, axis=0)
+            videos = np.empty((samples, frames + 1, *shown.shape), np.uint8)
+            videos[:, 0] = shown
             for sample in range(samples):
 
                 def candidates(frame: torch.Tensor, place: int, sample: int = sample) -> Layers:
@@ -157,7 +158,8 @@ class Animator:
 
                 first = self._layers(x0, label, seeds(sample, 0, 1), options, batch_size)
                 layers = extend(self._decoder, x0, first, candidates, frames, overlap)
-                videos[sample, 1:] = render(x0, layers)
+                for place, frame in enumerate(render(x0, layers), start=1):
+                    videos[sample, place] = frame
             return videos
 
         def painted(batch_size: int) -> np.ndarray:

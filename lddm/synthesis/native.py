@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import torch
@@ -57,25 +59,22 @@ class NativeStill:
         return self.down @ maps @ self.across.T
 
     @torch.no_grad()
-    def frames(self, x0: Tensor, layers: Layers) -> np.ndarray:
-        """Frames 1..T, one at a time, since each takes a dozen maps of the still's size.
+    def frames(self, x0: Tensor, layers: Layers) -> Iterator[np.ndarray]:
+        """Frames 1..T, one after the other, since each takes a dozen maps of the still's size.
 
         Args:
             x0: float (1, 1, S, S), the still in the square.
             layers: what was decoded for it, of batch size 1.
 
-        Returns:
-            uint8 (T, H, W).
+        Yields:
+            uint8 (H, W).
         """
         coarse = warp_sequence(x0, layers.motion)
         new = torch.sigmoid(layers.occlusion_logits - OPEN)
         mean = (coarse + new * (x0[:, :, None] - coarse))[0, 0]  # (T, S, S)
         painted = (new * layers.inpainted + layers.residual)[0, 0]
-        frames = [
-            to_uint8(self._frame(*parts))[0, 0].cpu().numpy()
-            for parts in zip(layers.motion[0], new[0, 0], mean, painted, strict=True)
-        ]
-        return np.stack(frames)
+        for parts in zip(layers.motion[0], new[0, 0], mean, painted, strict=True):
+            yield to_uint8(self._frame(*parts))[0, 0].cpu().numpy()
 
     def _frame(self, motion: Tensor, new: Tensor, mean: Tensor, painted: Tensor) -> Tensor:
         """One frame float (1, 1, H, W): motion (2, S, S), and (S, S) each of the share of new tissue, mean and painted."""

@@ -19,6 +19,11 @@ OPTIONS = SamplingOptions(steps=2)
 CPU = torch.device("cpu")
 
 
+def drawn(native, x0, parts):
+    """All frames, uint8 (T, H, W)."""
+    return np.stack(list(native.frames(x0, parts)))
+
+
 def speckle(height, width, seed=0):
     import cv2
 
@@ -75,7 +80,7 @@ def test_a_push_of_d_pixels_of_the_model_is_d_times_the_scale(shape, fit):
     native, x0 = still_of(image, fit)
     down, across = native.fit.scale
     rows, columns = 5, -3  # pixels of the still
-    frames = native.frames(x0, layers((rows / down, columns / across)))
+    frames = drawn(native, x0, layers((rows / down, columns / across)))
     moved = np.roll(image, (-rows, -columns), axis=(0, 1))
     inner = np.s_[8:-8, 8:-8]
     assert np.abs(frames[-1][inner].astype(int) - moved[inner]).max() <= 1
@@ -85,20 +90,20 @@ def test_a_push_of_d_pixels_of_the_model_is_d_times_the_scale(shape, fit):
 def test_frames_do_not_depend_on_the_other_frames():
     native, x0 = still_of(fan()[0])
     motion = layers((2.0, 1.0), residual=0.1)
-    one = Layers(motion.motion[:, 2:3], *(part[:, :, 2:3] for part in (motion.occlusion_logits,) * 1),
+    one = Layers(motion.motion[:, 2:3], motion.occlusion_logits[:, :, 2:3],
                  motion.inpainted[:, :, 2:3], motion.residual[:, :, 2:3])  # fmt: skip
-    assert np.array_equal(native.frames(x0, one)[0], native.frames(x0, motion)[2])
+    assert np.array_equal(drawn(native, x0, one)[0], drawn(native, x0, motion)[2])
 
 
 def test_what_lies_beside_the_tissue_stands_still_and_the_edge_of_a_fan_does_not_move():
     image, tissue = fan()
     native, x0 = still_of(image)
-    frames = native.frames(x0, layers((2.0, 1.5), residual=0.3))
+    frames = drawn(native, x0, layers((2.0, 1.5), residual=0.3))
     assert (frames[:, ~tissue] == image[~tissue]).all()
     deep = native.moves & tissue
     assert deep.sum() > 0.95 * tissue.sum() and (frames[-1] != image)[deep].mean() > 0.9
     even, x0 = still_of(np.where(tissue, 150, image).astype(np.uint8))  # nothing to see but the edge
-    change = np.abs(even.frames(x0, layers((3.0, -2.0))).astype(int) - even.image)
+    change = np.abs(drawn(even, x0, layers((3.0, -2.0))).astype(int) - even.image)
     assert (change > 1).sum(axis=(1, 2)).max() <= 3
 
 
@@ -106,7 +111,7 @@ def test_painted_light_is_a_gain_so_that_black_stays_black():
     image = speckle(128, 128)
     image[40:90, 40:90] = 0
     native, x0 = still_of(image)
-    bright, dark = (native.frames(x0, layers(residual=value))[-1].astype(float) for value in (0.4, -0.9))
+    bright, dark = (drawn(native, x0, layers(residual=value))[-1].astype(float) for value in (0.4, -0.9))
     assert (bright[50:80, 50:80] == 0).all()
     assert 1.1 < bright[100:].mean() / image[100:].mean() < 1.6
     contrast = [frame[100:].std() / frame[100:].mean() for frame in (bright, image)]
@@ -117,7 +122,7 @@ def test_painted_light_is_a_gain_so_that_black_stays_black():
 def test_new_tissue_replaces_what_has_moved():
     image = speckle(96, 96)
     native, x0 = still_of(image)
-    frames = native.frames(x0, layers((4.0, 0.0), logits=20.0))
+    frames = drawn(native, x0, layers((4.0, 0.0), logits=20.0))
     assert np.abs(frames.astype(int) - image).max() <= 1  # the new tissue is x0 itself here
 
 
