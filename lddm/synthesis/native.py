@@ -13,12 +13,14 @@ from lddm.autoencoder.decoder import OPEN, Layers
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit
 from lddm.nn.warping import bicubic_weights, warp, warp_sequence
+from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import moving_part
 
 # ASSUME: what the decoder paints is a gain on the speckle that is there, not light added to it: pixels are multiplied by
 # 1 + painted / (mean + FLOOR), with the mean of the neighbourhood as the model sees it. Black stays black and speckle keeps
 # its contrast; the floor, 32 of 255 grey levels, keeps noise in shadows from being raised.
 FLOOR = 32 / 127.5
+LETTER = 60.0  # grey levels above the tissue below: pixels of burned-in words that are brighter by this stand still
 LARGEST_GAIN = 2.0  # pixels become at most twice as bright and at least half as bright
 
 
@@ -26,7 +28,8 @@ class NativeStill:
     """A still at its own size, ready to be moved by what a decoder makes in the model's square.
 
     Inside the field of view of the still, which is found at full size, tissue moves; outside it (borders, text, rulers)
-    every pixel stays as it is, so that the edge of a fan stands still. Along that edge motion fades within `rim` pixels.
+    every pixel stays as it is, so that the edge of a fan stands still. Along that edge motion fades within `rim` pixels. Words
+    burned into the tissue stand still, too.
 
     ASSUME: what enters the field of view looks like the tissue beside it, mirrored at the edge. The decoder's own guess of
     it is smooth and, for a fan where training had rectangles, dark.
@@ -48,7 +51,12 @@ class NativeStill:
         self.scale = torch.tensor(fit.scale, device=device, dtype=torch.float32)[:, None, None]
         rim = max(1, round(max(fit.scale) / 4))  # the edge of a fan is blurred, by more where the still is finer
         depth = cv2.distanceTransform(np.pad(self.moves, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        self.share = self._on_device(np.clip(depth / (rim + 1), 0, 1).astype(np.float32))
+        share = np.clip(depth / (rim + 1), 0, 1)
+        words = burned_in_words(image)
+        if words.any():  # they stand still; what moves is the tissue below them, as far as their surroundings tell
+            image = cv2.inpaint(image, words.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+            share *= 1 - np.clip((self.image - image.astype(np.float32)) / LETTER, 0, 1)
+        self.share = self._on_device(share.astype(np.float32))
         self.tissue = self._on_device(to_float(mirror_at_edge(image, depth > rim)))
 
     def _on_device(self, image: np.ndarray) -> Tensor:

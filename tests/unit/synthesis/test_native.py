@@ -1,5 +1,6 @@
 """Videos at the still's own size: geometry, what stands still, what the decoder paints."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from lddm.data.square import SquareFit, fit_square
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.synthesis.animate import Animator
+from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import flat_background, moving_part
 from lddm.synthesis.native import NativeStill, mirror_at_edge
 from lddm.synthesis.seeds import content_id, video_seed
@@ -25,8 +27,6 @@ def drawn(native, x0, parts):
 
 
 def speckle(height, width, seed=0):
-    import cv2
-
     noise = np.random.default_rng(seed).normal(size=(height, width))
     return np.clip(120 + 60 * cv2.GaussianBlur(noise, (0, 0), 1.5) * 4, 30, 255).astype(np.uint8)
 
@@ -154,6 +154,21 @@ def test_the_part_that_moves_has_no_frame_around_it_and_no_flat_background():
     grey = np.where(image == 0, 18, image).astype(np.uint8)
     assert flat_background(grey) > 18 and flat_background(speckle(99, 99)) == 0
     assert (moving_part(grey) & ~tissue).sum() < 0.02 * tissue.sum()
+
+
+@pytest.mark.parametrize("size", [300, 600])
+def test_words_burned_into_tissue_stand_still_and_the_tissue_below_them_moves(size):
+    tissue = (speckle(size, size) // 3).astype(np.uint8)
+    image, place = tissue.copy(), (size // 5, size // 2)
+    cv2.putText(image, "RT AXILLA", place, cv2.FONT_HERSHEY_SIMPLEX, size / 400, 235, size // 150, cv2.LINE_AA)
+    written = image > tissue + 60.0
+    words = burned_in_words(image)
+    assert words[written].mean() > 0.97 and words.sum() < 5 * written.sum()
+    native, x0 = still_of(image)
+    frames = drawn(native, x0, layers((2.0, 1.5)))
+    assert np.abs(frames[-1].astype(int) - image)[written].mean() < 4
+    assert (frames[-1][~words] > 180).mean() < 1e-3  # no second copy of them has moved away
+    assert not burned_in_words(tissue).any() and not burned_in_words(speckle(size, size)).any()
 
 
 @pytest.mark.parametrize("shape", [(33, 200), (161, 45), (8, 8), (70, 71)])
