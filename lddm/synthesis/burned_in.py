@@ -18,7 +18,7 @@ def burned_in_words(image: np.ndarray) -> np.ndarray:
     """Mask of words burned into a still, with a margin.
 
     A word is a row of at least three small bright shapes of the same height on one line, each surrounded by dark pixels. Bright
-    specks of tissue are seldom so regular: of 238 breast and lung images 17 had such rows, all of them words. Single letters,
+    specks of tissue are seldom so regular: of 238 breast and lung images 20 had such rows, all of them words. Single letters,
     callipers and dotted lines are not found.
 
     Args:
@@ -33,18 +33,17 @@ def burned_in_words(image: np.ndarray) -> np.ndarray:
     raised = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, disc)
     strokes = (raised > CONTRAST) & (image > BRIGHT)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(strokes.astype(np.uint8), connectivity=8)
-    small: dict[int, Box] = {}
-    for label, (left, top, width, height, _) in enumerate(stats.tolist()):
-        if label and max(width, height) <= side * LETTER:
-            small[label] = left, top, width, height
+    boxes = {
+        label: (left, top, width, height) for label, (left, top, width, height, _) in enumerate(stats.tolist()) if label
+    }
     letters = {
         label: box
-        for label, box in small.items()
-        if box[3] >= max(4, side * STROKE) and _stands_out(image, labels == label, box)
+        for label, box in boxes.items()
+        if box[3] >= max(4, side * STROKE) and max(box[2:]) <= side * LETTER and _stands_out(image, labels, label, box)
     }
     words = np.zeros(image.shape, np.uint8)
     for word in _words(letters):
-        line = [small[label] for label in {*word, *_same_line(small, [letters[label] for label in word])}]
+        line = _line(list(boxes.values()), [letters[label] for label in word])
         left, top = min(box[0] for box in line), min(box[1] for box in line)
         right, bottom = max(box[0] + box[2] for box in line), max(box[1] + box[3] for box in line)
         place = np.s_[max(0, top - 1) : bottom + 1, max(0, left - 1) : right + 1]
@@ -53,14 +52,13 @@ def burned_in_words(image: np.ndarray) -> np.ndarray:
     return cv2.dilate(words, np.ones((margin, margin))) > 0
 
 
-def _stands_out(image: np.ndarray, shape: np.ndarray, box: Box) -> bool:
-    """Whether the pixels around a shape, at a distance of two, are much darker than the shape."""
+def _stands_out(image: np.ndarray, labels: np.ndarray, label: int, box: Box) -> bool:
+    """Whether the pixels around a shape, at a distance of two and beside no other shape, are much darker than it is."""
     left, top, width, height = box
     window = np.s_[max(0, top - 3) : top + height + 3, max(0, left - 3) : left + width + 3]
-    inside = shape[window]
-    near, far = (cv2.dilate(inside.astype(np.uint8), np.ones((side, side))) > 0 for side in (3, 5))
-    ring = far & ~near
-    return bool(ring.any() and image[window][ring].mean() < SURROUNDINGS * np.percentile(image[window][inside], 75))
+    shape, strokes = labels[window] == label, (labels[window] > 0).astype(np.uint8)
+    around = cv2.dilate(shape.astype(np.uint8), np.ones((5, 5))) > cv2.dilate(strokes, np.ones((3, 3)))
+    return bool(around.any() and image[window][around].mean() < SURROUNDINGS * np.percentile(image[window][shape], 75))
 
 
 def _words(letters: dict[int, Box]) -> list[list[int]]:
@@ -80,12 +78,15 @@ def _words(letters: dict[int, Box]) -> list[list[int]]:
     return words
 
 
-def _same_line(shapes: dict[int, Box], word: list[Box]) -> set[int]:
-    """Shapes in the row of a word, up to twice its height before and behind it: letters that run together, hyphens."""
+def _line(shapes: list[Box], word: list[Box]) -> list[Box]:
+    """The shapes in the row of a word, with gaps of up to twice its height: letters that run together, hyphens, more words."""
     height, top = word[0][3], word[0][1]
-    left, right = word[0][0] - 2 * height, word[-1][0] + word[-1][2] + 2 * height
-    return {
-        label
-        for label, (x, y, w, h) in shapes.items()
-        if left <= x and x + w <= right and y >= top - 0.3 * height and y + h <= top + 1.3 * height
-    }
+    row = [box for box in shapes if box[1] >= top - 0.3 * height and box[1] + box[3] <= top + 1.3 * height]
+    left, right = word[0][0], word[-1][0] + word[-1][2]
+    for x, _, width, _ in sorted(row):
+        if left <= x <= right + 2 * height:
+            right = max(right, x + width)
+    for x, _, width, _ in sorted(row, key=lambda box: -(box[0] + box[2])):
+        if left - 2 * height <= x + width <= right:
+            left = min(left, x)
+    return [box for box in row if left <= box[0] and box[0] + box[2] <= right]
