@@ -72,3 +72,12 @@ def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
         shrunk = cv2.resize(frame, (inner[1], inner[0]), interpolation=method)  # OpenCV: (width, height)
         target[below : below + inner[0], right : right + inner[1]] = shrunk
     return out
+
+
+def reduced(frames: np.ndarray, size: int) -> np.ndarray:
+    """Frames uint8 (..., k S, k S) -> (..., S, S): each pixel is the mean of k x k, rounded."""
+    if frames.shape[-1] == size:
+        return frames
+    times = frames.shape[-1] // size
+    blocks = frames.reshape(*frames.shape[:-2], size, times, size, times)
+    return ((blocks.sum(axis=(-3, -1), dtype=np.uint32) + times**2 // 2) // times**2).astype(np.uint8)

@@ -14,7 +14,7 @@ import torch
 from lddm.autoencoder.decoder import Layers, WarpDecoder
 from lddm.baselines.static import Static
 from lddm.data.ranges import to_float, to_uint8
-from lddm.data.square import SquareFit, fit_square
+from lddm.data.square import SquareFit, fit_square, reduced
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
@@ -220,15 +220,21 @@ class Animator:
         change a pixel by a grey level.)
 
         Args:
-            x0: uint8 (n, S, S).
+            x0: uint8 (n, S, S), or (n, k S, k S): then the model sees them reduced, and what it draws moves them as they are.
             labels: int (n,), -1 unknown.
             seed: one for each video, or one for all: then each video's own follows from it, from the content of its x0 and
                 from the number of equal x0 before it.
             options: sampler, steps and guidance; None is the bundle's own (`sampling`).
 
         Returns:
-            uint8 (n, T + 1, S, S).
+            uint8 (n, T + 1, ...) of the size of x0.
+
+        Raises:
+            LddmError: larger x0, and a model that draws no motion.
         """
+        larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
+        if larger:
+            self._check_native()
         seeds = _seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(x0):
             raise ValueError(f"expected a seed for each of {len(x0)} videos, got {len(seeds)}")
@@ -237,12 +243,25 @@ class Animator:
         videos[:, 0] = x0
         for start in range(0, len(x0), batch_size):
             part = slice(start, start + batch_size)
-            still = self._networks_form(x0[part])
+            still = self._networks_form(x0[part] if static else reduced(x0[part], self.size))
             label = torch.from_numpy(np.array(labels[part], dtype=np.int64)).to(self.device)
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
-            frames = self.generator.video(still, label, rng, options, self._decode)
-            videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
+            if larger and not static:
+                z = self.generator.sample(still, label, rng, options)
+                videos[part, 1:] = self.move(x0[part], self._decoder.layers(still, z))
+            else:
+                frames = self.generator.video(still, label, rng, options, self._decode)
+                videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
         return videos
+
+    def move(self, x0: np.ndarray, layers: Layers) -> np.ndarray:
+        """Frames 1..T uint8 (n, T, k S, k S) of x0 uint8 (n, k S, k S), from layers (n, ...) of frames of S x S."""
+        fit, videos = SquareFit.of(x0.shape, self.size, "pad"), []
+        for number, image in enumerate(x0):
+            still = self._networks_form(reduced(image, self.size)[None])
+            one = Layers(*(getattr(layers, field.name)[number : number + 1] for field in fields(Layers)))
+            videos.append(np.stack(list(NativeStill(image, fit, self.device).frames(still, one))))
+        return np.stack(videos)
 
     def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.decode(x0, z).frames
@@ -257,7 +276,11 @@ class Animator:
             raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
         if size not in get_args(Size):
             raise LddmError(f"unknown size '{size}'", f"expected {' or '.join(get_args(Size))}")
-        if size == "native" and not self.has_native_size:
+        if size == "native":
+            self._check_native()
+
+    def _check_native(self) -> None:
+        if not self.has_native_size:
             raise LddmError(
                 f"{self.about['generator']} paints frames of {self.size} x {self.size} pixels and draws no motion that "
                 "could be applied to a still of another size",

@@ -1,5 +1,7 @@
 """Videos at the still's own size: geometry, what stands still, what the decoder paints."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,14 +9,16 @@ import torch
 
 from lddm.autoencoder.decoder import Layers
 from lddm.data.ranges import to_float
-from lddm.data.square import SquareFit, fit_square
+from lddm.data.square import SquareFit, fit_square, reduced
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
+from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import flat_background, moving_part
 from lddm.synthesis.native import NativeStill, mirror_at_edge
 from lddm.synthesis.seeds import content_id, video_seed
+from lddm.synthesis.synthesize import synthesize
 
 S, T = 32, 4
 OPTIONS = SamplingOptions(steps=2)
@@ -196,3 +200,33 @@ def test_painted_frames_have_no_native_size(bundles):
     assert "--size model" in caught.value.hint
     with pytest.raises(LddmError, match="unknown size 'huge'"):
         animator.animate(speckle(40, 50), size="huge")
+
+
+@pytest.fixture
+def larger(tiny_store):
+    """The frames of the tiny experiment, stored at twice the size that the models read."""
+    store, splits = tiny_store
+    frames = np.repeat(np.repeat(store.frames, 2, axis=1), 2, axis=2)
+    return replace(store, frames=frames, meta=store.meta | {"size": 64, "model_size": 32}), splits
+
+
+@pytest.mark.parametrize("generator", ["lddm", "motion_transfer", "static", "reconstruction"])
+def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, larger, tmp_path, generator):
+    settings = SynthesisSettings(steps=2, batch_size=2, samples={"heldout": 1, "stills": 1})
+    bundle = bundles / ("lddm" if generator == "reconstruction" else generator)
+    made = {}
+    for name, data in (("usual", tiny_store), ("larger", larger)):
+        synthesize(settings, generator, bundle, *data, 0, "heldout", 0, 1, 0, tmp_path / f"{name}.npy")
+        made[name] = np.load(tmp_path / f"{name}.npy")
+    assert made["larger"].shape == (3, 9, 64, 64)
+    assert np.array_equal(made["larger"][:, 0, ::2, ::2], made["usual"][:, 0])
+    small = reduced(made["larger"], 32).astype(float)
+    assert np.corrcoef(small.ravel(), made["usual"].ravel())[0, 1] > 0.9  # the same z moves them
+    if generator != "static":
+        assert not np.array_equal(made["larger"][:, 1], made["larger"][:, 0])
+
+
+def test_painted_frames_cannot_be_larger_in_the_pipeline(bundles, larger):
+    x0 = larger[0].clip_frames(larger[0].clips)[:1, 0]
+    with pytest.raises(LddmError, match="pixel paints"):
+        Animator.load(bundles / "pixel").animate_batch(x0, [-1], 0, OPTIONS)
