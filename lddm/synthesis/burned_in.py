@@ -80,8 +80,8 @@ def _words(letters: dict[int, Box]) -> list[list[int]]:
 
 def _line(shapes: list[Box], word: list[Box]) -> list[Box]:
     """The shapes in the row of a word, with gaps of up to twice its height: letters that run together, hyphens, more words."""
-    height, top = word[0][3], word[0][1]
-    row = [box for box in shapes if box[1] >= top - 0.3 * height and box[1] + box[3] <= top + 1.3 * height]
+    height, top = max(box[3] for box in word), min(box[1] for box in word)
+    row = [box for box in shapes if box[1] >= top - 0.6 * height and box[1] + box[3] <= top + 1.4 * height]
     left, right = word[0][0], word[-1][0] + word[-1][2]
     for x, _, width, _ in sorted(row):
         if left <= x <= right + 2 * height:

@@ -10,6 +10,10 @@ from lddm.data.ranges import to_float
 from lddm.nn.view import field_of_view
 
 RIM = 1 / 32  # of the shorter side: how deep a dark rim may be that compression or a frame leaves around tissue
+CORNER, BLACK = (
+    1 / 8,
+    4.0,
+)  # of the shorter side: how deep black, up to this grey level, may reach into a hull around smudges
 CAP = 1 / 8  # of the height: how far the face of a curved probe may bulge into the convex field of view
 DARK = 0.3  # of the mean brightness nearby: darker pixels beside the edge are rim
 BACKGROUND = 64  # a flat background is darker than this
@@ -20,9 +24,9 @@ def moving_part(image: np.ndarray) -> np.ndarray:
 
     At full size the edge of a fan is surrounded by ringing of compression, up to 10 pixels wide, which
     `lddm.nn.view.field_of_view` takes for tissue. A window may also have a frame, and the convex field of view holds the
-    black between the face of a curved probe and the upper corners of its fan. Pixels near the edge that are much darker than
-    what lies beside them, and thin parts that they separate, are therefore left out. Dark tissue beside the edge stands still
-    with them, which does not show.
+    black between the face of a curved probe and the upper corners of its fan, and the black beside a fan with smudges. Pixels
+    near the edge that are much darker than what lies beside them, and thin parts that they separate, are therefore left out.
+    Dark tissue beside the edge stands still with them, which does not show.
 
     Args:
         image: uint8 (H, W).
@@ -32,11 +36,12 @@ def moving_part(image: np.ndarray) -> np.ndarray:
     """
     grey = np.where(image > flat_background(image), image, 0).astype(np.uint8)
     mask = field_of_view(to_float(torch.from_numpy(grey))[None, None])[0, 0].numpy()
+    smooth = cv2.blur(grey.astype(np.float32), (3, 3))
+    mask = _without_black_corners(smooth, mask)
     reach = max(2, round(min(image.shape) * RIM))
     inside = np.pad(mask, 1).astype(np.uint8)  # the border of the frame is an edge, too
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
     nearby = _mean_within(grey, mask, reach)
-    smooth = cv2.blur(grey.astype(np.float32), (3, 3))
     dark = ((smooth < DARK * nearby) & (depth <= reach)) | _above_the_probe(smooth, mask)
     labels = cv2.connectedComponents(np.pad((dark | ~mask).astype(np.uint8), 1, constant_values=1))[1]
     tissue = (labels != labels[0, 0])[1:-1, 1:-1] & mask
@@ -52,6 +57,16 @@ def flat_background(image: np.ndarray) -> int:
     counts = np.bincount(border, minlength=256)
     level = int(counts[:BACKGROUND].argmax())
     return level + 1 if level and counts[max(0, level - 1) : level + 2].sum() >= len(border) / 4 else 0
+
+
+def _without_black_corners(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A mask bool (H, W) without the black that is connected to its outside: its hull may hold smudges beside a fan."""
+    if mask.all():
+        return mask
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    black = mask & (grey <= BLACK) & (depth <= CORNER * min(mask.shape))
+    labels = cv2.connectedComponents((black | ~mask).astype(np.uint8))[1]
+    return mask & ~np.isin(labels, np.unique(labels[~mask]))
 
 
 def _above_the_probe(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:

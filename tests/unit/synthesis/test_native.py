@@ -148,6 +148,16 @@ def test_the_part_that_moves_has_no_rim_of_compression():
     assert (moves & ringing).sum() < 0.05 * ringing.sum() and (tissue & ~moves).sum() < 0.05 * tissue.sum()
 
 
+def test_black_beside_a_fan_with_a_smudge_stands_still():
+    image, tissue = fan(400, 480)
+    rows, columns = np.mgrid[:400, :480]
+    smudge = 14 * np.exp(-((rows - 90) ** 2 + (columns - 130) ** 2) / 800.0)
+    smudged = np.maximum(image, smudge.astype(np.uint8))
+    black = ~tissue & (smudged <= 2)
+    moves = moving_part(smudged)
+    assert (moves & black).sum() < 0.01 * tissue.sum() and (tissue & ~moves).sum() < 0.05 * tissue.sum()
+
+
 def test_the_part_that_moves_has_no_frame_around_it_and_no_flat_background():
     framed = np.zeros((200, 260), np.uint8)
     framed[[2, -3]], framed[:, [2, -3]] = 90, 90
