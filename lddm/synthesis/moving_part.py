@@ -10,10 +10,8 @@ from lddm.data.ranges import to_float
 from lddm.nn.view import field_of_view
 
 RIM = 1 / 32  # of the shorter side: how deep a dark rim may be that compression or a frame leaves around tissue
-CORNER, BLACK = (
-    1 / 8,
-    4.0,
-)  # of the shorter side: how deep black, up to this grey level, may reach into a hull around smudges
+CORNER = 1 / 8  # of the shorter side: how deep black may reach into a convex field of view that holds smudges
+BLACK = 4.0  # grey level of that black
 CAP = 1 / 8  # of the height: how far the face of a curved probe may bulge into the convex field of view
 DARK = 0.3  # of the mean brightness nearby: darker pixels beside the edge are rim
 BACKGROUND = 64  # a flat background is darker than this
@@ -82,10 +80,10 @@ def _above_the_probe(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _mean_within(grey: np.ndarray, mask: np.ndarray, reach: int) -> np.ndarray:
     """Mean of the pixels of a mask in a square of 2 `reach` + 1 about each pixel, float32 (H, W)."""
     side = (2 * reach + 1, 2 * reach + 1)
-    share = cv2.blur(mask.astype(np.float32), side, borderType=cv2.BORDER_REFLECT)
-    return cv2.blur(np.where(mask, grey, 0).astype(np.float32), side, borderType=cv2.BORDER_REFLECT) / np.maximum(
-        share, 1e-3
+    share, total = (
+        cv2.blur(values.astype(np.float32), side, borderType=cv2.BORDER_REFLECT) for values in (mask, mask * grey)
     )
+    return total / np.maximum(share, 1e-3)
 
 
 def _largest_thick_part(mask: np.ndarray, radius: int) -> np.ndarray:

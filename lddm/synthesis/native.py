@@ -87,7 +87,7 @@ class NativeStill:
     def _frame(self, motion: Tensor, new: Tensor, mean: Tensor, painted: Tensor) -> Tensor:
         """One frame float (1, 1, H, W): motion (2, S, S), and (S, S) each of the share of new tissue, mean and painted."""
         moved = warp(self.tissue, (self.enlarge(motion) * self.scale)[None], beyond="reflection")
-        moved = moved + self.enlarge(new) * (self.still - moved)
+        moved = moved + self.enlarge(new) * (self.tissue - moved)
         gain = 1 + self.enlarge(painted) / (self.enlarge(mean).clamp_min(-1) + 1 + FLOOR)
         moved = (moved + 1) * gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN) - 1
         return self.still + self.share * (moved.clamp(-1, 1) - self.still)
