@@ -11,9 +11,8 @@ from torch import Tensor
 from lddm.autoencoder.decoder import Layers, WarpDecoder
 from lddm.nn.warping import warp_sequence
 
-# ASSUME: tissue swings about its place. Windows that begin anywhere add up to a random walk, which leaves the still: this
-# share of the mean square displacement of a candidate is added to its disagreement on the overlap. On 16 phantom stills the
-# displacement of frame 100 is then that of frame 16 (1.2 and 1.1 pixels; 2.3 without).
+# ASSUME: tissue swings about its place. This share of the mean square displacement of a candidate is added to its
+# disagreement on the overlap, so that of equal ones the nearer to the still is kept.
 RESTORING = 0.2
 
 # (frame that a window begins with, float (1, 1, S, S), number of the window from 1) -> candidates: layers (n, ...)
@@ -29,11 +28,12 @@ def extend(
     Each further window starts `overlap` frames before the end, from the frame that is composed there. One frame shows
     positions, not velocities: of several candidates the one is kept whose motion over the overlap is nearest to the known one
     and which stays near the still. Its displacement v is composed with u of the frame that it starts from,
-    u'(p) = v(p) + u(p + v(p)), so that every frame is the real still, interpolated once. Old and new layers are blended over
+    u'(p) = v(p) + f u(p + v(p)), so that every frame is the real still, interpolated once. Old and new layers are blended over
     the overlap.
 
-    ASSUME: what was painted into the first frame of a window moves with the tissue and fades until the end of the window.
-    Without that, brightness would drift like a random walk.
+    ASSUME: u and what was painted into the first frame of a window fade until its end (f is half a cosine from 1 to 0), since
+    tissue comes back and brightness does not drift. Without that, displacements would add up to a random walk and rough fields
+    to a marbled texture.
 
     Args:
         decoder: composes the frames that further windows begin with.
@@ -76,15 +76,21 @@ def frames_of(layers: Layers, first: int, last: int) -> Layers:
 
 def _continued(origin: Tensor, motion: Tensor) -> Tensor:
     """Motion (n, T, 2, S, S) after a displacement (1, 1, 2, S, S): the displacement from the still, as `motion`."""
-    return motion + warp_sequence(origin[0].expand(len(motion), -1, -1, -1), motion).transpose(1, 2)
+    carried = warp_sequence(origin[0].expand(len(motion), -1, -1, -1), motion).transpose(1, 2)
+    return motion + _fading(motion)[:, None] * carried
 
 
 def _composed(origin: Layers, window: Layers, motion: Tensor) -> Layers:
     """Layers of a window relative to the still; `motion` is already."""
-    count = motion.shape[1]
-    fading = 1 - torch.arange(1, count + 1, device=motion.device, dtype=motion.dtype)[:, None, None] / count
     before = warp_sequence(origin.residual[:, :, 0], window.motion)  # (1, 1, T, S, S)
-    return Layers(motion, window.occlusion_logits, window.inpainted, window.residual + fading * before)
+    return Layers(motion, window.occlusion_logits, window.inpainted, window.residual + _fading(motion) * before)
+
+
+def _fading(motion: Tensor) -> Tensor:
+    """Half a cosine from 1 to 0 over the frames of motion (n, T, ...): (T, 1, 1)."""
+    count = motion.shape[1]
+    share = torch.arange(1, count + 1, device=motion.device, dtype=motion.dtype) / count
+    return (0.5 * (1 + torch.cos(torch.pi * share)))[:, None, None]
 
 
 def _joined(known: Layers, new: Layers, overlap: int) -> Layers:

@@ -98,16 +98,18 @@ def test_motion_goes_on_over_seams_and_every_frame_is_the_still_moved_once():
     rng = np.random.default_rng(0)
     x0 = torch.from_numpy(rng.normal(0, 0.2, (1, 1, 32, 32)).astype(np.float32))
     begun, phase = [], 0.4
+    true = 2 * (np.sin(phase + 0.3 * np.arange(1, 60)) - np.sin(phase))
+    fade = 0.5 * (1 + np.cos(np.pi * np.arange(1, T + 1) / T))  # of what the frame before had
 
     def candidates(frame, number):
         begun.append(frame)
-        drawn = [swing(2, 0.3, phase + 0.3 * 12 * number)]  # the true continuation, among others
+        start = 12 * number
+        drawn = [true[start : start + T] - fade * true[start - 1]]  # the true continuation, among others
         return pushes([swing(2, 0.3, rng.uniform(0, 6)) for _ in range(3)] + drawn)
 
     layers = extend(Mover(), x0, pushes([swing(2, 0.3, phase)]), candidates, 40, 4)
     path = layers.motion[0, :, 0, 16, 16].numpy()
-    true = 2 * (np.sin(phase + 0.3 * np.arange(1, 41)) - np.sin(phase))
-    assert layers.motion.shape == (1, 40, 2, 32, 32) and np.abs(path - true).max() < 0.01
+    assert layers.motion.shape == (1, 40, 2, 32, 32) and np.abs(path - true[:40]).max() < 0.01
     frames = Mover().compose(x0, layers).frames[0, 0]
     assert torch.allclose(begun[1][0, 0], frames[23])  # the second seam begins 4 frames before the end of 28
     once = Mover().compose(x0, pushes([path])).frames[0, 0]
@@ -115,14 +117,23 @@ def test_motion_goes_on_over_seams_and_every_frame_is_the_still_moved_once():
 
 
 def test_displacements_are_composed_not_added():
-    """A stretch after a push: u'(p) = v(p) + u(p + v(p))."""
+    """A stretch, then a push: u'(p) = v(p) + f u(p + v(p)), half way through the second window, where f is 0.5."""
     ramp = torch.arange(32.0)[:, None].expand(32, 32)
     first, then = pushes([[0.1] * T]), pushes([[0.0] * T])
     down = (0.1 * (ramp - 16)).expand(1, T, 32, 32)
     first = Layers(torch.stack([down, 0 * down], 2), first.occlusion_logits, first.inpainted, first.residual)
     push = Layers(then.motion + torch.tensor([2.0, 0])[:, None, None], *[then.inpainted] * 3)
     moved = extend(Mover(), torch.zeros(1, 1, 32, 32), first, lambda *_: push, 20, 4).motion[0, -1, 0]
-    assert moved[10, 5].item() == pytest.approx(2 + 0.1 * (12 - 16), abs=1e-4)
+    assert moved[10, 5].item() == pytest.approx(2 + 0.5 * 0.1 * (12 - 16), abs=1e-4)
+
+
+def test_pushes_do_not_add_up_and_the_nearer_of_two_like_windows_is_kept():
+    x0, away = torch.zeros(1, 1, 32, 32), np.linspace(0.1, 2, T)
+    layers = extend(Mover(), x0, pushes([away]), lambda *_: pushes([away]), 200, 4)
+    assert layers.motion.abs().max() < 2.6
+    start = away[T - 5] * np.cos(np.linspace(0, np.pi, T))  # back and beyond, or on and on
+    on = extend(Mover(), x0, pushes([away]), lambda *_: pushes([start, start + np.linspace(0, 3, T)]), 28, 4)
+    assert on.motion[0, -1, 0, 5, 5] < 0
 
 
 def test_painted_light_fades_and_does_not_add_up():
