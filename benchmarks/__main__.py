@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.generator_costs import generator_costs
 from benchmarks.metric_speed import extraction, scoring
+from benchmarks.native_size import native_size
 from benchmarks.overhead import planning, preprocessing_memory, start_of_jobs
 from benchmarks.timing import alternate, row
 from lddm.files import write_json
@@ -162,7 +163,7 @@ def stage1_step() -> dict[str, Any]:
 def main() -> None:
     """Print each ratio as it comes, and write all of them."""
     rows: list[dict[str, Any]] = []
-    speed = (preprocessing, synthesis, synthesis_paper, pixels, stage1_step, extraction, scoring)
+    speed = (preprocessing, synthesis, synthesis_paper, pixels, native_size, stage1_step, extraction, scoring)
     for benchmark in (*speed, generator_costs, planning, start_of_jobs, preprocessing_memory):
         made = benchmark()
         for new in made if isinstance(made, list) else [made]:

@@ -32,6 +32,23 @@ class Decoded:
     motion: Tensor | None
 
 
+@dataclass(frozen=True)
+class Layers:
+    """What a `WarpDecoder` composes frames of, each smooth enough to be enlarged.
+
+    Attributes:
+        motion: float (B, T, 2, S, S) in pixels, (axial, lateral): where in x0 the tissue of a pixel comes from.
+        occlusion_logits: float (B, 1, T, S, S); sigmoid(logits - OPEN) of a pixel is new tissue inside the field of view.
+        inpainted: float (B, 1, T, S, S), the new tissue minus x0.
+        residual: float (B, 1, T, S, S), added to all.
+    """
+
+    motion: Tensor
+    occlusion_logits: Tensor
+    inpainted: Tensor
+    residual: Tensor
+
+
 class WarpDecoder(nn.Module):
     """Move x0 by a low-rank motion field, paint what enters the view, and add a low-rank residual.
 
@@ -82,6 +99,19 @@ class WarpDecoder(nn.Module):
 
     def forward(self, x0: Tensor, z: Tensor) -> Decoded:
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
+        return self.compose(x0, self.layers(x0, z))
+
+    def compose(self, x0: Tensor, layers: Layers) -> Decoded:
+        """x0 float (B, 1, S, S) and layers for any number of frames -> frames."""
+        moved = warp_sequence(x0, layers.motion)  # (B, 1, T, S, S)
+        fov_mask = field_of_view(x0)
+        occlusion = 1 - (1 - out_of_view(fov_mask, layers.motion)) * torch.sigmoid(OPEN - layers.occlusion_logits)
+        still = x0[:, :, None]
+        frames = moved + occlusion * (still + layers.inpainted - moved) + layers.residual
+        return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), still), layers.motion)
+
+    def layers(self, x0: Tensor, z: Tensor) -> Layers:
+        """x0 float (B, 1, S, S), z float (B, D) -> what the frames are composed of."""
         features = self.pyramid(x0)[::-1]  # coarsest first
         if self.factors is None:
             maps, rows = self.inner.balanced(*self.inner.split(z))
@@ -91,17 +121,13 @@ class WarpDecoder(nn.Module):
         rank, added = self.inner.motion_rank, self.inner.residual_rank
         fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))  # (B, K, 2, h, w)
         motion = compose_motion(fields, rows[:, :rank], self.size)
-        moved = warp_sequence(x0, motion)  # (B, 1, T, S, S)
         painted = self._paint(features, maps, rows)  # (B, 2R + 1, S, S)
         residual, occlusion_logits = (
             torch.einsum("brt,brhw->bthw", rows[:, rank:], part)[:, None]  # (B, 1, T, S, S)
             for part in painted[:, : 2 * added].chunk(2, dim=1)
         )
-        fov_mask = field_of_view(x0)
-        occlusion = 1 - (1 - out_of_view(fov_mask, motion)) * torch.sigmoid(OPEN - occlusion_logits)
-        inpainted = (x0 + painted[:, 2 * added :])[:, :, None]
-        frames = moved + occlusion * (inpainted - moved) + residual
-        return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), x0[:, :, None]), motion)
+        inpainted = painted[:, 2 * added :, None].expand_as(residual)
+        return Layers(motion, occlusion_logits, inpainted, residual)
 
     def _paint(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
         code = self.coefficients(rows.flatten(1))

@@ -51,6 +51,12 @@ def open_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFrame]:
     return FrameStore.open(frames), table
 
 
+def open_model_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFrame]:
+    """As `open_data`, with frames of the size that the generators are trained on."""
+    store, table = open_data(frames, splits)
+    return store.at_model_size(), table
+
+
 def shard_files(synthetic: list[Path], shards: int | None) -> list[Path]:
     """Manifests of synthetic videos: of a folder shard 0 to `shards` - 1, whatever else lies there.
 

@@ -38,6 +38,9 @@ def animate(
         float | None, typer.Option(min=0, help="how strongly --label is followed; 1 = off [default: as the model says]")
     ] = None,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
+    size: Annotated[
+        str, typer.Option(help="native = the still's own size; model = the square of the model")
+    ] = "native",
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
     compare: Annotated[
         bool, typer.Option("--compare", help="strip and loop with the baselines of the same fold beside it")
@@ -49,29 +52,38 @@ def animate(
         raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc or ddim")
     if sampler == "distilled" and steps > 1:
         raise LddmError(f"sampler distilled takes one step, not {steps}", "leave --steps out, or take sampler unipc")
-    from lddm.data.dicom import decode_dicom, is_dicom
-    from lddm.data.video_io import decode_image, write_video
-    from lddm.synthesis.animate import Animator
+    from lddm.data.dicom import is_dicom, read_dicom
+    from lddm.data.image_io import read_image
+    from lddm.data.video_io import write_video
+    from lddm.synthesis.animate import Animator, Size
 
     if not image.is_file():
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
-    still = decode_dicom(image, max_frames=1)[0][0] if is_dicom(image) else decode_image(image)
+    recording = (read_dicom if is_dicom(image) else read_image)(image, max_frames=1)
+    still = recording.frames[0]
     animator = Animator.load(model)
 
     def draw(one: Animator, count: int) -> np.ndarray:
-        """Videos of the still by one generator: uint8 (count, length + 1, S, S)."""
+        """Videos of the still by one generator: uint8 (count, length + 1, H, W)."""
         options = one.sampling(sampler or None, steps or None, guidance)
         name, began = one.about["generator"], time.monotonic()
+        shown: Size = size if one is animator or one.has_native_size else "model"  # type: ignore[assignment]
         with working(f"drawing {count} of {name}"):
-            made = one.animate(still, count, seed, label or -1, options, length=length or None)
-        typer.echo(f"drew {count} of {name} in {time.monotonic() - began:.1f} s")
+            made = one.animate(still, count, seed, label or -1, options, length=length or None, size=shown)
+        note = f", {one.size} x {one.size} pixels: it has no native size" if shown != size else ""
+        typer.echo(f"drew {count} of {name} in {time.monotonic() - began:.1f} s{note}")
         return made
 
     videos = draw(animator, samples)
+    down, across = animator.pixel_scale(still.shape, videos.shape[-2:])
+    known = recording.spacing
+    spacing = None if known is None else (known[0] * down, known[1] * across)
     for number, video in enumerate(videos):
         path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
-        write_video(path, video, animator.fps, comment="synthetic video made by LDDM; not for diagnosis")
-        typer.echo(f"{path}: {len(video)} frames at {animator.fps:g} Hz, synthetic")
+        comment = "synthetic video made by LDDM; not for diagnosis"
+        write_video(path, video, animator.fps, comment, spacing, aspect=down / across)
+        shape = f"{video.shape[2]} x {video.shape[1]} pixels"
+        typer.echo(f"{path}: {len(video)} frames of {shape} at {animator.fps:g} Hz, synthetic")
 
     from lddm.report.strips import loop, strips
     from lddm.report.style import label as shown

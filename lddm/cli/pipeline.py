@@ -24,6 +24,7 @@ from lddm.cli.options import (
     State,
     Workers,
     open_data,
+    open_model_data,
     option,
 )
 from lddm.job import job
@@ -117,7 +118,7 @@ def train_autoencoder(
             from lddm.metrics.paired import perceptual_loss
 
             perceptual = perceptual_loss(weights_dir)
-        kept = work(section, *open_data(frames, splits), fold, seed, state, out, run.metrics, perceptual)
+        kept = work(section, *open_model_data(frames, splits), fold, seed, state, out, run.metrics, perceptual)
         run.metrics(section.training.steps, {f"kept/{name}": value for name, value in kept.items()})
         run.outputs(out)
 
@@ -137,7 +138,7 @@ def encode(
     with gpu_lease(), job("encode", record, {}, {"fold": fold}) as run:
         from lddm.autoencoder.encode import encode_clips
 
-        run.metrics(0, {"latents": encode_clips(autoencoder, *open_data(frames, splits), fold, out)})
+        run.metrics(0, {"latents": encode_clips(autoencoder, *open_model_data(frames, splits), fold, out)})
         run.outputs(out)
 
 
@@ -187,7 +188,7 @@ def train_generator(
     with gpu_lease(), job("train_generator", record, about, {"fold": fold, "generator": name}) as run:
         from lddm.synthesis.train_generator import train_generator as work
 
-        store, _ = open_data(frames, splits)
+        store, _ = open_model_data(frames, splits)
         work(
             name,
             sections[0] if sections else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,14 @@ MARK = "SYNTHETIC"
 BYTE_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.2"  # Multi-frame Grayscale Byte Secondary Capture Image Storage
 
 
-def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str = "") -> None:
+def write_dicom(
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    comment: str = "",
+    spacing: tuple[float, float] | None = None,
+    aspect: float = 1.0,
+) -> None:
     """Write a synthetic cine loop as a multi-frame secondary capture image (PS3.3 A.8.3).
 
     The word SYNTHETIC is burned into the lower left of each frame, since viewers show pixels before anything else. The
@@ -22,6 +30,8 @@ def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str =
         frames: uint8 (T, H, W).
         fps: frame rate in Hz.
         comment: kept in ImageComments.
+        spacing: (row, column) distance of two pixels in mm, if known: PixelSpacing.
+        aspect: height / width of a pixel where the spacing is unknown: PixelAspectRatio.
     """
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
@@ -52,6 +62,10 @@ def write_dicom(path: str | Path, frames: np.ndarray, fps: float, comment: str =
     image.RescaleIntercept, image.RescaleSlope, image.RescaleType = 0, 1, "US"  # unspecified units
     image.PresentationLUTShape = "IDENTITY"
     image.LossyImageCompression = "00"
+    if spacing is not None:
+        image.PixelSpacing = [f"{value:.10g}" for value in spacing]
+    elif aspect != 1:
+        image.PixelAspectRatio = [str(value) for value in Fraction(aspect).limit_denominator(1000).as_integer_ratio()]
     pixels = marked(frames).tobytes()
     image.PixelData = pixels + b"\0" * (len(pixels) % 2)
     image["PixelData"].VR = "OB"

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lddm.data.square import reduced
 from lddm.errors import LddmError
 from lddm.files import read_json, reading
+
+
+class ReducedFrames:
+    """Stored frames as a model of a smaller size reads them.
+
+    Args:
+        frames: uint8 (N, k S, k S).
+        size: S.
+    """
+
+    def __init__(self, frames: np.ndarray, size: int):
+        self.frames, self.size = frames, size
+        self.shape, self.dtype = (len(frames), size, size), frames.dtype
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index) -> np.ndarray:
+        return reduced(self.frames[index], self.size)
 
 
 @dataclass(frozen=True)
@@ -20,10 +40,10 @@ class FrameStore:
         frames: uint8 (N, S, S), memory-mapped: all frames of all files, one file after the other.
         videos: the completed index, a row a file, with `first_frame` and `stored_frames`.
         clips: a row a clip of T + 1 frames, with `first_frame` (offset in `frames`) and `excluded` (reason or null).
-        meta: size S in pixels, fps in Hz, clip_length T, classes.
+        meta: size S in pixels, model_size, fps in Hz, clip_length T, classes.
     """
 
-    frames: np.ndarray
+    frames: np.ndarray | ReducedFrames
     videos: pd.DataFrame
     clips: pd.DataFrame
     meta: dict
@@ -62,6 +82,13 @@ class FrameStore:
     def size(self) -> int:
         """Height and width S in pixels."""
         return self.meta["size"]
+
+    def at_model_size(self) -> FrameStore:
+        """The same frames as the networks of both stages read them: reduced, where larger ones are stored."""
+        size = self.meta.get("model_size", self.size)
+        if size == self.size or isinstance(self.frames, ReducedFrames):
+            return self
+        return replace(self, frames=ReducedFrames(self.frames, size), meta=self.meta | {"size": size})
 
     @property
     def fps(self) -> float:

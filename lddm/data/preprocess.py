@@ -28,6 +28,7 @@ from lddm.data.quality_control import (
     rate_reason,
 )
 from lddm.data.recording import Recording, UnreadableFile
+from lddm.data.square import fit_square, reduced
 from lddm.errors import LddmError
 from lddm.files import write_json
 from lddm.settings.data import IndexSettings, PreprocessSettings
@@ -46,35 +47,13 @@ class Prepared:
     views: np.ndarray  # what each shows: see lddm.data.quality_control
 
 
-def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
-    """Frames uint8 (T, H, W) -> (T, S, S), aspect kept: black borders ("pad") or the central square ("crop").
-
-    Shrinking averages areas, so that speckle does not alias; growing is bilinear.
-    """
-    height, width = frames.shape[1:]
-    if (height, width) == (size, size):
-        return np.ascontiguousarray(frames)
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        frames = frames[:, top : top + side, left : left + side]
-    height, width = frames.shape[1:]
-    scale = size / max(height, width)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))  # OpenCV: (width, height)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    out = np.zeros((len(frames), size, size), np.uint8)
-    top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
-    for target, frame in zip(out, frames, strict=True):
-        target[top : top + inner[1], left : left + inner[0]] = cv2.resize(frame, inner, interpolation=method)
-    return out
-
-
 def prepare_file(
     row: dict, sources: IndexSettings, settings: PreprocessSettings, data_root: Path, seed: int
 ) -> Prepared:
     """Decode, check, resample and fit one file; what is wrong with it becomes a reason, never an exception."""
     cv2.setNumThreads(1)
-    nothing = np.zeros((0, settings.size, settings.size), np.uint8)
+    stored = settings.stored_size or settings.size
+    nothing = np.zeros((0, stored, stored), np.uint8)
     about = {key: row[key] for key in ("fps", "n_frames", "height", "width", "excluded")}
     about |= _described(Recording(nothing, np.zeros(0)))
     none = Prepared(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32), np.zeros((0, 0)))
@@ -108,9 +87,10 @@ def prepare_file(
         if len(raw) > 1:
             about |= _described(recording.noted(f"the first of {len(raw)} frames is used as a still"))
         raw = raw[:1]
-    frames = fit_square(raw, settings.size, settings.fit)
-    hashes = none.hashes if row["source"] == "phantom" else video_hashes(frames)
-    return Prepared(frames, about, hashes, frame_steps(frames), frame_views(frames))
+    frames = fit_square(raw, stored, settings.fit)
+    small = reduced(frames, settings.size)  # thresholds do not depend on the size that is stored
+    hashes = none.hashes if row["source"] == "phantom" else video_hashes(small)
+    return Prepared(frames, about, hashes, frame_steps(small), frame_views(small))
 
 
 def _described(recording: Recording) -> dict:
@@ -175,7 +155,7 @@ def preprocess(
             reasons = table["excluded"].value_counts().head(5).to_dict()
             raise LddmError(f"no usable video is left; exclusions: {reasons}", _way_out(table))
         _write_tables(partial_dir, table, pd.DataFrame(clips), settings, sources)
-        _finish_frames(partial_dir, offset, settings.size)
+        _finish_frames(partial_dir, offset, settings.stored_size or settings.size)
         shutil.rmtree(out_dir, ignore_errors=True)
         partial_dir.rename(out_dir)
     finally:
@@ -257,7 +237,8 @@ def _write_tables(
     videos.to_parquet(folder / "videos.parquet", index=False)
     clips.to_parquet(folder / "clips.parquet", index=False)
     meta = {
-        "size": settings.size,
+        "size": settings.stored_size or settings.size,
+        "model_size": settings.size,
         "fps": common_rate(videos, settings),
         "fit": settings.fit,
         "clip_length": settings.clip_length,

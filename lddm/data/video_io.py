@@ -26,7 +26,7 @@ from lddm.data.recording import (
     upright,
     without_folder,
 )
-from lddm.data.write_video import write_video
+from lddm.data.write_video import TRUE_SIZE, write_video
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "UnreadableFile", "decode_image", "decode_video", "write_video"]
 
@@ -85,6 +85,7 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     stamps: list[float | None] = []
     notes: list[str] = []
     colour, orientation, rate, aspect, resized, resolution = False, 1, None, 1.0, 0, 0.0
+    true_size: tuple[int, int] | None = None
     try:
         with av.open(source, "r", options={"format_whitelist": containers}) as container:
             stream = _main_stream(container, name, notes)
@@ -111,6 +112,7 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
                     resized += 1
             else:
                 notes += [] if resized else _missing_end(container, stream, stamps)
+            true_size = _true_size(container.metadata, frames)
             if container.format.name == "gif":
                 stamps = _as_browsers_show(stamps)
     except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
@@ -125,7 +127,8 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
         raise UnreadableFile(f"{name} holds no frame", "check that the file is a whole video")
     if resized:
         notes.append(f"{resized} frames of another size dropped")
-    return _recording(frames, stamps, float(rate) if rate else None, aspect, orientation, colour, notes, resolution)
+    fps = float(rate) if rate else None
+    return _recording(frames, stamps, fps, aspect, orientation, colour, notes, resolution, true_size)
 
 
 def _as_browsers_show(stamps: list[float | None]) -> list[float | None]:
@@ -162,10 +165,13 @@ def _recording(
     colour: bool,
     notes: list[str],
     resolution: float,
+    true_size: tuple[int, int] | None,
 ) -> Recording:
     """Frames in the order of their times, with square pixels and upright."""
     kept, times, fps, said = frame_times(stamps, rate, resolution)
     whole = frames.array() if len(kept) == len(stamps) else frames.array()[kept]
+    if true_size is not None:
+        whole = whole[:, : true_size[0], : true_size[1]]
     if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
         notes.append("an absurd pixel aspect ratio is ignored")
         aspect = 1.0
@@ -175,6 +181,16 @@ def _recording(
     if orientation != 1:
         whole = np.ascontiguousarray(upright(whole, orientation))
     return Recording(whole, times, fps, aspect=aspect, orientation=orientation, colour=colour, notes=(*notes, *said))
+
+
+def _true_size(metadata: dict[str, str], frames: FrameBuffer) -> tuple[int, int] | None:
+    """Height and width before `write_video` padded frames of an odd size, or None."""
+    if len(frames.shape) != 2:
+        return None
+    height, width = frames.shape
+    sizes = [(height - i, width - j) for i in (0, 1) for j in (0, 1) if i or j]
+    said = metadata.get("description", "")
+    return next((size for size in sizes if said == TRUE_SIZE.format(height=size[0], width=size[1])), None)
 
 
 def _main_stream(container: av.container.InputContainer, name: str, notes: list[str]) -> av.VideoStream:

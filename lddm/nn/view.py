@@ -21,7 +21,7 @@ PART = 0.25  # a bright region of this share of the largest is tissue behind a s
 KEPT = 1 << 24  # rows of views that are remembered: 64 MiB, and as much again for their names where frames are small
 
 # A training reads the same stills again and again, and finding a view takes as long as several layers of a network.
-# SHA-256 of an image -> first and last column of each row of its view, int16 (S, 2).
+# SHA-256 of an image and its shape -> first and last column of each row of its view, int16 (H, 2).
 _known: dict[bytes, np.ndarray] = {}
 
 
@@ -37,26 +37,28 @@ def field_of_view(x0: Tensor) -> Tensor:
     It is found on the CPU, once per image: the views of recent images are remembered.
 
     Args:
-        x0: float (B, 1, S, S) in [-1, 1]; rounded to grey levels.
+        x0: float (B, 1, H, W) in [-1, 1]; rounded to grey levels.
 
     Returns:
-        bool (B, 1, S, S). An image that is black but for a few pixels counts as seen throughout.
+        bool (B, 1, H, W). An image that is black but for a few pixels counts as seen throughout.
     """
     grey = ((x0[:, 0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    first, last = torch.from_numpy(np.stack([_spans(image) for image in grey])).to(x0.device).unbind(2)  # (B, S) each
+    first, last = torch.from_numpy(np.stack([_spans(image) for image in grey])).to(x0.device).unbind(2)  # (B, H) each
     columns = torch.arange(x0.shape[-1], device=x0.device)
     return ((columns >= first[:, :, None]) & (columns <= last[:, :, None]))[:, None]
 
 
 @in_float32
 def erode(mask: Tensor, pixels: int) -> Tensor:
-    """A mask bool (B, 1, S, S) without its outermost `pixels`; the border of the frame is not an edge of the mask."""
-    return F.max_pool2d((~mask).float(), 2 * pixels + 1, 1, pixels) == 0
+    """A mask bool (B, 1, H, W) without its outermost `pixels`; the border of the frame is not an edge of the mask."""
+    side = 2 * pixels + 1
+    rows = F.max_pool2d((~mask).float(), (side, 1), 1, (pixels, 0))
+    return F.max_pool2d(rows, (1, side), 1, (0, pixels)) == 0
 
 
 def _spans(image: np.ndarray) -> np.ndarray:
-    """The view of an image uint8 (S, S), row by row: first and last column, int16 (S, 2); S and -1 for an empty row."""
-    name = hashlib.sha256(image.tobytes()).digest()
+    """The view of an image uint8 (H, W), row by row: first and last column, int16 (H, 2); W and -1 for an empty row."""
+    name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
     if name not in _known:
         while len(_known) * len(image) >= KEPT:
             _known.pop(next(iter(_known)), None)  # the oldest
@@ -65,15 +67,15 @@ def _spans(image: np.ndarray) -> np.ndarray:
 
 
 def _ends_of_rows(mask: np.ndarray) -> np.ndarray:
-    """First and last column that is set in each row of a mask (S, S): (S, 2); S and -1 for an empty row."""
-    size = mask.shape[1]
-    ends = np.stack([mask.argmax(axis=1), size - 1 - mask[:, ::-1].argmax(axis=1)], axis=1)
-    ends[~np.asarray(mask.any(axis=1))] = size, -1
+    """First and last column that is set in each row of a mask (H, W): (H, 2); W and -1 for an empty row."""
+    width = mask.shape[1]
+    ends = np.stack([mask.argmax(axis=1), width - 1 - mask[:, ::-1].argmax(axis=1)], axis=1)
+    ends[~np.asarray(mask.any(axis=1))] = width, -1
     return ends
 
 
 def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
-    """Field of view of one image, float32 (S, S) in grey levels: bool (S, S)."""
+    """Field of view of one image, float32 (H, W) in grey levels: bool (H, W)."""
     black = _black_level(grey)
     lit = (np.minimum(grey, cv2.blur(grey, (3, 3))) > black).astype(np.uint8)  # without the specks of compression
     if lit.mean() < EMPTY:
@@ -106,9 +108,9 @@ def _black_level(grey: np.ndarray) -> float:
 
 
 def _largest_region(lit: np.ndarray) -> np.ndarray:
-    """The lit pixels of the largest connected region of a mask uint8 (S, S), without thin parts but with parts behind a
+    """The lit pixels of the largest connected region of a mask uint8 (H, W), without thin parts but with parts behind a
     shadow."""
-    radius = max(1, round(len(lit) / 20))  # what is thinner than twice this is a ruler, text or a bar
+    radius = max(1, round(min(lit.shape) / 20))  # what is thinner than twice this is a ruler, text or a bar
     filled = np.zeros_like(lit)
     contours, _ = cv2.findContours(cv2.medianBlur(lit, 3), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)  # dark tissue inside is no gap
@@ -128,30 +130,30 @@ def _largest_region(lit: np.ndarray) -> np.ndarray:
 
 
 def _near(mask: np.ndarray, distance: float) -> np.ndarray:
-    """The pixels within a distance in pixels of a mask uint8 (S, S): uint8 (S, S)."""
+    """The pixels within a distance in pixels of a mask uint8 (H, W): uint8 (H, W)."""
     return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= distance).astype(np.uint8)
 
 
 def _gain(mask: np.ndarray, part: np.ndarray) -> int:
-    """How many pixels the convex hull of a mask gains with a further part; both uint8 (S, S)."""
+    """How many pixels the convex hull of a mask gains with a further part; both uint8 (H, W)."""
     return int(_convex_hull(mask | part).sum()) - int(_convex_hull(mask).sum())
 
 
 def _between_the_sides(hull: np.ndarray) -> np.ndarray:
-    """What lies between the sides of a hull, extended to the bottom of the frame as straight lines: uint8 (S, S)."""
-    size, rows = len(hull), np.flatnonzero(hull.any(axis=1))
+    """What lies between the sides of a hull, extended to the bottom of the frame as straight lines: uint8 (H, W)."""
+    rows, width = np.flatnonzero(hull.any(axis=1)), hull.shape[1]
     straight = rows[len(rows) // 4 : max(len(rows) // 4 + 2, 3 * len(rows) // 4)]  # not the corners
     if len(straight) < 2:
         return hull
     left = np.polynomial.Polynomial.fit(straight, hull[straight].argmax(axis=1), 1)
-    right = np.polynomial.Polynomial.fit(straight, size - 1 - hull[straight, ::-1].argmax(axis=1), 1)
-    row, column = np.arange(size)[:, None], np.arange(size)
+    right = np.polynomial.Polynomial.fit(straight, width - 1 - hull[straight, ::-1].argmax(axis=1), 1)
+    row, column = np.arange(len(hull))[:, None], np.arange(width)
     between = (row >= straight[-1]) & (column >= left(row) - 0.5) & (column <= right(row) + 0.5)
     return between.astype(np.uint8)
 
 
 def _convex_hull(mask: np.ndarray) -> np.ndarray:
-    """Convex hull of a mask uint8 (S, S) with its outline: uint8 (S, S)."""
+    """Convex hull of a mask uint8 (H, W) with its outline: uint8 (H, W)."""
     hull = np.zeros_like(mask)
     if mask.any():
         cv2.fillConvexPoly(hull, _corners_of_hull(mask), 1)
@@ -159,21 +161,21 @@ def _convex_hull(mask: np.ndarray) -> np.ndarray:
 
 
 def _corners_of_hull(mask: np.ndarray) -> np.ndarray:
-    """Corners of the convex hull of a mask uint8 (S, S) that is not empty: int32 (n, 1, 2), column and row."""
+    """Corners of the convex hull of a mask uint8 (H, W) that is not empty: int32 (n, 1, 2), column and row."""
     ends, rows = _ends_of_rows(mask), np.flatnonzero(mask.any(axis=1))
     points = np.stack([ends[rows], np.repeat(rows[:, None], 2, axis=1)], axis=2)  # all others lie between these
     return cv2.convexHull(points.reshape(-1, 1, 2).astype(np.int32))
 
 
 def _pixels_of_hull(mask: np.ndarray) -> np.ndarray:
-    """The pixels whose centres lie in the convex hull of a mask uint8 (S, S): bool (S, S).
+    """The pixels whose centres lie in the convex hull of a mask uint8 (H, W): bool (H, W).
 
     OpenCV's filled polygons also take the pixels that their outline touches, up to a pixel more on slanted sides.
     """
     start = _corners_of_hull(mask)[:, 0].astype(np.float64)  # (n, 2), column and row
     step = np.roll(start, -1, axis=0) - start
     rows, columns = np.arange(len(mask))[:, None], np.arange(mask.shape[1])
-    share = (rows - start[:, 1]) / np.where(step[:, 1] == 0, np.inf, step[:, 1])  # (S, n), where a row cuts a side
+    share = (rows - start[:, 1]) / np.where(step[:, 1] == 0, np.inf, step[:, 1])  # (H, n), where a row cuts a side
     cut = (share >= 0) & (share <= 1) & ((step[:, 1] != 0) | (rows == start[:, 1]))
     column = start[:, 0] + share * step[:, 0]
     left, right = np.where(cut, column, np.inf).min(axis=1), np.where(cut, column, -np.inf).max(axis=1)

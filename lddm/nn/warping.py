@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,13 +11,14 @@ from lddm.nn.precision import in_float32
 
 
 @in_float32
-def warp(image: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
-    """Backward warp: out(p) = image(p + motion(p)), borders repeated.
+def warp(image: Tensor, motion: Tensor, mode: str = "bicubic", beyond: str = "border") -> Tensor:
+    """Backward warp: out(p) = image(p + motion(p)).
 
     Args:
         image: float (B, C, H, W).
         motion: float (B, 2, H, W) in pixels, (axial, lateral).
         mode: "bicubic" (keeps speckle sharp) or "bilinear".
+        beyond: what lies beyond the frame: its "border", repeated, or its "reflection".
 
     Returns:
         float (B, C, H, W).
@@ -26,7 +28,7 @@ def warp(image: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
     columns = torch.arange(width, device=motion.device, dtype=motion.dtype) + motion[:, 1]
     # align_corners=False: the centre of pixel i lies at (2 i + 1) / n - 1.
     grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)  # (B, H, W, 2)
-    return F.grid_sample(image, grid.to(image), mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid.to(image), mode=mode, padding_mode=beyond, align_corners=False)
 
 
 @in_float32
@@ -66,3 +68,27 @@ def compose_motion(maps: Tensor, coefficients: Tensor, size: int) -> Tensor:
     """
     fields = upsample_maps(maps.flatten(1, 2), size).unflatten(1, maps.shape[1:3])  # (B, K, 2, S, S)
     return torch.einsum("bkt,bkchw->btchw", coefficients, fields)
+
+
+def bicubic_weights(positions: np.ndarray, count: int) -> Tensor:
+    """Matrix that interpolates `count` samples at the given positions, as `upsample_maps` does (a = -0.75).
+
+    A map of h x w is enlarged by two of them, `down @ map @ across.T`, to any size and from any part of it: cheaper than
+    `F.interpolate`, which knows whole maps only. Beyond the ends the last sample is repeated.
+
+    Args:
+        positions: float (n,), in samples from the first one.
+        count: samples.
+
+    Returns:
+        float32 (n, count).
+    """
+    first = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)  # (n, 4), the samples that count
+    distance = np.abs(positions[:, None] - first)
+    near = (1.25 * distance - 2.25) * distance**2 + 1
+    far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
+    weights = np.zeros((len(positions), count))
+    np.add.at(
+        weights, (np.arange(len(positions))[:, None], first.clip(0, count - 1)), np.where(distance <= 1, near, far)
+    )
+    return torch.from_numpy(weights.astype(np.float32))

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from lddm.files import atomic_path
 from lddm.report.fonts import class_names, legible, pillow_font, use_fonts
@@ -22,7 +22,7 @@ MARK = "synthetic"
 NEAREST = "nearest training clip"
 REAL = ("real", NEAREST)
 
-Row = dict[str, np.ndarray]  # generator -> clip uint8 (T + 1, S, S), "real" first
+Row = dict[str, np.ndarray]  # generator -> clip uint8 (T + 1, H, W), "real" first
 
 
 def choose(results: Results, count: int) -> list[tuple[str, Row]]:
@@ -90,7 +90,7 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
 
 
 def m_mode(clip: np.ndarray) -> np.ndarray:
-    """The central column over time, each frame repeated so that it can be seen: uint8 (S, 4 (T + 1))."""
+    """The central column over time, each frame repeated so that it can be seen: uint8 (H, 4 (T + 1))."""
     return np.repeat(clip[:, :, clip.shape[2] // 2].T, 4, axis=1)
 
 
@@ -112,5 +112,6 @@ def _tiles(title: str, names: list[str], images: list[np.ndarray]) -> Image.Imag
         left = place * (TILE + 4)
         draw.text((left, 21), label(name), fill=0, font=font)
         draw.text((left, 37), "" if name in REAL else MARK, fill=90, font=font)
-        picture.paste(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, HEAD))
+        tile = ImageOps.pad(Image.fromarray(image), (TILE, TILE), Image.Resampling.BICUBIC)  # aspect kept, on black
+        picture.paste(tile, (left, HEAD))
     return picture

@@ -96,7 +96,13 @@ class IndexSettings(Section):
 class PreprocessSettings(Section):
     """From raw files to memory-mapped frames and clips."""
 
-    size: int = Field(64, ge=16, description="height and width of a frame in pixels")
+    size: int = Field(64, ge=16, description="height and width in pixels of the frames that generators are trained on")
+    stored_size: int | None = Field(
+        None,
+        ge=16,
+        description="height and width of stored frames, a multiple of size: generators are trained on frames reduced to size and "
+        "make videos of stored_size, which scores and classifiers see; null = size",
+    )
     fit: Literal["pad", "crop"] = Field(
         "pad", description="square by black borders (pad) or by the central square (crop)"
     )

@@ -13,7 +13,8 @@ def check_sizes(settings: Settings) -> None:
 
     Networks halve the frame until they reach the grid of the maps, and the generators begin at half the frame. So
     preprocess.size must be 2, 4, 8, ... times autoencoder.map_size wherever maps are used, and preprocess.clip_length
-    1, 2, 4, ... times autoencoder.grid_frames for latent grid. The decoder paint doubles at least twice.
+    1, 2, 4, ... times autoencoder.grid_frames for latent grid. The decoder paint doubles at least twice. Larger stored frames are
+    a multiple of it, and need generators that move the still.
     """
     size, frames, model = settings.preprocess.size, settings.preprocess.clip_length, settings.autoencoder
     half = size // 2 if size % 2 == 0 else 0
@@ -58,6 +59,22 @@ def check_sizes(settings: Settings) -> None:
                     ", or ".join(_set("preprocess.size", near)),
                 )
             )
+    stored = settings.preprocess.stored_size or size
+    if stored % size:
+        near = [size * times for times in range(max(1, stored // size), stored // size + 2)]
+        mistakes.append(
+            (
+                f"preprocess.stored_size {stored} does not fit preprocess.size {size}: expected a multiple of it",
+                ", or ".join(_set("preprocess.stored_size", near)),
+            )
+        )
+    elif stored > size and (model.decoder != "warp" or "pixel" in settings.synthesis.generators):
+        mistakes.append(
+            (
+                f"preprocess.stored_size {stored}: autoencoder.decoder paint and generator pixel make frames of preprocess.size",
+                "set preprocess.stored_size to null, or take decoder warp and no generator pixel",
+            )
+        )
     if mistakes:
         raise LddmError("\n".join(text for text, _ in mistakes), "; ".join(hint for _, hint in mistakes))
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
+from lddm.autoencoder.decoder import Layers, WarpDecoder
+from lddm.baselines.static import Static
 from lddm.data.ranges import to_float, to_uint8
+from lddm.data.square import SquareFit, fit_square, reduced
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
 from lddm.synthesis.chain import chain_windows
+from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import with_smaller_batch
+from lddm.synthesis.native import NativeStill
 from lddm.synthesis.seeds import content_id, video_seed
 from lddm.training.parallel import pick_device
 
 OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
+
+Size = Literal["native", "model"]
 
 
 class Animator:
@@ -54,6 +63,22 @@ class Animator:
         """For `SamplingOptions`: "distilled" if the generator was distilled, else "unipc"."""
         return "distilled" if getattr(self.generator, "student", None) is not None else "unipc"
 
+    @property
+    def moves_still(self) -> bool:
+        """Whether its videos are the still, moved: a generator of z and a decoder that warps x0."""
+        return isinstance(self.autoencoder.decoder, WarpDecoder) and hasattr(self.generator, "sample")
+
+    @property
+    def has_native_size(self) -> bool:
+        """Whether `animate` makes videos of the still's own size."""
+        return self.moves_still or isinstance(self.generator, Static)
+
+    def pixel_scale(self, still: tuple[int, ...], video: tuple[int, ...]) -> tuple[float, float]:
+        """Height and width of a pixel of a video (..., H, W) in pixels of its still; 1 and 1 at native size."""
+        if still[-2:] == video[-2:]:
+            return 1.0, 1.0
+        return SquareFit.of(still, self.size, self.about.get("fit", "pad")).scale
+
     def sampling(
         self,
         sampler: str | None = None,
@@ -80,55 +105,105 @@ class Animator:
         options: SamplingOptions | None = None,
         batch_size: int = 16,
         length: int | None = None,
+        size: Size = "native",
     ) -> np.ndarray:
         """Sample videos of one still; `lddm animate` with the same arguments makes the same videos.
 
+        The model sees the still fitted to its square, as in preprocessing. At native size the motion that it draws is
+        enlarged and applied to the still itself (`lddm.synthesis.native`).
+
         Args:
-            image: uint8 (H, W), any size; fitted to the model's square as in preprocessing, with borders.
+            image: uint8 (H, W), any size of at least 8 x 8.
             samples: videos.
             seed: the noise of a video depends on the seed, the content of the fitted image and the number of the sample.
             label: class of the still, by number or name; -1 = unknown.
             options: sampler, steps and guidance; None is the bundle's own (`sampling`).
             batch_size: videos at a time.
-            length: frames after the still, at least 1; None is T, the clip length of training. Longer videos are
-                chained from overlapping windows (`lddm.synthesis.chain`).
+            length: frames after the still, at least 1; None is T, the clip length of training. Longer videos continue the
+                motion over overlapping windows (`lddm.synthesis.long_motion`).
+            size: "native" for the still's own size, "model" for the square of the model.
 
         Returns:
-            uint8 (samples, length + 1, S, S); frame 0 is the still.
+            uint8 (samples, length + 1, H, W), or (samples, length + 1, S, S) for "model"; frame 0 is the still.
 
         Raises:
-            LddmError: not a grayscale uint8 image, an unknown class, a sampler that the generator was not distilled for, or
-                too little memory for half a batch.
+            LddmError: not a grayscale uint8 image, an unknown class or size, a model that has no motion to apply to the
+                still ("native"), a sampler that the generator was not distilled for, or too little memory for half a batch.
         """
-        from lddm.data.preprocess import fit_square
+        self._check(image, length, size)
+        window = self.about["frames"]
+        frames, options, label = length or window, options or self.sampling(), self._label_number(label)
+        how = self.about.get("fit", "pad")
+        still = fit_square(image[None], self.size, how)[0]
+        shown, name = image if size == "native" else still, content_id(still)
+        if isinstance(self.generator, Static):
+            return np.broadcast_to(shown, (samples, frames + 1, *shown.shape)).copy()
+        overlap = max(1, window // OVERLAP)
 
-        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
-            raise LddmError(
-                f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
-                "read it with lddm.data.video_io.decode_image",
-            )
-        still = fit_square(image[None], self.size, self.about.get("fit", "pad"))[0]
-        number, frames, name = self._label_number(label), self.about["frames"], content_id(still)
-        if length is not None and length < 1:
-            raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
+        def seeds(sample: int, place: int, count: int) -> list[int]:
+            """Of the first window (place 0) or of the candidates of a further one."""
+            return [video_seed(seed, name, sample, *((place, i) if place else ())) for i in range(count)]
 
-        def make(batch_size: int) -> np.ndarray:
-            def window(x0: np.ndarray, place: int) -> np.ndarray:
-                each = len(x0) // samples  # one, or the candidates of a further window
-                seeds = [
-                    video_seed(seed, name, sample, *((place, candidate) if place else ()))
-                    for sample in range(samples)
-                    for candidate in range(each)
-                ]
-                first = np.clip(np.rint(x0), 0, 255).astype(np.uint8)
-                labels = np.full(len(x0), number)
-                return self.animate_batch(first, labels, seeds, options, batch_size).astype(np.float32)
+        def moved(batch_size: int) -> np.ndarray:
+            """The still, moved."""
+            x0 = self._networks_form(still[None])
+            fit = SquareFit.of(image.shape, self.size, how)
+            render = NativeStill(image, fit, self.device).frames if size == "native" else self._compose
+            videos = np.empty((samples, frames + 1, *shown.shape), np.uint8)
+            videos[:, 0] = shown
+            for sample in range(samples):
+
+                def candidates(frame: torch.Tensor, place: int, sample: int = sample) -> Layers:
+                    return self._layers(frame, label, seeds(sample, place, CANDIDATES), options, batch_size)
+
+                first = self._layers(x0, label, seeds(sample, 0, 1), options, batch_size)
+                layers = extend(self._decoder, x0, first, candidates, frames, overlap)
+                for place, frame in enumerate(render(x0, layers), start=1):
+                    videos[sample, place] = frame
+            return videos
+
+        def painted(batch_size: int) -> np.ndarray:
+            """Frames of a model that paints them, or of one window."""
+
+            def draw(x0: np.ndarray, place: int) -> np.ndarray:
+                numbers = [one for sample in range(samples) for one in seeds(sample, place, len(x0) // samples)]
+                first, labels = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.full(len(x0), label)
+                return self.animate_batch(first, labels, numbers, options, batch_size).astype(np.float32)
 
             x0 = np.repeat(still[None], samples, 0)
-            return chain_windows(window, x0, length or frames, max(1, frames // OVERLAP), CANDIDATES)
+            return np.rint(chain_windows(draw, x0, frames, overlap, CANDIDATES)).astype(np.uint8)
 
-        most = samples if (length or frames) <= frames else samples * CANDIDATES
-        return np.rint(with_smaller_batch(make, batch_size, most)).astype(np.uint8)
+        if self.moves_still and (size == "native" or frames > window):
+            return with_smaller_batch(moved, batch_size, CANDIDATES if frames > window else 1)
+        return with_smaller_batch(painted, batch_size, samples * CANDIDATES if frames > window else samples)
+
+    @torch.no_grad()
+    def _layers(
+        self, x0: torch.Tensor, label: int, seeds: list[int], options: SamplingOptions, batch_size: int
+    ) -> Layers:
+        """What is drawn for one x0 float (1, 1, S, S), once for each seed."""
+        parts = []
+        for start in range(0, len(seeds), batch_size):
+            rng = [torch.Generator().manual_seed(number) for number in seeds[start : start + batch_size]]
+            frames = x0.expand(len(rng), -1, -1, -1)
+            labels = torch.full((len(rng),), label, device=self.device)
+            parts.append(self._decoder.layers(frames, self.generator.sample(frames, labels, rng, options)))
+        return Layers(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Layers)))
+
+    @torch.no_grad()
+    def _compose(self, x0: torch.Tensor, layers: Layers) -> np.ndarray:
+        """Frames uint8 (T, S, S) of layers of batch size 1."""
+        return to_uint8(self._decoder.compose(x0, layers).frames)[0, 0].cpu().numpy()
+
+    def _networks_form(self, images: np.ndarray) -> torch.Tensor:
+        """uint8 (B, S, S) -> float (B, 1, S, S) on the device."""
+        return to_float(torch.from_numpy(images).to(self.device))[:, None]
+
+    @property
+    def _decoder(self) -> WarpDecoder:
+        decoder = self.autoencoder.decoder
+        assert isinstance(decoder, WarpDecoder)
+        return decoder
 
     @torch.no_grad()
     def animate_batch(
@@ -145,15 +220,21 @@ class Animator:
         change a pixel by a grey level.)
 
         Args:
-            x0: uint8 (n, S, S).
+            x0: uint8 (n, S, S), or (n, k S, k S): then the model sees them reduced, and what it draws moves them as they are.
             labels: int (n,), -1 unknown.
             seed: one for each video, or one for all: then each video's own follows from it, from the content of its x0 and
                 from the number of equal x0 before it.
             options: sampler, steps and guidance; None is the bundle's own (`sampling`).
 
         Returns:
-            uint8 (n, T + 1, S, S).
+            uint8 (n, T + 1, ...) of the size of x0.
+
+        Raises:
+            LddmError: larger x0, and a model that draws no motion.
         """
+        larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
+        if larger:
+            self._check_native()
         seeds = _seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(x0):
             raise ValueError(f"expected a seed for each of {len(x0)} videos, got {len(seeds)}")
@@ -162,15 +243,49 @@ class Animator:
         videos[:, 0] = x0
         for start in range(0, len(x0), batch_size):
             part = slice(start, start + batch_size)
-            still = to_float(torch.from_numpy(x0[part]).to(self.device))[:, None]  # (B, 1, S, S)
+            still = self._networks_form(x0[part] if static else reduced(x0[part], self.size))
             label = torch.from_numpy(np.array(labels[part], dtype=np.int64)).to(self.device)
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
-            frames = self.generator.video(still, label, rng, options, self._decode)
-            videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
+            if larger and not static:
+                z = self.generator.sample(still, label, rng, options)
+                videos[part, 1:] = self.move(x0[part], self._decoder.layers(still, z))
+            else:
+                frames = self.generator.video(still, label, rng, options, self._decode)
+                videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
         return videos
+
+    def move(self, x0: np.ndarray, layers: Layers) -> np.ndarray:
+        """Frames 1..T uint8 (n, T, k S, k S) of x0 uint8 (n, k S, k S), from layers (n, ...) of frames of S x S."""
+        fit, videos = SquareFit.of(x0.shape, self.size, "pad"), []
+        for number, image in enumerate(x0):
+            still = self._networks_form(reduced(image, self.size)[None])
+            one = Layers(*(getattr(layers, field.name)[number : number + 1] for field in fields(Layers)))
+            videos.append(np.stack(list(NativeStill(image, fit, self.device).frames(still, one))))
+        return np.stack(videos)
 
     def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.decode(x0, z).frames
+
+    def _check(self, image: np.ndarray, length: int | None, size: str) -> None:
+        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
+            raise LddmError(
+                f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
+                "read it with lddm.data.video_io.decode_image",
+            )
+        if length is not None and length < 1:
+            raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
+        if size not in get_args(Size):
+            raise LddmError(f"unknown size '{size}'", f"expected {' or '.join(get_args(Size))}")
+        if size == "native":
+            self._check_native()
+
+    def _check_native(self) -> None:
+        if not self.has_native_size:
+            raise LddmError(
+                f"{self.about['generator']} paints frames of {self.size} x {self.size} pixels and draws no motion that "
+                "could be applied to a still of another size",
+                'take the size "model" (lddm animate --size model)',
+            )
 
     def _label_number(self, label: int | str) -> int:
         classes = self.about["classes"]

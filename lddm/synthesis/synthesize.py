@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lddm.autoencoder.decoder import WarpDecoder
 from lddm.autoencoder.train import ClipReader
 from lddm.data.frames import FrameStore, fold_clips, fold_stills
 from lddm.data.ranges import to_uint8
@@ -100,10 +101,14 @@ def synthesize(
 def reconstruct(animator: Animator, store: FrameStore, clips: pd.DataFrame, batch_size: int) -> np.ndarray:
     """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S), the upper bound of every generator."""
     model = animator.autoencoder
-    reader = ClipReader(store, clips, model, animator.device)
+    reader = ClipReader(store.at_model_size(), clips, model, animator.device)
     videos = store.clip_frames(clips).copy()
     for start in range(0, len(clips), batch_size):
+        part = slice(start, start + batch_size)
         video, motion = reader.read(np.arange(start, min(start + batch_size, len(clips))))
-        decoded = model.decode(video[:, :, 0], model.encode(video, motion).mean)
-        videos[start : start + batch_size, 1:] = to_uint8(decoded.frames)[:, 0].cpu().numpy()
+        x0, z = video[:, :, 0], model.encode(video, motion).mean
+        if store.size != animator.size and isinstance(model.decoder, WarpDecoder):
+            videos[part, 1:] = animator.move(videos[part, 0], model.decoder.layers(x0, z))
+        else:
+            videos[part, 1:] = to_uint8(model.decode(x0, z).frames)[:, 0].cpu().numpy()
     return videos

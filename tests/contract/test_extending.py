@@ -175,7 +175,7 @@ def test_a_generator(monkeypatch, tiny_store, tmp_path):
     )  # fmt: skip
     animator = Animator.load(tmp_path / "x/fold-0/generators/sway")
     still = film(3, 32)[0]
-    first, again = (animator.animate(still, 2, 1, options=SamplingOptions()) for _ in range(2))
+    first, again = (animator.animate(still, 2, 1, options=SamplingOptions(), size="model") for _ in range(2))
     assert first.shape == (2, 9, 32, 32) and np.array_equal(first, again) and (first[:, 0] == still).all()
 
 

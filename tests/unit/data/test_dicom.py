@@ -5,7 +5,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
-from lddm.data.dicom import decode_dicom, is_dicom, look, write_dicom
+from lddm.data.dicom import decode_dicom, is_dicom, look, read_dicom, write_dicom
 from lddm.data.sources import folder
 from lddm.data.video_io import UnreadableFile
 from lddm.settings.data import FolderSource
@@ -109,3 +109,12 @@ def test_a_synthetic_cine_loop_reads_back_and_says_that_it_is_synthetic(tmp_path
     assert header.BurnedInAnnotation == "YES" and header.ConversionType == "SYN"
     assert header.ImageType[0] == "DERIVED" and header.PatientID == "SYNTHETIC"
     assert "not for diagnosis" in header.ImageComments and header.Modality == "US"
+    assert "PixelSpacing" not in header and "PixelAspectRatio" not in header
+
+
+def test_a_synthetic_loop_keeps_the_size_of_its_pixels(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (3, 48, 64), dtype=np.uint8)
+    write_dicom(tmp_path / "s.dcm", frames, 12.5, spacing=(0.31, 0.3101))
+    assert read_dicom(tmp_path / "s.dcm").spacing == pytest.approx((0.31, 0.3101))
+    write_dicom(tmp_path / "a.dcm", frames, 12.5, aspect=1.25)
+    assert read_dicom(tmp_path / "a.dcm").frames.shape == (3, 60, 64)

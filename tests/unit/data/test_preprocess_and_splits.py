@@ -103,6 +103,22 @@ def test_the_store_holds_what_the_source_gives_whatever_the_number_of_processes(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_larger_frames_are_stored_and_models_read_them_reduced(phantom_store, tmp_path):
+    store, sources, _ = phantom_store
+    sources = sources.model_copy(update={"sources": [PhantomSource(videos=4, stills=2, size=64)]})
+    index = build_index(sources, tmp_path, 0)
+    for stored in (None, 64):
+        section = PreprocessSettings(size=32, stored_size=stored)
+        preprocess(index, sources, section, tmp_path, tmp_path / f"{stored}", 0, workers=1)
+    usual, large = (FrameStore.open(tmp_path / f"{stored}") for stored in (None, 64))
+    small = large.at_model_size()
+    assert (usual.size, large.size, small.size) == (32, 64, 32) and small.at_model_size() is small
+    assert usual.at_model_size() is usual and store.at_model_size() is store
+    assert np.abs(small.clip_frames(small.clips).astype(int) - usual.clip_frames(usual.clips)).max() <= 1
+    assert small.frames.shape == usual.frames.shape and len(small.frames) == len(usual.frames)
+    pd.testing.assert_frame_equal(large.clips, usual.clips)  # what is left out does not depend on the stored size
+
+
 def test_a_damaged_store_is_named(phantom_store, tmp_path):
     import shutil
 

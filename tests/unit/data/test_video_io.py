@@ -95,6 +95,31 @@ def test_png_folder_and_npz_say_that_they_are_synthetic(tmp_path, frames):
     assert not list(tmp_path.glob(".*"))  # nothing half-written stays
 
 
+@pytest.mark.parametrize("shape", [(39, 48), (40, 47), (39, 47)])
+def test_an_odd_size_survives_h264(tmp_path, frames, shape):
+    odd = frames[:, : shape[0], : shape[1]]
+    write_video(tmp_path / "odd.mp4", odd, 10, "synthetic")
+    back = read_video(tmp_path / "odd.mp4").frames
+    assert back.shape == odd.shape and np.abs(back.astype(float) - odd).mean() <= 6
+
+
+def test_the_shape_and_the_size_of_pixels_are_kept(tmp_path, frames):
+    import json
+
+    import av
+
+    write_video(tmp_path / "high.mp4", frames, 10, aspect=1.5)
+    with av.open(str(tmp_path / "high.mp4")) as container:
+        assert float(container.streams.video[0].sample_aspect_ratio) == pytest.approx(1 / 1.5)
+    assert read_video(tmp_path / "high.mp4").frames.shape == (12, 60, 48)  # square pixels again
+    write_video(tmp_path / "known.mp4", frames, 10, spacing=(0.2, 0.1))
+    assert read_video(tmp_path / "known.mp4").frames.shape == (12, 80, 48)
+    write_video(tmp_path / "known.npz", frames, 10, spacing=(0.2, 0.1))
+    write_video(tmp_path / "folder", frames, 10, spacing=(0.2, 0.1))
+    assert np.load(tmp_path / "known.npz")["spacing_mm"].tolist() == [0.2, 0.1]
+    assert json.loads((tmp_path / "folder/about.json").read_text())["spacing_mm"] == [0.2, 0.1]
+
+
 def encode(path, frames, codec="mpeg4", pixels="yuv420p", rate=10, times=None, aspect=None, interlaced=False):
     """A video with time stamps in ms, a sample aspect ratio, or fields."""
     from fractions import Fraction

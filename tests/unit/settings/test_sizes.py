@@ -32,6 +32,13 @@ def config(kind, size, frames=16, **more):
     }
 
 
+def stored(kind, size):
+    """A model of 64 pixels on frames that are stored larger."""
+    raw = config(kind, 64)
+    raw["preprocess"]["stored_size"] = size
+    return raw
+
+
 def accepted(raw):
     """The settings, with the first of the suggested values where they are refused; and those values."""
     try:
@@ -79,10 +86,14 @@ def test_refusals_name_the_key_and_the_values_that_fit():
     for raw, message in (
         (config("paint", 50), "multiple of 4"),
         (config("factorised", 100, map_size=25) | {"synthesis": PIXEL}, "generator pixel: expected a multiple of 8"),
+        (stored("factorised", 100), "stored_size 100 does not fit preprocess.size 64: expected a multiple"),
+        (stored("paint", 128), "stored_size 128: autoencoder.decoder paint"),
+        (stored("factorised", 128) | {"synthesis": PIXEL}, "stored_size 128: .* generator pixel"),
         (config("factorised", 64, frames=2, motion_rank=3), "exceeds preprocess.clip_length 2"),
     ):
         with pytest.raises(LddmError, match=message):
             build.load(raw)
+    assert build.load(stored("vector", 192)).preprocess.stored_size == 192
     raw = config("vector", 64)
     raw["diffusion"]["width"] = 10  # attention has four heads
     with pytest.raises(LddmError, match=r"diffusion\.width"):

@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
+from lddm.autoencoder.decoder import OPEN, Decoded, Layers
+from lddm.nn.warping import warp_sequence
 from lddm.synthesis.chain import chain_windows
+from lddm.synthesis.long_motion import extend
 
 T = 16
 
@@ -68,3 +72,78 @@ def test_any_length(bar, length):
 def test_an_overlap_that_leaves_nothing_new_is_refused(bar):
     with pytest.raises(ValueError, match="overlap"):
         chain_windows(swinging(1), bar, 40, T, 2)
+
+
+class Mover:
+    """A decoder that warps, and nothing else."""
+
+    def compose(self, x0, layers):
+        return Decoded(warp_sequence(x0, layers.motion) + layers.residual, layers.motion)
+
+
+def pushes(rows, residual=0.0):
+    """Layers (n, ...) of pushes along the rows, (n, T) in pixels."""
+    rows = torch.as_tensor(np.array(rows), dtype=torch.float32)
+    motion = torch.stack([rows, torch.zeros_like(rows)], dim=2)[..., None, None].expand(-1, -1, 2, 32, 32)
+    flat = torch.ones(len(rows), 1, rows.shape[1], 32, 32)
+    return Layers(motion, -OPEN * flat, 0 * flat, residual * flat)
+
+
+def swing(place, speed, phase):
+    t = np.arange(1, T + 1)
+    return place * (np.sin(phase + speed * t) - np.sin(phase))
+
+
+def test_motion_goes_on_over_seams_and_every_frame_is_the_still_moved_once():
+    rng = np.random.default_rng(0)
+    x0 = torch.from_numpy(rng.normal(0, 0.2, (1, 1, 32, 32)).astype(np.float32))
+    begun, phase = [], 0.4
+    true = 2 * (np.sin(phase + 0.3 * np.arange(1, 60)) - np.sin(phase))
+    fade = 0.5 * (1 + np.cos(np.pi * np.arange(1, T + 1) / T))  # of what the frame before had
+
+    def candidates(frame, number):
+        begun.append(frame)
+        start = 12 * number
+        drawn = [true[start : start + T] - fade * true[start - 1]]  # the true continuation, among others
+        return pushes([swing(2, 0.3, rng.uniform(0, 6)) for _ in range(3)] + drawn)
+
+    layers = extend(Mover(), x0, pushes([swing(2, 0.3, phase)]), candidates, 40, 4)
+    path = layers.motion[0, :, 0, 16, 16].numpy()
+    assert layers.motion.shape == (1, 40, 2, 32, 32) and np.abs(path - true[:40]).max() < 0.01
+    frames = Mover().compose(x0, layers).frames[0, 0]
+    assert torch.allclose(begun[1][0, 0], frames[23])  # the second seam begins 4 frames before the end of 28
+    once = Mover().compose(x0, pushes([path])).frames[0, 0]
+    assert torch.allclose(frames, once, atol=1e-5)  # interpolated once, however many windows lie before
+
+
+def test_displacements_are_composed_not_added():
+    """A stretch, then a push: u'(p) = v(p) + f u(p + v(p)), half way through the second window, where f is 0.5."""
+    ramp = torch.arange(32.0)[:, None].expand(32, 32)
+    first, then = pushes([[0.1] * T]), pushes([[0.0] * T])
+    down = (0.1 * (ramp - 16)).expand(1, T, 32, 32)
+    first = Layers(torch.stack([down, 0 * down], 2), first.occlusion_logits, first.inpainted, first.residual)
+    push = Layers(then.motion + torch.tensor([2.0, 0])[:, None, None], *[then.inpainted] * 3)
+    moved = extend(Mover(), torch.zeros(1, 1, 32, 32), first, lambda *_: push, 20, 4).motion[0, -1, 0]
+    assert moved[10, 5].item() == pytest.approx(2 + 0.5 * 0.1 * (12 - 16), abs=1e-4)
+
+
+def test_pushes_do_not_add_up_and_the_nearer_of_two_like_windows_is_kept():
+    x0, away = torch.zeros(1, 1, 32, 32), np.linspace(0.1, 2, T)
+    layers = extend(Mover(), x0, pushes([away]), lambda *_: pushes([away]), 200, 4)
+    assert layers.motion.abs().max() < 2.6
+    start = away[T - 5] * np.cos(np.linspace(0, np.pi, T))  # back and beyond, or on and on
+    on = extend(Mover(), x0, pushes([away]), lambda *_: pushes([start, start + np.linspace(0, 3, T)]), 28, 4)
+    assert on.motion[0, -1, 0, 5, 5] < 0
+
+
+def test_painted_light_fades_and_does_not_add_up():
+    x0 = torch.zeros(1, 1, 32, 32)
+    layers = extend(Mover(), x0, pushes([[0.0] * T], 0.1), lambda *_: pushes([[0.0] * T], 0.1), 200, 4)
+    assert layers.residual[0, 0, :, 5, 5].max() < 0.25
+
+
+def test_one_window_is_cut_and_an_overlap_of_a_whole_window_is_refused():
+    x0, first = torch.zeros(1, 1, 32, 32), pushes([[1.0] * T])
+    assert extend(Mover(), x0, first, None, 5, T).motion.shape[1] == 5
+    with pytest.raises(ValueError, match="overlap"):
+        extend(Mover(), x0, first, None, T + 1, T)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lddm.autoencoder.model import Autoencoder
+from lddm.autoencoder.decoder import WarpDecoder
 from lddm.errors import LddmError
 from lddm.nn.condition import SamplingOptions
 from lddm.settings.models import SynthesisSettings
@@ -16,15 +16,15 @@ SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "sti
 
 def cramped(monkeypatch, most):
     """A device that holds `most` videos; returns the sizes of the batches that were tried."""
-    decode, tried = Autoencoder.decode, []
+    layers, tried = WarpDecoder.layers, []
 
     def limited(self, x0, z):
         tried.append(len(x0))
         if len(x0) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return decode(self, x0, z)
+        return layers(self, x0, z)
 
-    monkeypatch.setattr(Autoencoder, "decode", limited)
+    monkeypatch.setattr(WarpDecoder, "layers", limited)
     return tried
 
 
@@ -51,13 +51,13 @@ def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
     assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
 
 
-def test_a_long_video_that_does_not_fit_is_chained_with_half_the_batch(bundles, monkeypatch, caplog):
+def test_a_long_video_that_does_not_fit_is_continued_with_half_the_batch(bundles, monkeypatch, caplog):
     animator = Animator.load(bundles / "lddm")
     image = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
-    fits = animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14, batch_size=8)
-    cramped(monkeypatch, 8)  # two samples with eight candidates each are sixteen at a time
+    fits = animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14, batch_size=4)
+    cramped(monkeypatch, 4)  # each further window has eight candidates
     assert np.array_equal(fits, animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14))
-    assert "out of memory with 16 videos" in caplog.text
+    assert "out of memory with 8 videos" in caplog.text
 
 
 def test_out_of_memory_twice_is_an_error_and_leaves_nothing(bundles, tiny_store, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lddm.data.dicom import read_dicom, write_dicom
 from lddm.data.frames import fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
@@ -119,12 +120,13 @@ def test_samples_of_a_still_do_not_depend_on_their_number_or_batch(bundles):
     assert np.abs(there[[1, 0, 2]].astype(int) - back).max() <= 1 and not np.array_equal(there[0], there[2])
 
 
-def test_animator_takes_any_image_size_and_checks_its_input(bundles):
+def test_animator_keeps_the_size_of_an_image_and_checks_its_input(bundles):
     animator = Animator.load(bundles / "lddm")
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
     options = SamplingOptions(steps=2)
     videos = animator.animate(image, samples=3, seed=4, label="b", options=options)
-    assert videos.shape == (3, 9, 32, 32) and videos.dtype == np.uint8
+    assert videos.shape == (3, 9, 50, 70) and videos.dtype == np.uint8
+    assert animator.animate(image, 3, 4, "b", options, size="model").shape == (3, 9, 32, 32)
     assert np.array_equal(videos, animator.animate(image, samples=3, seed=4, label=1, options=options))
     for bad in (image.astype(float), image[None], image[:4]):
         with pytest.raises(LddmError, match="expected a grayscale uint8"):
@@ -211,11 +213,21 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
     done = animate(bundles / "lddm", tmp_path / "still image.png", tmp_path / "v.npz", "--samples", "2", "--label", "b")
     assert done.returncode == 0 and "synthetic" in done.stdout, done.stderr
     videos = [np.load(tmp_path / f"v-{i}.npz") for i in range(2)]
-    assert all(video["frames"].shape == (9, 32, 32) and "synthetic" in str(video["comment"]) for video in videos)
+    assert all(video["frames"].shape == (9, 50, 70) and "synthetic" in str(video["comment"]) for video in videos)
     assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
     assert re.search(r"drew 2 of lddm in [0-9.]+ s", done.stdout)
     with Image.open(tmp_path / "v-strip.png") as strip:  # a line a sample
         assert strip.width > 500 and strip.height > 200
+
+
+@pytest.mark.parametrize(("size", "spacing"), [("native", 0.2), ("model", 0.2 * 3)])
+def test_the_command_keeps_the_spacing_of_a_dicom_still(bundles, tmp_path, size, spacing):
+    write_dicom(tmp_path / "s.dcm", np.full((1, 60, 96), 90, np.uint8), 10, spacing=(0.2, 0.2))
+    done = animate(bundles / "lddm", tmp_path / "s.dcm", tmp_path / "v.dcm", "--size", size)
+    assert done.returncode == 0, done.stderr
+    video = read_dicom(tmp_path / "v.dcm")
+    assert video.spacing == pytest.approx((spacing, spacing))
+    assert video.frames.shape == ((9, 60, 96) if size == "native" else (9, 32, 32))
 
 
 def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
@@ -223,6 +235,7 @@ def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
     done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / "v.gif", "--compare", "--length", "5")
     assert done.returncode == 0, done.stderr
     count = len(list(bundles.glob("*/bundle.json")))
+    assert "pixel" in done.stdout and "it has no native size" in done.stdout
     with Image.open(tmp_path / "v-compare.webp") as film, Image.open(tmp_path / "v-compare.png") as strip:
         assert film.n_frames == 6 and film.width == 164 * count - 4 and strip.width > 500
 
@@ -262,6 +275,7 @@ def test_a_bundle_says_how_it_samples(bundles):
         ("text.png", [], "cannot be decoded"),
         ("still.png", ["--label", "c"], "unknown class 'c'"),
         ("still.png", ["--out", "video.xyz"], "cannot write '.xyz'"),
+        ("still.png", ["--size", "huge"], "unknown size 'huge'"),
         ("still.png", ["--sampler", "euler"], "unknown sampler 'euler'"),
         ("still.png", ["--sampler", "distilled"], "takes one step, not 2"),
         ("still.png", ["--sampler", "distilled", "--steps", "0", "--guidance", "9"], "distilled for 1 to 4"),

@@ -1,0 +1,107 @@
+"""Long videos: motion of overlapping windows, composed on the one real still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from lddm.autoencoder.decoder import Layers, WarpDecoder
+from lddm.nn.warping import warp_sequence
+
+# ASSUME: tissue swings about its place. This share of the mean square displacement of a candidate is added to its
+# disagreement on the overlap, so that of equal ones the nearer to the still is kept.
+RESTORING = 0.2
+
+# (frame that a window begins with, float (1, 1, S, S), number of the window from 1) -> candidates: layers (n, ...)
+Candidates = Callable[[Tensor, int], Layers]
+
+
+@torch.no_grad()
+def extend(
+    decoder: WarpDecoder, x0: Tensor, first: Layers, candidates: Candidates, length: int, overlap: int
+) -> Layers:
+    """Continue the motion of one window over further windows.
+
+    Each further window starts `overlap` frames before the end, from the frame that is composed there. One frame shows
+    positions, not velocities: of several candidates the one is kept whose motion over the overlap is nearest to the known one
+    and which stays near the still. Its displacement v is composed with u of the frame that it starts from,
+    u'(p) = v(p) + f u(p + v(p)), so that every frame is the real still, interpolated once. Old and new layers are blended over
+    the overlap.
+
+    ASSUME: u and what was painted into the first frame of a window fade until its end (f is half a cosine from 1 to 0), since
+    tissue comes back and brightness does not drift. Without that, displacements would add up to a random walk and rough fields
+    to a marbled texture.
+
+    Args:
+        decoder: composes the frames that further windows begin with.
+        x0: float (1, 1, S, S).
+        first: layers of the first window, of batch size 1.
+        candidates: draws further windows.
+        length: frames; at most those of `first` if there is but one window.
+        overlap: frames that two windows share, at least 1 and less than T.
+
+    Returns:
+        Layers of batch size 1 and `length` frames.
+
+    Raises:
+        ValueError: an overlap that leaves no new frames.
+    """
+    window = first.motion.shape[1]
+    if length > window and not 1 <= overlap < window:
+        raise ValueError(f"overlap must be from 1 to {window - 1}, got {overlap}")
+    known, number = first, 1
+    while known.motion.shape[1] < length:
+        start = known.motion.shape[1] - overlap  # frame `start`, counted from 1, is where the window begins
+        origin = frames_of(known, start - 1, start)
+        drawn = candidates(decoder.compose(x0, origin).frames[:, :, 0], number)
+        motion = _continued(origin.motion, drawn.motion)
+        error = (motion[:, :overlap] - known.motion[:, start:]).square().flatten(1).mean(dim=1)
+        error += RESTORING * motion.square().flatten(1).mean(dim=1)
+        best = int(error.argmin())
+        chosen = Layers(*(getattr(drawn, field.name)[best : best + 1] for field in fields(Layers)))
+        known = _joined(known, _composed(origin, chosen, motion[best : best + 1]), overlap)
+        number += 1
+    return frames_of(known, 0, length)
+
+
+def frames_of(layers: Layers, first: int, last: int) -> Layers:
+    """The frames `first` to `last` - 1, counted from 0."""
+    part = slice(first, last)
+    painted = (layers.occlusion_logits, layers.inpainted, layers.residual)
+    return Layers(layers.motion[:, part], *(values[:, :, part] for values in painted))
+
+
+def _continued(origin: Tensor, motion: Tensor) -> Tensor:
+    """Motion (n, T, 2, S, S) after a displacement (1, 1, 2, S, S): the displacement from the still, as `motion`."""
+    carried = warp_sequence(origin[0].expand(len(motion), -1, -1, -1), motion).transpose(1, 2)
+    return motion + _fading(motion)[:, None] * carried
+
+
+def _composed(origin: Layers, window: Layers, motion: Tensor) -> Layers:
+    """Layers of a window relative to the still; `motion` is already."""
+    before = warp_sequence(origin.residual[:, :, 0], window.motion)  # (1, 1, T, S, S)
+    return Layers(motion, window.occlusion_logits, window.inpainted, window.residual + _fading(motion) * before)
+
+
+def _fading(motion: Tensor) -> Tensor:
+    """Half a cosine from 1 to 0 over the frames of motion (n, T, ...): (T, 1, 1)."""
+    count = motion.shape[1]
+    share = torch.arange(1, count + 1, device=motion.device, dtype=motion.dtype) / count
+    return (0.5 * (1 + torch.cos(torch.pi * share)))[:, None, None]
+
+
+def _joined(known: Layers, new: Layers, overlap: int) -> Layers:
+    """The frames of both, blended over the overlap; time is the axis 1 of motion and 2 of the others."""
+    share = torch.arange(1, overlap + 1, device=known.motion.device, dtype=known.motion.dtype) / (overlap + 1)
+    weight = share[:, None, None]
+    parts = []
+    for axis, field in zip((1, 2, 2, 2), fields(Layers), strict=True):
+        old, late = getattr(known, field.name), getattr(new, field.name)
+        kept, shared = old.split([old.shape[axis] - overlap, overlap], dim=axis)
+        begun, rest = late.split([overlap, late.shape[axis] - overlap], dim=axis)
+        across = weight[:, None] if axis == 1 else weight
+        parts.append(torch.cat([kept, shared + across * (begun - shared), rest], dim=axis))
+    return Layers(*parts)

@@ -1,0 +1,242 @@
+"""Videos at the still's own size: geometry, what stands still, what the decoder paints."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lddm.autoencoder.decoder import Layers
+from lddm.data.ranges import to_float
+from lddm.data.square import SquareFit, fit_square, reduced
+from lddm.errors import LddmError
+from lddm.nn.condition import SamplingOptions
+from lddm.settings.models import SynthesisSettings
+from lddm.synthesis.animate import Animator
+from lddm.synthesis.burned_in import burned_in_words
+from lddm.synthesis.moving_part import flat_background, moving_part
+from lddm.synthesis.native import NativeStill, mirror_at_edge
+from lddm.synthesis.seeds import content_id, video_seed
+from lddm.synthesis.synthesize import synthesize
+
+S, T = 32, 4
+OPTIONS = SamplingOptions(steps=2)
+CPU = torch.device("cpu")
+
+
+def drawn(native, x0, parts):
+    """All frames, uint8 (T, H, W)."""
+    return np.stack(list(native.frames(x0, parts)))
+
+
+def speckle(height, width, seed=0):
+    noise = np.random.default_rng(seed).normal(size=(height, width))
+    return np.clip(120 + 60 * cv2.GaussianBlur(noise, (0, 0), 1.5) * 4, 30, 255).astype(np.uint8)
+
+
+def fan(height=240, width=320):
+    """A fan of speckle on black with a ruler and a word beside it, and the mask of its tissue."""
+    rows, columns = np.mgrid[:height, :width]
+    angle, radius = np.arctan2(columns - width / 2, rows + 40.0), np.hypot(columns - width / 2, rows + 40.0)
+    tissue = (abs(angle) < 0.6) & (radius > 50) & (radius < height + 20)
+    image = np.where(tissue, speckle(height, width), 0).astype(np.uint8)
+    image[10:200:20, 4:12] = 255
+    image[20:26, width - 60 : width - 20 : 3] = 230
+    return image, tissue
+
+
+def layers(motion=(0.0, 0.0), residual=0.0, logits=-9.0, inpainted=0.0, frames=T, size=S):
+    """Layers that are the same everywhere; the motion grows from frame to frame."""
+    share = torch.arange(1, frames + 1) / frames
+    field = share[:, None] * torch.tensor(motion)
+    flat = torch.ones(1, 1, frames, size, size)
+    motion = field[None, :, :, None, None].expand(1, frames, 2, size, size)
+    return Layers(motion, logits * flat, inpainted * flat, residual * flat)
+
+
+def still_of(image, fit="pad"):
+    """The still ready to be moved, and x0."""
+    square = fit_square(image[None], S, fit)
+    return NativeStill(image, SquareFit.of(image.shape, S, fit), CPU), to_float(torch.from_numpy(square))[None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fit"), [((96, 200), "pad"), ((150, 70), "pad"), ((96, 200), "crop"), ((20, 17), "pad")]
+)
+def test_each_pixel_of_a_frame_is_found_in_the_square(shape, fit):
+    """A ramp keeps its values where positions say that it lies."""
+    for axis in (0, 1):
+        ramp = np.indices(shape)[axis] * (200.0 / shape[axis])
+        square = fit_square(ramp.astype(np.uint8)[None], S, fit)[0].astype(float)
+        at = SquareFit.of(shape, S, fit).positions()
+        inner = [np.flatnonzero((place > 2) & (place < S - 3)) for place in at]
+        rows, columns = (np.rint(place[i]).astype(int) for place, i in zip(at, inner, strict=True))
+        expected, step = ramp[np.ix_(*inner)], 200.0 / shape[axis] * max(1, SquareFit.of(shape, S, fit).scale[axis])
+        there = square[np.ix_(rows, columns)]
+        assert np.abs(there - expected)[there > 0].max() < step + 2
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+@pytest.mark.parametrize("shape", [(96, 200), (200, 96), (97, 131), (64, 64), (24, 20)])
+def test_a_push_of_d_pixels_of_the_model_is_d_times_the_scale(shape, fit):
+    image = speckle(*shape)
+    native, x0 = still_of(image, fit)
+    down, across = native.fit.scale
+    rows, columns = 5, -3  # pixels of the still
+    frames = drawn(native, x0, layers((rows / down, columns / across)))
+    moved = np.roll(image, (-rows, -columns), axis=(0, 1))
+    inner = np.s_[8:-8, 8:-8]
+    assert np.abs(frames[-1][inner].astype(int) - moved[inner]).max() <= 1
+    assert frames.shape == (T, *shape)
+
+
+def test_frames_do_not_depend_on_the_other_frames():
+    native, x0 = still_of(fan()[0])
+    motion = layers((2.0, 1.0), residual=0.1)
+    one = Layers(motion.motion[:, 2:3], motion.occlusion_logits[:, :, 2:3],
+                 motion.inpainted[:, :, 2:3], motion.residual[:, :, 2:3])  # fmt: skip
+    assert np.array_equal(drawn(native, x0, one)[0], drawn(native, x0, motion)[2])
+
+
+def test_what_lies_beside_the_tissue_stands_still_and_the_edge_of_a_fan_does_not_move():
+    image, tissue = fan()
+    native, x0 = still_of(image)
+    frames = drawn(native, x0, layers((2.0, 1.5), residual=0.3))
+    assert (frames[:, ~tissue] == image[~tissue]).all()
+    deep = native.moves & tissue
+    assert deep.sum() > 0.95 * tissue.sum() and (frames[-1] != image)[deep].mean() > 0.9
+    even, x0 = still_of(np.where(tissue, 150, image).astype(np.uint8))  # nothing to see but the edge
+    change = np.abs(drawn(even, x0, layers((3.0, -2.0))).astype(int) - even.image)
+    assert (change > 1).sum(axis=(1, 2)).max() <= 3
+
+
+def test_painted_light_is_a_gain_so_that_black_stays_black():
+    image = speckle(128, 128)
+    image[40:90, 40:90] = 0
+    native, x0 = still_of(image)
+    bright, dark = (drawn(native, x0, layers(residual=value))[-1].astype(float) for value in (0.4, -0.9))
+    assert (bright[50:80, 50:80] == 0).all()
+    assert 1.1 < bright[100:].mean() / image[100:].mean() < 1.6
+    contrast = [frame[100:].std() / frame[100:].mean() for frame in (bright, image)]
+    assert contrast[0] == pytest.approx(contrast[1], rel=0.15)  # an added constant would take a quarter
+    assert (dark[100:] >= image[100:] / 2 - 1).all()
+
+
+def test_new_tissue_replaces_what_has_moved():
+    image = speckle(96, 96)
+    native, x0 = still_of(image)
+    frames = drawn(native, x0, layers((4.0, 0.0), logits=20.0))
+    assert np.abs(frames.astype(int) - image).max() <= 1  # the new tissue is x0 itself here
+
+
+def test_tissue_is_mirrored_at_the_edge():
+    rows = np.arange(80)[:, None]
+    image = np.where(rows < 40, 100 + 2 * rows, 0).astype(np.uint8) * np.ones((1, 60), np.uint8)
+    out = mirror_at_edge(image, np.broadcast_to(rows < 40, image.shape))
+    assert np.array_equal(out[:40], image[:40])
+    assert np.abs(out[42:70, 30].astype(int) - (100 + 2 * (77 - np.arange(42, 70)))).max() <= 4
+    assert mirror_at_edge(image, np.ones(image.shape, bool)) is image
+
+
+def test_the_part_that_moves_has_no_rim_of_compression():
+    image, tissue = fan(400, 480)
+    rng = np.random.default_rng(0)
+    ringing = ~tissue & (np.roll(tissue, 8, 1) | np.roll(tissue, -8, 1)) & (np.arange(480) > 20)
+    image[ringing] = rng.integers(0, 12, ringing.sum())
+    moves = moving_part(image)
+    assert (moves & ringing).sum() < 0.05 * ringing.sum() and (tissue & ~moves).sum() < 0.05 * tissue.sum()
+
+
+def test_black_beside_a_fan_with_a_smudge_stands_still():
+    image, tissue = fan(400, 480)
+    rows, columns = np.mgrid[:400, :480]
+    smudge = 14 * np.exp(-((rows - 90) ** 2 + (columns - 130) ** 2) / 800.0)
+    smudged = np.maximum(image, smudge.astype(np.uint8))
+    black = ~tissue & (smudged <= 2)
+    moves = moving_part(smudged)
+    assert (moves & black).sum() < 0.01 * tissue.sum() and (tissue & ~moves).sum() < 0.05 * tissue.sum()
+
+
+def test_the_part_that_moves_has_no_frame_around_it_and_no_flat_background():
+    framed = np.zeros((200, 260), np.uint8)
+    framed[[2, -3]], framed[:, [2, -3]] = 90, 90
+    framed[6:-6, 6:-6] = speckle(188, 248)
+    moves = moving_part(framed)
+    assert not moves[:4].any() and not moves[:, -4:].any() and moves[10:-10, 10:-10].all()
+    image, tissue = fan()
+    grey = np.where(image == 0, 18, image).astype(np.uint8)
+    assert flat_background(grey) > 18 and flat_background(speckle(99, 99)) == 0
+    assert (moving_part(grey) & ~tissue).sum() < 0.02 * tissue.sum()
+
+
+@pytest.mark.parametrize("size", [300, 600])
+def test_words_burned_into_tissue_stand_still_and_the_tissue_below_them_moves(size):
+    tissue = (speckle(size, size) // 3).astype(np.uint8)
+    image, place = tissue.copy(), (size // 5, size // 2)
+    cv2.putText(image, "RT AXILLA", place, cv2.FONT_HERSHEY_SIMPLEX, size / 400, 235, size // 150, cv2.LINE_AA)
+    written = image > tissue + 60.0
+    words = burned_in_words(image)
+    assert words[written].mean() > 0.97 and words.sum() < 5 * written.sum()
+    native, x0 = still_of(image)
+    frames = drawn(native, x0, layers((2.0, 1.5)))
+    assert np.abs(frames[-1].astype(int) - image)[written].mean() < 4
+    assert (frames[-1][~words] > 180).mean() < 1e-3  # no second copy of them has moved away
+    assert not burned_in_words(tissue).any() and not burned_in_words(speckle(size, size)).any()
+
+
+@pytest.mark.parametrize("shape", [(33, 200), (161, 45), (8, 8), (70, 71)])
+def test_videos_have_the_size_of_the_still(bundles, shape):
+    image = speckle(*shape)
+    for name in ("lddm", "motion_transfer", "static"):
+        video = Animator.load(bundles / name).animate(image, seed=1, options=OPTIONS)[0]
+        assert video.shape == (9, *shape) and np.array_equal(video[0], image)
+        assert (video == image).all() == (name == "static")
+
+
+@pytest.mark.parametrize("generator", ["lddm", "cinn", "pixel"])
+def test_the_size_of_the_model_is_what_the_pipeline_makes(bundles, generator):
+    animator, image = Animator.load(bundles / generator), speckle(50, 70)
+    x0 = fit_square(image[None], 32, "pad")
+    seeds = [video_seed(3, content_id(x0[0]), sample) for sample in range(2)]
+    made = animator.animate(image, 2, 3, options=OPTIONS, size="model")
+    assert np.array_equal(made, animator.animate_batch(np.repeat(x0, 2, 0), [-1, -1], seeds, OPTIONS))
+
+
+def test_painted_frames_have_no_native_size(bundles):
+    animator = Animator.load(bundles / "pixel")
+    with pytest.raises(LddmError, match="pixel paints frames of 32 x 32 pixels") as caught:
+        animator.animate(speckle(40, 50))
+    assert "--size model" in caught.value.hint
+    with pytest.raises(LddmError, match="unknown size 'huge'"):
+        animator.animate(speckle(40, 50), size="huge")
+
+
+@pytest.fixture
+def larger(tiny_store):
+    """The frames of the tiny experiment, stored at twice the size that the models read."""
+    store, splits = tiny_store
+    frames = np.repeat(np.repeat(store.frames, 2, axis=1), 2, axis=2)
+    return replace(store, frames=frames, meta=store.meta | {"size": 64, "model_size": 32}), splits
+
+
+@pytest.mark.parametrize("generator", ["lddm", "motion_transfer", "static", "reconstruction"])
+def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, larger, tmp_path, generator):
+    settings = SynthesisSettings(steps=2, batch_size=2, samples={"heldout": 1, "stills": 1})
+    bundle = bundles / ("lddm" if generator == "reconstruction" else generator)
+    made = {}
+    for name, data in (("usual", tiny_store), ("larger", larger)):
+        synthesize(settings, generator, bundle, *data, 0, "heldout", 0, 1, 0, tmp_path / f"{name}.npy")
+        made[name] = np.load(tmp_path / f"{name}.npy")
+    assert made["larger"].shape == (3, 9, 64, 64)
+    assert np.array_equal(made["larger"][:, 0, ::2, ::2], made["usual"][:, 0])
+    small = reduced(made["larger"], 32).astype(float)
+    assert np.corrcoef(small.ravel(), made["usual"].ravel())[0, 1] > 0.9  # the same z moves them
+    if generator != "static":
+        assert not np.array_equal(made["larger"][:, 1], made["larger"][:, 0])
+
+
+def test_painted_frames_cannot_be_larger_in_the_pipeline(bundles, larger):
+    x0 = larger[0].clip_frames(larger[0].clips)[:1, 0]
+    with pytest.raises(LddmError, match="pixel paints"):
+        Animator.load(bundles / "pixel").animate_batch(x0, [-1], 0, OPTIONS)
