@@ -84,7 +84,7 @@ def measure(fold: Fold, model: LatentDiffusion, latents: LatentSet, decoder: Aut
     x0, rng = real[:, 0].copy(), torch.Generator().manual_seed(5)
     still = to_float(torch.from_numpy(x0))[:, None]
     videos = [animate(decoder, x0, lambda i: model.sample(still[i], label[i], rng, OPTIONS)) for _ in range(DRAWS)]
-    scored = scores(fold, real, videos)
+    scored = scores(fold, real, videos, table)
     return row | {key: value for key, value in scored.items() if np.isscalar(value)}
 
 
