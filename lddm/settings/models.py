@@ -177,7 +177,9 @@ class SynthesisSettings(Section):
     """From bundles to videos."""
 
     generators: list[Literal["lddm", "cinn", "static", "motion_transfer", "pixel"]] = Field(
-        ["lddm", "cinn", "static", "motion_transfer"], min_length=1, description="generators whose videos are made and scored"
+        ["lddm", "cinn", "static", "motion_transfer"],
+        min_length=1,
+        description="generators whose videos are made and scored",
     )
     shards: int = Field(1, ge=1, description="parts of a source's first frames, one job and one GPU each")
     samples: dict[Literal["heldout", "stills"], int] = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +21,7 @@ from lddm.synthesis.chain import chain_windows
 from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import with_smaller_batch
 from lddm.synthesis.native import NativeStill
-from lddm.synthesis.seeds import content_id, video_seed
+from lddm.synthesis.seeds import content_id, seeds_of, video_seed
 from lddm.training.parallel import pick_device
 
 OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
@@ -235,7 +234,7 @@ class Animator:
         larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
         if larger:
             self._check_native()
-        seeds = _seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
+        seeds = seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(x0):
             raise ValueError(f"expected a seed for each of {len(x0)} videos, got {len(seeds)}")
         options = options or self.sampling()
@@ -296,14 +295,3 @@ class Animator:
         if not -1 <= label < len(classes):
             raise LddmError(f"label {label} is out of range", f"expected -1 (unknown) to {len(classes) - 1}")
         return label
-
-
-def _seeds_of(x0: np.ndarray, seed: int) -> list[int]:
-    """A seed for each of x0 uint8 (n, S, S), by content."""
-    before: Counter[str] = Counter()
-    seeds = []
-    for image in x0:
-        name = content_id(image)
-        seeds.append(video_seed(seed, name, before[name]))
-        before[name] += 1
-    return seeds

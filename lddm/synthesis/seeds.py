@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 
@@ -24,3 +25,14 @@ def video_seed(seed: int, x0: str, sample: int, *more: int) -> int:
 def content_id(image: np.ndarray) -> str:
     """Identity of an image by its content: SHA-256 of its pixels and shape, in hexadecimal digits."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def seeds_of(x0: np.ndarray, seed: int) -> list[int]:
+    """A seed for each of x0 uint8 (n, H, W): from its content and the number of equal ones before it."""
+    before: Counter[str] = Counter()
+    seeds = []
+    for image in x0:
+        name = content_id(image)
+        seeds.append(video_seed(seed, name, before[name]))
+        before[name] += 1
+    return seeds
