@@ -1,9 +1,9 @@
-"""Conditional Gaussian: p(z | x0, label) = N(linear prediction, one covariance); what a generator gives without depth."""
+"""Conditional Gaussian: p(z | x0, label) with a linear mean and one covariance, the reference for what deep networks add."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lddm.data.frames import FrameStore
 from lddm.nn.condition import SamplingOptions
 from lddm.nn.latent import LatentSpec
 from lddm.nn.noise import Rng, integers, normal
@@ -39,7 +40,7 @@ class ConditionalGaussian(LatentGenerator):
         features = 2 * settings.grid**2
         self.register_buffer("feature_scale", torch.ones(features))
         self.register_buffer("label_count", torch.zeros(classes, dtype=torch.int64))
-        # A row for each label; the last one is for unknown labels and for those that no training latent has.
+        # One row per label, and the means of all training latents in the last row, for unknown labels.
         self.feature_mean = _fitted(classes + 1, features)
         self.z_mean = _fitted(classes + 1, spec.size)
         self.slope = _fitted(features, spec.size)
@@ -55,66 +56,79 @@ class ConditionalGaussian(LatentGenerator):
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`; the options of diffusion do not apply.
 
-        An unknown label (-1) is drawn for each video, in proportion to the training latents of each label.
+        Each video of an unknown label (-1) gets a random one, in proportion to the training latents of each label.
         """
         noise = normal(rng, (len(x0), self.spec.size)).to(x0)
-        total = self.label_count.sum().item()
-        if self.settings.use_label and total:
-            drawn = torch.tensor(integers(rng, [int(total)] * len(x0)), device=label.device)
-            drawn = torch.searchsorted(self.label_count.cumsum(dim=0), drawn, right=True)
-            label = torch.where(label < 0, drawn, label)
+        total = int(self.label_count.sum())
+        if total:
+            place = torch.tensor(integers(rng, [total] * len(x0)), device=label.device)
+            label = torch.where(label < 0, torch.searchsorted(self.label_count.cumsum(0), place, right=True), label)
         return self.whitening.invert(self.predict(x0, label) + noise @ self.factor.T)
 
     @torch.no_grad()
     def fit(self, reader: LatentReader, val_reader: LatentReader) -> dict[str, float]:
         """Fit to training latents; the ridge penalty is the one with the smallest error on validation latents.
 
-        The covariance is that of the training latents minus that of the predictions for them, so that samples for the
-        training stills have the mean and the variance of the training latents. It is shrunk as by Ledoit and Wolf (2004),
-        which keeps it invertible when there are fewer latents than dimensions.
-
         Returns:
-            The penalty per training latent, its mean squared error on white z of validation latents, that of the mean of all
-            training latents, and the weight of the identity in the covariance.
+            That penalty per training latent, its mean squared error on white z of validation latents, the same error of the
+            mean of all training latents, and the weight of the diagonal in the covariance.
         """
-        features, z, label = self._pool(reader.x0), self.whitening(reader.mean), reader.label
-        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has none)
-        self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.classes))
-        self.feature_mean.copy_(features.mean(dim=0))
-        self.z_mean.copy_(z.mean(dim=0))
-        for row in torch.nonzero(self.label_count).flatten().tolist() if self.settings.use_label else []:
-            self.feature_mean[row] = features[label == row].mean(dim=0)
-            self.z_mean[row] = z[label == row].mean(dim=0)
+        self._fit_means(reader)
         inputs, target = self._centred(reader)
         val_inputs, val_target = self._centred(val_reader)
-        models = [Ridge(alpha=penalty * len(z), fit_intercept=False).fit(inputs, target) for penalty in PENALTIES]
+        models = [Ridge(alpha=penalty * len(target), fit_intercept=False).fit(inputs, target) for penalty in PENALTIES]
         errors = [float(np.square(val_target - model.predict(val_inputs)).mean()) for model in models]
         best = int(np.argmin(errors))
-        predicted = models[best].predict(inputs)
+        covariance, shrinkage = self._covariance(reader, models[best].predict(inputs), target)
+        self.slope.copy_(torch.from_numpy(models[best].coef_.T))
+        self.factor.copy_(torch.from_numpy(np.linalg.cholesky(covariance)))
+        constant = (self.whitening(val_reader.mean) - self.z_mean[-1]).square().mean()
+        return {
+            "penalty": float(PENALTIES[best]),
+            "val/error": errors[best],
+            "val/error_of_mean": float(constant),
+            "shrinkage": shrinkage,
+        }
+
+    def _fit_means(self, reader: LatentReader) -> None:
+        """Means of features and of white z: of each label, and of all latents for a label that has none."""
+        features, z, label = self._pool(reader.x0), self.whitening(reader.mean), reader.label
+        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has no scale)
+        self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.classes))
+        for row in range(self.classes + 1):
+            of_label = label == row
+            chosen = of_label if of_label.any() else torch.ones_like(of_label)
+            self.feature_mean[row] = features[chosen].mean(dim=0)
+            self.z_mean[row] = z[chosen].mean(dim=0)
+
+    def _covariance(self, reader: LatentReader, predicted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+        """Covariance of white z given x0 and label, such that samples for training stills vary as training latents do.
+
+        It is the covariance of the training latents minus that of their predictions. Its part from residuals is shrunk
+        towards its diagonal along the principal axes of maps and rows (Ledoit and Wolf 2004), so that it is invertible when
+        there are fewer latents than dimensions, and the variance along these axes stays.
+
+        Args:
+            predicted, target: float64 (n, D), without the means of the labels.
+
+        Returns:
+            float64 (D, D), and the weight of the diagonal.
+        """
         residual = target - predicted
         axes = self._axes()
         scale = np.sqrt(np.square(residual @ axes).mean(axis=0)).clip(1e-6)
         correlation, shrinkage = ledoit_wolf(residual @ axes / scale, assume_centered=True)
         root = axes * scale
-        # A penalised prediction is smaller than it should be and correlates with its residual: predicted.T @ residual is
-        # positive semidefinite. What q(z | x) adds to the variance of the means is independent of x0.
-        shared = predicted.T @ residual / len(z)
-        spread = reader.std.square().mean(dim=0).sqrt()
+        # Ridge predictions are smaller than those of least squares and correlate with their residuals, so that
+        # cov(target) = cov(predicted) + cov(residual) + shared + shared.T; shared is positive semidefinite.
+        shared = predicted.T @ residual / len(target)
+        spread = reader.std.square().mean(dim=0).sqrt()  # of q(z | x); `target` has its means only
         noise = (self.whitening(torch.diag(spread) + self.whitening.shift)).double().cpu().numpy()
-        covariance = root @ correlation @ root.T + shared + shared.T + noise.T @ noise + 1e-6 * np.eye(len(root))
-        self.factor.copy_(torch.from_numpy(np.linalg.cholesky(covariance)))
-        self.slope.copy_(torch.from_numpy(models[best].coef_.T))
-        val_z = self.whitening(val_reader.mean)
-        constant = (val_z - z.mean(dim=0)).square().mean().item()
-        return {
-            "penalty": float(PENALTIES[best]),
-            "val/error": errors[best],
-            "val/error_of_mean": constant,
-            "shrinkage": float(shrinkage),
-        }
+        jitter = 1e-6 * np.eye(len(root))
+        return root @ correlation @ root.T + shared + shared.T + noise.T @ noise + jitter, float(shrinkage)
 
     def _centred(self, reader: LatentReader) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled features (n, F) and white z (n, D), both less their means of the label; float64."""
+        """Scaled features (n, F) and white z (n, D), both without their means of the label; float64."""
         row = self._row(reader.label)
         features = (self._pool(reader.x0) - self.feature_mean[row]) / self.feature_scale
         z = self.whitening(reader.mean) - self.z_mean[row]
@@ -123,11 +137,11 @@ class ConditionalGaussian(LatentGenerator):
     def _axes(self) -> np.ndarray:
         """Principal axes of the maps and rows of z, one per column: float64 (D, D), orthogonal, for white z."""
         parts = (self.whitening.get_buffer(f"colour_{name}").double() for name in ("maps", "rows"))
-        vectors = [torch.linalg.eigh(part)[1].transpose(1, 2) for part in parts]
-        return self.spec.apply(torch.eye(self.spec.size).double(), *vectors).cpu().numpy()
+        turns = [torch.linalg.eigh(part)[1].transpose(1, 2) for part in parts]
+        return self.spec.apply(torch.eye(self.spec.size).to(turns[0]), *turns).cpu().numpy()
 
     def _row(self, label: Tensor) -> Tensor:
-        """The row of the means for each label."""
+        """The row of the means for each label; the last one for -1, and for all where the label is not used."""
         return torch.where((label < 0) | (not self.settings.use_label), self.classes, label)
 
     def _pool(self, x0: Tensor) -> Tensor:
@@ -142,10 +156,16 @@ def _fitted(*shape: int) -> nn.Parameter:
 
 
 def fit_gaussian(
-    settings: GaussianSettings, latents: LatentSet, store: Any, seed: int, state_dir: Path, out: Path, on_log: Any,
+    settings: GaussianSettings,
+    latents: LatentSet,
+    store: FrameStore,
+    seed: int,
+    state_dir: Path,
+    out: Path,
+    on_log: Callable[[int, dict[str, float]], None],
     keep_state: bool = False,
-) -> None:  # fmt: skip
-    """Fit in closed form: no seed and no state (arguments as `lddm.synthesis.generators.Entry`)."""
+) -> None:
+    """Fit in closed form, without seed and state (arguments as `lddm.synthesis.generators.Entry`)."""
     model = ConditionalGaussian(settings, latents.spec, store.size, len(store.meta["classes"]))
     model.whitening.load_state_dict(latents.whitening.state_dict())
     reader, val_reader = (LatentReader(latents, store, part, torch.device("cpu")) for part in (True, False))

@@ -41,7 +41,7 @@ def test_smoke_pipeline_end_to_end(tmp_path: Path):
         rows = list(csv.DictReader(file))
     assert set(QUALITY.split(",")) <= set(rows[0])
     assert {row["generator"] for row in rows} == {
-        "real", "reconstruction", "lddm", "cinn", "static", "motion_transfer"
+        "real", "reconstruction", "lddm", "cinn", "gaussian", "static", "motion_transfer"
     }  # fmt: skip
     assert {"frechet_video", "frechet_frame"} <= {row["metric"] for row in rows}
 
