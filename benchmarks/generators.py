@@ -2,9 +2,9 @@
 
     python -m benchmarks.generators results/phantom --stage1 2 --stage2 5 --workers 2
 
-Trains stage 1 with other seeds and, on each, LDDM and the cINNs with several seeds; scores all of them on the held-out
-clips of the fold with the domain network of the experiment; writes study/units/*.json, of which each is made once, and
-study/generators.md. Hours on a CPU for real data, about an hour for the phantom.
+Trains stage 1 with other seeds and, on each, LDDM and the cINNs with several seeds and the conditional Gaussian; scores all of
+them on the held-out clips of the fold with the domain network of the experiment; writes study/units/*.json, of which each is
+made once, and study/generators.md. Hours on a CPU for real data, about an hour for the phantom.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from benchmarks.generator_tables import paired_tests, reconstruction_table, tabl
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.train import ClipReader, train_autoencoder
-from lddm.baselines.cinn import ConditionalFlow, train_cinn
 from lddm.baselines.motion_transfer import MotionTransfer
 from lddm.data.ranges import to_float
-from lddm.diffusion.model import LatentDiffusion
-from lddm.diffusion.train import train_diffusion
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256, write_json
 from lddm.nn.condition import SamplingOptions
 from lddm.settings import build
+from lddm.synthesis.generators import find_generator
 from lddm.training.identity import Identity, code_hash, content_hash
 from lddm.training.latents import LatentSet
 from lddm.training.weights import count_parameters
 
+SECTIONS = ("autoencoder", "diffusion", "cinn", "gaussian", "pixel", "synthesis")
 PUBLISHED = {"coupling": "published", "blocks": 20}
 MANY_STEPS = "lddm (many steps)"  # the same networks without the student
+ONCE = (MANY_STEPS, "cinn (published)", "gaussian")  # with the first seed of stage 2 only; gaussian has none
 
 
 def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
@@ -74,7 +74,7 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
     for row in rows:
         row |= {"stage1": stage1, "stage2": 0, "stage1_s": stage1_s, "stage1_parameters": count_parameters(model)}
     for number in range(stage2):
-        for name in ("lddm", "cinn", *([MANY_STEPS, "cinn (published)"] if number == 0 else [])):
+        for name in ("lddm", "cinn", *(ONCE if number == 0 else [])):
             row = trained(fold, name, model, latents, number, work, real, x0, label)
             rows.append(row | {"stage1": stage1, "stage2": number})
             print(f"stage 1 seed {stage1}, {name} {number}: Fréchet video {row['frechet_video']:.3g}", flush=True)
@@ -88,7 +88,7 @@ def check_study(results: Path, raw: dict) -> None:
         LddmError: results/study holds units of others.
     """
     settings = build.load(raw)
-    sections = {name: getattr(settings, name) for name in ("autoencoder", "diffusion", "cinn", "pixel", "synthesis")}
+    sections = {name: getattr(settings, name) for name in SECTIONS}
     data = {name: sha256(results / "data/frames" / name) for name in ("frames.npy", "clips.parquet")}
     data["splits.parquet"] = sha256(results / "data/splits.parquet")
     parts = {"settings": content_hash(sections), "seed": content_hash(settings.seed), "data": content_hash(data)}
@@ -104,26 +104,18 @@ def check_study(results: Path, raw: dict) -> None:
 
 
 def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0, label) -> list[dict[str, Any]]:
-    """What needs no training: repeating x0, z of zero, a Gaussian, motion transfer, reconstruction, real clips; the ceiling."""
+    """What needs no training: repeating x0, z of zero, motion transfer, reconstruction, real clips; the ceiling."""
     reader = ClipReader(fold.store, table, model, torch.device("cpu"))
     rng = torch.Generator().manual_seed(1)
     bank = MotionTransfer.from_latents(latents)
-    train_z = latents.whitening(latents.mean[latents.train])
-    spread = torch.linalg.cholesky(torch.cov(train_z.T) + 1e-4 * torch.eye(train_z.shape[1]))
-
-    def gaussian(index: Tensor) -> Tensor:
-        white = torch.randn(len(index), latents.spec.size, generator=rng)
-        return latents.whitening.invert(train_z.mean(dim=0) + white @ spread.T)
-
     draws = {
         "z of zero": lambda index: torch.zeros(len(index), latents.spec.size),
-        "Gaussian z": gaussian,
         "motion_transfer": lambda index: bank.sample(None, label[index], rng, None),
         "reconstruction": lambda index: model.encode(*reader.read(index.numpy())).mean,
     }
     rows = []
     for name, draw in draws.items():
-        count = DRAWS if name in ("Gaussian z", "motion_transfer") else 1
+        count = DRAWS if name == "motion_transfer" else 1
         videos = [animate(model, x0, draw) for _ in range(count)]
         rows.append({"generator": name} | scores(fold, real, videos) | pixels(real, videos[0]))
         if name == "reconstruction":
@@ -141,19 +133,18 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
 
 def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real, x0, label) -> dict[str, Any]:
     """One trained generator of z."""
-    ours = name in ("lddm", MANY_STEPS)
-    settings = fold.settings.diffusion if ours else fold.settings.cinn
+    entry = find_generator(name.split()[0])
+    settings = getattr(fold.settings, str(entry.section))
     if name == "cinn (published)":
         settings = settings.model_copy(update=PUBLISHED)
-    kind, train = (LatentDiffusion, train_diffusion) if ours else (ConditionalFlow, train_cinn)
-    weights = work / f"{'lddm' if ours else name}-{number}.safetensors"
+    weights = work / f"{'lddm' if name == MANY_STEPS else name}-{number}.safetensors"
     began, logged = time.monotonic(), []
     if not weights.is_file():
         state = work / f"state-{name}-{number}"
-        train(settings, latents, fold.store, number, state, weights, lambda *line: logged.append(line))
+        entry.load_train()(settings, latents, fold.store, number, state, weights, lambda *line: logged.append(line))
         shutil.rmtree(state, ignore_errors=True)
     row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began if logged else None}
-    generator = kind.load(weights)
+    generator = entry.load_model().load(weights)
     synthesis = fold.settings.synthesis
     sampler = "unipc" if name == MANY_STEPS else synthesis.sampler
     options = SamplingOptions(sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)

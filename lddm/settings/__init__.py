@@ -18,7 +18,14 @@ from lddm.settings.evaluation import (
     SweepSettings,
     TrackingSettings,
 )
-from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, PixelSettings, SynthesisSettings
+from lddm.settings.models import (
+    AutoencoderSettings,
+    CinnSettings,
+    DiffusionSettings,
+    GaussianSettings,
+    PixelSettings,
+    SynthesisSettings,
+)
 
 
 def _expanded(path: str) -> str:
@@ -49,6 +56,7 @@ class Settings(Section):
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     cinn: CinnSettings = CinnSettings()
+    gaussian: GaussianSettings = GaussianSettings()
     pixel: PixelSettings = PixelSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     domain_network: DomainNetworkSettings = DomainNetworkSettings()

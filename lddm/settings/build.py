@@ -37,6 +37,7 @@ REGIME_GENERATOR: dict[str, str | None] = {
     "real+guessed": None,
     "real+static": "static",
     "real+motion_transfer": "motion_transfer",
+    "real+gaussian": "gaussian",
     "real+cinn": "cinn",
     "real+lddm": "lddm",
     "lddm_only": "lddm",

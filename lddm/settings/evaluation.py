@@ -15,6 +15,7 @@ Regime = Literal[
     "real+guessed",
     "real+static",
     "real+motion_transfer",
+    "real+gaussian",
     "real+cinn",
     "real+lddm",
     "lddm_only",

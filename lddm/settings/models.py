@@ -173,10 +173,17 @@ class CinnSettings(Section):
     training: Training = Training(steps=500, batch_size=32, learning_rate=5e-4, ema_decay=0.995, val_every=50)
 
 
+class GaussianSettings(Section):
+    """Stage 2, the simplest baseline: p(z | x0) by ridge regression and one covariance; fitted in a second."""
+
+    grid: int = Field(8, ge=1, le=16, description="x0 is pooled to the mean and standard deviation of grid x grid cells")
+    use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
+
+
 class SynthesisSettings(Section):
     """From bundles to videos."""
 
-    generators: list[Literal["lddm", "cinn", "static", "motion_transfer", "pixel"]] = Field(
+    generators: list[Literal["lddm", "cinn", "gaussian", "static", "motion_transfer", "pixel"]] = Field(
         ["lddm", "cinn", "static", "motion_transfer"],
         min_length=1,
         description="generators whose videos are made and scored",

@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "autoencoder": ("autoencoder",),
     "diffusion": ("diffusion",),
     "cinn": ("cinn",),
+    "gaussian": ("gaussian",),
     "pixel": ("pixel",),
     "synthesis": ("synthesis",),
     "domain_network": ("domain_network",),

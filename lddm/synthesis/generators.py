@@ -37,6 +37,9 @@ class Entry:
 GENERATORS = {
     "lddm": Entry("lddm.diffusion.model:LatentDiffusion", "lddm.diffusion.train:train_diffusion", "diffusion"),
     "cinn": Entry("lddm.baselines.cinn:ConditionalFlow", "lddm.baselines.cinn:train_cinn", "cinn"),
+    "gaussian": Entry(
+        "lddm.baselines.gaussian:ConditionalGaussian", "lddm.baselines.gaussian:fit_gaussian", "gaussian"
+    ),
     "pixel": Entry("lddm.diffusion.pixel:PixelDiffusion", "lddm.diffusion.pixel:train_pixel", "pixel"),
     "motion_transfer": Entry(
         "lddm.baselines.motion_transfer:MotionTransfer", "lddm.baselines.motion_transfer:keep_motion"

@@ -120,8 +120,9 @@ def launcher(*sections):
 
 
 def processes(*sections):
-    """How many processes train together; each wants a GPU."""
-    return getattr(SETTINGS, sections[0]).training.processes if sections else 1
+    """How many processes train together; each wants a GPU. Generators without a training loop have no section `training`."""
+    training = getattr(getattr(SETTINGS, sections[0]), "training", None) if sections else None
+    return training.processes if training else 1
 
 
 def results_folder(wildcards, input):

@@ -3,7 +3,8 @@
 Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/splits.parquet.
 Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs; fold-k/guessed_labels.parquet where
 labels are hidden and guess.classifier is set.
-Settings: diffusion for `lddm`, cinn for `cinn`, pixel for `pixel`; `static` and `motion_transfer` have none; guess.
+Settings: diffusion for `lddm`, and a section of the same name for `cinn`, `gaussian` and `pixel`; `static` and
+`motion_transfer` have none; guess.
 """
 
 

@@ -24,7 +24,7 @@ SEEN = {
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 TOGETHER = {
     "generators": [
-        COLOURS[n] for n in ("real", "reconstruction", "lddm", "cinn", "motion_transfer", "pixel", "static")
+        COLOURS[n] for n in ("real", "reconstruction", "lddm", "cinn", "gaussian", "motion_transfer", "pixel", "static")
     ],
     "regimes": [COLOURS[n] for n in COLOURS if "+" in n or n in ("real", "lddm_only")],
     "folds": FOLDS,

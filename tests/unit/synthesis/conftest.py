@@ -9,6 +9,7 @@ from lddm.settings.models import (
     CinnSettings,
     DiffusionSettings,
     DistillationSettings,
+    GaussianSettings,
     PixelSettings,
     Training,
 )
@@ -19,6 +20,7 @@ ONE_STEP = DistillationSettings(pairs=8, sampler_steps=2, steps=2)
 SETTINGS = {
     "lddm": DiffusionSettings(width=16, depth=1, training=QUICK, distillation=ONE_STEP),
     "cinn": CinnSettings(blocks=2, width=16, training=QUICK),
+    "gaussian": GaussianSettings(grid=4),
     "pixel": PixelSettings(width=8, training=QUICK),
 }
 
@@ -30,7 +32,7 @@ def bundles(tiny_store, tmp_path_factory):
     store, splits = tiny_store
     Autoencoder(AutoencoderSettings(width=4, motion_rank=2), 32, 8).save(folder / "ae.safetensors")
     encode_clips(folder / "ae.safetensors", store, splits, 0, folder / "z.safetensors")
-    for name in ("lddm", "cinn", "static", "motion_transfer", "pixel"):
+    for name in ("lddm", "cinn", "gaussian", "static", "motion_transfer", "pixel"):
         train_generator(
             name, SETTINGS.get(name), folder / "ae.safetensors", folder / "z.safetensors", store, 0, 0,
             folder / "state", folder / name, lambda *_: None,

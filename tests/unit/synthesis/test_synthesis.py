@@ -50,7 +50,7 @@ def test_a_number_of_numpy_is_the_same_seed():
     assert video_seed(np.int64(3), np.str_("a"), np.int32(1), np.int64(2)) == video_seed(3, "a", 1, 2)
 
 
-@pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer", "pixel"])
+@pytest.mark.parametrize("generator", ["lddm", "cinn", "gaussian", "motion_transfer", "pixel"])
 def test_held_out_videos_are_animated_with_several_samples(bundles, tiny_store, tmp_path, generator):
     assert run(bundles, tiny_store, tmp_path / "s.npy", generator) == 6
     videos, table = load_synthetic([tmp_path / "s.parquet"])
@@ -87,7 +87,7 @@ def test_the_same_seed_repeats_and_another_does_not(bundles, tiny_store, tmp_pat
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
-@pytest.mark.parametrize("generator", ["lddm", "cinn", "motion_transfer", "pixel"])
+@pytest.mark.parametrize("generator", ["lddm", "cinn", "gaussian", "motion_transfer", "pixel"])
 def test_a_video_depends_on_seed_x0_and_sample_alone(bundles, tiny_store, tmp_path, generator):
     """Batch size, shards, the number of samples and the order change nothing but the last bit of a sum."""
     ways = {"one": (4, 1, 2), "batches": (1, 1, 2), "shards": (4, 2, 2), "fewer": (4, 1, 1)}
