@@ -176,7 +176,9 @@ class CinnSettings(Section):
 class GaussianSettings(Section):
     """Stage 2, the simplest baseline: p(z | x0) by ridge regression and one covariance; fitted in a second."""
 
-    grid: int = Field(8, ge=1, le=16, description="x0 is pooled to the mean and standard deviation of grid x grid cells")
+    grid: int = Field(
+        8, ge=1, le=16, description="x0 is pooled to the mean and standard deviation of grid x grid cells"
+    )
     use_label: bool = Field(True, description="condition on the class label, as the diffusion model does")
 
 
