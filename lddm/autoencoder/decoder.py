@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,10 @@ class Layers:
     occlusion_logits: Tensor
     inpainted: Tensor
     residual: Tensor
+
+    def one(self, number: int) -> Layers:
+        """Those of one clip of the batch, as a batch of one."""
+        return Layers(*(getattr(self, field.name)[number : number + 1] for field in fields(self)))
 
 
 class WarpDecoder(nn.Module):

@@ -24,7 +24,7 @@ PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)  # of the ridge regression, per trai
 
 
 class ConditionalGaussian(LatentGenerator):
-    """White z given x0 and label: N(mean of the label + slope (features - their mean of the label), covariance).
+    """p(white z | x0, label) = N(mean z of the label + (features - their mean for the label) @ slope, covariance).
 
     The features are the mean and the standard deviation of x0 in each cell of a grid. Slope and covariance are the same for
     all labels. Arguments as in `LatentGenerator`.

@@ -13,6 +13,7 @@ from lddm.errors import LddmError
 MAX_PIXELS = 4096 * 4096  # a larger declared frame is a damaged or hostile header, not ultrasound
 MAX_BYTES = 2 * 2**30  # decoded frames of one file; max_frames of a huge format would not fit in memory
 MAX_ASPECT = 8.0  # pixel aspect ratios beyond 8:1 are damaged headers
+SQUARE = 0.01  # pixels whose height and width differ by less count as square
 
 
 class UnreadableFile(LddmError):
@@ -135,7 +136,7 @@ def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
 
     The shorter direction is enlarged, which keeps all detail; if that would exceed `MAX_BYTES`, the other is shrunk.
     """
-    if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT or abs(aspect - 1) < 0.01:
+    if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT or abs(aspect - 1) < SQUARE:
         return frames
     count, height, width = frames.shape
     size = (width, round(height * aspect)) if aspect > 1 else (round(width / aspect), height)

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from lddm.data.dicom_write import write_dicom
+from lddm.data.recording import SQUARE
 from lddm.errors import LddmError
 from lddm.files import atomic_path
 
 TRUE_SIZE = "{width} x {height} pixels, padded to even numbers"  # description of an MP4 of an odd size
-SQUARE = 0.01  # pixels whose height and width differ by less count as square, as in `lddm.data.recording.square_pixels`
 
 
 def write_video(

@@ -140,7 +140,7 @@ class Animator:
         overlap = max(1, window // OVERLAP)
 
         def seeds(sample: int, place: int, count: int) -> list[int]:
-            """Of the first window (place 0) or of the candidates of a further one."""
+            """Seeds of the first window (place 0), or of the candidates of a further window."""
             return [video_seed(seed, name, sample, *((place, i) if place else ())) for i in range(count)]
 
         def moved(batch_size: int) -> np.ndarray:
@@ -180,7 +180,7 @@ class Animator:
     def _layers(
         self, x0: torch.Tensor, label: int, seeds: list[int], options: SamplingOptions, batch_size: int
     ) -> Layers:
-        """What is drawn for one x0 float (1, 1, S, S), once for each seed."""
+        """Sample layers for one x0 float (1, 1, S, S), once for each seed."""
         parts = []
         for start in range(0, len(seeds), batch_size):
             rng = [torch.Generator().manual_seed(number) for number in seeds[start : start + batch_size]]
@@ -247,20 +247,17 @@ class Animator:
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
             if larger and not static:
                 z = self.generator.sample(still, label, rng, options)
-                videos[part, 1:] = self.move(x0[part], self._decoder.layers(still, z))
+                videos[part, 1:] = self.move(x0[part], still, self._decoder.layers(still, z))
             else:
                 frames = self.generator.video(still, label, rng, options, self._decode)
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
         return videos
 
-    def move(self, x0: np.ndarray, layers: Layers) -> np.ndarray:
-        """Frames 1..T uint8 (n, T, k S, k S) of x0 uint8 (n, k S, k S), from layers (n, ...) of frames of S x S."""
-        fit, videos = SquareFit.of(x0.shape, self.size, "pad"), []
-        for number, image in enumerate(x0):
-            still = self._networks_form(reduced(image, self.size)[None])
-            one = Layers(*(getattr(layers, field.name)[number : number + 1] for field in fields(Layers)))
-            videos.append(np.stack(list(NativeStill(image, fit, self.device).frames(still, one))))
-        return np.stack(videos)
+    def move(self, images: np.ndarray, x0: torch.Tensor, layers: Layers) -> np.ndarray:
+        """Frames 1..T uint8 (n, T, k S, k S) of stills uint8 (n, k S, k S), from layers of x0 float (n, 1, S, S)."""
+        fit = SquareFit.of(images.shape, self.size, "pad")
+        stills = (NativeStill(image, fit, self.device) for image in images)
+        return np.stack([list(s.frames(x0[i : i + 1], layers.one(i))) for i, s in enumerate(stills)])
 
     def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.decode(x0, z).frames
@@ -281,8 +278,8 @@ class Animator:
     def _check_native(self) -> None:
         if not self.has_native_size:
             raise LddmError(
-                f"{self.about['generator']} paints frames of {self.size} x {self.size} pixels and draws no motion that "
-                "could be applied to a still of another size",
+                f"{self.about['generator']} paints frames of {self.size} x {self.size} pixels and has no motion to "
+                "apply to a still of another size",
                 'take the size "model" (lddm animate --size model)',
             )
 

@@ -61,8 +61,7 @@ def extend(
         error = (motion[:, :overlap] - known.motion[:, start:]).square().flatten(1).mean(dim=1)
         error += RESTORING * motion.square().flatten(1).mean(dim=1)
         best = int(error.argmin())
-        chosen = Layers(*(getattr(drawn, field.name)[best : best + 1] for field in fields(Layers)))
-        known = _joined(known, _composed(origin, chosen, motion[best : best + 1]), overlap)
+        known = _joined(known, _composed(origin, drawn.one(best), motion[best : best + 1]), overlap)
         number += 1
     return frames_of(known, 0, length)
 
@@ -94,7 +93,7 @@ def _fading(motion: Tensor) -> Tensor:
 
 
 def _joined(known: Layers, new: Layers, overlap: int) -> Layers:
-    """The frames of both, blended over the overlap; time is the axis 1 of motion and 2 of the others."""
+    """Concatenate both in time and blend them over the overlap. Time is axis 1 of motion and axis 2 of the other fields."""
     share = torch.arange(1, overlap + 1, device=known.motion.device, dtype=known.motion.dtype) / (overlap + 1)
     weight = share[:, None, None]
     parts = []

@@ -108,7 +108,7 @@ def reconstruct(animator: Animator, store: FrameStore, clips: pd.DataFrame, batc
         video, motion = reader.read(np.arange(start, min(start + batch_size, len(clips))))
         x0, z = video[:, :, 0], model.encode(video, motion).mean
         if store.size != animator.size and isinstance(model.decoder, WarpDecoder):
-            videos[part, 1:] = animator.move(videos[part, 0], model.decoder.layers(x0, z))
+            videos[part, 1:] = animator.move(videos[part, 0], x0, model.decoder.layers(x0, z))
         else:
             videos[part, 1:] = to_uint8(model.decode(x0, z).frames)[:, 0].cpu().numpy()
     return videos

@@ -11,7 +11,7 @@ from lddm.settings.models import Training
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of a step: shuffled again for each pass over the data, a pure function of (seed, step).
+    """Indices of the examples of a step, a pure function of (seed, step). Each pass over the data has its own order.
 
     Args:
         n: number of examples.
