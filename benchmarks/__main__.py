@@ -31,7 +31,7 @@ def preprocessing() -> dict[str, Any]:
 
     from lddm.data.index import build_index
     from lddm.data.preprocess import preprocess
-    from lddm.data.video_io import write_video
+    from lddm.io.video import write_video
     from lddm.settings.data import FolderSource, IndexSettings, PreprocessSettings
 
     files, frames, height, width = 8, 120, 480, 640
@@ -67,8 +67,8 @@ def preprocessing() -> dict[str, Any]:
 def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
     """Stage 1, diffusion and sampling options at their defaults, untrained, and the batch size."""
     from lddm.autoencoder.model import Autoencoder
-    from lddm.diffusion.model import LatentDiffusion
-    from lddm.nn.condition import SamplingOptions
+    from lddm.generators.diffusion.model import LatentDiffusion
+    from lddm.generators.sampling import SamplingOptions
     from lddm.settings.models import AutoencoderSettings, DiffusionSettings, SynthesisSettings
 
     defaults = SynthesisSettings()
@@ -78,7 +78,9 @@ def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
     return (
         autoencoder,
         generator,
-        SamplingOptions(defaults.sampler, defaults.steps, defaults.guidance, defaults.guide_by),
+        SamplingOptions(
+            defaults.sampler, defaults.num_inference_steps, defaults.guidance_scale, defaults.guidance_target
+        ),
         defaults.batch_size,
     )
 
@@ -98,8 +100,12 @@ def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, A
             autoencoder.decode(x0, generator.sample(x0, label, torch.Generator().manual_seed(0), options))
 
     seconds = alternate(ours, decode)
-    what = "one distilled step" if options.sampler == "distilled" else f"{options.steps} {options.sampler} steps"
-    what += f", guidance {options.guidance:g}"
+    what = (
+        "one distilled step"
+        if options.sampler == "distilled"
+        else f"{options.num_inference_steps} {options.sampler} steps"
+    )
+    what += f", guidance {options.guidance_scale:g}"
     return row(
         name, seconds[0] / batch, seconds[1] / batch, "s/clip", f"{SIZE} px, {FRAMES} frames, batch {batch}, {what}"
     )
@@ -107,7 +113,7 @@ def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, A
 
 def synthesis_paper() -> dict[str, Any]:
     """The same for the paper's decoder and vector latent: how much of a clip's time the diffusion takes."""
-    return synthesis("synthesis_vs_decoder_pass_paper", decoder="paint", latent="vector")
+    return synthesis("synthesis_vs_decoder_pass_paper", decoder="spade", latent="vector")
 
 
 def pixels() -> dict[str, Any]:
@@ -115,14 +121,14 @@ def pixels() -> dict[str, Any]:
 
     The peer runs two steps, which are scaled up: one clip of it takes minutes.
     """
-    from lddm.diffusion.pixel import PixelDiffusion
-    from lddm.nn.condition import SamplingOptions
+    from lddm.generators.pixel import PixelDiffusion
+    from lddm.generators.sampling import SamplingOptions
     from lddm.settings.models import PixelSettings
 
     autoencoder, generator, options, batch = _default_parts()
     peer = PixelDiffusion(PixelSettings(), SIZE, FRAMES, 2).eval()
     x0, label = torch.rand(batch, 1, SIZE, SIZE) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
-    plain, short = SamplingOptions("unipc", options.steps), SamplingOptions("unipc", 2)
+    plain, short = SamplingOptions("unipc", options.num_inference_steps), SamplingOptions("unipc", 2)
 
     def ours() -> None:
         rng = torch.Generator().manual_seed(0)
@@ -132,19 +138,27 @@ def pixels() -> dict[str, Any]:
         peer.video(x0[:1], label[:1], torch.Generator().manual_seed(0), short, None)
 
     seconds = alternate(ours, theirs)
-    setting = f"{SIZE} px, {FRAMES} frames, {options.steps} steps, ours in batches of {batch}, no guidance"
-    return row("synthesis_vs_pixel_diffusion", seconds[0] / batch, seconds[1] * options.steps / 2, "s/clip", setting)
+    setting = (
+        f"{SIZE} px, {FRAMES} frames, {options.num_inference_steps} steps, ours in batches of {batch}, no guidance"
+    )
+    return row(
+        "synthesis_vs_pixel_diffusion",
+        seconds[0] / batch,
+        seconds[1] * options.num_inference_steps / 2,
+        "s/clip",
+        setting,
+    )
 
 
 def stage1_step() -> dict[str, Any]:
     """Seconds of a training step of stage 1 with the frugal decoder, against the paper's at the same width and size."""
-    from lddm.autoencoder.motion_code import MotionCode
+    from lddm.motion.low_rank import MotionCode
 
     batch = 8
     video = torch.rand(batch, 1, FRAMES + 1, SIZE, SIZE) * 2 - 1
     code = MotionCode(torch.randn(batch, 2, 2, 8, 8), torch.randn(batch, 2, FRAMES))
     steps = []
-    for changes in ({}, {"decoder": "paint", "latent": "vector"}):
+    for changes in ({}, {"decoder": "spade", "latent": "vector"}):
         autoencoder, *_ = _default_parts(**changes)
         autoencoder.train()
 

@@ -27,30 +27,30 @@ from torch import Tensor
 from benchmarks.generator_fold import DRAWS, Fold, animate, scores
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.ranges import to_float
-from lddm.diffusion.model import LatentDiffusion
-from lddm.diffusion.train import train_diffusion
 from lddm.files import read_json, write_json
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.diffusion.model import LatentDiffusion
+from lddm.generators.diffusion.train import DiffusionTrainer
+from lddm.generators.sampling import SamplingOptions
+from lddm.latent.dataset import LatentDataset, LatentSet
 from lddm.settings import build
-from lddm.training.latents import LatentReader, LatentSet
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no min-SNR weights": {"min_snr_gamma": None},
     "4800 steps": {"training": {"steps": 4800}},
     "x0 dropped in 0.3, label in 0.3 of examples": {"image_dropout": 0.3, "label_dropout": 0.3},
-    "epsilon prediction": {"prediction": "epsilon"},
-    "flow matching": {"prediction": "flow"},
+    "epsilon prediction": {"prediction_type": "epsilon"},
+    "flow matching": {"prediction_type": "flow_prediction"},
 }
 OPTIONS = SamplingOptions("unipc", 10)
 
 
-def moments(model: LatentDiffusion, latents: LatentSet, reader: LatentReader, seed: int) -> dict[str, Any]:
+def moments(model: LatentDiffusion, latents: LatentSet, reader: LatentDataset, seed: int) -> dict[str, Any]:
     """Variance ratio of the largest axis of each motion map, and the offset of the first one, of samples for these stills."""
     rng = torch.Generator().manual_seed(seed)
     index = torch.randperm(len(reader), generator=rng).repeat(4)[:1024]
     white = [
-        model.many_steps(
+        model.sample_ode(
             torch.randn((len(part), latents.spec.size), generator=rng), reader.x0[part], reader.label[part], OPTIONS
         )
         for part in index.split(128)
@@ -78,7 +78,7 @@ def measure(fold: Fold, model: LatentDiffusion, latents: LatentSet, decoder: Aut
     """All numbers of one trained variant."""
     row: dict[str, Any] = {}
     for part, train in (("train", True), ("val", False)):
-        row[part] = moments(model, latents, LatentReader(latents, fold.store, train, torch.device("cpu")), 11)
+        row[part] = moments(model, latents, LatentDataset(latents, fold.store, train, torch.device("cpu")), 11)
     table, real = fold.clips("val")
     label = torch.tensor(table["label"].to_numpy(), dtype=torch.int64)
     x0, rng = real[:, 0].copy(), torch.Generator().manual_seed(5)
@@ -110,7 +110,7 @@ def main(
             weights = Path(scratch) / "model.safetensors"
             losses: list[float] = []
             state, log = Path(scratch) / "state", partial(_keep_loss, losses)
-            train_diffusion(settings, latents, fold.store, seed, state, weights, log)
+            DiffusionTrainer.fit(settings, latents, fold.store, seed, state, weights, log)
             model = LatentDiffusion.load(weights)
         row = {"variant": name, "seed": seed, "val_loss": min(losses)}
         write_json(out, row | measure(fold, model, latents, decoder))

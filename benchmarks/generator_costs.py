@@ -15,10 +15,10 @@ import json, re, sys, threading, time
 from pathlib import Path
 import torch
 from lddm.autoencoder.model import Autoencoder
-from lddm.diffusion.process import make_scheduler
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.diffusion.process import make_scheduler
+from lddm.generators.sampling import SamplingOptions
 from lddm.settings import Settings
-from lddm.synthesis.generators import find_generator
+from lddm.generators.registry import find_generator
 from lddm.training.weights import count_parameters
 
 def own() -> int:
@@ -37,9 +37,10 @@ section = getattr(defaults, entry.section)
 if "published" in name:
     section = section.model_copy(update={"coupling": "published", "blocks": 20})
 shape = (size, frames) if name == "pixel" else (stage1.spec, size)
-model = entry.load_model()(section, *shape, 2).eval()
-steps = 2 if name == "pixel" else defaults.synthesis.steps
-options = SamplingOptions(defaults.synthesis.sampler, steps, defaults.synthesis.guidance, defaults.synthesis.guide_by)
+model = entry.model(section, *shape, 2).eval()
+steps = 2 if name == "pixel" else defaults.synthesis.num_inference_steps
+usual = defaults.synthesis
+options = SamplingOptions(usual.sampler, steps, usual.guidance_scale, usual.guidance_target)
 x0, label, rng = torch.zeros(1, 1, size, size), torch.zeros(1, dtype=torch.int64), torch.Generator().manual_seed(0)
 
 def animate() -> None:
@@ -58,7 +59,7 @@ began = time.perf_counter()
 animate()
 done.set()
 watcher.join()
-seconds = (time.perf_counter() - began) * defaults.synthesis.steps / steps
+seconds = (time.perf_counter() - began) * defaults.synthesis.num_inference_steps / steps
 print(json.dumps({"parameters": count_parameters(model), "seconds": seconds, "memory_mib": (peak[0] - before) / 1024}))
 """
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from lddm.autoencoder.model import Autoencoder
-from lddm.data.flow import strain_maps
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.sources import phantom
@@ -21,6 +20,7 @@ from lddm.metrics import motion, paired
 from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import domain_videos
 from lddm.metrics.resampling import halves
+from lddm.motion.strain import strain_maps
 from lddm.settings import Settings
 from lddm.settings.data import PhantomSource
 

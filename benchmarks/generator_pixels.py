@@ -13,12 +13,12 @@ import torch
 from benchmarks.generator_fold import Fold, animate, pixels, scores
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.ranges import to_float, to_uint8
-from lddm.diffusion.model import LatentDiffusion
-from lddm.diffusion.pixel import PixelDiffusion, train_pixel
 from lddm.files import read_json, write_json
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.diffusion.model import LatentDiffusion
+from lddm.generators.pixel import PixelDiffusion, fit_pixel
+from lddm.generators.sampling import SamplingOptions
+from lddm.latent.dataset import LatentSet
 from lddm.settings import build
-from lddm.training.latents import LatentSet
 from lddm.training.parallel import pick_device
 from lddm.training.weights import count_parameters
 
@@ -43,7 +43,7 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
     weights, times = work / "pixel.safetensors", work / "training.json"
     if not weights.is_file():
         began = time.monotonic()
-        train_pixel(settings, latents, fold.store, 0, work / "state", weights, lambda *line: print(line, flush=True))
+        fit_pixel(settings, latents, fold.store, 0, work / "state", weights, lambda *line: print(line, flush=True))
         shutil.rmtree(work / "state", ignore_errors=True)
         write_json(times, {"train_s": time.monotonic() - began})
     table, real = fold.clips("test")
@@ -51,7 +51,9 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
     real, label = real[chosen], torch.tensor(table["label"].to_numpy()[chosen], dtype=torch.int64)
     x0 = real[:, 0].copy()
     synthesis = fold.settings.synthesis
-    options = SamplingOptions(synthesis.sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
+    options = SamplingOptions(
+        synthesis.sampler, synthesis.num_inference_steps, synthesis.guidance_scale, synthesis.guidance_target
+    )
     device, still = pick_device(), to_float(torch.from_numpy(x0))[:, None]
     model = PixelDiffusion.load(weights).to(device)
     rng = torch.Generator().manual_seed(0)

@@ -29,16 +29,16 @@ from benchmarks.generator_readers import task_fidelity, teaches
 from benchmarks.generator_tables import paired_tests, reconstruction_table, table
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.train import ClipReader, train_autoencoder
-from lddm.baselines.motion_transfer import MotionTransfer
+from lddm.autoencoder.train import ClipDataset, train_autoencoder
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256, write_json
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.motion_transfer import MotionTransfer
+from lddm.generators.registry import find_generator
+from lddm.generators.sampling import SamplingOptions
+from lddm.latent.dataset import LatentSet
 from lddm.settings import build
-from lddm.synthesis.generators import find_generator
 from lddm.training.identity import Identity, code_hash, content_hash
-from lddm.training.latents import LatentSet
 from lddm.training.weights import count_parameters
 
 SECTIONS = ("autoencoder", "diffusion", "cinn", "gaussian", "pixel", "synthesis")
@@ -105,7 +105,7 @@ def check_study(results: Path, raw: dict) -> None:
 
 def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0, label) -> list[dict[str, Any]]:
     """What needs no training: repeating x0, z of zero, motion transfer, reconstruction, real clips; the ceiling."""
-    reader = ClipReader(fold.store, table, model, torch.device("cpu"))
+    reader = ClipDataset(fold.store, table, model, torch.device("cpu"))
     rng = torch.Generator().manual_seed(1)
     bank = MotionTransfer.from_latents(latents)
     draws = {
@@ -141,13 +141,15 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
     began, logged = time.monotonic(), []
     if not weights.is_file():
         state = work / f"state-{name}-{number}"
-        entry.load_train()(settings, latents, fold.store, number, state, weights, lambda *line: logged.append(line))
+        entry.fit(settings, latents, fold.store, number, state, weights, lambda *line: logged.append(line))
         shutil.rmtree(state, ignore_errors=True)
     row: dict[str, Any] = {"generator": name, "train_s": time.monotonic() - began if logged else None}
-    generator = entry.load_model().load(weights)
+    generator = entry.model.load(weights)
     synthesis = fold.settings.synthesis
     sampler = "unipc" if name == MANY_STEPS else synthesis.sampler
-    options = SamplingOptions(sampler, synthesis.steps, synthesis.guidance, synthesis.guide_by)
+    options = SamplingOptions(
+        sampler, synthesis.num_inference_steps, synthesis.guidance_scale, synthesis.guidance_target
+    )
     rng = torch.Generator().manual_seed(number)
     still = to_float(torch.from_numpy(x0))[:, None]
 

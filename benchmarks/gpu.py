@@ -20,10 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from lddm.autoencoder.discriminators import SpatialDiscriminator, TemporalDiscriminator
 from lddm.autoencoder.losses import feature_matching, hinge_discriminator, hinge_generator, r1_penalty
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.motion_code import MotionCode
-from lddm.diffusion.model import LatentDiffusion
 from lddm.files import write_json
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.diffusion.model import LatentDiffusion
+from lddm.generators.sampling import SamplingOptions
+from lddm.motion.low_rank import MotionCode
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings
 
 # Dense bf16 FLOP/s of data sheets, by a part of the device's name.
@@ -66,7 +66,7 @@ def parts(
     decoder: str, size: int, batch: int, width: int, device: torch.device
 ) -> dict[str, tuple[Callable[[], Any], int]]:
     """Name -> (work, clips of one call) for a training step with all losses, one without, and synthesis."""
-    latent = {"warp": "factorised", "paint": "vector"}[decoder]
+    latent = {"warp": "low_rank", "spade": "vector"}[decoder]
     model = Autoencoder(AutoencoderSettings(decoder=decoder, latent=latent, width=width), size, FRAMES).to(device)
     judges = [SpatialDiscriminator(32).to(device), TemporalDiscriminator(32).to(device)]
     generator = LatentDiffusion(DiffusionSettings(width=256, depth=6), model.spec, size, 2).to(device)
@@ -128,7 +128,7 @@ def main(
     rows = []
     print(f"{name}, {size} x {size} x {FRAMES}, batch {batch}, width {width}, bf16\n")
     print("| | s | clips/s | TFLOP | share of peak | peak memory (GiB) |\n|---|---|---|---|---|---|")
-    for decoder in ("warp", "paint"):
+    for decoder in ("warp", "spade"):
         torch.manual_seed(0)
         for part, (work, clips) in parts(decoder, size, batch, width, where).items():
             row = measure(work, where, repeats)

@@ -11,7 +11,7 @@ from benchmarks.timing import alternate, row
 from lddm.autoencoder.decoder import Layers
 from lddm.data.ranges import to_float
 from lddm.data.square import SquareFit, fit_square
-from lddm.nn.warping import warp
+from lddm.motion.warp import warp
 from lddm.synthesis.native import NativeStill
 
 HEIGHT, WIDTH, SIZE, FRAMES = 768, 1024, 64, 16

@@ -1,14 +1,16 @@
 """LDDM: ultrasound image-to-video synthesis by latent dynamic diffusion models.
 
-The rooms follow the method, in this order:
+The packages follow the method, in this order:
 
-    settings -> data -> nn -> autoencoder -> diffusion / baselines -> synthesis -> metrics -> classification -> report
+    io -> data -> motion -> autoencoder -> latent -> generators -> synthesis -> metrics -> classification -> report
+
+`phantom` simulates the default data, `nn` holds the blocks of the networks, `training` the one training loop.
 
 Conventions, everywhere:
 
 * a clip is its first frame x0 and the T frames that follow; arrays on disk are uint8 (T + 1, H, W);
 * in networks a video is float32 (B, C, T, H, W) in [-1, 1] with C = 1, an image is (B, C, H, W);
-* the latent z is float32 (B, D), whatever its inner structure (`lddm.nn.latent.LatentSpec`);
+* the latent z is float32 (B, D), whatever its inner structure (`lddm.latent.spec.LatentSpec`);
 * motion fields are in pixels of the frame, (axial, lateral) = (downwards, to the right);
 * frame rates are in Hz, durations in seconds.
 """

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, halvings, whole_halvings
-from lddm.nn.latent import LatentSpec, unit_rows
+from lddm.latent.spec import LatentSpec, unit_rows
+from lddm.motion.field_of_view import erode, field_of_view
+from lddm.motion.warp import compose_motion, upsample_maps, warp_sequence
+from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, log2_ratio, max_log2_ratio
 from lddm.nn.precision import in_float32
-from lddm.nn.view import erode, field_of_view
-from lddm.nn.warping import compose_motion, upsample_maps, warp_sequence
 
 OPEN = 4.0  # logit of visibility before training: 0.98
 
@@ -75,17 +75,17 @@ class WarpDecoder(nn.Module):
         self.size = size
         self.inner = spec
         self.factors = None
-        if spec.kind != "factorised":
+        if spec.kind != "low_rank":
             side = spec.map_size if spec.kind == "grid" else map_size
             self.inner = LatentSpec(
-                "factorised", spec.frames, motion_rank=ranks[0], residual_rank=ranks[1], map_size=side
+                "low_rank", spec.frames, motion_rank=ranks[0], residual_rank=ranks[1], map_size=side
             )
         code = 4 * width
         # Down to the grid of the maps. The residual is synthesised at half resolution; only motion needs the full one.
-        self.pyramid = ImagePyramid(size, width, halvings(size, self.inner.map_size, "size"))
+        self.pyramid = ImagePyramid(size, width, log2_ratio(size, self.inner.map_size, "size"))
         channels = self.pyramid.channels[::-1]  # coarsest first
-        if spec.kind != "factorised":
-            self.factors = FactorHead(spec, self.inner, channels[0])
+        if spec.kind != "low_rank":
+            self.factors = LowRankHead(spec, self.inner, channels[0])
         self.coefficients = nn.Sequential(
             nn.Linear(self.inner.coefficient_rows * spec.frames, code), nn.SiLU(), nn.Linear(code, code)
         )
@@ -142,7 +142,7 @@ class WarpDecoder(nn.Module):
         return upsample_maps(self.leave(hidden), self.size)
 
 
-class FactorHead(nn.Module):
+class LowRankHead(nn.Module):
     """Maps and coefficients from a global vector or a grid, with the features of x0 on the grid of the maps.
 
     Computed in float32, also under autocast: in bfloat16 a displacement of 4 pixels is rounded to 1/64 of a pixel.
@@ -192,10 +192,7 @@ def out_of_view(fov_mask: Tensor, motion: Tensor) -> Tensor:
     return torch.maximum(beyond, edge)
 
 
-unseen = out_of_view  # the former name
-
-
-class PaintDecoder(nn.Module):
+class SPADEDecoder(nn.Module):
     """The paper's kind: every frame painted, z by AdaIN and x0 by SPADE at every scale.
 
     ASSUME: layers as in the cINN code (Dorkenwald et al. 2021): a seed of about 4 x 4 x 1 from z, residual blocks whose
@@ -211,13 +208,13 @@ class PaintDecoder(nn.Module):
 
     def __init__(self, spec: LatentSpec, size: int, width: int, checkpointing: bool = False):
         super().__init__()
-        self.spec, self.checkpointing = spec, checkpointing
+        self.spec, self.gradient_checkpointing = spec, checkpointing
         grid = spec.kind == "grid"
-        steps = halvings(size, spec.map_size, "size") if grid else whole_halvings(size)
+        steps = log2_ratio(size, spec.map_size, "size") if grid else max_log2_ratio(size)
         if steps < 2 and not grid:
             raise ValueError(f"size {size} must be a multiple of 4 and at least 16")
         base = size // 2**steps
-        doublings = halvings(spec.frames, spec.grid_frames, "T") if grid else math.ceil(math.log2(spec.frames))
+        doublings = log2_ratio(spec.frames, spec.grid_frames, "T") if grid else math.ceil(math.log2(spec.frames))
         # Time doubles in the first blocks, as in the cINN code; it begins longer where the blocks are too few.
         self.times = [math.ceil(spec.frames / 2 ** max(0, doublings - i)) for i in range(steps + 1)]
         self.times[-1] = spec.frames
@@ -227,8 +224,8 @@ class PaintDecoder(nn.Module):
         cells = self.times[0] * base**2
         self.seed = nn.Conv3d(spec.channels, channels[0], 3, 1, 1) if grid else nn.Linear(spec.dim, channels[0] * cells)
         self.blocks = nn.ModuleList(
-            [PaintBlock(channels[0], channels[0], code)]
-            + [PaintBlock(before, after, code) for before, after in zip(channels, channels[1:], strict=False)]
+            [SPADEBlock(channels[0], channels[0], code)]
+            + [SPADEBlock(before, after, code) for before, after in zip(channels, channels[1:], strict=False)]
         )
         self.leave = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
@@ -244,14 +241,14 @@ class PaintDecoder(nn.Module):
             if i > 0:
                 side = self.base * 2**i
                 hidden = F.interpolate(hidden, size=(time, side, side), mode="nearest")
-            if self.checkpointing and self.training:
+            if self.gradient_checkpointing and self.training:
                 hidden = checkpoint(block, hidden, x0, z, use_reentrant=False)
             else:
                 hidden = block(hidden, x0, z)
         return Decoded(torch.tanh(self.leave(F.leaky_relu(hidden, 0.2))), None)
 
 
-class PaintBlock(nn.Module):
+class SPADEBlock(nn.Module):
     """SPADE(x0), convolution, AdaIN(z), convolution, with a residual path."""
 
     def __init__(self, inputs: int, outputs: int, code: int):

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.train import ClipReader
+from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips
-from lddm.training.latents import save_latents
+from lddm.latent.dataset import save_latents
 from lddm.training.parallel import pick_device
 
 
@@ -27,15 +27,15 @@ def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame
     model = Autoencoder.load(autoencoder_path).to(device)
     rows: list[pd.DataFrame] = []
     means, stds, flips, backwards = [], [], [], []
-    variants = list(itertools.product((False, True), (False, True) if model.settings.reversal else (False,)))
+    variants = list(itertools.product((False, True), (False, True) if model.settings.time_reversal else (False,)))
     for part in ("train", "val"):
         clips = fold_clips(store, splits, fold, part)
-        reader = ClipReader(store, clips, model, device)
+        dataset = ClipDataset(store, clips, model, device)
         for mirrored, backward in variants:
             for start in range(0, len(clips), 32):
                 index = np.arange(start, min(start + 32, len(clips)))
                 every = np.ones(len(index), dtype=bool)
-                posterior = model.encode(*reader.read(index, every & mirrored, every & backward))
+                posterior = model.encode(*dataset.read(index, every & mirrored, every & backward))
                 means.append(posterior.mean.cpu())
                 stds.append((0.5 * posterior.logvar).exp().cpu())
             rows.append(clips.assign(train=part == "train"))

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lddm.autoencoder.motion_code import MotionCode
 from lddm.autoencoder.posterior import Posterior
-from lddm.nn.blocks import group_norm, halvings
-from lddm.nn.latent import LatentSpec, unit_rows
-from lddm.nn.warping import compose_motion, warp_sequence
+from lddm.latent.spec import LatentSpec, unit_rows
+from lddm.motion.low_rank import MotionCode
+from lddm.motion.warp import compose_motion, warp_sequence
+from lddm.nn.blocks import group_norm, log2_ratio
 
 
-class FactorisedEncoder(nn.Module):
+class LowRankEncoder(nn.Module):
     """Encodes measured motion unchanged and learns a code for the residual.
 
     The residual code is bilinear like the motion: coefficients b_j(t) over time, maps r_j over space. The network reads
@@ -26,7 +26,7 @@ class FactorisedEncoder(nn.Module):
     samples would combine large motion with the noise of small motion; in this form the noise is the same for all clips.
 
     Args:
-        spec: a factorised latent.
+        spec: a low-rank latent.
         size: height and width S of a frame; S / map_size must be a power of two.
         width: channels of the first level.
     """
@@ -38,7 +38,7 @@ class FactorisedEncoder(nn.Module):
     def __init__(self, spec: LatentSpec, size: int, width: int):
         super().__init__()
         self.spec, self.size = spec, size
-        levels = halvings(size, spec.map_size, "frame size")
+        levels = log2_ratio(size, spec.map_size, "frame size")
         channels = [3] + [width * min(2**i, 4) for i in range(levels)]
         self.frames = nn.Sequential(
             *[
@@ -113,7 +113,7 @@ class GridEncoder(nn.Module):
     def __init__(self, spec: LatentSpec, size: int, width: int):
         super().__init__()
         self.spec = spec
-        space, time = halvings(size, spec.map_size, "size"), halvings(spec.frames, spec.grid_frames, "T")
+        space, time = log2_ratio(size, spec.map_size, "size"), log2_ratio(spec.frames, spec.grid_frames, "T")
         layers: list[nn.Module] = [nn.Conv3d(3, width, 3, padding=1), group_norm(width), nn.SiLU()]
         channels = width
         for level in range(max(space, time)):

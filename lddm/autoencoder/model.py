@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lddm.autoencoder.decoder import Decoded, PaintDecoder, WarpDecoder
-from lddm.autoencoder.encoder import FactorisedEncoder, GridEncoder, VectorEncoder
-from lddm.autoencoder.motion_code import MotionCode, measure_motion
+from lddm.autoencoder.decoder import Decoded, SPADEDecoder, WarpDecoder
+from lddm.autoencoder.encoder import GridEncoder, LowRankEncoder, VectorEncoder
 from lddm.autoencoder.posterior import Posterior
 from lddm.errors import LddmError
-from lddm.nn.latent import LatentSpec
+from lddm.latent.spec import LatentSpec
+from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
-from lddm.training.weights import load_into, load_weights, read_settings, save_weights
+from lddm.training.weights import SavedModule, read_settings
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(SavedModule):
     """E and D of one kind of latent.
 
     Args:
@@ -31,20 +32,22 @@ class Autoencoder(nn.Module):
         LddmError: a size that the chosen networks do not take.
     """
 
+    kind = "autoencoder"
+
     def __init__(self, settings: AutoencoderSettings, size: int, frames: int):
         super().__init__()
         self.settings, self.size, self.frames = settings, size, frames
         try:
             self.spec = latent_spec(settings, frames)
-            encoder = {"factorised": FactorisedEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
+            encoder = {"low_rank": LowRankEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
             self.encoder = encoder(self.spec, size, settings.width)
-            self.decoder: WarpDecoder | PaintDecoder
+            self.decoder: WarpDecoder | SPADEDecoder
             width = settings.decoder_width or settings.width
             if settings.decoder == "warp":
                 ranks = (settings.motion_rank, settings.residual_rank)
                 self.decoder = WarpDecoder(self.spec, size, width, ranks, settings.map_size)
             else:
-                self.decoder = PaintDecoder(self.spec, size, width, settings.checkpointing)
+                self.decoder = SPADEDecoder(self.spec, size, width, settings.gradient_checkpointing)
         except ValueError as error:
             raise LddmError(
                 f"the autoencoder does not take these sizes: {error}",
@@ -85,17 +88,14 @@ class Autoencoder(nn.Module):
         """Compile `reconstruct`: a random generator outside it would break its graph."""
         self.reconstruct = torch.compile(self.reconstruct, *args, **kwargs)  # type: ignore[method-assign]
 
-    def save(self, path: str | Path, **provenance) -> None:
-        """Write weights that describe themselves."""
-        about = {"settings": self.settings.model_dump(mode="json"), "size": self.size, "frames": self.frames}
-        save_weights(path, self, "autoencoder", **about, provenance=provenance)
+    def arguments(self) -> dict[str, Any]:
+        """As `SavedModule.arguments`."""
+        return {"settings": self.settings.model_dump(mode="json"), "size": self.size, "frames": self.frames}
 
     @classmethod
-    def load(cls, path: str | Path) -> Autoencoder:
-        """Read weights; needs nothing but the file. In eval mode, without gradients, on the CPU."""
-        state, about = load_weights(path, "autoencoder")
-        model = cls(read_settings(AutoencoderSettings, about, path), about["size"], about["frames"])
-        return load_into(model, state, path)
+    def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Autoencoder:
+        """As `SavedModule.from_arguments`."""
+        return cls(read_settings(AutoencoderSettings, about, path), about["size"], about["frames"])
 
 
 def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:
@@ -106,4 +106,4 @@ def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:
         grid = {"channels": settings.grid_channels, "grid_frames": settings.grid_frames}
         return LatentSpec("grid", frames, map_size=settings.map_size, **grid)
     ranks = {"motion_rank": settings.motion_rank, "residual_rank": settings.residual_rank}
-    return LatentSpec("factorised", frames, map_size=settings.map_size, **ranks)
+    return LatentSpec("low_rank", frames, map_size=settings.map_size, **ranks)

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from lddm.autoencoder import losses
 from lddm.autoencoder.discriminators import SpatialDiscriminator, TemporalDiscriminator
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.motion_code import MotionCode
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
+from lddm.motion.low_rank import MotionCode
+from lddm.motion.warp import compose_motion
 from lddm.nn.perceptual import PerceptualLoss
-from lddm.nn.warping import compose_motion
 from lddm.settings.models import AutoencoderSettings
 from lddm.training.identity import Identity, clips_content
 from lddm.training.loop import train
@@ -33,11 +33,11 @@ from lddm.training.validation import spread_clips
 logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, MotionCode | None]
-PACKAGES = ("autoencoder", "nn", "training", "data")  # whose source code is part of the identity of a training
+PACKAGES = ("autoencoder", "latent", "motion", "nn", "training", "data")  # whose code is part of a training's identity
 VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
 
 
-class ClipReader:
+class ClipDataset:
     """Clips of a store with their measured motion, batch by batch; only a batch's frames are in memory."""
 
     def __init__(self, store: FrameStore, clips: pd.DataFrame, model: Autoencoder, device: torch.device):
@@ -92,43 +92,43 @@ class AutoencoderTask:
         self,
         model: Autoencoder,
         settings: AutoencoderSettings,
-        reader: ClipReader,
+        dataset: ClipDataset,
         seed: int,
         perceptual: nn.Module | None = None,
     ):
-        self.settings, self.reader, self.seed = settings, reader, seed
+        self.settings, self.dataset, self.seed = settings, dataset, seed
         self.model = model
-        self.players: dict[str, nn.Module] = {"autoencoder": model}
+        self.networks: dict[str, nn.Module] = {"autoencoder": model}
         if settings.adversarial_weight > 0:
             width = settings.discriminator_width
-            self.players["spatial"] = SpatialDiscriminator(width)
-            self.players["temporal"] = TemporalDiscriminator(width)
+            self.networks["spatial"] = SpatialDiscriminator(width)
+            self.networks["temporal"] = TemporalDiscriminator(width)
         self.perceptual = None
         if settings.perceptual_weight > 0:
-            self.perceptual = (perceptual or PerceptualLoss()).to(reader.device)
+            self.perceptual = (perceptual or PerceptualLoss()).to(dataset.device)
         self._decoded: Tensor | None = None
 
     def batch(self, step: int) -> Batch:
-        index = step_indices(len(self.reader), self.settings.training.batch_size, self.seed, step)
+        index = step_indices(len(self.dataset), self.settings.training.batch_size, self.seed, step)
         flipped, backward = np.random.default_rng([self.seed, step, 1]).random((2, len(index))) < 0.5
-        return self.reader.read(index, flipped, backward if self.settings.reversal else None)
+        return self.dataset.read(index, flipped, backward if self.settings.time_reversal else None)
 
-    def loss(self, player: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict]:
-        if player == "autoencoder":
+    def loss(self, name: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict]:
+        if name == "autoencoder":
             return self._autoencoder_loss(batch, step, rng)
         if step < self.settings.adversarial_start:
             return None, {}
         real, fake = batch[0][:, :, 1:], self._decoded
         assert fake is not None  # the autoencoder had its turn before
-        if player == "spatial":
+        if name == "spatial":
             real, fake = self._some_frames(real, fake, rng)
-            return losses.hinge_discriminator(self.players["spatial"](real), self.players["spatial"](fake)), {}
+            return losses.hinge_discriminator(self.networks["spatial"](real), self.networks["spatial"](fake)), {}
         real = real.clone().requires_grad_()
         with torch.autocast(real.device.type, enabled=False):  # R1 differentiates a gradient, which bfloat16 rounds
-            real_logits, _ = self.players["temporal"](real)
-        fake_logits, _ = self.players["temporal"](fake)
+            real_logits, _ = self.networks["temporal"](real)
+        fake_logits, _ = self.networks["temporal"](fake)
         penalty = losses.r1_penalty(real_logits, real)
-        loss = losses.hinge_discriminator(real_logits, fake_logits) + self.settings.gradient_penalty * penalty
+        loss = losses.hinge_discriminator(real_logits, fake_logits) + self.settings.r1_weight * penalty
         return loss, {"r1": penalty}
 
     def _autoencoder_loss(self, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor, dict]:
@@ -143,26 +143,26 @@ class AutoencoderTask:
         }
         loss = weights.reconstruction_weight * parts["l1"] + weights.temporal_weight * parts["temporal"]
         loss = loss + weights.kl_weight * parts["kl"]
-        if self.model.spec.kind != "factorised" and decoded.motion is not None and weights.teacher_weight > 0:
+        if self.model.spec.kind != "low_rank" and decoded.motion is not None and weights.flow_supervision_weight > 0:
             assert motion is not None  # measured wherever the decoder has a motion field
             measured = compose_motion(motion.maps, motion.coefficients, self.model.size)
             parts["teacher"] = F.l1_loss(decoded.motion, measured)
             share = max(0.0, 1 - step / (0.6 * weights.training.steps))
-            loss = loss + weights.teacher_weight * share * parts["teacher"]
+            loss = loss + weights.flow_supervision_weight * share * parts["teacher"]
         if self.perceptual is not None:
             parts["perceptual"] = self.perceptual(*self._some_frames(real, decoded.frames, rng))
             loss = loss + weights.perceptual_weight * parts["perceptual"]
         if weights.adversarial_weight > 0 and step >= weights.adversarial_start:
             _, fake_frames = self._some_frames(real, decoded.frames, rng)
-            fake_logits, fake_features = self.players["temporal"](decoded.frames)
-            _, real_features = self.players["temporal"](real)
-            parts["adversarial_space"] = losses.hinge_generator(self.players["spatial"](fake_frames))
+            fake_logits, fake_features = self.networks["temporal"](decoded.frames)
+            _, real_features = self.networks["temporal"](real)
+            parts["adversarial_space"] = losses.hinge_generator(self.networks["spatial"](fake_frames))
             parts["adversarial_time"] = losses.hinge_generator(fake_logits)
             parts["feature_matching"] = losses.feature_matching(real_features, fake_features)
             adversarial = (
                 parts["adversarial_space"]
                 + parts["adversarial_time"]
-                + weights.feature_weight * parts["feature_matching"]
+                + weights.feature_matching_weight * parts["feature_matching"]
             )
             loss = loss + weights.adversarial_weight * adversarial
         self._decoded = decoded.frames.detach()
@@ -176,15 +176,15 @@ class AutoencoderTask:
 
 
 @torch.no_grad()
-def validation_error(model: Autoencoder, reader: ClipReader, chosen: np.ndarray, batch_size: int) -> dict[str, float]:
+def validation_error(model: Autoencoder, dataset: ClipDataset, chosen: np.ndarray, batch_size: int) -> dict[str, float]:
     """L1 in [0, 1] units of reconstructions from the posterior mean, and of repeating x0.
 
     Args:
-        chosen: which clips of the reader, int64 (n,).
+        chosen: which clips of the dataset, int64 (n,).
     """
     errors, still = [], []
     for start in range(0, len(chosen), batch_size):
-        video, motion = reader.read(chosen[start : start + batch_size])
+        video, motion = dataset.read(chosen[start : start + batch_size])
         x0, real = video[:, :, 0], video[:, :, 1:]
         decoded = model.decode(x0, model.encode(video, motion).mean)
         errors.append((decoded.frames - real).abs().mean(dim=(1, 2, 3, 4)) / 2)
@@ -222,14 +222,14 @@ def train_autoencoder(
     logger.info(
         "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
     )
-    reader = ClipReader(store, train_clips, model, device)
-    val_reader = ClipReader(store, val_clips, model, device)
-    task = AutoencoderTask(model, settings, reader, seed, perceptual)
+    dataset = ClipDataset(store, train_clips, model, device)
+    val_dataset = ClipDataset(store, val_clips, model, device)
+    task = AutoencoderTask(model, settings, dataset, seed, perceptual)
     batch_size = settings.training.batch_size
     chosen = spread_clips(val_clips, VALIDATED)
 
-    def validate(players: dict[str, Any]) -> dict[str, float]:
-        return validation_error(players["autoencoder"], val_reader, chosen, batch_size)
+    def validate(networks: dict[str, Any]) -> dict[str, float]:
+        return validation_error(networks["autoencoder"], val_dataset, chosen, batch_size)
 
     data = {
         "train": clips_content(store, train_clips),
@@ -242,7 +242,7 @@ def train_autoencoder(
     identity = Identity.of(settings, seed, data, packages, fold=fold)
     keep_best = None if settings.uses_adversarial_losses else "l1"
     train(task, settings.training, seed, state_dir, on_log, validate, keep_best, identity=identity)
-    kept = validation_error(model, val_reader, np.arange(len(val_clips)), batch_size)
+    kept = validation_error(model, val_dataset, np.arange(len(val_clips)), batch_size)
     model.save(out, fold=fold, seed=seed, train_clips=len(train_clips), validation=kept)
     remove_state(state_dir)
     return kept

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from lddm.classification.published import TORCHVISION, C3d, FromTorchvision, StillNetwork
-from lddm.data.flow import strain_maps
+from lddm.motion.strain import strain_maps
 from lddm.nn.perceptual import efficientnet_lite0
 
 TINY_SIDE, TINY_FRAMES = 32, 8

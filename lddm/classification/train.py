@@ -19,7 +19,7 @@ from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("classification", "nn", "training", "data")  # whose source code is part of the identity of a training
+PACKAGES = ("classification", "motion", "nn", "training", "data")  # whose code is part of a training's identity
 
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
 
@@ -36,7 +36,7 @@ class ClassifierTask:
             added: synthetic or augmented examples, None for a regime without.
             share: share of added examples in a batch where there are both.
         """
-        self.players: dict[str, nn.Module] = {"classifier": network}
+        self.networks: dict[str, nn.Module] = {"classifier": network}
         added_size = batch_size if real is None else 0 if added is None else round(share * batch_size)
         sizes = ((real, batch_size - added_size), (added, added_size))
         self.parts = [
@@ -56,9 +56,9 @@ class ClassifierTask:
         batch[flipped] = batch[flipped][..., ::-1]
         return torch.from_numpy(batch).to(self.device), torch.from_numpy(np.concatenate(labels)).to(self.device)
 
-    def loss(self, player: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
+    def loss(self, name: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
         inputs, labels = batch
-        logits = self.players[player](inputs)
+        logits = self.networks[name](inputs)
         return F.binary_cross_entropy_with_logits(logits, labels.float()), {}
 
 
@@ -104,8 +104,8 @@ def train_classifier(
     network = build()
     task = ClassifierTask(network, real, added, share, training.batch_size, seed)
 
-    def validate(players: dict[str, nn.Module]) -> dict[str, float]:
-        probability = predict(players["classifier"], val[0])
+    def validate(networks: dict[str, nn.Module]) -> dict[str, float]:
+        probability = predict(networks["classifier"], val[0])
         clipped = np.clip(probability, 1e-7, 1 - 1e-7)
         loss = -np.mean(np.where(val[1] == 1, np.log(clipped), np.log(1 - clipped)))
         return {"loss": float(loss), "auc": area_under_curve(val[1], probability)}

@@ -30,11 +30,16 @@ def animate(
     ] = Path("animated.mp4"),
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
     seed: Annotated[int, typer.Option(help="the same seed and image give the same videos")] = 0,
-    steps: Annotated[int, typer.Option(min=0, help="denoising steps of unipc or ddim; 0 = as the model says")] = 0,
+    num_inference_steps: Annotated[
+        int, typer.Option(min=0, help="denoising steps of unipc or ddim; 0 = as the model says")
+    ] = 0,
     sampler: Annotated[
-        str, typer.Option(help="distilled, unipc or ddim; empty = as the model says, unipc if --steps is given")
+        str,
+        typer.Option(
+            help="distilled, unipc or ddim; empty = as the model says, unipc if --num-inference-steps is given"
+        ),
     ] = "",
-    guidance: Annotated[
+    guidance_scale: Annotated[
         float | None, typer.Option(min=0, help="how strongly --label is followed; 1 = off [default: as the model says]")
     ] = None,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
@@ -50,11 +55,14 @@ def animate(
     set_up_logging()
     if sampler not in ("", "distilled", "unipc", "ddim"):
         raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc or ddim")
-    if sampler == "distilled" and steps > 1:
-        raise LddmError(f"sampler distilled takes one step, not {steps}", "leave --steps out, or take sampler unipc")
-    from lddm.data.dicom import is_dicom, read_dicom
-    from lddm.data.image_io import read_image
-    from lddm.data.video_io import write_video
+    if sampler == "distilled" and num_inference_steps > 1:
+        raise LddmError(
+            f"sampler distilled takes one step, not {num_inference_steps}",
+            "leave --num-inference-steps out, or take sampler unipc",
+        )
+    from lddm.io.dicom.read import is_dicom, read_dicom
+    from lddm.io.image import read_image
+    from lddm.io.video import write_video
     from lddm.synthesis.animate import Animator, Size
 
     if not image.is_file():
@@ -65,7 +73,7 @@ def animate(
 
     def draw(one: Animator, count: int) -> np.ndarray:
         """Videos of the still by one generator: uint8 (count, length + 1, H, W)."""
-        options = one.sampling(sampler or None, steps or None, guidance)
+        options = one.sampling(sampler or None, num_inference_steps or None, guidance_scale)
         name, began = one.about["generator"], time.monotonic()
         shown: Size = size if one is animator or one.has_native_size else "model"  # type: ignore[assignment]
         with working(f"drawing {count} of {name}"):

@@ -27,6 +27,7 @@ from lddm.cli.options import (
     open_model_data,
     option,
 )
+from lddm.generators.registry import GENERATORS, find_generator
 from lddm.job import job
 from lddm.settings import (
     AutoencoderSettings,
@@ -38,7 +39,6 @@ from lddm.settings import (
 )
 from lddm.settings.build import section_type
 from lddm.settings.stages import parse_stage
-from lddm.synthesis.generators import GENERATORS, find_generator
 from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()

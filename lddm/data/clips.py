@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lddm.data.recording import FrameRate, Recording
+from lddm.io.recording import FrameRate, Recording
 from lddm.settings.data import PreprocessSettings
 
 SLOWER = 0.9  # share of the target rate below which a recording counts as slower

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lddm.data.dicom_silence import silent_pydicom
-from lddm.data.recording import UnreadableFile
+from lddm.io.dicom.read import refuse_deflated
+from lddm.io.dicom.silence import silent_pydicom
+from lddm.io.recording import UnreadableFile
 
 TAGS = (
     "PatientID",
@@ -64,10 +65,12 @@ def read_identity(path: Path) -> Identity:
     """The identity that a DICOM header gives.
 
     Raises:
-        UnreadableFile: the header is damaged; the message quotes nothing of it, since any value may hold a name.
+        UnreadableFile: the file is deflated, or the header is damaged; the message quotes nothing of it, since any value may
+            hold a name.
     """
     import pydicom
 
+    refuse_deflated(path)
     try:
         with silent_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))

@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.data.patients import join_sources
-from lddm.data.recording import Recording
 from lddm.data.sources import busi, busv, folder, phantom, pocus
 from lddm.data.sources.base import COLUMNS, content_hash
 from lddm.errors import LddmError
 from lddm.files import atomic_path
+from lddm.io.recording import Recording
 from lddm.settings.data import IndexSettings
 
 logger = logging.getLogger(__name__)

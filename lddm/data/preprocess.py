@@ -27,10 +27,10 @@ from lddm.data.quality_control import (
     picture_range,
     rate_reason,
 )
-from lddm.data.recording import Recording, UnreadableFile
 from lddm.data.square import fit_square, reduced
 from lddm.errors import LddmError
 from lddm.files import write_json
+from lddm.io.recording import Recording, UnreadableFile
 from lddm.settings.data import IndexSettings, PreprocessSettings
 
 logger = logging.getLogger(__name__)

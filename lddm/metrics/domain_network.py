@@ -96,7 +96,7 @@ class PretextTask:
     """The pretext as the training loop sees it; see `lddm.training.loop.Task`."""
 
     def __init__(self, network: DomainNetwork, store: FrameStore, clips: pd.DataFrame, batch_size: int, seed: int):
-        self.players: dict[str, Any] = {"domain_network": network}
+        self.networks: dict[str, Any] = {"domain_network": network}
         self.store, self.clips, self.batch_size, self.seed = store, clips, batch_size, seed
         self.device = pick_device()
 
@@ -112,9 +112,9 @@ class PretextTask:
         broken = np.stack([pretext_clip(clip, kind, rng) for clip, kind in zip(turned, kinds, strict=True)])
         return to_float(torch.from_numpy(broken).to(self.device)), torch.from_numpy(kinds).to(self.device)
 
-    def loss(self, player: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
+    def loss(self, name: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
         frames, kinds = batch
-        logits = self.players[player](frames)
+        logits = self.networks[name](frames)
         accuracy = (logits.argmax(dim=1) == kinds).float().mean()
         return F.cross_entropy(logits, kinds), {"accuracy": accuracy}
 
@@ -152,8 +152,8 @@ def train_domain_network(
     clips = {part: fold_clips(store, splits, fold, part) for part in ("train", "val", "test")}
     task = PretextTask(network, store, clips["train"], section.training.batch_size, seed)
 
-    def validate(players: dict[str, Any]) -> dict[str, float]:
-        return pretext_accuracy(players["domain_network"], store, clips["val"], seed)
+    def validate(networks: dict[str, Any]) -> dict[str, float]:
+        return pretext_accuracy(networks["domain_network"], store, clips["val"], seed)
 
     data = {part: clips_content(store, clips[part]) for part in ("train", "val")}
     identity = Identity.of(section, seed, data, PACKAGES, fold=fold)

@@ -94,7 +94,7 @@ def _skvideo() -> ModuleType:
         WeightsAbsent: it is not installed.
     """
     try:
-        from lddm.data.scikit_video import skvideo
+        from lddm.metrics.scikit_video import skvideo
     except ImportError as error:
         raise WeightsAbsent(f"the package scikit-video cannot be imported ({error})") from error
     return skvideo

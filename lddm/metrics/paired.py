@@ -15,10 +15,10 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from lddm.data.flow import strain_maps
 from lddm.data.ranges import to_float
 from lddm.metrics.features import in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find
+from lddm.motion.strain import strain_maps
 from lddm.nn.perceptual import PerceptualLoss
 from lddm.training.parallel import pick_device
 
@@ -54,7 +54,7 @@ def ssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 
 def strain_error(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of the normalised strain maps (`lddm.data.flow.strain_maps`): (n,), no unit.
+    """Mean absolute difference of the normalised strain maps (`lddm.motion.strain.strain_maps`): (n,), no unit.
 
     How hard the probe pressed does not matter, where the tissue gave way does: two futures of one x0 agree in it.
     """

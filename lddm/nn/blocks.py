@@ -75,7 +75,7 @@ class ResBlock2d(nn.Module):
         return self.skip(x) + self.conv2(F.silu(hidden))
 
 
-def halvings(large: int, small: int, name: str) -> int:
+def log2_ratio(large: int, small: int, name: str) -> int:
     """How often `large` is halved to get `small`.
 
     Raises:
@@ -87,7 +87,7 @@ def halvings(large: int, small: int, name: str) -> int:
     return count
 
 
-def whole_halvings(size: int, smallest: int = 4) -> int:
+def max_log2_ratio(size: int, smallest: int = 4) -> int:
     """How often a size can be halved while it stays whole and is not less than `smallest`."""
     count = 0
     while size % 2 == 0 and size // 2 >= smallest:

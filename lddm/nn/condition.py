@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lddm.nn.blocks import ImagePyramid, halvings, whole_halvings
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How to sample z. These are the defaults of the function, not of a model: a bundle carries its own.
-
-    Attributes:
-        sampler: "distilled" (one step, if the model was distilled), "unipc" or "ddim" (diffusion only).
-        steps: denoising steps of unipc and ddim (diffusion only).
-        guidance: classifier-free guidance scale; 1 = off (diffusion only).
-        guide_by: the condition that guidance strengthens: "label" (the image stays in the unconditioned side; no effect on
-            a still of unknown label) or "image+label".
-    """
-
-    sampler: str = "unipc"
-    steps: int = 10
-    guidance: float = 1.0
-    guide_by: str = "label"
+from lddm.nn.blocks import ImagePyramid, log2_ratio, max_log2_ratio
 
 
 class ImageCondition(nn.Module):
@@ -47,34 +27,34 @@ class ImageCondition(nn.Module):
     def __init__(self, size: int, grid: int | None, width: int, dim: int, classes: int):
         super().__init__()
         half = size // 2
-        levels = whole_halvings(half) if grid is None else halvings(half, grid, "half of size")
+        levels = max_log2_ratio(half) if grid is None else log2_ratio(half, grid, "half of size")
         self.pyramid = ImagePyramid(half, width, levels)
         self.channels = self.pyramid.channels[-1]
         self.pooled = nn.Linear(self.channels, dim)
-        self.no_image = nn.Parameter(torch.zeros(self.channels))
+        self.null_image_embedding = nn.Parameter(torch.zeros(self.channels))
         self.label = nn.Embedding(classes + 1, dim) if classes else None  # the last row: unknown
 
     def forward(
-        self, x0: Tensor, label: Tensor, keep_image: Tensor | None = None, keep_label: Tensor | None = None
+        self, x0: Tensor, label: Tensor, image_mask: Tensor | None = None, label_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Condition a batch.
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
             label: int64 (B,), -1 unknown.
-            keep_image, keep_label: bool (B,), False drops; None keeps all.
+            image_mask, label_mask: bool (B,), False drops; None keeps all.
 
         Returns:
             Features (B, C, grid, grid) and a vector (B, dim).
         """
         features = self.pyramid(F.avg_pool2d(x0, 2))[-1]
-        if keep_image is not None:
-            features = torch.where(keep_image[:, None, None, None], features, self.no_image[:, None, None])
+        if image_mask is not None:
+            features = torch.where(image_mask[:, None, None, None], features, self.null_image_embedding[:, None, None])
         vector = self.pooled(features.mean(dim=(2, 3)))
         if self.label is not None:
             unknown = self.label.num_embeddings - 1
             index = torch.where(label < 0, unknown, label)
-            if keep_label is not None:
-                index = torch.where(keep_label, index, unknown)
+            if label_mask is not None:
+                index = torch.where(label_mask, index, unknown)
             vector = vector + self.label(index)
         return features, vector

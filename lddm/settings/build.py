@@ -173,10 +173,10 @@ def _check_sampler(settings: Settings) -> None:
             "synthesis.sampler 'distilled' needs diffusion.distillation, which is null",
             "set synthesis.sampler to unipc, or leave diffusion.distillation out to have its defaults",
         )
-    if not taught.teaches(wanted.guidance, wanted.guide_by):
+    if not taught.supports(wanted.guidance_scale, wanted.guidance_target):
         raise LddmError(
-            f"synthesis asks for guidance {wanted.guidance:g} by {wanted.guide_by}, diffusion.distillation teaches 1 to "
-            f"{taught.highest_guidance:g} by {taught.guide_by}",
+            f"synthesis asks for guidance {wanted.guidance_scale:g} by {wanted.guidance_target}, diffusion.distillation supports "
+            f"1 to {taught.max_guidance_scale:g} by {taught.guidance_target}",
             "change one of the two, or set synthesis.sampler to unipc",
         )
 

@@ -8,10 +8,35 @@ from __future__ import annotations
 # Key path -> what took its place.
 KEYS: dict[str, str] = {
     "preprocess.cut_threshold": "replaced by preprocess.cut_likeness, on another scale (a correlation, 1 = the same)",
-    "autoencoder.flow_weight": "renamed autoencoder.teacher_weight",
+    "autoencoder.flow_weight": "renamed autoencoder.flow_supervision_weight",
+    "autoencoder.teacher_weight": "renamed autoencoder.flow_supervision_weight",
+    "autoencoder.feature_weight": "renamed autoencoder.feature_matching_weight",
+    "autoencoder.gradient_penalty": "renamed autoencoder.r1_weight",
+    "autoencoder.checkpointing": "renamed autoencoder.gradient_checkpointing",
+    "autoencoder.reversal": "renamed autoencoder.time_reversal",
+    **{
+        f"{section}.{old}": f"renamed {section}.{new}"
+        for section in ("diffusion", "pixel")
+        for old, new in (
+            ("prediction", "prediction_type"),
+            ("noise_steps", "num_train_timesteps"),
+            ("schedule", "beta_schedule"),
+        )
+    },
+    "diffusion.distillation.pairs": "renamed diffusion.distillation.num_pairs",
+    "diffusion.distillation.sampler_steps": "renamed diffusion.distillation.num_inference_steps",
+    "diffusion.distillation.highest_guidance": "renamed diffusion.distillation.max_guidance_scale",
+    "diffusion.distillation.guide_by": "renamed diffusion.distillation.guidance_target",
+    "synthesis.steps": "renamed synthesis.num_inference_steps",
+    "synthesis.guidance": "renamed synthesis.guidance_scale",
+    "synthesis.guide_by": "renamed synthesis.guidance_target",
     "autoencoder.energy_weight": "removed, nothing takes its place: leave it out",
 }
 # Key path -> former value -> what took its place.
 VALUES: dict[str, dict[str, str]] = {
     "synthesis.sampler": {"dpmsolver++": "replaced by 'unipc'"},
+    "autoencoder.decoder": {"paint": "renamed 'spade'"},
+    "autoencoder.latent": {"factorised": "renamed 'low_rank'"},
+    "diffusion.prediction_type": {"flow": "renamed 'flow_prediction', as in diffusers"},
+    "pixel.prediction_type": {"flow": "renamed 'flow_prediction', as in diffusers"},
 }

@@ -33,14 +33,14 @@ class Training(Section):
 class AutoencoderSettings(Section):
     """Stage 1: E: video -> z and D: (x0, z) -> video."""
 
-    decoder: Literal["warp", "paint"] = Field(
+    decoder: Literal["warp", "spade"] = Field(
         "warp",
-        description="warp: low-rank motion field moves x0, plus a learned residual (frugal); paint: every frame painted, "
-        "z by AdaIN and x0 at every scale (the paper)",
+        description="warp: low-rank motion field moves x0, plus a learned residual (frugal); spade: every frame is "
+        "synthesised, z by AdaIN and x0 by SPADE at every scale (the paper)",
     )
-    latent: Literal["factorised", "vector", "grid"] = Field(
-        "factorised",
-        description="factorised: motion maps aligned with x0 times temporal coefficients (keeps local strain); "
+    latent: Literal["low_rank", "vector", "grid"] = Field(
+        "low_rank",
+        description="low_rank: motion maps aligned with x0 times temporal coefficients (keeps local strain); "
         "vector: one global vector (the paper); grid: a small grid of space and time",
     )
     width: int = Field(16, ge=4, description="channels of the first level")
@@ -58,7 +58,7 @@ class AutoencoderSettings(Section):
         1e-5, ge=0, description="weight of KL(q(z|x) || N(0, I)), mean over dimensions (the cINN code takes their sum)"
     )
     temporal_weight: float = Field(0.5, ge=0, description="weight of L1 between frame differences")
-    teacher_weight: float = Field(
+    flow_supervision_weight: float = Field(
         0.1,
         ge=0,
         description="weight of L1 (px) between decoded and measured motion, for decoder warp from a vector or a grid; "
@@ -70,15 +70,17 @@ class AutoencoderSettings(Section):
         description="weight of the perceptual loss: LPIPS-VGG if its weights are there, else EfficientNet-Lite0 features",
     )
     perceptual_frames: int = Field(4, ge=1, description="random frames of a clip that image losses look at")
-    reversal: bool = Field(
+    time_reversal: bool = Field(
         True, description="learn each clip backwards too, in both stages: twice the clips where motion may turn around"
     )
-    checkpointing: bool = Field(False, description="less memory, more time: recompute activations (decoder paint)")
+    gradient_checkpointing: bool = Field(
+        False, description="less memory, more time: recompute activations (decoder spade)"
+    )
     adversarial_weight: float = Field(0.0, ge=0, description="weight of the hinge losses in space and in time; 0 = off")
-    feature_weight: float = Field(
+    feature_matching_weight: float = Field(
         10.0, ge=0, description="weight of feature matching, relative to the adversarial losses"
     )
-    gradient_penalty: float = Field(
+    r1_weight: float = Field(
         10.0,
         ge=0,
         description="R1 penalty of the temporal discriminator, mean over clips (the cINN code: of the batch mean's gradient, "
@@ -95,8 +97,8 @@ class AutoencoderSettings(Section):
 
     @model_validator(mode="after")
     def _known_pair(self):
-        if (self.decoder, self.latent) == ("paint", "factorised"):
-            raise ValueError("latent 'factorised' is the motion of decoder 'warp'; 'paint' takes 'vector' or 'grid'")
+        if (self.decoder, self.latent) == ("spade", "low_rank"):
+            raise ValueError("latent 'low_rank' is the motion of decoder 'warp'; 'spade' takes 'vector' or 'grid'")
         return self
 
 
@@ -110,11 +112,12 @@ class DenoiserSettings(Section):
         description="channels of the denoiser; that of a vector has 4 times as many hidden units",
     )
     depth: int = Field(4, ge=1, description="residual blocks")
-    prediction: Literal["v_prediction", "epsilon", "flow"] = Field(
-        "v_prediction", description="what the denoiser predicts; flow = the velocity of flow matching (no schedule)"
+    prediction_type: Literal["v_prediction", "epsilon", "flow_prediction"] = Field(
+        "v_prediction",
+        description="what the denoiser predicts; flow_prediction = the velocity of flow matching (no schedule)",
     )
-    noise_steps: int = Field(1000, ge=10, description="steps of the noising process in training")
-    schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
+    num_train_timesteps: int = Field(1000, ge=10, description="steps of the noising process in training")
+    beta_schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
         "squaredcos_cap_v2", description="noise schedule (diffusers)"
     )
     min_snr_gamma: float | None = Field(5.0, description="gamma of min-SNR weighting; null = off (Hang et al. 2023)")
@@ -127,15 +130,15 @@ class DenoiserSettings(Section):
 class DistillationSettings(Section):
     """A student of the trained denoiser: it makes in one step what the sampler makes of the same noise in many."""
 
-    pairs: int = Field(2048, ge=1, description="examples: noise, and what UniPC makes of it for an x0 of training")
-    sampler_steps: int = Field(10, ge=2, description="UniPC steps of each")
-    highest_guidance: float = Field(4.0, ge=1, description="it learns all guidance scales from 1 to this one")
-    guide_by: Literal["label", "image+label"] = Field("label", description="what guidance sharpens")
+    num_pairs: int = Field(2048, ge=1, description="examples: noise, and what UniPC makes of it for an x0 of training")
+    num_inference_steps: int = Field(10, ge=2, description="UniPC steps of each")
+    max_guidance_scale: float = Field(4.0, ge=1, description="it learns all guidance scales from 1 to this one")
+    guidance_target: Literal["label", "image+label"] = Field("label", description="what guidance sharpens")
     steps: int = Field(600, ge=1, description="optimiser steps; all else of its training is as the denoiser's")
 
-    def teaches(self, guidance: float, guide_by: str) -> bool:
+    def supports(self, guidance_scale: float, guidance_target: str) -> bool:
         """Whether the student learns this guidance."""
-        return guide_by == self.guide_by and 1 <= guidance <= self.highest_guidance
+        return guidance_target == self.guidance_target and 1 <= guidance_scale <= self.max_guidance_scale
 
 
 class DiffusionSettings(DenoiserSettings):
@@ -199,9 +202,9 @@ class SynthesisSettings(Section):
         description="sampler of the diffusion model; distilled = one step of lddm's student; pixel, which has none, then "
         "takes unipc",
     )
-    steps: int = Field(10, ge=1, description="denoising steps of unipc and ddim")
-    guidance: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
-    guide_by: Literal["label", "image+label"] = Field(
+    num_inference_steps: int = Field(10, ge=1, description="denoising steps of unipc and ddim")
+    guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale; 1 = off")
+    guidance_target: Literal["label", "image+label"] = Field(
         "label", description="what guidance sharpens; with label alone, how much things move stays as it was learnt"
     )
     batch_size: int = Field(16, ge=1, description="videos at a time")

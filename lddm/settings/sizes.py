@@ -13,7 +13,7 @@ def check_sizes(settings: Settings) -> None:
 
     Networks halve the frame until they reach the grid of the maps, and the generators begin at half the frame. So
     preprocess.size must be 2, 4, 8, ... times autoencoder.map_size wherever maps are used, and preprocess.clip_length
-    1, 2, 4, ... times autoencoder.grid_frames for latent grid. The decoder paint doubles at least twice. Larger stored frames are
+    1, 2, 4, ... times autoencoder.grid_frames for latent grid. The decoder spade doubles at least twice. Larger stored frames are
     a multiple of it, and need generators that move the still.
     """
     size, frames, model = settings.preprocess.size, settings.preprocess.clip_length, settings.autoencoder
@@ -48,7 +48,7 @@ def check_sizes(settings: Settings) -> None:
             )
         )
     for multiple, who, used in (
-        (4, "autoencoder.decoder paint", model.decoder == "paint" and not maps),
+        (4, "autoencoder.decoder spade", model.decoder == "spade" and not maps),
         (8, "generator pixel", "pixel" in settings.synthesis.generators),
     ):
         if used and size % multiple:
@@ -71,7 +71,7 @@ def check_sizes(settings: Settings) -> None:
     elif stored > size and (model.decoder != "warp" or "pixel" in settings.synthesis.generators):
         mistakes.append(
             (
-                f"preprocess.stored_size {stored}: autoencoder.decoder paint and generator pixel make frames of preprocess.size",
+                f"preprocess.stored_size {stored}: autoencoder.decoder spade and generator pixel make frames of preprocess.size",
                 "set preprocess.stored_size to null, or take decoder warp and no generator pixel",
             )
         )

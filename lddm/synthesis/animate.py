@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from lddm.autoencoder.decoder import Layers, WarpDecoder
-from lddm.baselines.static import Static
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit, fit_square, reduced
 from lddm.errors import LddmError
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.sampling import SamplingOptions
+from lddm.generators.static import Static
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
 from lddm.synthesis.chain import chain_windows
 from lddm.synthesis.long_motion import extend
@@ -81,18 +81,23 @@ class Animator:
     def sampling(
         self,
         sampler: str | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        guide_by: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_target: str | None = None,
     ) -> SamplingOptions:
         """The sampling that the bundle was made for, with the given values in place of its own.
 
         Steps without a sampler ask for unipc: "distilled" takes one step.
         """
         own = self.about.get("sampling") or sampling_defaults(self.about.get("settings") or {})
-        if steps is not None and sampler is None:
+        if num_inference_steps is not None and sampler is None:
             sampler = "unipc"
-        given = {"sampler": sampler, "steps": steps, "guidance": guidance, "guide_by": guide_by}
+        given = {
+            "sampler": sampler,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "guidance_target": guidance_target,
+        }
         return SamplingOptions(**own | {name: value for name, value in given.items() if value is not None})
 
     def animate(
@@ -266,7 +271,7 @@ class Animator:
         if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
             raise LddmError(
                 f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
-                "read it with lddm.data.video_io.decode_image",
+                "read it with lddm.io.video.decode_image",
             )
         if length is not None and length < 1:
             raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")

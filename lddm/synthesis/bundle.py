@@ -17,8 +17,8 @@ import lddm
 from lddm.autoencoder.model import Autoencoder
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
+from lddm.generators.registry import find_generator
 from lddm.settings.models import SynthesisSettings
-from lddm.synthesis.generators import find_generator
 
 CARD = """# Model card: {generator} ({experiment})
 
@@ -78,10 +78,16 @@ def sampling_defaults(settings: dict[str, Any]) -> dict[str, Any]:
         settings: the generator's own section as JSON, e.g. `diffusion`; empty for generators without one.
     """
     usual, taught = SynthesisSettings(), settings.get("distillation")
-    options = {"sampler": "unipc", "steps": usual.steps, "guidance": usual.guidance, "guide_by": usual.guide_by}
+    options: dict[str, Any] = {"sampler": "unipc"} | {
+        name: getattr(usual, name) for name in ("num_inference_steps", "guidance_scale", "guidance_target")
+    }
     if taught:
-        guidance = min(usual.guidance, taught["highest_guidance"])
-        options |= {"sampler": "distilled", "guidance": guidance, "guide_by": taught["guide_by"]}
+        guidance_scale = min(usual.guidance_scale, taught["max_guidance_scale"])
+        options |= {
+            "sampler": "distilled",
+            "guidance_scale": guidance_scale,
+            "guidance_target": taught["guidance_target"],
+        }
     return options
 
 
@@ -102,5 +108,5 @@ def load_bundle(folder: str | Path) -> Bundle:
         path = folder / Path(part).name
         if not path.is_file() or sha256(path) != expected:
             raise LddmError(f"{path} is missing or not what bundle.json says", "copy the bundle again, or train again")
-    generator = entry.load_model().load(folder / "generator.safetensors").eval()
+    generator = entry.model.load(folder / "generator.safetensors").eval()
     return Bundle(about, Autoencoder.load(folder / "autoencoder.safetensors"), generator)

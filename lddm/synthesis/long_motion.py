@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lddm.autoencoder.decoder import Layers, WarpDecoder
-from lddm.nn.warping import warp_sequence
+from lddm.motion.warp import warp_sequence
 
 # ASSUME: tissue swings about its place. This share of the mean square displacement of a candidate is added to its
 # disagreement on the overlap, so that of equal ones the nearer to the still is kept.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lddm.data.ranges import to_float
-from lddm.nn.view import field_of_view
+from lddm.motion.field_of_view import field_of_view
 
 RIM = 1 / 32  # of the shorter side: how deep a dark rim may be that compression or a frame leaves around tissue
 CORNER = 1 / 8  # of the shorter side: how deep black may reach into a convex field of view that holds smudges
@@ -21,7 +21,7 @@ def moving_part(image: np.ndarray) -> np.ndarray:
     """Mask of the pixels that show tissue.
 
     At full size the edge of a fan is surrounded by ringing of compression, up to 10 pixels wide, which
-    `lddm.nn.view.field_of_view` takes for tissue. A window may also have a frame, and the convex field of view holds the
+    `field_of_view` takes for tissue. A window may also have a frame, and the convex field of view holds the
     black between the face of a curved probe and the upper corners of its fan, and the black beside a fan with smudges. Pixels
     near the edge that are much darker than what lies beside them, and thin parts that they separate, are therefore left out.
     Dark tissue beside the edge stands still with them, which does not show.

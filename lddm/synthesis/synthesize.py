@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 
 from lddm.autoencoder.decoder import WarpDecoder
-from lddm.autoencoder.train import ClipReader
+from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips, fold_stills
 from lddm.data.ranges import to_uint8
 from lddm.data.synthetic import save_synthetic
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.memory import with_smaller_batch
@@ -73,7 +73,9 @@ def synthesize(
     wanted = {str(key): count for key, count in settings.samples.items()}
     samples = 1 if generator in ("reconstruction", "static") else wanted[source]  # these two do not vary
     animator = Animator.load(bundle)
-    options = SamplingOptions(settings.sampler, settings.steps, settings.guidance, settings.guide_by)
+    options = SamplingOptions(
+        settings.sampler, settings.num_inference_steps, settings.guidance_scale, settings.guidance_target
+    )
     names = table["clip_id"].where(table["clip_id"].notna(), table["x0_id"]).tolist()
     seeds = [[video_seed(seed, name, sample) for name in names] for sample in range(samples)]
 
@@ -101,7 +103,7 @@ def synthesize(
 def reconstruct(animator: Animator, store: FrameStore, clips: pd.DataFrame, batch_size: int) -> np.ndarray:
     """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S), the upper bound of every generator."""
     model = animator.autoencoder
-    reader = ClipReader(store.at_model_size(), clips, model, animator.device)
+    reader = ClipDataset(store.at_model_size(), clips, model, animator.device)
     videos = store.clip_frames(clips).copy()
     for start in range(0, len(clips), batch_size):
         part = slice(start, start + batch_size)

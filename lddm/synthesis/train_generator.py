@@ -12,11 +12,11 @@ import pandas as pd
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
+from lddm.generators.registry import find_generator
+from lddm.generators.trainer import STUDENT
+from lddm.latent.dataset import LatentSet
 from lddm.settings.base import Section
 from lddm.synthesis.bundle import write_bundle
-from lddm.synthesis.generators import find_generator
-from lddm.training.generator import STUDENT
-from lddm.training.latents import LatentSet
 from lddm.training.parallel import is_first
 from lddm.training.state import remove_state
 from lddm.training.weights import count_parameters
@@ -51,10 +51,10 @@ def train_generator(
         latents = latents.relabelled(pd.read_parquet(guessed).set_index("clip_id")["label"])
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "generator.safetensors"
-        entry.load_train()(settings, latents, store, seed, state_dir, weights, on_log, keep_state=True)
+        entry.fit(settings, latents, store, seed, state_dir, weights, on_log, keep_state=True)
         if is_first():
             about = _about(store, out_dir, fold, seed, latents, settings)
-            about["parameters"] = count_parameters(entry.load_model().load(weights))
+            about["parameters"] = count_parameters(entry.model.load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
         remove_state(state_dir, STUDENT)  # not before: the weights above lie in a temporary folder
 

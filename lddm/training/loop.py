@@ -33,7 +33,7 @@ from lddm.training.parallel import (
     world_size,
 )
 from lddm.training.progress import Progress
-from lddm.training.schedule import learning_rate, step_rng
+from lddm.training.schedule import learning_rate, step_generator
 from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
 from lddm.training.weights import cpu_state
 
@@ -44,16 +44,16 @@ class Task(Protocol):
     """What is trained.
 
     Attributes:
-        players: networks by name; each has its own optimiser and takes its turn in each step, in this order
+        networks: networks by name; each has its own optimiser and takes its turn in each step, in this order
             (a generator and its discriminators; most tasks have one).
     """
 
-    players: dict[str, Any]
+    networks: dict[str, Any]
 
     def batch(self, number: int) -> Any:
         """Micro-batch `number` of the run, a pure function of the number; on any device."""
 
-    def loss(self, player: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
+    def loss(self, name: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
         """Loss of the network (None: it rests in this step) and numbers for the log. `rng` is on the CPU."""
 
 
@@ -94,25 +94,25 @@ def train(
     """
     device = device or pick_device()
     connect(device)
-    players = task.players
-    identity = identity or Identity({"run": _identity(training, seed, players)})
-    identity = from_first(identity.extended(networks={name: _shapes(player) for name, player in players.items()}))
-    for player in players.values():
-        player.to(device).train()
-    share_weights(*players.values())
+    networks = task.networks
+    identity = identity or Identity({"run": _identity(training, seed, networks)})
+    identity = from_first(identity.extended(networks={name: _shapes(network) for name, network in networks.items()}))
+    for network in networks.values():
+        network.to(device).train()
+    share_weights(*networks.values())
     optimizers = {
-        name: torch.optim.AdamW(player.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-        for name, player in players.items()
+        name: torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+        for name, network in networks.items()
     }
-    averages = {name: average_of(player, training.ema_decay) for name, player in players.items()}
+    averages = {name: average_of(network, training.ema_decay) for name, network in networks.items()}
     parts, mine = _micro_batches(training)
-    start, progress, best = _restore(Path(state_dir), identity, players, averages, optimizers)
+    start, progress, best = _restore(Path(state_dir), identity, networks, averages, optimizers)
     if start:
         logger.info("resumed at step %d of %d", start, training.steps)
     if training.compile:
-        for player in players.values():
-            player.compile()
-    buffers = [buffer for player in players.values() for buffer in player.buffers()]
+        for network in networks.values():
+            network.compile()
+    buffers = [buffer for network in networks.values() for buffer in network.buffers()]
     means = _Means()
     began = time.monotonic()
     for step in range(start, training.steps):
@@ -123,12 +123,14 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         for part in mine:
             batch = task.batch(step * parts + part)
-            for turn, (name, player) in enumerate(players.items()):
+            for turn, (name, network) in enumerate(networks.items()):
                 number = step * parts + part
-                torch.manual_seed(step_rng(seed * 8 + 4 + turn, number).initial_seed())  # dropout has no other source
-                with _only(players, player):
+                torch.manual_seed(
+                    step_generator(seed * 8 + 4 + turn, number).initial_seed()
+                )  # dropout has no other source
+                with _only(networks, network):
                     with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-                        loss, logs = task.loss(name, batch, step, step_rng(seed * 8 + turn, number))
+                        loss, logs = task.loss(name, batch, step, step_generator(seed * 8 + turn, number))
                     logged.append(logs)
                     if loss is None:
                         continue
@@ -137,8 +139,8 @@ def train(
                     loss.backward()
         norms: dict[str, Tensor] = {}
         for name in losses:
-            losses[name] = average_gradients(players[name], losses[name])
-            norms[name] = nn.utils.clip_grad_norm_(players[name].parameters(), training.grad_clip)
+            losses[name] = average_gradients(networks[name], losses[name])
+            norms[name] = nn.utils.clip_grad_norm_(networks[name].parameters(), training.grad_clip)
         # One read from the device per step, for all networks. All processes have the same sums, so all decide alike.
         values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
         if values is not None and not torch.isfinite(values).all():
@@ -154,7 +156,7 @@ def train(
                     group["lr"] = learning_rate(training, step)
                 means.add({f"{name}/loss": loss, f"{name}/grad_norm": norms[name]})
                 optimizers[name].step()
-                averages[name].update_parameters(players[name])
+                averages[name].update_parameters(networks[name])
         done = step + 1
         if validate is not None and (done % training.val_every == 0 or done == training.steps):
             found = from_first(validate(_averaged(averages)))
@@ -170,9 +172,9 @@ def train(
             logger.info("step %d/%d, %d:%02d left, %s", done, training.steps, *divmod(round(left), 60), numbers)
             on_log(done, line)
         if done % training.checkpoint_every == 0 and done < training.steps:
-            share_weights(*players.values(), *averages.values())  # buffers follow the data of each process
+            share_weights(*networks.values(), *averages.values())  # buffers follow the data of each process
             if is_first():
-                groups = _groups(players, averages, optimizers, best)
+                groups = _groups(networks, averages, optimizers, best)
                 save_state(Path(state_dir), identity, done, progress.to_dict(), groups)
     if keep_best is not None and validate is not None and not best:
         raise LddmError(
@@ -183,11 +185,11 @@ def train(
         logger.info("kept the weights of step %d: val %s %.4g", progress.best_step, keep_best, progress.best_value)
         for name, state in best.items():
             averages[name].module.load_state_dict(state)
-    for name, player in players.items():
-        player.load_state_dict(averages[name].module.state_dict())
-        player.eval()
-    share_weights(*players.values())
-    return players
+    for name, network in networks.items():
+        network.load_state_dict(averages[name].module.state_dict())
+        network.eval()
+    share_weights(*networks.values())
+    return networks
 
 
 def _micro_batches(training: Training) -> tuple[int, range]:
@@ -207,9 +209,9 @@ def _micro_batches(training: Training) -> tuple[int, range]:
 
 
 @contextlib.contextmanager
-def _only(players: dict[str, nn.Module], player: nn.Module) -> Iterator[None]:
+def _only(networks: dict[str, nn.Module], network: nn.Module) -> Iterator[None]:
     """Gradients for the weights of one network only: the loss of a generator passes through its discriminators."""
-    others = [p for other in players.values() if other is not player for p in other.parameters() if p.requires_grad]
+    others = [p for other in networks.values() if other is not network for p in other.parameters() if p.requires_grad]
     for parameter in others:
         parameter.requires_grad_(False)
     try:
@@ -243,19 +245,19 @@ def _averaged(averages: dict[str, AveragedModel]) -> dict[str, nn.Module]:
     return {name: average.module.eval() for name, average in averages.items()}
 
 
-def _identity(training: Training, seed: int, players: dict[str, nn.Module], data_identity: str = "") -> str:
+def _identity(training: Training, seed: int, networks: dict[str, nn.Module], data_identity: str = "") -> str:
     """Hash of the settings, the seed and the bytes of the initial weights: what the loop itself knows of a run."""
-    return content_hash({"training": training, "seed": seed, "networks": players, "data": data_identity})
+    return content_hash({"training": training, "seed": seed, "networks": networks, "data": data_identity})
 
 
-def _shapes(player: nn.Module) -> dict[str, list[int]]:
-    return {name: list(tensor.shape) for name, tensor in player.state_dict().items()}
+def _shapes(network: nn.Module) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
-def _groups(players, averages, optimizers, best) -> dict[str, dict[str, Tensor]]:
+def _groups(networks, averages, optimizers, best) -> dict[str, dict[str, Tensor]]:
     groups = {}
-    for name in players:
-        groups[f"weights:{name}"] = players[name].state_dict()
+    for name in networks:
+        groups[f"weights:{name}"] = networks[name].state_dict()
         groups[f"average:{name}"] = averages[name].state_dict()
         groups[f"optimizer:{name}"] = optimizer_tensors(optimizers[name])
         if best:
@@ -263,7 +265,7 @@ def _groups(players, averages, optimizers, best) -> dict[str, dict[str, Tensor]]
     return groups
 
 
-def _restore(folder: Path, identity: Identity, players, averages, optimizers) -> tuple[int, Progress, dict]:
+def _restore(folder: Path, identity: Identity, networks, averages, optimizers) -> tuple[int, Progress, dict]:
     """Steps done, progress and best weights. The first process decides whether there is a state to resume."""
     saved: State | None = load_state(folder, identity) if is_first() else None
     step = from_first(saved[0] if saved else 0)
@@ -275,8 +277,8 @@ def _restore(folder: Path, identity: Identity, players, averages, optimizers) ->
             f"{folder} is not the same for all processes", "put the results on a file system that all share"
         )
     _, about, groups = saved
-    for name in players:
-        players[name].load_state_dict(groups[f"weights:{name}"])
+    for name in networks:
+        networks[name].load_state_dict(groups[f"weights:{name}"])
         averages[name].load_state_dict(groups[f"average:{name}"])
         restore_optimizer(optimizers[name], groups.get(f"optimizer:{name}", {}))
-    return step, Progress(**about), {name: groups[f"best:{name}"] for name in players if f"best:{name}" in groups}
+    return step, Progress(**about), {name: groups[f"best:{name}"] for name in networks if f"best:{name}" in groups}

@@ -29,7 +29,7 @@ def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     return np.array([epochs[p // n][p % n] for p in positions.tolist()], dtype=np.int64)
 
 
-def step_rng(seed: int, step: int) -> torch.Generator:
+def step_generator(seed: int, step: int) -> torch.Generator:
     """The source of a step's noise, on the CPU so that a GPU run draws the same numbers."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
 

@@ -1,11 +1,11 @@
-"""Weights on disk: safetensors that say themselves what they are, loaded without pickle."""
+"""Self-describing weight files: safetensors, loaded without pickle."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -70,6 +70,38 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     if found != kind:
         raise LddmError(f"{path}: expected weights of kind '{kind}', got '{found}'", "check which file you pass")
     return state, about
+
+
+class SavedModule(nn.Module):
+    """A network whose weight file says how to build it, so that nothing else is needed to load it.
+
+    Subclasses set `kind` and say what their constructor takes.
+    """
+
+    kind: ClassVar[str]  # what the file says that it holds, e.g. "autoencoder"
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor in JSON form."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
+        """The inverse of `arguments`: a network without trained weights. `path` is for messages."""
+        return cls(**about)
+
+    def save(self, path: str | Path, **provenance: Any) -> None:
+        """Write the weights and how to build the network."""
+        save_weights(path, self, self.kind, **self.arguments(), provenance=provenance)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote: in eval mode, without gradients, on the CPU.
+
+        Raises:
+            LddmError: see `load_weights`; or another version wrote the file.
+        """
+        state, about = load_weights(path, cls.kind)
+        return load_into(cls.from_arguments({k: v for k, v in about.items() if k != "provenance"}, path), state, path)
 
 
 def read_settings(section: type[Any], about: Mapping[str, Any], path: str | Path) -> Any:

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from lddm.cli import app
 from lddm.data import index
-from lddm.data.video_io import write_video
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.sampling import SamplingOptions
+from lddm.io.video import write_video
 from lddm.settings.build import load, stage_json
 from lddm.settings.data import IndexSettings
 
@@ -164,8 +164,8 @@ def test_a_generator(monkeypatch, tiny_store, tmp_path):
     from lddm.synthesis.animate import Animator
     from lddm.synthesis.train_generator import train_generator
 
-    module("lddm/baselines/sway.py", monkeypatch)
-    added("lddm/synthesis/generators.py", monkeypatch, "GENERATORS")
+    module("lddm/generators/sway.py", monkeypatch)
+    added("lddm/generators/registry.py", monkeypatch, "GENERATORS")
     store, splits = tiny_store
     Autoencoder(AutoencoderSettings(width=4), 32, 8).save(tmp_path / "ae.safetensors")
     encode_clips(tmp_path / "ae.safetensors", store, splits, 0, tmp_path / "z.safetensors")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lddm.autoencoder.model import Autoencoder
-from lddm.diffusion.model import LatentDiffusion
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.diffusion.model import LatentDiffusion
+from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings
 
 pytestmark = [
@@ -24,6 +24,6 @@ def test_a_gpu_draws_the_videos_that_the_cpu_draws():
         on = [module.to(device) for module in (autoencoder, generator)]
         rng = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            z = on[1].sample(x0.to(device), label.to(device), rng, SamplingOptions(steps=4))
+            z = on[1].sample(x0.to(device), label.to(device), rng, SamplingOptions(num_inference_steps=4))
             frames[device] = on[0].decode(x0.to(device), z).frames.cpu()
     assert torch.allclose(frames["cpu"], frames["cuda"], atol=1e-2)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from test_busv_busi import SMALL, film
 
-from tests.unit.data.test_dicom import write_cine
+from tests.unit.io.test_dicom import write_cine
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]

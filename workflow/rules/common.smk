@@ -19,7 +19,7 @@ try:
     from lddm.errors import LddmError
     from lddm.metrics import present
     from lddm.settings import build, planned, stages
-    from lddm.synthesis import generators
+    from lddm.generators import registry as generators
 except ImportError as missing:
     raise WorkflowError(
         f"the package lddm cannot be imported by the Python that runs Snakemake: {missing}\n"

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lddm.data.dicom import is_dicom, read_dicom
-from lddm.data.frame_folder import frame_folders as frame_folders
-from lddm.data.frame_folder import read_frame_folder
-from lddm.data.image_io import IMAGE_SUFFIXES, read_image
-from lddm.data.recording import FrameRate, Recording, UnreadableFile
-from lddm.data.video_io import read_video
 from lddm.errors import LddmError
 from lddm.files import sha256
+from lddm.io.dicom.read import is_dicom, read_dicom
+from lddm.io.frame_folder import frame_folders as frame_folders
+from lddm.io.frame_folder import read_frame_folder
+from lddm.io.image import IMAGE_SUFFIXES, read_image
+from lddm.io.recording import FrameRate, Recording, UnreadableFile
+from lddm.io.video import read_video
 
 COLUMNS = (
     "id",

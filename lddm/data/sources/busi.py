@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import is_clutter, is_mask_name
-from lddm.data.video_io import IMAGE_SUFFIXES
+from lddm.io.recording import Recording
+from lddm.io.video import IMAGE_SUFFIXES
 from lddm.settings.data import BusiSource
 
 LICENCE = "not stated by the authors (CC0 on copies)"

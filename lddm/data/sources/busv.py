@@ -12,11 +12,11 @@ import logging
 from pathlib import Path
 
 from lddm.data.duplicates import COMMON, connected
-from lddm.data.frame_folder import read_frame_folder
-from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, safe_path, source_folder
 from lddm.errors import LddmError
 from lddm.files import read_json, sha256
+from lddm.io.frame_folder import read_frame_folder
+from lddm.io.recording import Recording
 from lddm.settings.data import BusvSource
 
 logger = logging.getLogger(__name__)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lddm.data.dicom import is_cine, is_dicom
-from lddm.data.frame_folder import ABOUT, FEWEST
 from lddm.data.identity import Identity, read_identity
-from lddm.data.image_io import frame_count
 from lddm.data.patients import assign_patients
 from lddm.data.patients_csv import listed, match_patients, read_patients
 from lddm.data.pseudonyms import data_key
-from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
-from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
+from lddm.io.dicom.read import is_cine, is_dicom
+from lddm.io.frame_folder import ABOUT, FEWEST
+from lddm.io.image import frame_count
+from lddm.io.recording import Recording
+from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.settings.data import FolderSource
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ import hashlib
 
 import numpy as np
 
-from lddm.data.phantom.anatomy import draw_anatomy, draw_lesion, draw_stiffness, sample_map
-from lddm.data.phantom.imaging import draw_scatterers, image
-from lddm.data.phantom.motion import compression_pattern, probe_motion
 from lddm.errors import LddmError
+from lddm.phantom.anatomy import draw_anatomy, draw_lesion, draw_stiffness, sample_map
+from lddm.phantom.imaging import draw_scatterers, image
+from lddm.phantom.motion import compression_pattern, probe_motion
 from lddm.settings.data import PhantomSource
 
 LICENCE = "CC0-1.0 (simulated)"

@@ -11,11 +11,11 @@ import re
 from pathlib import Path
 
 from lddm.data.identity import known, normalise
-from lddm.data.recording import Recording
 from lddm.data.sources.base import file_row, label_of, read_csv, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import is_clutter
-from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from lddm.errors import LddmError
+from lddm.io.recording import Recording
+from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from lddm.settings.data import PocusSource
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image
 
-from lddm.data.recording import MAX_PIXELS
 from lddm.data.sources.base import printable
-from lddm.data.video_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from lddm.io.recording import MAX_PIXELS
+from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 MASK_WORDS = r"(mask|masks|segmentation|segmentations|seg|groundtruth|ground[ _-]truth|gt|annotation|annotations)"

@@ -12,29 +12,28 @@ from lddm.autoencoder.discriminators import TemporalDiscriminator
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.losses import r1_penalty
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.motion_code import MotionCode, measure_motion
-from lddm.autoencoder.train import AutoencoderTask, ClipReader, train_autoencoder
-from lddm.data.flow import svd_motion
+from lddm.autoencoder.train import AutoencoderTask, ClipDataset, train_autoencoder
 from lddm.data.frames import fold_clips
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
-from lddm.nn.latent import unit_rows
-from lddm.nn.warping import compose_motion
+from lddm.latent.dataset import LatentDataset, LatentSet
+from lddm.latent.spec import unit_rows
+from lddm.motion.low_rank import MotionCode, measure_motion, svd_motion
+from lddm.motion.warp import compose_motion
 from lddm.settings.models import AutoencoderSettings, Training
-from lddm.training.latents import LatentReader, LatentSet
 from lddm.training.validation import spread_clips
 from lddm.training.weights import count_parameters
 
 QUICK = Training(steps=6, batch_size=4, log_every=2, val_every=3, checkpoint_every=2, warmup_steps=1)
 WARP = AutoencoderSettings(width=4, motion_rank=2, residual_rank=2, map_size=8, training=QUICK)
-PAINT = AutoencoderSettings(decoder="paint", latent="vector", width=4, vector_dim=6, training=QUICK)
+SPADE = AutoencoderSettings(decoder="spade", latent="vector", width=4, vector_dim=6, training=QUICK)
 GRID = {"latent": "grid", "grid_channels": 3, "grid_frames": 2, "map_size": 8}
 KINDS = {
-    "warp-factorised": WARP,
+    "warp-low_rank": WARP,
     "warp-vector": WARP.model_copy(update={"latent": "vector", "vector_dim": 6}),
     "warp-grid": WARP.model_copy(update=GRID),
-    "paint-vector": PAINT,
-    "paint-grid": PAINT.model_copy(update=GRID),
+    "spade-vector": SPADE,
+    "spade-grid": SPADE.model_copy(update=GRID),
 }
 each_kind = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
 
@@ -139,13 +138,13 @@ def test_the_edge_of_a_fan_stays_while_its_tissue_slides():
 def test_the_teacher_fades_over_the_first_part_of_the_run(tiny_store, step, share):
     store, splits = tiny_store
     training = QUICK.model_copy(update={"steps": 100})
-    settings = KINDS["warp-vector"].model_copy(update={"teacher_weight": 0.5, "training": training})
+    settings = KINDS["warp-vector"].model_copy(update={"flow_supervision_weight": 0.5, "training": training})
     torch.manual_seed(0)
     model = Autoencoder(settings, 32, 8)
-    reader = ClipReader(store, fold_clips(store, splits, 0, "train"), model, torch.device("cpu"))
+    reader = ClipDataset(store, fold_clips(store, splits, 0, "train"), model, torch.device("cpu"))
     losses = {}
     for weight in (0.5, 0.0):
-        task = AutoencoderTask(model, settings.model_copy(update={"teacher_weight": weight}), reader, 0)
+        task = AutoencoderTask(model, settings.model_copy(update={"flow_supervision_weight": weight}), reader, 0)
         losses[weight], parts = task.loss("autoencoder", task.batch(0), step, torch.Generator().manual_seed(0))
         if weight:
             teacher = parts["teacher"]
@@ -162,7 +161,7 @@ def test_checkpointing_changes_memory_only(tiny_store):
 
     def gradient(checkpointing):
         torch.manual_seed(0)
-        model = Autoencoder(PAINT.model_copy(update={"checkpointing": checkpointing}), 32, 8)
+        model = Autoencoder(SPADE.model_copy(update={"checkpointing": checkpointing}), 32, 8)
         decoded, _ = model(video, None, torch.Generator().manual_seed(0))
         decoded.frames.square().mean().backward()
         return model.decoder.seed.weight.grad
@@ -203,17 +202,17 @@ def test_the_r1_penalty_is_that_of_float32(tiny_store):
     settings = WARP.model_copy(update={"adversarial_weight": 1.0, "adversarial_start": 0, "discriminator_width": 4})
     torch.manual_seed(0)
     model = Autoencoder(settings, 32, 8)
-    reader = ClipReader(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
+    reader = ClipDataset(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
     task, rng = AutoencoderTask(model, settings, reader, 0), torch.Generator().manual_seed(0)
     task.loss("autoencoder", task.batch(0), 0, rng)
-    for player in task.players.values():
-        player.eval()  # spectral norms stay as they are
+    for network in task.networks.values():
+        network.eval()  # spectral norms stay as they are
     exact = task.loss("temporal", task.batch(0), 0, rng)[1]["r1"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(task.loss("temporal", task.batch(0), 0, rng)[1]["r1"], exact)
 
 
-@pytest.mark.parametrize("kind", ["warp-factorised", "paint-vector"])
+@pytest.mark.parametrize("kind", ["warp-low_rank", "spade-vector"])
 def test_the_weight_of_reconstruction_and_the_width_of_the_decoder(tiny_store, kind):
     settings = KINDS[kind].model_copy(update={"kl_weight": 0.0, "temporal_weight": 0.0, "decoder_width": 8})
     torch.manual_seed(0)
@@ -221,7 +220,7 @@ def test_the_weight_of_reconstruction_and_the_width_of_the_decoder(tiny_store, k
     narrow = Autoencoder(KINDS[kind], 32, 8)
     sizes = [[count_parameters(part) for part in (each.encoder, each.decoder)] for each in (narrow, model)]
     assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1]
-    reader = ClipReader(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
+    reader = ClipDataset(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
     ten = settings.model_copy(update={"reconstruction_weight": 10.0})
     losses = []
     for each in (settings, ten):
@@ -233,7 +232,7 @@ def test_the_weight_of_reconstruction_and_the_width_of_the_decoder(tiny_store, k
 
 def test_sizes_that_do_not_fit_are_named():
     with pytest.raises(LddmError, match="50"):
-        Autoencoder(PAINT, 50, 8)
+        Autoencoder(SPADE, 50, 8)
     with pytest.raises(LddmError, match="power of two"):
         Autoencoder(WARP, 48 - 8, 8)
 
@@ -252,7 +251,7 @@ def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_on
     assert encode_clips(out, store, splits, 0, latents_path) == 60
     latents = LatentSet.load(latents_path)
     assert latents.spec == model.spec and not any("video-15" <= name for name in latents.clip)
-    reader = LatentReader(latents, store, True, torch.device("cpu"))
+    reader = LatentDataset(latents, store, True, torch.device("cpu"))
     assert len(reader) == 48
     assert torch.allclose(reader.whitening(reader.mean).mean(dim=0), torch.zeros(model.spec.size), atol=1e-3)
     first = fold_clips(store, splits, 0, "train")["first_frame"].iloc[0]
@@ -267,7 +266,7 @@ def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_stor
     store, splits = tiny_store
     clips = fold_clips(store, splits, 0, "train")
     model = Autoencoder(WARP, store.size, store.clip_length)
-    reader = ClipReader(store, clips, model, torch.device("cpu"))
+    reader = ClipDataset(store, clips, model, torch.device("cpu"))
     index = np.arange(3)
     video, motion = reader.read(index, None, np.array([True, False, True]))
     forward, _ = reader.read(index)
@@ -279,7 +278,7 @@ def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_stor
 
 
 def test_without_reversal_clips_run_forwards_only(tiny_store, tmp_path):
-    settings, out = WARP.model_copy(update={"reversal": False}), tmp_path / "model.safetensors"
+    settings, out = WARP.model_copy(update={"time_reversal": False}), tmp_path / "model.safetensors"
     train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "state", out, lambda *_: None)
     assert encode_clips(out, *tiny_store, 0, tmp_path / "z.safetensors") == 30
     assert not LatentSet.load(tmp_path / "z.safetensors").backward.any()
@@ -317,7 +316,7 @@ def test_adversarial_training_keeps_the_last_average(tiny_store, tmp_path, caplo
     values = iter([1.0, 2.0, 3.0])
     monkeypatch.setattr("lddm.autoencoder.train.validation_error", lambda *_: {"l1": next(values)})
     changes = {"adversarial_weight": 0.1, "adversarial_start": start, "discriminator_width": 4}
-    settings = PAINT.model_copy(update=changes)
+    settings = SPADE.model_copy(update=changes)
     with caplog.at_level("INFO"):
         train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "s", tmp_path / "m.safetensors", lambda *_: None)
     assert ("kept the weights of step 3" in caplog.text) == (kept == "best")
@@ -346,7 +345,7 @@ def test_the_painting_autoencoder_is_compiled_as_one_graph(tiny_store):
     clips = clips_of(*tiny_store, n=2)
     video = to_float(torch.from_numpy(clips))[:, None]
     torch.manual_seed(0)
-    model = Autoencoder(PAINT, 32, 8)
+    model = Autoencoder(SPADE, 32, 8)
     given = (video, model.measure(clips))
     eager = model(*given, torch.Generator().manual_seed(0))[0].frames
     graphs = []
@@ -366,11 +365,11 @@ def test_r1_works_where_networks_are_compiled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [WARP, PAINT], ids=["warp", "paint"])
+@pytest.mark.parametrize("settings", [WARP, SPADE], ids=["warp", "spade"])
 def test_compiled_training_with_adversarial_losses(tiny_store, tmp_path, monkeypatch, settings):
     """The same losses as without compilation. Tracing alone, without code generation."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    changes = {"adversarial_weight": 0.1, "adversarial_start": 1, "discriminator_width": 4, "gradient_penalty": 1.0}
+    changes = {"adversarial_weight": 0.1, "adversarial_start": 1, "discriminator_width": 4, "r1_weight": 1.0}
     training = QUICK.model_copy(update={"steps": 2, "batch_size": 2, "log_every": 1})
     lines = {}
     for compiled in (False, True):

@@ -23,9 +23,9 @@ from lddm.data.check import check_data
 from lddm.data.fetch import fetch, unzip
 from lddm.data.index import build_index
 from lddm.data.layout import recognise
-from lddm.data.video_io import write_video
 from lddm.errors import LddmError
 from lddm.files import sha256
+from lddm.io.video import write_video
 from lddm.settings import build
 from lddm.settings.data import FolderSource, IndexSettings
 from tests.unit.data.test_patients import cine

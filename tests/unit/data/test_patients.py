@@ -13,7 +13,6 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from lddm.data import pseudonyms
-from lddm.data.dicom import write_dicom
 from lddm.data.identity import Identity, identity_of, known, normalise
 from lddm.data.index import build_index
 from lddm.data.patient_groups import group_patients, name_counts
@@ -22,6 +21,7 @@ from lddm.data.pseudonyms import data_key
 from lddm.data.sources import folder
 from lddm.data.splits import check_no_leak, make_splits
 from lddm.errors import LddmError
+from lddm.io.dicom.read import write_dicom
 from lddm.settings.data import FolderSource, IndexSettings, SplitSettings
 
 CLASSES = ["benign", "malignant"]

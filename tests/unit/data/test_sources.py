@@ -11,8 +11,8 @@ from PIL import Image
 from lddm.data.index import build_index, check_index
 from lddm.data.preprocess import preprocess
 from lddm.data.sources import busv, folder, pocus
-from lddm.data.video_io import write_video
 from lddm.errors import LddmError
+from lddm.io.video import write_video
 from lddm.settings.data import BusvSource, FolderSource, IndexSettings, PocusSource, PreprocessSettings
 
 CLASSES = ["benign", "malignant"]

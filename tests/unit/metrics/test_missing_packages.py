@@ -29,8 +29,8 @@ def videos(seed: int, side: int = 8) -> Videos:
 def without_packages(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.split(".")[0] in ("pyiqa", "skvideo")] + ["pyiqa", "skvideo"]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "lddm.data.scikit_video", raising=False)
-    monkeypatch.delattr("lddm.data.scikit_video", raising=False)
+    monkeypatch.delitem(sys.modules, "lddm.metrics.scikit_video", raising=False)
+    monkeypatch.delattr("lddm.metrics.scikit_video", raising=False)
     torch.save((torch.zeros(3, 1), torch.zeros(3, 36)), tmp_path / "weights.pth")  # weights are not what is missing
     for module in ("paired", "no_reference"):
         monkeypatch.setattr(f"lddm.metrics.{module}.find", lambda name, weights_dir: tmp_path / "weights.pth")

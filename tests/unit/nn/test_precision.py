@@ -5,14 +5,14 @@ import torch
 
 from lddm.autoencoder.decoder import out_of_view
 from lddm.autoencoder.model import Autoencoder
-from lddm.nn.folding import limit_strain
-from lddm.nn.latent import LatentSpec
-from lddm.nn.warping import compose_motion, warp_sequence
-from lddm.nn.whitening import Whitening
+from lddm.latent.spec import LatentSpec
+from lddm.latent.strain_limit import limit_strain
+from lddm.latent.whitening import Whitening
+from lddm.motion.warp import compose_motion, warp_sequence
 from lddm.settings.models import AutoencoderSettings
 
 SIZE = 128
-SPEC = LatentSpec("factorised", frames=4, motion_rank=2, residual_rank=1, map_size=8)
+SPEC = LatentSpec("low_rank", frames=4, motion_rank=2, residual_rank=1, map_size=8)
 
 
 def code():

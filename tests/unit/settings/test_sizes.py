@@ -7,17 +7,17 @@ import torch
 
 from lddm.autoencoder import decoder
 from lddm.autoencoder.model import Autoencoder
-from lddm.diffusion.model import LatentDiffusion
 from lddm.errors import LddmError
+from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.nn.condition import ImageCondition
 from lddm.settings import build
 
 KINDS = {
-    "factorised": {"decoder": "warp", "latent": "factorised"},
+    "low_rank": {"decoder": "warp", "latent": "low_rank"},
     "vector": {"decoder": "warp", "latent": "vector"},
     "grid": {"decoder": "warp", "latent": "grid"},
-    "paint": {"decoder": "paint", "latent": "vector"},
-    "paint grid": {"decoder": "paint", "latent": "grid"},
+    "spade": {"decoder": "spade", "latent": "vector"},
+    "spade grid": {"decoder": "spade", "latent": "grid"},
 }
 PIXEL = {"sampler": "unipc", "generators": ["lddm", "cinn", "static", "motion_transfer", "pixel"]}
 SIZES = [*range(64, 513, 16)]
@@ -58,7 +58,7 @@ def test_both_stages_take_what_is_accepted_or_suggested(kind, size, monkeypatch)
     settings, _ = accepted(config(kind, size, frames=4))
     with torch.device("meta"), torch.no_grad():
         model = Autoencoder(settings.autoencoder, size, 4)
-        if kind == "factorised":
+        if kind == "low_rank":
             maps = torch.empty(1, 2, 2, *[settings.autoencoder.map_size] * 2)
             code = type("Code", (), {"maps": maps, "coefficients": torch.empty(1, 2, 4)})
         else:
@@ -80,16 +80,16 @@ def test_every_multiple_of_sixteen_is_accepted_or_has_maps_that_fit(kind):
 
 
 def test_refusals_name_the_key_and_the_values_that_fit():
-    assert accepted(config("factorised", 96))[1] == [6, 12, 24]
+    assert accepted(config("low_rank", 96))[1] == [6, 12, 24]
     assert accepted(config("grid", 112))[1] == [7, 14, 28]
-    assert accepted(config("paint grid", 64, frames=24))[1] == [3, 6, 12]
+    assert accepted(config("spade grid", 64, frames=24))[1] == [3, 6, 12]
     for raw, message in (
-        (config("paint", 50), "multiple of 4"),
-        (config("factorised", 100, map_size=25) | {"synthesis": PIXEL}, "generator pixel: expected a multiple of 8"),
-        (stored("factorised", 100), "stored_size 100 does not fit preprocess.size 64: expected a multiple"),
-        (stored("paint", 128), "stored_size 128: autoencoder.decoder paint"),
-        (stored("factorised", 128) | {"synthesis": PIXEL}, "stored_size 128: .* generator pixel"),
-        (config("factorised", 64, frames=2, motion_rank=3), "exceeds preprocess.clip_length 2"),
+        (config("spade", 50), "multiple of 4"),
+        (config("low_rank", 100, map_size=25) | {"synthesis": PIXEL}, "generator pixel: expected a multiple of 8"),
+        (stored("low_rank", 100), "stored_size 100 does not fit preprocess.size 64: expected a multiple"),
+        (stored("spade", 128), "stored_size 128: autoencoder.decoder spade"),
+        (stored("low_rank", 128) | {"synthesis": PIXEL}, "stored_size 128: .* generator pixel"),
+        (config("low_rank", 64, frames=2, motion_rank=3), "exceeds preprocess.clip_length 2"),
     ):
         with pytest.raises(LddmError, match=message):
             build.load(raw)

@@ -16,7 +16,7 @@ from lddm.settings.models import (
 from lddm.synthesis.train_generator import train_generator
 
 QUICK = Training(steps=2, batch_size=4, log_every=1, val_every=2, checkpoint_every=2)
-ONE_STEP = DistillationSettings(pairs=8, sampler_steps=2, steps=2)
+ONE_STEP = DistillationSettings(num_pairs=8, num_inference_steps=2, steps=2)
 SETTINGS = {
     "lddm": DiffusionSettings(width=16, depth=1, training=QUICK, distillation=ONE_STEP),
     "cinn": CinnSettings(blocks=2, width=16, training=QUICK),

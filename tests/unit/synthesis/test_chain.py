@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lddm.autoencoder.decoder import OPEN, Decoded, Layers
-from lddm.nn.warping import warp_sequence
+from lddm.motion.warp import warp_sequence
 from lddm.synthesis.chain import chain_windows
 from lddm.synthesis.long_motion import extend
 

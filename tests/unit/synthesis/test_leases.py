@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from lddm.synthesis.generators import GENERATORS
+from lddm.generators.registry import GENERATORS
 from lddm.synthesis.leases import gpu_lease
 with gpu_lease(["0", "1"], Path(sys.argv[1]), timeout=60, poll=0.02) as device:
     print(device, flush=True)

@@ -6,12 +6,12 @@ import torch
 
 from lddm.autoencoder.decoder import WarpDecoder
 from lddm.errors import LddmError
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.synthesize import synthesize
 
-SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
+SYNTHESIS = SynthesisSettings(num_inference_steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
 
 
 def cramped(monkeypatch, most):
@@ -54,9 +54,11 @@ def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
 def test_a_long_video_that_does_not_fit_is_continued_with_half_the_batch(bundles, monkeypatch, caplog):
     animator = Animator.load(bundles / "lddm")
     image = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
-    fits = animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14, batch_size=4)
+    fits = animator.animate(image, 2, 3, options=SamplingOptions(num_inference_steps=2), length=14, batch_size=4)
     cramped(monkeypatch, 4)  # each further window has eight candidates
-    assert np.array_equal(fits, animator.animate(image, 2, 3, options=SamplingOptions(steps=2), length=14))
+    assert np.array_equal(
+        fits, animator.animate(image, 2, 3, options=SamplingOptions(num_inference_steps=2), length=14)
+    )
     assert "out of memory with 8 videos" in caplog.text
 
 

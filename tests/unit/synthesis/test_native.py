@@ -1,4 +1,4 @@
-"""Videos at the still's own size: geometry, what stands still, what the decoder paints."""
+"""Videos at the still's own size: geometry, what stands still, what the decoder spades."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from lddm.autoencoder.decoder import Layers
 from lddm.data.ranges import to_float
 from lddm.data.square import SquareFit, fit_square, reduced
 from lddm.errors import LddmError
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.burned_in import burned_in_words
@@ -21,7 +21,7 @@ from lddm.synthesis.seeds import content_id, video_seed
 from lddm.synthesis.synthesize import synthesize
 
 S, T = 32, 4
-OPTIONS = SamplingOptions(steps=2)
+OPTIONS = SamplingOptions(num_inference_steps=2)
 CPU = torch.device("cpu")
 
 
@@ -222,7 +222,7 @@ def larger(tiny_store):
 
 @pytest.mark.parametrize("generator", ["lddm", "motion_transfer", "static", "reconstruction"])
 def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, larger, tmp_path, generator):
-    settings = SynthesisSettings(steps=2, batch_size=2, samples={"heldout": 1, "stills": 1})
+    settings = SynthesisSettings(num_inference_steps=2, batch_size=2, samples={"heldout": 1, "stills": 1})
     bundle = bundles / ("lddm" if generator == "reconstruction" else generator)
     made = {}
     for name, data in (("usual", tiny_store), ("larger", larger)):

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lddm.data.dicom import read_dicom, write_dicom
 from lddm.data.frames import fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
-from lddm.nn.condition import SamplingOptions
+from lddm.generators.registry import GENERATORS
+from lddm.generators.sampling import SamplingOptions
+from lddm.io.dicom.read import read_dicom, write_dicom
 from lddm.settings import Settings
 from lddm.settings.models import CinnSettings, SynthesisSettings, Training
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import load_bundle, sampling_defaults
-from lddm.synthesis.generators import GENERATORS
 from lddm.synthesis.seeds import video_seed
 from lddm.synthesis.synthesize import synthesize
 from lddm.synthesis.train_generator import train_generator
 
-SYNTHESIS = SynthesisSettings(steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
+SYNTHESIS = SynthesisSettings(num_inference_steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
 
 
 def run(bundles, tiny_store, out, generator="lddm", source="heldout", shard=0, shards=1, seed=0):
@@ -36,12 +36,12 @@ def test_every_generator_of_the_settings_is_registered_under_its_own_name():
     (allowed,) = get_args(SynthesisSettings.model_fields["generators"].annotation)
     assert set(GENERATORS) == set(get_args(allowed))
     for name, entry in GENERATORS.items():
-        assert entry.load_model().name == name and callable(entry.load_train())
+        assert entry.model.name == name and callable(entry.fit)
         assert entry.section is None or entry.section in Settings.model_fields
 
 
 def test_heavy_libraries_are_imported_by_those_who_use_them():
-    code = "import sys, lddm.synthesis.synthesize, lddm.baselines.static; print(*sys.modules)"
+    code = "import sys, lddm.synthesis.synthesize, lddm.generators.static; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"diffusers", "FrEIA", "accelerate", "mlflow", "pyiqa", "torchvision"} & set(loaded)
 
@@ -123,7 +123,7 @@ def test_samples_of_a_still_do_not_depend_on_their_number_or_batch(bundles):
 def test_animator_keeps_the_size_of_an_image_and_checks_its_input(bundles):
     animator = Animator.load(bundles / "lddm")
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
-    options = SamplingOptions(steps=2)
+    options = SamplingOptions(num_inference_steps=2)
     videos = animator.animate(image, samples=3, seed=4, label="b", options=options)
     assert videos.shape == (3, 9, 50, 70) and videos.dtype == np.uint8
     assert animator.animate(image, 3, 4, "b", options, size="model").shape == (3, 9, 32, 32)
@@ -138,7 +138,7 @@ def test_animator_keeps_the_size_of_an_image_and_checks_its_input(bundles):
 def animate(bundle, image, out, *options):
     """The command as people type it."""
     command = [sys.executable, "-c", "from lddm.cli import app; app()", "animate", str(image)]
-    command += ["--model", str(bundle), "--out", str(out), "--steps", "2", *options]
+    command += ["--model", str(bundle), "--out", str(out), "--num-inference-steps", "2", *options]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -152,7 +152,7 @@ from lddm.synthesis.train_generator import train_generator
 from lddm.synthesis.seeds import video_seed
 data, parts, out = map(Path, sys.argv[1:])
 training = Training(steps=2, batch_size=2, processes=2, log_every=1, val_every=2, checkpoint_every=1)
-distillation = DistillationSettings(pairs=8, sampler_steps=2, steps=2)
+distillation = DistillationSettings(num_pairs=8, num_inference_steps=2, steps=2)
 settings = DiffusionSettings(width=16, depth=1, training=training, distillation=distillation)
 train_generator("lddm", settings, parts / "ae.safetensors", parts / "z.safetensors",
                 FrameStore.open(data / "frames"), 0, 0, out / "state", out / "bundle", print)
@@ -198,7 +198,7 @@ def test_a_kill_before_the_bundle_is_written_costs_no_training(bundles, tiny_sto
 def test_videos_of_another_length(bundles, generator):
     animator = Animator.load(bundles / generator)
     image = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
-    options = SamplingOptions(steps=2)
+    options = SamplingOptions(num_inference_steps=2)
     short, usual, long = (animator.animate(image, 2, 3, options=options, length=n) for n in (3, None, 21))
     assert (short.shape[1], usual.shape[1], long.shape[1]) == (4, 9, 22) and long.dtype == np.uint8
     assert np.array_equal(short, usual[:, :4]) and np.array_equal(long[:, :6], usual[:, :6])
@@ -245,15 +245,22 @@ def test_the_command_and_the_animator_make_the_same_videos(bundles, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "s.png")
     animator = Animator.load(bundles / "lddm")
-    assert animator.about["sampling"] == {"sampler": "distilled", "steps": 10, "guidance": 2.0, "guide_by": "label"}
+    assert animator.about["sampling"] == {
+        "sampler": "distilled",
+        "num_inference_steps": 10,
+        "guidance_scale": 2.0,
+        "guidance_target": "label",
+    }
     made = {}
     for name, steps in (("usual", 0), ("two", 2)):
-        options = ("--steps", str(steps), "--seed", "3", "--label", "b")
+        options = ("--num-inference-steps", str(steps), "--seed", "3", "--label", "b")
         done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / f"{name}.npz", *options)
         assert done.returncode == 0, done.stderr
         made[name] = np.load(tmp_path / f"{name}.npz")["frames"]
     assert np.array_equal(made["usual"], animator.animate(picture, 1, 3, "b")[0])
-    assert np.array_equal(made["two"], animator.animate(picture, 1, 3, "b", animator.sampling(steps=2))[0])
+    assert np.array_equal(
+        made["two"], animator.animate(picture, 1, 3, "b", animator.sampling(num_inference_steps=2))[0]
+    )
     assert not np.array_equal(made["usual"], made["two"])
 
 
@@ -262,10 +269,13 @@ def test_a_bundle_says_how_it_samples(bundles):
     assert own == {"lddm": SamplingOptions("distilled", 10, 2.0, "label"), "static": SamplingOptions("unipc", 10, 2.0)}
     lddm = Animator.load(bundles / "lddm")
     assert lddm.fastest_sampler == "distilled"
-    assert lddm.sampling(steps=4) == SamplingOptions("unipc", 4, 2.0)
-    assert lddm.sampling(guidance=0.0) == SamplingOptions("distilled", 10, 0.0)
-    weak = sampling_defaults({"distillation": {"highest_guidance": 1.5, "guide_by": "image+label"}})
-    assert (weak["guidance"], weak["guide_by"]) == (1.5, "image+label")  # within what the student was taught
+    assert lddm.sampling(num_inference_steps=4) == SamplingOptions("unipc", 4, 2.0)
+    assert lddm.sampling(guidance_scale=0.0) == SamplingOptions("distilled", 10, 0.0)
+    weak = sampling_defaults({"distillation": {"max_guidance_scale": 1.5, "guidance_target": "image+label"}})
+    assert (weak["guidance_scale"], weak["guidance_target"]) == (
+        1.5,
+        "image+label",
+    )  # within what the student was taught
 
 
 @pytest.mark.parametrize(
@@ -278,7 +288,11 @@ def test_a_bundle_says_how_it_samples(bundles):
         ("still.png", ["--size", "huge"], "unknown size 'huge'"),
         ("still.png", ["--sampler", "euler"], "unknown sampler 'euler'"),
         ("still.png", ["--sampler", "distilled"], "takes one step, not 2"),
-        ("still.png", ["--sampler", "distilled", "--steps", "0", "--guidance", "9"], "distilled for 1 to 4"),
+        (
+            "still.png",
+            ["--sampler", "distilled", "--num-inference-steps", "0", "--guidance-scale", "9"],
+            "distilled for 1 to 4",
+        ),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_error(bundles, tmp_path, image, options, message):

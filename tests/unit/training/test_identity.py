@@ -13,17 +13,18 @@ import pytest
 import torch
 
 from lddm.autoencoder.train import train_autoencoder
-from lddm.baselines.cinn import train_cinn
 from lddm.classification import train as classification
 from lddm.classification.classify import classify
 from lddm.classification.guess import guess_labels, remove_guess_state
 from lddm.classification.networks import CLASSIFIERS
 from lddm.data.frames import FrameStore
-from lddm.diffusion import distillation
-from lddm.diffusion.pixel import train_pixel
-from lddm.diffusion.train import train_diffusion
+from lddm.generators.cinn import FlowTrainer
+from lddm.generators.diffusion import distillation
+from lddm.generators.diffusion.train import DiffusionTrainer
+from lddm.generators.pixel import fit_pixel
+from lddm.latent.dataset import LatentSet, save_latents
+from lddm.latent.spec import LatentSpec
 from lddm.metrics.domain_network import train_domain_network
-from lddm.nn.latent import LatentSpec
 from lddm.nn.perceptual import efficientnet_lite0
 from lddm.settings.evaluation import ClassificationSettings, DomainNetworkSettings, GuessSettings
 from lddm.settings.models import (
@@ -36,16 +37,15 @@ from lddm.settings.models import (
 )
 from lddm.training import identity
 from lddm.training.identity import Identity, code_hash, content_hash
-from lddm.training.latents import LatentSet, save_latents
 
 TRAINING = Training(steps=4, batch_size=4, log_every=1, val_every=2, checkpoint_every=2, warmup_steps=1)
 SPEC = LatentSpec("vector", frames=8, dim=5)
-STUDENT = DistillationSettings(pairs=8, sampler_steps=2, steps=4)
+STUDENT = DistillationSettings(num_pairs=8, num_inference_steps=2, steps=4)
 DIFFUSION = DiffusionSettings(width=16, depth=1, match_moments=False, training=TRAINING)
 # trainer -> (settings, other values of the section, step at which it is killed, step with which it goes on)
 TRAINERS = {
     "autoencoder": (
-        AutoencoderSettings(decoder="paint", latent="vector", vector_dim=4, width=4, training=TRAINING),
+        AutoencoderSettings(decoder="spade", latent="vector", vector_dim=4, width=4, training=TRAINING),
         {"temporal_weight": 9.0},
         3,
         3,
@@ -104,7 +104,7 @@ def run(name, settings, given, state, out, on_log):
         table.to_json(out)
         remove_guess_state(state)
     else:
-        trainer = {"cinn": train_cinn, "pixel": train_pixel}.get(name, train_diffusion)
+        trainer = {"cinn": FlowTrainer.fit, "pixel": fit_pixel}.get(name, DiffusionTrainer.fit)
         trainer(settings, given.latents, given.store, seed, state, out, on_log)
 
 
@@ -263,10 +263,17 @@ def imported(module):
 
 
 @pytest.mark.parametrize(
-    "trainer", ["autoencoder.train", "diffusion.train", "diffusion.pixel", "baselines.cinn", "metrics.domain_network"]
+    ("trainer", "listed"),
+    [
+        ("autoencoder.train", "autoencoder.train"),
+        ("generators.diffusion.train", "generators.trainer"),
+        ("generators.pixel", "generators.trainer"),
+        ("generators.cinn", "generators.trainer"),
+        ("metrics.domain_network", "metrics.domain_network"),
+    ],
 )
-def test_the_code_of_a_training_is_all_that_it_imports(trainer):
-    module = importlib.import_module(f"lddm.{trainer}")
+def test_the_code_of_a_training_is_all_that_it_imports(trainer, listed):
+    module = importlib.import_module(f"lddm.{listed}")
     assert imported(f"lddm.{trainer}") <= {*module.PACKAGES, "settings"}
 
 

@@ -12,7 +12,7 @@ from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training.averages import average_of
 from lddm.training.loop import train
-from lddm.training.schedule import learning_rate, step_indices, step_rng
+from lddm.training.schedule import learning_rate, step_generator, step_indices
 from lddm.training.state import remove_state
 from lddm.training.weights import load_weights, save_weights
 
@@ -29,11 +29,11 @@ TRAINING = Training(
 
 
 class Line:
-    """Learn y = 3 x from noisy examples; a second player learns the noise level."""
+    """Learn y = 3 x from noisy examples; a second network learns the noise level."""
 
     def __init__(self, stop_at: int | None = None):
         torch.manual_seed(0)
-        self.players = {"slope": nn.Linear(1, 1), "spread": nn.Linear(1, 1)}
+        self.networks = {"slope": nn.Linear(1, 1), "spread": nn.Linear(1, 1)}
         self.x = torch.linspace(-1, 1, 10)[:, None]
         self.stop_at = stop_at
 
@@ -42,16 +42,16 @@ class Line:
             raise KeyboardInterrupt
         return self.x[step_indices(len(self.x), TRAINING.batch_size, 1, step)]
 
-    def loss(self, player, batch, step, rng):
+    def loss(self, name, batch, step, rng):
         target = 3 * batch + 0.1 * torch.randn(batch.shape, generator=rng)
-        error = (self.players["slope"](batch) - target).square()
-        if player == "slope":
+        error = (self.networks["slope"](batch) - target).square()
+        if name == "slope":
             return error.mean(), {"error": error.mean()}
-        return (None, {}) if step < 5 else ((self.players["spread"](batch) - error.detach()).square().mean(), {})
+        return (None, {}) if step < 5 else ((self.networks["spread"](batch) - error.detach()).square().mean(), {})
 
 
-def weights_of(players):
-    return {f"{n}.{k}": v.clone() for n, p in players.items() for k, v in p.state_dict().items()}
+def weights_of(networks):
+    return {f"{n}.{k}": v.clone() for n, p in networks.items() for k, v in p.state_dict().items()}
 
 
 @pytest.mark.parametrize("killed_at", [2, 7, 11])
@@ -110,15 +110,15 @@ def test_the_best_validated_weights_are_kept_and_survive_a_resume(tmp_path):
     values = iter([3.0, 1.0, 2.0])
     seen = []
 
-    def validate(players):
-        seen.append(weights_of(players))
+    def validate(networks):
+        seen.append(weights_of(networks))
         return {"error": next(values)}
 
     kept = weights_of(train(Line(), TRAINING, 3, tmp_path / "a", lambda *_: None, validate, keep_best="error"))
     assert all(torch.equal(kept[name], seen[1][name]) for name in kept)
 
     def by_step(task):
-        return lambda players: {"error": abs(float(players["slope"].weight) - 1.0)}
+        return lambda networks: {"error": abs(float(networks["slope"].weight) - 1.0)}
 
     with pytest.raises(KeyboardInterrupt):
         task = Line(stop_at=10)
@@ -133,18 +133,18 @@ def test_the_best_validated_weights_are_kept_and_survive_a_resume(tmp_path):
 class Bad(Line):
     """A line whose named network has a loss that is not finite at some steps; the slope also normalises its batches."""
 
-    def __init__(self, player, steps, factor=math.nan, stop_at=None):
+    def __init__(self, name, steps, factor=math.nan, stop_at=None):
         super().__init__(stop_at)
-        self.players["slope"] = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
-        self.bad, self.factor = (player, steps), factor
+        self.networks["slope"] = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+        self.bad, self.factor = (name, steps), factor
 
     def batch(self, step):
         batch = super().batch(step)
         return batch * self.factor if self.bad[0] == "data" and step in self.bad[1] else batch
 
-    def loss(self, player, batch, step, rng):
-        loss, logs = super().loss(player, batch, step, rng)
-        if loss is not None and player == self.bad[0] and step in self.bad[1]:
+    def loss(self, name, batch, step, rng):
+        loss, logs = super().loss(name, batch, step, rng)
+        if loss is not None and name == self.bad[0] and step in self.bad[1]:
             loss = loss * self.factor
         return loss, logs
 
@@ -156,13 +156,13 @@ def watch_steps(monkeypatch):
     return steps
 
 
-@pytest.mark.parametrize("player", ["slope", "spread", "data"])
+@pytest.mark.parametrize("name", ["slope", "spread", "data"])
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
-def test_a_step_that_is_not_finite_changes_no_network(tmp_path, monkeypatch, caplog, player, factor):
+def test_a_step_that_is_not_finite_changes_no_network(tmp_path, monkeypatch, caplog, name, factor):
     lines, steps = [], watch_steps(monkeypatch)
-    players = train(Bad(player, {7}, factor), TRAINING, 3, tmp_path, lambda *line: lines.append(line))
+    networks = train(Bad(name, {7}, factor), TRAINING, 3, tmp_path, lambda *line: lines.append(line))
     assert len(steps) == 5 + 2 * 6  # slope alone in 5 steps, then both in 7, one of which is skipped
-    assert all(torch.isfinite(value).all() for value in weights_of(players).values())
+    assert all(torch.isfinite(value).all() for value in weights_of(networks).values())
     assert all(math.isfinite(value) for _, values in lines for value in values.values())
     assert "skipped_steps" not in lines[0][1] and lines[-1][1]["skipped_steps"] == 1
     assert "step 8 skipped" in caplog.text
@@ -219,9 +219,9 @@ def test_two_precisions_train_in_one_process(tmp_path):
     for precision in ("no", "bf16", "no"):
 
         class Spy(Line):
-            def loss(self, player, batch, step, rng):
-                seen[precision] = self.players["slope"](batch).dtype  # noqa: B023
-                return super().loss(player, batch, step, rng)
+            def loss(self, name, batch, step, rng):
+                seen[precision] = self.networks["slope"](batch).dtype  # noqa: B023
+                return super().loss(name, batch, step, rng)
 
         training = TRAINING.model_copy(update={"precision": precision, "steps": 2})
         train(Spy(), training, 3, tmp_path / precision, lambda *_: None)
@@ -254,10 +254,10 @@ def test_learning_rate_warms_up_and_ends_near_zero():
 
 
 def test_noise_of_a_step_is_the_same_whatever_ran_before():
-    first = torch.randn(3, generator=step_rng(1, 7))
+    first = torch.randn(3, generator=step_generator(1, 7))
     torch.randn(100)
-    assert torch.equal(first, torch.randn(3, generator=step_rng(1, 7)))
-    assert not torch.equal(first, torch.randn(3, generator=step_rng(1, 8)))
+    assert torch.equal(first, torch.randn(3, generator=step_generator(1, 7)))
+    assert not torch.equal(first, torch.randn(3, generator=step_generator(1, 8)))
 
 
 def test_weights_say_what_they_are(tmp_path):

@@ -26,7 +26,7 @@ class Curve:
     def __init__(self, training: Training, noise: float, bad: int | None, stop: int | None):
         torch.manual_seed(int(os.environ.get("RANK", 0)))
         self.training, self.noise, self.bad, self.stop = training, noise, bad, stop
-        self.players = {"net": nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))}
+        self.networks = {"net": nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))}
         self.x = torch.linspace(-1, 1, 24)[:, None]
 
     def batch(self, number):
@@ -36,9 +36,9 @@ class Curve:
             return self.x[:4] * torch.nan
         return self.x[step_indices(len(self.x), self.training.batch_size, 1, number)]
 
-    def loss(self, player, batch, step, rng):
+    def loss(self, name, batch, step, rng):
         target = torch.sin(3 * batch) + self.noise * torch.randn(batch.shape, generator=rng)
-        return (self.players["net"](batch) - target).square().mean(), {}
+        return (self.networks["net"](batch) - target).square().mean(), {}
 
 
 def run(

@@ -1,0 +1,1 @@
+"""Stage 2: p(z | x0) by diffusion (the method) and the baselines that it is compared with."""

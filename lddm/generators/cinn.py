@@ -1,0 +1,79 @@
+"""Conditional invertible network: p(z | x0) by a normalising flow (Dorkenwald et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lddm.generators.base import LatentGenerator
+from lddm.generators.sampling import Rng, SamplingOptions, normal
+from lddm.generators.trainer import LatentTrainer
+from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import ImageCondition
+from lddm.settings.models import CinnSettings
+
+CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
+VALIDATED = 256  # latents in memory at a time
+
+
+class ConditionalFlow(LatentGenerator):
+    """p(z | x0, label) by an invertible network; arguments as in `LatentGenerator`."""
+
+    name = "cinn"
+    settings_type = CinnSettings
+
+    def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
+        super().__init__(settings, spec, size, classes)
+        self.condition = ImageCondition(size, None, 16, CONDITION, classes if settings.use_label else 0)
+        from lddm.generators.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
+
+        self.flow = build_flow(settings, spec.size, CONDITION)
+
+    @torch.no_grad()
+    def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
+        """ActNorm takes its first scale and shift from this batch."""
+        self.log_prob(z, x0, label)
+
+    def log_prob(self, z: Tensor, x0: Tensor, label: Tensor) -> Tensor:
+        """log p(z | x0, label) of standardised z, in nats: (B,)."""
+        _, condition = self.condition(x0, label)
+        residual, log_det = self.flow(z, c=[condition])
+        return -0.5 * (residual.square() + math.log(2 * math.pi)).sum(dim=1) + log_det
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the part that training calls."""
+        self.flow.compile(*args, **kwargs)
+
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
+        """As `LatentGenerator.draw`; the options of diffusion do not apply."""
+        _, condition = self.condition(x0, label)
+        residual = normal(rng, (len(x0), self.spec.size)).to(x0)
+        z, _ = self.flow(residual, c=[condition], rev=True)
+        return self.whitening.invert(z)
+
+
+class FlowTrainer(LatentTrainer[ConditionalFlow]):
+    """Maximum likelihood of training latents."""
+
+    model_type = ConditionalFlow
+    keep_best = "nll_per_dim"
+
+    def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
+        """Negative log-likelihood in nats per dimension."""
+        x0, z, label = batch
+        dropped = torch.rand(len(label), generator=rng) < self.settings.label_dropout  # trains the unknown label, too
+        label = label.masked_fill(dropped.to(label.device), -1)
+        nll = -self.networks[name].log_prob(z, x0, label).mean() / z.shape[1]
+        return nll, {"nll_per_dim": nll}
+
+    def validate(self, networks: dict[str, Any]) -> dict[str, float]:
+        """Negative log-likelihood of the val latents, in nats per dimension."""
+        rng, parts = torch.Generator().manual_seed(self.seed), []
+        for index in np.array_split(np.arange(len(self.val_dataset)), math.ceil(len(self.val_dataset) / VALIDATED)):
+            x0, z, label = self.val_dataset.read(index, rng)
+            parts.append(networks[self.model.name].log_prob(z, x0, label))
+        return {"nll_per_dim": -torch.cat(parts).mean().item() / self.model.spec.size}

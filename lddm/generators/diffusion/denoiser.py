@@ -1,0 +1,193 @@
+"""Denoising networks, one for each kind of latent; independent of the noise schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.latent.spec import LatentSpec
+from lddm.latent.whitening import Whitening
+from lddm.nn.blocks import ResBlock2d, group_norm, sinusoidal
+from lddm.nn.condition import ImageCondition
+
+
+class Denoiser(nn.Module):
+    """Base class. The condition is computed separately, so that sampling computes it once for all steps."""
+
+    condition: ImageCondition
+
+    def fit(self, whitening: Whitening) -> None:
+        """Hook: receive the fitted whitening before training. No-op by default."""
+
+    def forward(
+        self,
+        z: Tensor,
+        timestep: Tensor,
+        x0: Tensor,
+        label: Tensor,
+        image_mask: Tensor | None = None,
+        label_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Noisy z (B, D), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, D)."""
+        return self.denoise(z, timestep, *self.condition(x0, label, image_mask, label_mask))
+
+    def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
+        """The same from what `condition` gives: features (B, C, h, w) and a vector (B, dim)."""
+        raise NotImplementedError
+
+
+class MapDenoiser(Denoiser):
+    """Denoises maps with a small conv-attention network and coefficients with a transformer over time.
+
+    The two exchange pooled features.
+
+    The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain at its
+    place; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
+
+    Maps are read and predicted twice, white and with their own covariance: in white maps the probe's push, which
+    moves all cells alike, is one of h w directions of equal variance, a random pattern to a convolution.
+
+    Args:
+        spec: a low-rank latent, or a grid, which has maps only.
+        size: height and width S of x0.
+        width: channels.
+        depth: residual blocks.
+        classes: number of class labels, 0 = unconditional.
+    """
+
+    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+        super().__init__()
+        self.spec, self.width = spec, width
+        dim = 4 * width
+        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes)
+        self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
+        numbers = spec.coefficient_rows * spec.frames
+        if numbers:
+            tokens = 2 * width
+            self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
+            self.pool_maps = nn.Linear(width, dim)
+            self.enter_time = nn.Linear(spec.coefficient_rows, tokens)
+            self.place = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
+            self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
+            self.leave_time = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
+        cells = spec.map_size**2
+        self.colour: Tensor
+        self.register_buffer("colour", torch.eye(cells).repeat(spec.map_channels, 1, 1))  # (C, h w, h w)
+        self.enter = nn.Conv2d(2 * spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
+        self.blocks = nn.ModuleList(ResBlock2d(width, width, dim) for _ in range(depth))
+        self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
+        self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, 2 * spec.map_channels, 3, 1, 1))
+        rows = torch.linspace(-1, 1, spec.map_size)
+        grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
+        self.grid: Tensor
+        self.register_buffer("grid", grid, persistent=False)
+
+    def fit(self, whitening: Whitening) -> None:
+        """Take the square root of the maps' covariance, scaled to leave the mean variance of white maps at one."""
+        root = whitening.get_buffer("colour_maps")
+        self.colour.copy_(root / root.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None])
+
+    def _coloured(self, maps: Tensor) -> Tensor:
+        """White maps (B, C, h, w) with their own covariance."""
+        return torch.einsum("cij,bcj->bci", self.colour, maps.flatten(2)).reshape(maps.shape)
+
+    def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
+        """As `Denoiser.denoise`."""
+        maps, coefficients = self.spec.split(z)
+        vector = vector + self.time(sinusoidal(timestep, self.width))
+        timed = self.spec.coefficient_rows > 0
+        code = F.silu(vector + self.read_coefficients(coefficients.flatten(1))) if timed else F.silu(vector)
+        grid = self.grid.expand(len(z), -1, -1, -1)
+        hidden = self.enter(torch.cat([maps, self._coloured(maps), features, grid], dim=1))
+        for block, attention in zip(self.blocks, self.attention, strict=True):
+            hidden = attention(block(hidden, code))
+        white, coloured = self.leave(hidden).chunk(2, dim=1)
+        predicted = white + self._coloured(coloured)
+        if not timed:
+            return self.spec.join(predicted, coefficients)
+        vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
+        frames = self.enter_time(coefficients.transpose(1, 2)) + self.place  # (B, T, C)
+        for block in self.time_blocks:
+            frames = block(frames, vector)
+        return self.spec.join(predicted, self.leave_time(frames).transpose(1, 2))
+
+
+class TimeBlock(nn.Module):
+    """Self-attention over frames and an MLP, both with scale, shift and gate from a code (Peebles & Xie 2023)."""
+
+    def __init__(self, dim: int, code: int, heads: int = 4):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.modulate = nn.Linear(code, 3 * dim)
+        self.mlp = AdaptiveMLP(dim, code)
+        nn.init.zeros_(self.modulate.weight)  # the gate starts shut: each block begins as the identity
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """x (B, T, C), code (B, D) -> (B, T, C)."""
+        scale, shift, gate = self.modulate(F.silu(code))[:, None].chunk(3, dim=-1)  # (B, 1, C)
+        normal = self.norm(x) * (1 + scale) + shift
+        seen, _ = self.attention(normal, normal, normal, need_weights=False)
+        return self.mlp(x + gate * seen, code[:, None])
+
+
+class VectorDenoiser(Denoiser):
+    """Residual network with adaptive normalisation for a global vector; arguments as in `MapDenoiser`."""
+
+    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+        super().__init__()
+        self.width = width
+        dim = 4 * width
+        self.condition = ImageCondition(size, None, max(8, width // 4), dim, classes)
+        self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.enter = nn.Linear(spec.dim, dim)
+        self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
+        self.leave = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, spec.dim))
+
+    def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
+        """As `Denoiser.denoise`."""
+        vector = vector + self.time(sinusoidal(timestep, self.width))
+        hidden = self.enter(z)
+        for block in self.blocks:
+            hidden = block(hidden, vector)
+        return self.leave(hidden)
+
+
+class AdaptiveMLP(nn.Module):
+    """Residual MLP block whose scale, shift and gate come from a code (adaLN-zero, Peebles & Xie 2023)."""
+
+    def __init__(self, dim: int, code: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.modulate = nn.Linear(code, 3 * dim)
+        self.body = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
+        nn.init.zeros_(self.modulate.weight)  # the gate starts shut: each block begins as the identity
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        scale, shift, gate = self.modulate(F.silu(code)).chunk(3, dim=-1)
+        return x + gate * self.body(self.norm(x) * (1 + scale) + shift)
+
+
+class SelfAttention2d(nn.Module):
+    """Self-attention over the cells of a small grid, residual, closed at the start."""
+
+    def __init__(self, channels: int, heads: int = 4):
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        nn.init.zeros_(self.attention.out_proj.weight)
+        nn.init.zeros_(self.attention.out_proj.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = self.norm(x).flatten(2).transpose(1, 2)  # (B, H W, C)
+        seen, _ = self.attention(cells, cells, cells, need_weights=False)
+        return x + seen.transpose(1, 2).reshape(x.shape)
+
+
+def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> Denoiser:
+    """The denoiser of a kind of latent."""
+    kind = VectorDenoiser if spec.kind == "vector" else MapDenoiser
+    return kind(spec, size, width, depth, classes)

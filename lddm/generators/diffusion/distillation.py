@@ -1,0 +1,135 @@
+"""Knowledge distillation: regress the output of the sampler from its input noise in one step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lddm.generators.diffusion.model import LatentDiffusion
+from lddm.generators.sampling import SamplingOptions
+from lddm.generators.trainer import STUDENT
+from lddm.latent.dataset import LatentDataset
+from lddm.settings.models import DistillationSettings
+from lddm.training.identity import Identity
+from lddm.training.loop import train
+from lddm.training.parallel import share_tensor
+from lddm.training.schedule import step_indices
+
+logger = logging.getLogger(__name__)
+AT_A_TIME = 128  # pairs that are sampled together
+CHECKED = 256  # pairs of validation stills that choose the weights
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Noise and white z, float (n, D); of which x0 of a dataset, int64 (n,); label, int64 (n,); guidance_scale, float (n,)."""
+
+    noise: Tensor
+    z: Tensor
+    index: Tensor
+    label: Tensor
+    guidance_scale: Tensor
+
+
+@torch.no_grad()
+def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed: int) -> Pairs:
+    """Let the sampler make `count` examples; x0, label and guidance are drawn, since a still may come with any label.
+
+    Args:
+        dataset: whose x0 are animated; their latents and labels are not used.
+    """
+    settings = model.settings.distillation
+    assert settings is not None
+    rng, device = torch.Generator().manual_seed(seed), dataset.x0.device
+    index = torch.randint(len(dataset), (count,), generator=rng)
+    label = torch.randint(max(1, model.classes), (count,), generator=rng)
+    label[torch.rand(count, generator=rng) < model.settings.label_dropout] = -1
+    guidance_scale = 1 + (settings.max_guidance_scale - 1) * torch.rand(count, generator=rng)
+    noise = torch.randn((count, model.spec.size), generator=rng)
+    index, label, guidance_scale, noise = (values.to(device) for values in (index, label, guidance_scale, noise))
+    options = SamplingOptions("unipc", settings.num_inference_steps, guidance_target=settings.guidance_target)
+    z = torch.empty_like(noise)
+    for start in range(0, count, AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
+        z[part] = model.sample_ode(
+            noise[part], dataset.x0[index[part]], label[part], options, guidance_scale[part, None]
+        )
+        if start // AT_A_TIME % 8 == 7:
+            logger.info("distillation: %d of %d examples", min(start + AT_A_TIME, count), count)
+    return Pairs(noise, share_tensor(z), index, label, guidance_scale)
+
+
+class DistillationTask:
+    """The student as the training loop sees it; see `lddm.training.loop.Task`."""
+
+    def __init__(self, model: LatentDiffusion, x0: Tensor, pairs: Pairs, seed: int):
+        self.batch_size, self.seed = model.settings.training.batch_size, seed
+        self.x0, self.pairs = x0, pairs
+        self.networks: dict[str, Any] = {"student": model.student}
+
+    def batch(self, number: int) -> Tensor:
+        """Which pairs."""
+        chosen = step_indices(len(self.pairs.index), self.batch_size, self.seed, number)
+        return torch.from_numpy(chosen).to(self.x0.device)
+
+    def loss(self, name: str, batch: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        loss = squared_error(self.networks[name], self.x0, self.pairs, batch)
+        return loss, {"mse": loss.detach()}
+
+
+def squared_error(student: Any, x0: Tensor, pairs: Pairs, which: Tensor) -> Tensor:
+    """Mean square difference of its z from the sampler's; white z has a mean square of about one."""
+    still = x0[pairs.index[which]]
+    made = student(pairs.noise[which], pairs.guidance_scale[which], still, pairs.label[which])
+    return (made - pairs.z[which]).square().mean()
+
+
+def distil(
+    model: LatentDiffusion,
+    dataset: LatentDataset,
+    val_dataset: LatentDataset,
+    seed: int,
+    state_dir: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+    identity: Identity,
+) -> None:
+    """Teach `model.student`, in place; nothing for a model without one.
+
+    Args:
+        dataset, val_dataset: whose x0 are used to teach and to choose the weights.
+        state_dir: of the resumable state.
+        on_log: called with (step, values); steps count on from those of the denoiser.
+        identity: that of the training of the denoiser. The examples of the student are not hashed: they are
+            floating-point results, which another GPU computes with other last bits.
+    """
+    settings: DistillationSettings | None = model.settings.distillation
+    if settings is None:
+        return
+    student = model.student
+    assert student is not None
+    student.network.load_state_dict(model.denoiser.state_dict())
+    student.requires_grad_(True)
+    pairs = make_pairs(model, dataset, settings.num_pairs, seed)
+    held_out = make_pairs(model, val_dataset, CHECKED, seed + 1)
+
+    @torch.no_grad()
+    def check(networks: dict[str, Any]) -> dict[str, float]:
+        everything = torch.arange(CHECKED, device=val_dataset.x0.device)
+        return {"mse": squared_error(networks["student"], val_dataset.x0, held_out, everything).item()}
+
+    training = model.settings.training
+    training = training.model_copy(update={"steps": settings.steps, "val_every": max(1, settings.steps // 4)})
+    before = model.settings.training.steps
+
+    def log(step: int, values: dict[str, float]) -> None:
+        on_log(before + step, {f"distillation/{name}": value for name, value in values.items()})
+
+    task = DistillationTask(model, dataset.x0, pairs, seed)
+    identity = identity.extended(stage=STUDENT)
+    train(task, training, seed, state_dir / STUDENT, log, check, "mse", identity=identity)

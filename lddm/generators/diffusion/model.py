@@ -1,0 +1,81 @@
+"""The diffusion model as one module: denoiser, its distilled student, standardisation, sampling."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from lddm.errors import LddmError
+from lddm.generators.base import LatentGenerator
+from lddm.generators.diffusion.denoiser import build_denoiser
+from lddm.generators.diffusion.process import denoise
+from lddm.generators.diffusion.student import Student
+from lddm.generators.sampling import Rng, SamplingOptions, normal
+from lddm.latent.matching import Matching
+from lddm.latent.spec import LatentSpec
+from lddm.settings.models import DiffusionSettings
+
+
+class LatentDiffusion(LatentGenerator):
+    """p(z | x0, label) by diffusion; arguments as in `LatentGenerator`."""
+
+    name = "lddm"
+    settings_type = DiffusionSettings
+
+    def __init__(self, settings: DiffusionSettings, spec: LatentSpec, size: int, classes: int):
+        super().__init__(settings, spec, size, classes)
+        used = classes if settings.use_label else 0
+        network = (spec, size, settings.width, settings.depth, used)
+        self.denoiser = build_denoiser(*network)
+        self.matching = Matching(spec)  # fitted to what the trained denoiser draws (lddm.generators.diffusion.train)
+        self.student: Student | None = None
+        if settings.distillation:  # it learns when the denoiser has (lddm.generators.diffusion.distillation)
+            student = Student(build_denoiser(*network), settings.distillation, settings.num_train_timesteps)
+            self.student = student.requires_grad_(False)
+
+    def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
+        """The denoiser learns how latents were standardised."""
+        self.denoiser.fit(self.whitening)
+
+    def trained(self) -> nn.Module:
+        """The denoiser: matching is fitted and the student is taught when it has been trained."""
+        return self.denoiser
+
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
+        """As `LatentGenerator.draw`.
+
+        Raises:
+            LddmError: one step is asked of a model that was not distilled, or not for this guidance.
+        """
+        noise = normal(rng, (len(x0), self.spec.size)).to(x0)
+        denoised = self.sample_student if options.sampler == "distilled" else self.sample_ode
+        return self.whitening.invert(self.matching(denoised(noise, x0, label, options)))
+
+    def sample_student(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
+        """What the student makes of noise (B, D): white z (B, D), not matched."""
+        if self.student is None:
+            raise LddmError(
+                "the model was not distilled", "take sampler unipc, or set diffusion.distillation and train"
+            )
+        self.student.check(options)
+        return self.student(noise, noise.new_full((len(noise),), options.guidance_scale), x0, label)
+
+    def sample_ode(
+        self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions, guidance_scale: Tensor | None = None
+    ) -> Tensor:
+        """What the sampler makes of noise (B, D): white z (B, D), not matched; `guidance_scale` (B, 1): a scale for each."""
+        nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
+
+        @cache  # once for all steps, and the unconditioned side only where guidance asks for it
+        def condition(conditioned: bool) -> tuple[Tensor, Tensor]:
+            if conditioned:
+                return self.denoiser.condition(x0, label)
+            image_mask = nothing if options.guidance_target == "image+label" else ~nothing
+            return self.denoiser.condition(x0, label, image_mask, nothing)
+
+        def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
+            return self.denoiser.denoise(z, timestep, *condition(conditioned))
+
+        return denoise(self.settings, options, noise, predict, guidance_scale)

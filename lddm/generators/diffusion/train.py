@@ -1,0 +1,108 @@
+"""Training of stage 2."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lddm.generators.diffusion.distillation import distil
+from lddm.generators.diffusion.model import LatentDiffusion
+from lddm.generators.diffusion.process import add_noise, loss_weights, make_scheduler
+from lddm.generators.sampling import SamplingOptions
+from lddm.generators.trainer import LatentTrainer, OnLog
+from lddm.latent.dataset import LatentDataset
+from lddm.training.identity import Identity
+
+logger = logging.getLogger(__name__)
+DRAWN, AT_A_TIME = 2048, 128  # about how many samples moments are taken from: a standard deviation is known to 2 %
+VALIDATED = 256  # latents in memory at a time
+
+
+class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
+    """The denoising loss; then moment matching and distillation."""
+
+    model_type = LatentDiffusion
+    keep_best = "loss"
+
+    def __init__(self, model: LatentDiffusion, dataset: LatentDataset, val_dataset: LatentDataset, seed: int):
+        super().__init__(model, dataset, val_dataset, seed)
+        self.scheduler = make_scheduler(model.settings, "ddim")
+
+    def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
+        """Weighted squared error at random noise levels."""
+        x0, z, label = batch
+        settings = self.settings
+        timestep = torch.randint(settings.num_train_timesteps, (len(z),), generator=rng).to(z.device)
+        noise = torch.randn(z.shape, generator=rng).to(z)
+        image_mask = (torch.rand(len(z), generator=rng) >= settings.image_dropout).to(z.device)
+        label_mask = (torch.rand(len(z), generator=rng) >= settings.label_dropout).to(z.device)
+        noisy, target = add_noise(self.scheduler, z, noise, timestep)
+        prediction = self.networks[name](noisy, timestep, x0, label, image_mask, label_mask)
+        error = (prediction - target).square().mean(dim=1)
+        weights = loss_weights(self.scheduler, timestep, settings.min_snr_gamma)
+        return (weights * error).mean(), {"mse": error.mean()}
+
+    def validate(self, networks: dict[str, Any], levels: int = 8) -> dict[str, float]:
+        """Denoising error on the val latents, at fixed noise levels and with fixed noise, so that values compare.
+
+        Returns:
+            `loss` (weighted mean, chooses the weights) and `mse_<quarter>` by noise level, low to high.
+        """
+        denoiser, dataset = networks[self.model.name], self.val_dataset
+        rng = torch.Generator().manual_seed(self.seed)
+        edges = np.linspace(0, self.settings.num_train_timesteps, levels + 1)
+        errors, weighted = [], []
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            level = int((low + high) / 2)
+            parts = []
+            for index in np.array_split(np.arange(len(dataset)), math.ceil(len(dataset) / VALIDATED)):
+                x0, z, label = dataset.read(index, rng)
+                timestep = torch.full((len(z),), level, device=z.device)
+                noisy, target = add_noise(self.scheduler, z, torch.randn(z.shape, generator=rng).to(z), timestep)
+                parts.append((denoiser(noisy, timestep, x0, label) - target).square().mean(dim=1))
+            errors.append(torch.cat(parts).mean().item())
+            weight = loss_weights(self.scheduler, torch.tensor([level]), self.settings.min_snr_gamma).item()
+            weighted.append(errors[-1] * weight)
+        quarters = {f"mse_{i}": float(np.mean(part)) for i, part in enumerate(np.array_split(errors, 4))}
+        return {"loss": float(np.mean(weighted)), **quarters}
+
+    def post_train(self, state_dir: Path, on_log: OnLog, identity: Identity) -> None:
+        """Moment matching and distillation."""
+        if self.settings.match_moments:
+            distillation = self.settings.distillation
+            match_moments(self.model, self.dataset, self.seed, distillation.num_inference_steps if distillation else 10)
+        distil(self.model, self.dataset, self.val_dataset, self.seed, state_dir, on_log, identity)
+
+
+@torch.no_grad()
+def match_moments(model: LatentDiffusion, dataset: LatentDataset, seed: int, steps: int = 10) -> None:
+    """Fit `model.matching`: samples for the x0 and labels of training, without guidance, against their z.
+
+    Each entry of the dataset is sampled equally often, since entries (mirrored and reversed copies among them) differ in
+    their means; of more than `DRAWN` entries a random subset is compared.
+
+    Args:
+        steps: UniPC steps of the samples. ASSUME: the moments of other samplers are close to these.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    chosen = np.arange(len(dataset))
+    if len(dataset) > DRAWN:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:DRAWN])
+    x0, real, label = dataset.read(chosen, rng)
+    passes = max(1, round(DRAWN / len(chosen)))
+    order = torch.arange(len(chosen), device=x0.device).repeat(passes)
+    drawn = []
+    for index in order.split(AT_A_TIME):
+        noise = torch.randn((len(index), model.spec.size), generator=rng).to(x0)
+        drawn.append(model.sample_ode(noise, x0[index], label[index], SamplingOptions("unipc", steps)))
+    model.matching.fit(model.whitening, torch.cat(drawn), real)
+    ratio, offset = model.matching.ratio, model.matching.offset
+    logger.info(
+        "samples matched: spread times %.2f to %.2f, means by up to %.2f", ratio.min(), ratio.max(), offset.abs().max()
+    )

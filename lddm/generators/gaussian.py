@@ -1,0 +1,174 @@
+"""Conditional Gaussian: p(z | x0, label) with a linear mean and one covariance, the reference for what deep networks add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.covariance import ledoit_wolf
+from sklearn.linear_model import Ridge
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lddm.data.frames import FrameStore
+from lddm.generators.base import LatentGenerator
+from lddm.generators.sampling import Rng, SamplingOptions, integers, normal
+from lddm.latent.dataset import LatentDataset, LatentSet
+from lddm.latent.spec import LatentSpec
+from lddm.settings.models import GaussianSettings
+
+PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)  # of the ridge regression, per training latent; features have unit variance
+
+
+class ConditionalGaussian(LatentGenerator):
+    """p(white z | x0, label) = N(mean z of the label + (features - their mean for the label) @ slope, covariance).
+
+    The features are the mean and the standard deviation of x0 in each cell of a grid. Slope and covariance are the same for
+    all labels. Arguments as in `LatentGenerator`.
+    """
+
+    name = "gaussian"
+    settings_type = GaussianSettings
+    feature_scale: Tensor  # float (F,), standard deviation of each feature
+    label_count: Tensor  # int64 (classes,), training latents of each label
+
+    def __init__(self, settings: GaussianSettings, spec: LatentSpec, size: int, classes: int):
+        super().__init__(settings, spec, size, classes)
+        features = 2 * settings.grid**2
+        self.register_buffer("feature_scale", torch.ones(features))
+        self.register_buffer("label_count", torch.zeros(classes, dtype=torch.int64))
+        # One row per label, and the means of all training latents in the last row, for unknown labels.
+        self.feature_mean = _fitted(classes + 1, features)
+        self.z_mean = _fitted(classes + 1, spec.size)
+        self.slope = _fitted(features, spec.size)
+        self.factor = _fitted(spec.size, spec.size)  # lower triangular; covariance = factor @ factor.T
+
+    @torch.no_grad()
+    def predict(self, x0: Tensor, label: Tensor) -> Tensor:
+        """The mean of white z given x0 float (B, 1, S, S) and label int64 (B,): float (B, D)."""
+        row = self._row(label)
+        features = (self._pool(x0) - self.feature_mean[row]) / self.feature_scale
+        return self.z_mean[row] + features @ self.slope
+
+    def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
+        """As `LatentGenerator.draw`; the options of diffusion do not apply.
+
+        Each video of an unknown label (-1) gets a random one, in proportion to the training latents of each label.
+        """
+        noise = normal(rng, (len(x0), self.spec.size)).to(x0)
+        total = int(self.label_count.sum())
+        if total:
+            place = torch.tensor(integers(rng, [total] * len(x0)), device=label.device)
+            label = torch.where(label < 0, torch.searchsorted(self.label_count.cumsum(0), place, right=True), label)
+        return self.whitening.invert(self.predict(x0, label) + noise @ self.factor.T)
+
+    @torch.no_grad()
+    def fit(self, dataset: LatentDataset, val_dataset: LatentDataset) -> dict[str, float]:
+        """Fit to training latents; the ridge penalty is the one with the smallest error on validation latents.
+
+        Returns:
+            That penalty per training latent, its mean squared error on white z of validation latents, the same error of the
+            mean of all training latents, and the weight of the diagonal in the covariance.
+        """
+        self._fit_means(dataset)
+        inputs, target = self._centred(dataset)
+        val_inputs, val_target = self._centred(val_dataset)
+        models = [Ridge(alpha=penalty * len(target), fit_intercept=False).fit(inputs, target) for penalty in PENALTIES]
+        errors = [float(np.square(val_target - model.predict(val_inputs)).mean()) for model in models]
+        best = int(np.argmin(errors))
+        covariance, shrinkage = self._covariance(dataset, models[best].predict(inputs), target)
+        self.slope.copy_(torch.from_numpy(models[best].coef_.T))
+        self.factor.copy_(torch.from_numpy(np.linalg.cholesky(covariance)))
+        constant = (self.whitening(val_dataset.mean) - self.z_mean[-1]).square().mean()
+        return {
+            "penalty": float(PENALTIES[best]),
+            "val/error": errors[best],
+            "val/error_of_mean": float(constant),
+            "shrinkage": shrinkage,
+        }
+
+    def _fit_means(self, dataset: LatentDataset) -> None:
+        """Means of features and of white z: of each label, and of all latents for a label that has none."""
+        features, z, label = self._pool(dataset.x0), self.whitening(dataset.mean), dataset.label
+        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has no scale)
+        self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.classes))
+        for row in range(self.classes + 1):
+            of_label = label == row
+            chosen = of_label if of_label.any() else torch.ones_like(of_label)
+            self.feature_mean[row] = features[chosen].mean(dim=0)
+            self.z_mean[row] = z[chosen].mean(dim=0)
+
+    def _covariance(
+        self, dataset: LatentDataset, predicted: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Covariance of white z given x0 and label, such that samples for training stills vary as training latents do.
+
+        It is the covariance of the training latents minus that of their predictions. Its part from residuals is shrunk
+        towards its diagonal along the principal axes of maps and rows (Ledoit and Wolf 2004), so that it is invertible when
+        there are fewer latents than dimensions, and the variance along these axes stays.
+
+        Args:
+            predicted, target: float64 (n, D), without the means of the labels.
+
+        Returns:
+            float64 (D, D), and the weight of the diagonal.
+        """
+        residual = target - predicted
+        axes = self._axes()
+        scale = np.sqrt(np.square(residual @ axes).mean(axis=0)).clip(1e-6)
+        correlation, shrinkage = ledoit_wolf(residual @ axes / scale, assume_centered=True)
+        root = axes * scale
+        # Ridge predictions are smaller than those of least squares and correlate with their residuals, so that
+        # cov(target) = cov(predicted) + cov(residual) + shared + shared.T; shared is positive semidefinite.
+        shared = predicted.T @ residual / len(target)
+        spread = dataset.std.square().mean(dim=0).sqrt()  # of q(z | x); `target` has its means only
+        noise = (self.whitening(torch.diag(spread) + self.whitening.shift)).double().cpu().numpy()
+        jitter = 1e-6 * np.eye(len(root))
+        return root @ correlation @ root.T + shared + shared.T + noise.T @ noise + jitter, float(shrinkage)
+
+    def _centred(self, dataset: LatentDataset) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled features (n, F) and white z (n, D), both without their means of the label; float64."""
+        row = self._row(dataset.label)
+        features = (self._pool(dataset.x0) - self.feature_mean[row]) / self.feature_scale
+        z = self.whitening(dataset.mean) - self.z_mean[row]
+        return features.double().cpu().numpy(), z.double().cpu().numpy()
+
+    def _axes(self) -> np.ndarray:
+        """Principal axes of the maps and rows of z, one per column: float64 (D, D), orthogonal, for white z."""
+        parts = (self.whitening.get_buffer(f"colour_{name}").double() for name in ("maps", "rows"))
+        turns = [torch.linalg.eigh(part)[1].transpose(1, 2) for part in parts]
+        return self.spec.apply(torch.eye(self.spec.size).to(turns[0]), *turns).cpu().numpy()
+
+    def _row(self, label: Tensor) -> Tensor:
+        """The row of the means for each label; the last one for -1, and for all where the label is not used."""
+        return torch.where((label < 0) | (not self.settings.use_label), self.classes, label)
+
+    def _pool(self, x0: Tensor) -> Tensor:
+        """Mean and standard deviation of x0 in each cell: float (B, 1, S, S) -> (B, F)."""
+        mean = F.adaptive_avg_pool2d(x0, self.settings.grid)
+        variance = F.adaptive_avg_pool2d(x0.square(), self.settings.grid) - mean.square()
+        return torch.cat([mean, variance.clamp_min(0).sqrt()], dim=1).flatten(1)
+
+
+def _fitted(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+
+def fit_gaussian(
+    settings: GaussianSettings,
+    latents: LatentSet,
+    store: FrameStore,
+    seed: int,
+    state_dir: Path,
+    out: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+    keep_state: bool = False,
+) -> None:
+    """Fit in closed form, without seed and state (arguments as `LatentTrainer.fit`)."""
+    model = ConditionalGaussian(settings, latents.spec, store.size, len(store.meta["classes"]))
+    model.whitening.load_state_dict(latents.whitening.state_dict())
+    dataset, val_dataset = (LatentDataset(latents, store, part, torch.device("cpu")) for part in (True, False))
+    on_log(0, model.fit(dataset, val_dataset))
+    model.save(out, seed=seed, latents=len(dataset))

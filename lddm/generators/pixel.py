@@ -1,0 +1,206 @@
+"""Video diffusion in pixels: the reference without a latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lddm.data.frames import FrameStore
+from lddm.data.ranges import to_float
+from lddm.generators.base import Decode, Generator
+from lddm.generators.diffusion.process import add_noise, denoise, loss_weights, make_scheduler
+from lddm.generators.sampling import Rng, SamplingOptions, normal
+from lddm.generators.trainer import PACKAGES
+from lddm.latent.dataset import LatentSet
+from lddm.settings.models import PixelSettings
+from lddm.training.identity import Identity, clips_content
+from lddm.training.loop import train
+from lddm.training.parallel import pick_device
+from lddm.training.schedule import step_indices
+from lddm.training.state import remove_state
+from lddm.training.validation import spread_clips
+from lddm.training.weights import read_settings
+
+LABEL = 64  # size of the label's embedding
+
+
+class PixelDiffusion(Generator):
+    """p(frames | x0, label) by diffusion of the differences to x0; x0 is a second channel of each frame.
+
+    Args:
+        settings: the section `pixel`.
+        size: height and width S of a frame; a multiple of 8.
+        frames: T.
+        classes: number of class labels.
+    """
+
+    name = "pixel"
+    scale: Tensor  # ()
+
+    def __init__(self, settings: PixelSettings, size: int, frames: int, classes: int):
+        super().__init__()
+        self.settings, self.size, self.frames, self.classes = settings, size, frames, classes
+        from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel  # here: it takes seconds to import
+
+        width = settings.width
+        plain, crossed = "DownBlock3D", "CrossAttnDownBlock3D"  # attention only where the grid is small
+        self.network = UNet3DConditionModel(
+            sample_size=size,
+            in_channels=2,
+            out_channels=1,
+            down_block_types=(plain, plain, crossed, crossed),
+            up_block_types=tuple(name.replace("Down", "Up") for name in (crossed, crossed, plain, plain)),
+            block_out_channels=(width, 2 * width, 4 * width, 4 * width),
+            layers_per_block=settings.depth,
+            norm_num_groups=8,
+            cross_attention_dim=LABEL,
+            attention_head_dim=16,
+        )
+        self.label = nn.Embedding(classes + 1, LABEL)  # the last row: unknown
+        self.register_buffer("scale", torch.ones(()))  # standard deviation of the differences
+
+    def predict(
+        self, noisy: Tensor, timestep: Tensor, x0: Tensor, label: Tensor, image_mask: Tensor, label_mask: Tensor
+    ) -> Tensor:
+        """Noisy differences (B, 1, T, S, S) -> prediction of the same shape; keep_*: bool (B,), False drops."""
+        unknown = self.label.num_embeddings - 1
+        use = label_mask & (label >= 0) & self.settings.use_label
+        index = torch.where(use, label, unknown)
+        image = torch.where(image_mask[:, None, None, None], x0, torch.zeros_like(x0))
+        seen = torch.cat([noisy, image[:, :, None].expand_as(noisy)], dim=1)  # (B, 2, T, S, S)
+        return self.network(seen, timestep, self.label(index)[:, None]).sample
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the part that training calls."""
+        self.network.compile(*args, **kwargs)
+
+    @torch.no_grad()
+    def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
+        """As `Generator.video`; stage 1 is not used. Sampler distilled: unipc."""
+
+        def predict(noisy: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
+            keep = torch.full((len(x0),), conditioned, device=x0.device)
+            image_mask = keep if options.guidance_target == "image+label" else torch.ones_like(keep)
+            return self.predict(noisy, timestep, x0, label, image_mask, keep)
+
+        if options.sampler == "distilled":  # it has no student
+            options = replace(options, sampler="unipc")
+        noise = normal(rng, (len(x0), 1, self.frames, self.size, self.size)).to(x0)
+        moved = denoise(self.settings, options, noise, predict) * self.scale
+        return (x0[:, :, None] + moved).clamp(-1, 1)
+
+    def arguments(self) -> dict[str, Any]:
+        """As `SavedModule.arguments`."""
+        settings = self.settings.model_dump(mode="json")
+        return {"settings": settings, "size": self.size, "frames": self.frames, "classes": self.classes}
+
+    @classmethod
+    def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
+        """As `SavedModule.from_arguments`."""
+        return cls(read_settings(PixelSettings, about, path), about["size"], about["frames"], about["classes"])
+
+
+class PixelDataset:
+    """Clips of a latent set, read from the store: the same examples that the generators of z see."""
+
+    def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
+        where = np.flatnonzero(latents.train.numpy() == train)
+        rows = store.clips.set_index("clip_id", drop=False)
+        self.clips = rows.loc[[latents.clip[i] for i in where]]
+        self.flipped, self.backward = latents.flipped[where], latents.backward[where].numpy()
+        self.label = latents.label[where].to(device)
+        self.store, self.device = store, device
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 float (B, 1, S, S), differences to it float (B, 1, T, S, S), label int64 (B,)."""
+        frames = self.store.clip_frames(self.clips.iloc[index])
+        frames = np.where(self.backward[index][:, None, None, None], frames[:, ::-1], frames)
+        video = to_float(torch.from_numpy(frames).to(self.device))[:, None]  # (B, 1, T + 1, S, S)
+        flipped = self.flipped[index].to(self.device)[:, None, None, None, None]
+        video = torch.where(flipped, video.flip(-1), video)
+        return video[:, :, 0], video[:, :, 1:] - video[:, :, :1], self.label[torch.from_numpy(index).to(self.device)]
+
+
+class PixelTask:
+    """Pixel diffusion as the training loop sees it; see `lddm.training.loop.Task`."""
+
+    def __init__(self, model: PixelDiffusion, dataset: PixelDataset, seed: int):
+        self.model, self.dataset, self.seed = model, dataset, seed
+        self.networks: dict[str, Any] = {"pixel": model}
+        self.scheduler = make_scheduler(model.settings, "ddim")
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """See `PixelDataset.read`."""
+        return self.dataset.read(
+            step_indices(len(self.dataset), self.model.settings.training.batch_size, self.seed, number)
+        )
+
+    def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
+        error, weights = _errors(self.model, self.scheduler, batch, rng)
+        return (weights * error).mean(), {"mse": error.mean()}
+
+
+def _errors(model: PixelDiffusion, scheduler, batch: tuple[Tensor, Tensor, Tensor], rng: torch.Generator):
+    """Squared error (B,) at random noise levels, and the weights of the loss (B,)."""
+    x0, moved, label = batch
+    settings, count = model.settings, len(x0)
+    timestep = torch.randint(settings.num_train_timesteps, (count,), generator=rng).to(x0.device)
+    noise = torch.randn(moved.shape, generator=rng).to(x0)
+    image_mask = (torch.rand(count, generator=rng) >= settings.image_dropout).to(x0.device)
+    label_mask = (torch.rand(count, generator=rng) >= settings.label_dropout).to(x0.device)
+    noisy, target = add_noise(scheduler, moved / model.scale, noise, timestep)
+    prediction = model.predict(noisy, timestep, x0, label, image_mask, label_mask)
+    error = (prediction - target).square().mean(dim=(1, 2, 3, 4))
+    return error, loss_weights(scheduler, timestep, settings.min_snr_gamma)
+
+
+def fit_pixel(
+    settings: PixelSettings,
+    latents: LatentSet,
+    store: FrameStore,
+    seed: int,
+    state_dir: Path,
+    out: Path,
+    on_log: Callable[[int, dict[str, float]], None],
+    keep_state: bool = False,
+) -> None:
+    """Train on the clips of the train latents and write the weights that are best on the clips of the val latents.
+
+    Args:
+        keep_state: as in `LatentTrainer.fit`.
+    """
+    torch.manual_seed(seed)
+    device = pick_device()
+    model = PixelDiffusion(settings, store.size, store.clip_length, len(store.meta["classes"]))
+    dataset, val_dataset = (PixelDataset(latents, store, part, device) for part in (True, False))
+    some = dataset.read(np.arange(0, len(dataset), max(1, len(dataset) // 64)))[1]
+    model.scale.copy_(some.square().mean().sqrt().clamp_min(1e-3))
+    task = PixelTask(model.to(device), dataset, seed)
+    chosen = spread_clips(val_dataset.clips, 32)
+
+    @torch.no_grad()
+    def validate(networks: dict[str, Any]) -> dict[str, float]:
+        rng = torch.Generator().manual_seed(seed)
+        parts = [
+            _errors(
+                networks["pixel"], task.scheduler, val_dataset.read(chosen[i : i + settings.training.batch_size]), rng
+            )
+            for i in range(0, len(chosen), settings.training.batch_size)
+        ]
+        return {"loss": torch.cat([error * weights for error, weights in parts]).mean().item()}
+
+    data = {"latents": latents, "clips": [clips_content(store, part.clips) for part in (dataset, val_dataset)]}
+    identity = Identity.of(settings, seed, data, PACKAGES, generator="pixel")
+    train(task, settings.training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
+    model.save(out, seed=seed, clips=len(dataset))
+    if not keep_state:
+        remove_state(state_dir)

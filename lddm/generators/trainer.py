@@ -1,0 +1,102 @@
+"""How a generator of the latent z is trained: the same for diffusion and for the invertible network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lddm.data.frames import FrameStore
+from lddm.generators.base import LatentGenerator
+from lddm.latent.dataset import LatentDataset, LatentSet
+from lddm.training.identity import Identity
+from lddm.training.loop import train
+from lddm.training.parallel import pick_device
+from lddm.training.schedule import step_generator, step_indices
+from lddm.training.state import remove_state
+
+STUDENT = "student"  # subfolder of the state of a training that follows that of the generator (distillation)
+PACKAGES = ("generators", "latent", "motion", "nn", "training", "data")  # whose code is part of a training's identity
+Model = TypeVar("Model", bound=LatentGenerator)
+OnLog = Callable[[int, dict[str, float]], None]
+
+
+class LatentTrainer(Generic[Model]):
+    """A generator and its latents, as the training loop sees them (see `lddm.training.loop.Task`).
+
+    Subclasses set the class attributes and add `loss` and `validate`, and `post_train` if something follows the training.
+
+    Attributes:
+        model_type: the generator.
+        keep_best: name of the value of `validate` whose minimum chooses the weights.
+        dataset, val_dataset: train and val latents.
+    """
+
+    model_type: ClassVar[type[Any]]
+    keep_best: ClassVar[str]
+
+    def __init__(self, model: Model, dataset: LatentDataset, val_dataset: LatentDataset, seed: int):
+        self.model, self.settings, self.seed = model, model.settings, seed
+        self.dataset, self.val_dataset = dataset, val_dataset
+        self.networks: dict[str, Any] = {model.name: model.trained()}
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x0, a draw of white z, label."""
+        index = step_indices(len(self.dataset), self.settings.training.batch_size, self.seed, step)
+        return self.dataset.read(index, step_generator(self.seed + 1, step))
+
+    def loss(
+        self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator
+    ) -> tuple[Tensor | None, dict[str, Any]]:
+        """As `lddm.training.loop.Task.loss`."""
+        raise NotImplementedError
+
+    def validate(self, networks: dict[str, Any]) -> dict[str, float]:
+        """Values of the averaged weights on the val latents."""
+        raise NotImplementedError
+
+    def post_train(self, state_dir: Path, on_log: OnLog, identity: Identity) -> None:
+        """Hook: what follows the training, before the weights are written. No-op by default."""
+
+    @classmethod
+    def fit(
+        cls,
+        settings: Any,
+        latents: LatentSet,
+        store: FrameStore,
+        seed: int,
+        state_dir: Path,
+        out: Path,
+        on_log: OnLog,
+        keep_state: bool = False,
+    ) -> None:
+        """Train on the train latents and write the weights that are best on the val latents.
+
+        Args:
+            settings: the generator's own section.
+            store: frames of the clips of the latents.
+            state_dir: of the resumable state.
+            out: the weight file.
+            on_log: called with (step, values).
+            keep_state: leave the resumable state to the caller, who has yet to write the final output.
+        """
+        torch.manual_seed(seed)  # initial weights
+        np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
+        model = cls.model_type(settings, latents.spec, store.size, len(store.meta["classes"]))
+        model.whitening.load_state_dict(latents.whitening.state_dict())
+        device = pick_device()
+        dataset, val_dataset = (LatentDataset(latents, store, part, device) for part in (True, False))
+        trainer = cls(model.to(device), dataset, val_dataset, seed)
+        model.prepare(*trainer.batch(0))
+        data = {"latents": latents, "x0": [dataset.x0_hash, val_dataset.x0_hash], "meta": store.meta}
+        identity = Identity.of(settings, seed, data, PACKAGES, generator=model.name)
+        validate = torch.no_grad()(trainer.validate)
+        train(trainer, settings.training, seed, state_dir, on_log, validate, cls.keep_best, identity=identity)
+        trainer.post_train(state_dir, on_log, identity)
+        model.save(out, seed=seed, latents=len(dataset))
+        if not keep_state:
+            remove_state(state_dir, STUDENT)

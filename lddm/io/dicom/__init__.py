@@ -1,0 +1,1 @@
+"""DICOM ultrasound: cine loops and images are read, synthetic loops are written."""

@@ -1,0 +1,208 @@
+"""The encoded frames of a DICOM file as they lie in it, also where the header is wrong or the file is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from lddm.io.recording import UnreadableFile
+
+ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+UNDEFINED = 0xFFFFFFFF
+KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}  # VRs whose length takes four bytes after two reserved ones
+VIDEO = {
+    syntax
+    for number in (100, 101, 102, 103, 104, 105, 106, 107, 108)
+    for syntax in (f"1.2.840.10008.1.2.4.{number}", f"1.2.840.10008.1.2.4.{number}.1")
+}  # MPEG-2, MPEG-4 / H.264 and HEVC: all frames are one stream (PS3.5 8.2.5-8.2.8)
+STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51")  # of a JPEG or JPEG-LS, and of a JPEG 2000 code
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixel data lie.
+
+    Attributes:
+        keyword: PixelData, FloatPixelData or DoubleFloatPixelData.
+        syntax: UID of the transfer syntax; told from the data where the file does not state it.
+        start: position of the value in the file.
+        end: position behind it, at most the end of the file.
+        parts: for each frame the (position, length) of its pieces.
+        stated: NumberOfFrames, or 0 if it is missing.
+        cut: whether the file ends before the last frame does.
+        words: whether the value is a sequence of 16-bit words (VR OW), which big endian swaps.
+    """
+
+    keyword: str
+    syntax: str
+    start: int
+    end: int
+    parts: list[list[tuple[int, int]]]
+    stated: int
+    cut: bool
+    words: bool = False
+
+
+def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
+    """Find the frames of a file that pydicom has read up to its pixel data.
+
+    Raises:
+        UnreadableFile: no pixel data.
+    """
+    tag_at = file.tell()
+    size = file.seek(0, 2)
+    file.seek(tag_at)
+    implicit, little = header.original_encoding
+    order = "little" if little is not False else "big"
+    head = file.read(12)
+    tag = (int.from_bytes(head[:2], order) << 16) | int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
+    if len(head) < 8 or tag not in KEYWORDS:
+        raise UnreadableFile("it holds no pixel data", "check that the file is an image")
+    explicit = (
+        head[4:6] in LONG and head[6:8] == b"\0\0"
+    )  # as implicit VR this would be an odd length, which is not allowed
+    if not explicit:
+        start, length = tag_at + 8, int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
+    else:
+        start, length = tag_at + 12, int.from_bytes(head[8:12], order)  # type: ignore[arg-type]
+    encapsulated = length == UNDEFINED
+    end = size if encapsulated else min(start + length, size)
+    stated = _whole_number(header.get("NumberOfFrames"))
+    syntax = stated_syntax
+    if encapsulated and (not syntax or not uid.UID(syntax).is_encapsulated):
+        syntax = _told_by_code(file, start, end)
+    elif not syntax:
+        syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        syntax = syntax if little is not False else uid.ExplicitVRBigEndian
+    if syntax in VIDEO or uid.UID(syntax).is_encapsulated:
+        pieces, table, cut = _fragments(file, start, end)
+        table = table or _extended_table(header)
+        parts = [pieces] if syntax in VIDEO else _frames(file, pieces, table, syntax, stated)
+    else:
+        each = frame_length(header, KEYWORDS[tag])
+        count = (end - start) // each
+        parts = [[(start + place * each, each)] for place in range(count)]
+        cut = not encapsulated and start + length > size
+    words = explicit and head[4:6] == b"OW"
+    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut, words)
+
+
+def read_parts(file: BinaryIO, parts: list[tuple[int, int]]) -> bytes:
+    """The bytes of one frame."""
+    found = []
+    for start, length in parts:
+        file.seek(start)
+        found.append(file.read(length))
+    return b"".join(found)
+
+
+def frame_length(header: Dataset, keyword: str = "PixelData") -> int:
+    """Bytes of an uncompressed frame."""
+    bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword) or int(header.BitsAllocated)
+    pixels = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel", 1) or 1)
+    if header.get("PhotometricInterpretation") == "YBR_FULL_422":
+        pixels = pixels * 2 // 3
+    return max(1, (pixels * bits + 7) // 8)
+
+
+def _fragments(file: BinaryIO, start: int, end: int) -> tuple[list[tuple[int, int]], list[int], bool]:
+    """Items of encapsulated pixel data (PS3.5 A.4): fragments, the Basic Offset Table, and whether the last is cut."""
+    pieces: list[tuple[int, int]] = []
+    table: list[int] = []
+    place, first, cut = start, True, True
+    while place + 8 <= end:
+        file.seek(place)
+        head = file.read(8)
+        if head[:4] != ITEM:
+            cut = head[:4] != DELIMITER
+            break
+        length = int.from_bytes(head[4:], "little")
+        held = min(length, end - place - 8)
+        if first:
+            raw = file.read(min(held, 4 * 10**6))
+            table = [int.from_bytes(raw[k : k + 4], "little") for k in range(0, len(raw) - 3, 4)]
+            first = False
+        elif held:
+            pieces.append((place + 8, held))
+        if held < length:
+            break
+        place += 8 + length
+    return pieces, table, cut
+
+
+def _extended_table(header: Dataset) -> list[int]:
+    raw = header.get("ExtendedOffsetTable") or b""
+    return [int.from_bytes(raw[k : k + 8], "little") for k in range(0, len(raw) - 7, 8)]
+
+
+def _frames(
+    file: BinaryIO, pieces: list[tuple[int, int]], table: list[int], syntax: str, stated: int
+) -> list[list[tuple[int, int]]]:
+    """Fragments grouped to frames: by the offset table if it fits, else by the codes' first bytes."""
+    if not pieces:
+        return []
+    begin = pieces[0][0] - 8
+    places = {start - 8 - begin: number for number, (start, _) in enumerate(pieces)}
+    fitting = [places[offset] for offset in table if offset in places]  # those of a cut-off part are not there
+    if len(table) > 1 and fitting and fitting[0] == 0 and fitting == sorted(set(fitting)):
+        firsts = fitting
+        begun = [number for number, (start, _) in enumerate(pieces) if _begins_code(file, start)]
+        if stated and len(fitting) != stated == len(begun) and begun[0] == 0:
+            firsts = begun  # the table is damaged: it would join two frames
+    elif syntax == uid.RLELossless:  # one fragment per frame, by the standard
+        firsts = list(range(len(pieces)))
+    else:
+        firsts = [number for number, (start, _) in enumerate(pieces) if _begins_code(file, start)]
+        if not firsts:
+            firsts = list(range(len(pieces))) if stated > 1 else [0]
+        elif len(firsts) > len(pieces) // 2 and stated == len(pieces):
+            firsts = list(range(len(pieces)))  # a damaged first byte loses no frame
+        firsts[0] = 0
+    return [pieces[a:b] for a, b in zip(firsts, [*firsts[1:], len(pieces)], strict=True)]
+
+
+def _begins_code(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    return file.read(4).startswith(STARTS)
+
+
+def _told_by_code(file: BinaryIO, start: int, end: int) -> str:
+    """Transfer syntax of encapsulated frames, from the first bytes of the first."""
+    pieces, _, _ = _fragments(file, start, end)
+    if not pieces:
+        raise UnreadableFile("it holds no pixel data", "check that the file is an image")
+    code = read_parts(file, pieces[:1])
+    if code.startswith(STARTS[1]):
+        return uid.JPEG2000
+    if code.startswith(b"\xff\xd8"):
+        frame_headers = {0xC0: uid.JPEGBaseline8Bit, 0xC1: uid.JPEGExtended12Bit, 0xC3: uid.JPEGLossless}
+        for marker in _markers(code):
+            if marker == 0xF7:
+                return uid.JPEGLSNearLossless
+            if marker in frame_headers:
+                return frame_headers[marker]
+        return uid.JPEGBaseline8Bit
+    if code[4:8] == b"ftyp":
+        return uid.MPEG4HP41
+    if code.startswith(b"\0\0\1\xb3"):
+        return uid.MPEG2MPML
+    return uid.RLELossless
+
+
+def _markers(code: bytes) -> Iterator[int]:
+    place = 2
+    while place + 3 < len(code) and code[place] == 0xFF:
+        yield code[place + 1]
+        place += 2 + int.from_bytes(code[place + 2 : place + 4], "big")
+
+
+def _whole_number(value: object) -> int:
+    try:
+        return max(0, int(value))  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return 0

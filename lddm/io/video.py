@@ -1,0 +1,295 @@
+"""Video files to recordings through PyAV (FFmpeg): frame times, rotation, pixel aspect, alpha and interlacing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.filter
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+
+from lddm.io.frame_times import frame_times
+from lddm.io.image import IMAGE_SUFFIXES, decode_image
+from lddm.io.recording import (
+    MAX_ASPECT,
+    MAX_BYTES,
+    FrameBuffer,
+    Recording,
+    UnreadableFile,
+    check_size,
+    is_coloured,
+    square_pixels,
+    upright,
+    without_folder,
+)
+from lddm.io.write_video import TRUE_SIZE, write_video
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "UnreadableFile", "decode_image", "decode_video", "write_video"]
+
+logger = logging.getLogger(__name__)
+
+# FFmpeg also reads lists of other files, patterns of names and network streams, told by content: only these are opened.
+CONTAINERS = "asf,avi,flv,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,ogg"
+VIDEO_SUFFIXES = set(
+    ".gif .mp4 .avi .mpeg .mpg .mov .webm .mkv .wmv .m4v .mts .m2ts .ts .3gp .3g2 .vob .asf .flv .ogv".split()
+)
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # codec -> the decoder that knows transparency
+COLOUR_SAMPLE = 16  # every 16th frame is looked at for colour
+
+
+def decode_video(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, float]:
+    """Decode a video file to grayscale.
+
+    Returns:
+        uint8 (T, H, W) and the nominal frame rate in Hz (NaN if the file does not state one), as `read_video`.
+
+    Raises:
+        UnreadableFile: see `read_video`.
+    """
+    recording = read_video(path, max_frames)
+    return recording.frames, recording.rate
+
+
+def read_video(path: str | Path, max_frames: int = 2000) -> Recording:
+    """Decode a video file: upright grey frames with square pixels, and the time of each frame.
+
+    Frames are counted by decoding, since many containers do not state their number. Transparent pixels become black,
+    interlaced frames are deinterlaced, cover images are passed over.
+
+    Args:
+        path: a file of one of `CONTAINERS`, whatever its suffix.
+        max_frames: frames that are read at the most.
+
+    Raises:
+        UnreadableFile: no video in it, damaged before the first frame, or absurd sizes.
+    """
+    path = Path(path)
+    return decode_stream(str(path), path.name, max_frames, CONTAINERS)
+
+
+def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers: str) -> Recording:
+    """Decode the main video of a path or an open file; see `read_video`.
+
+    Args:
+        source: path, or file-like object.
+        name: how messages call it.
+        max_frames: frames that are read at the most.
+        containers: the formats of FFmpeg that may be opened, comma-separated.
+    """
+    frames = FrameBuffer()
+    stamps: list[float | None] = []
+    notes: list[str] = []
+    colour, orientation, rate, aspect, resized, resolution = False, 1, None, 1.0, 0, 0.0
+    true_size: tuple[int, int] | None = None
+    try:
+        with av.open(source, "r", options={"format_whitelist": containers}) as container:
+            stream = _main_stream(container, name, notes)
+            stream.thread_type = "AUTO"
+            if stream.codec_context.width:  # unknown where the stream begins within a group of pictures
+                check_size(name, stream.codec_context.width, stream.codec_context.height)
+            rate = stream.average_rate or stream.guessed_rate
+            resolution = float(stream.time_base or 0)
+            shown = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+            aspect = 1 / float(shown) if shown else 1.0
+            for frame in _progressive(_decoded(container, stream), stream, notes):
+                check_size(name, frame.width, frame.height)
+                if not len(frames):
+                    orientation = _orientation(frame, notes)
+                if len(frames) >= max_frames or len(frames.memory) * (1 + 1 / max(1, len(frames))) > MAX_BYTES:
+                    notes.append(f"cut: only the first {len(frames)} frames are read")
+                    logger.warning("%s is longer than what is read of it: %d frames", name, len(frames))
+                    break
+                if len(frames) % COLOUR_SAMPLE == 0 and not colour:
+                    colour = is_coloured(_small(frame))
+                if frames.append(_grey(frame)):
+                    stamps.append(frame.time)
+                else:
+                    resized += 1
+            else:
+                notes += [] if resized else _missing_end(container, stream, stamps)
+            true_size = _true_size(container.metadata, frames)
+            if container.format.name == "gif":
+                stamps = _as_browsers_show(stamps)
+    except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
+        if not len(frames):
+            reason = without_folder(error, Path(source if isinstance(source, str) else name))
+            raise UnreadableFile(
+                f"{name} cannot be decoded: {reason}", "check that the file is a whole video"
+            ) from error
+        logger.warning("%s breaks off after %d frames: %s", name, len(frames), error)
+        notes.append(f"damaged: breaks off after {len(frames)} frames")
+    if not len(frames):
+        raise UnreadableFile(f"{name} holds no frame", "check that the file is a whole video")
+    if resized:
+        notes.append(f"{resized} frames of another size dropped")
+    fps = float(rate) if rate else None
+    return _recording(frames, stamps, fps, aspect, orientation, colour, notes, resolution, true_size)
+
+
+def _as_browsers_show(stamps: list[float | None]) -> list[float | None]:
+    """Times of the frames of a GIF, with 100 ms for a duration below 20 ms, as for other moving images."""
+    if len(stamps) < 2 or any(stamp is None for stamp in stamps):
+        return stamps
+    steps = np.diff(np.array(stamps, dtype=np.float64))
+    return [0.0, *np.cumsum(np.where(steps < 0.0199, 0.1, steps)).tolist()]
+
+
+def _missing_end(
+    container: av.container.InputContainer, stream: av.VideoStream, stamps: list[float | None]
+) -> list[str]:
+    """A note if the last frame comes long before the stated end: many containers break off without an error."""
+    times = [time for time in stamps if time is not None]
+    if stream.duration and stream.time_base:
+        stated = float(stream.duration * stream.time_base)
+    else:  # the length of all streams
+        stated = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+    if len(times) < 2:
+        return []
+    held = (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    if stated - held <= max(0.1 * stated, 3 * held / len(times)):
+        return []
+    return [f"the header states {stated:.3g} s, the frames last {held:.3g} s: the file may be cut off"]
+
+
+def _recording(
+    frames: FrameBuffer,
+    stamps: list[float | None],
+    rate: float | None,
+    aspect: float,
+    orientation: int,
+    colour: bool,
+    notes: list[str],
+    resolution: float,
+    true_size: tuple[int, int] | None,
+) -> Recording:
+    """Frames in the order of their times, with square pixels and upright."""
+    kept, times, fps, said = frame_times(stamps, rate, resolution)
+    whole = frames.array() if len(kept) == len(stamps) else frames.array()[kept]
+    if true_size is not None:
+        whole = whole[:, : true_size[0], : true_size[1]]
+    if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
+        notes.append("an absurd pixel aspect ratio is ignored")
+        aspect = 1.0
+    if abs(aspect - 1) >= 0.01:
+        notes.append(f"pixels were {aspect:.3g} times as high as wide and were made square")
+        whole = square_pixels(whole, aspect)
+    if orientation != 1:
+        whole = np.ascontiguousarray(upright(whole, orientation))
+    return Recording(whole, times, fps, aspect=aspect, orientation=orientation, colour=colour, notes=(*notes, *said))
+
+
+def _true_size(metadata: dict[str, str], frames: FrameBuffer) -> tuple[int, int] | None:
+    """Height and width before `write_video` padded frames of an odd size, or None."""
+    if len(frames.shape) != 2:
+        return None
+    height, width = frames.shape
+    sizes = [(height - i, width - j) for i in (0, 1) for j in (0, 1) if i or j]
+    said = metadata.get("description", "")
+    return next((size for size in sizes if said == TRUE_SIZE.format(height=size[0], width=size[1])), None)
+
+
+def _main_stream(container: av.container.InputContainer, name: str, notes: list[str]) -> av.VideoStream:
+    """The video that players show: no cover image, and a codec that can be decoded."""
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    # a damaged header may name a codec that nobody has
+    streams = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & covers]
+    if not streams:
+        raise UnreadableFile(f"{name} holds no video that can be decoded", "check the file")
+    best = container.streams.best("video")
+    chosen = best if best in streams else max(streams, key=lambda s: s.frames)
+    if len(streams) > 1:
+        size = f"{chosen.codec_context.width} x {chosen.codec_context.height}"
+        notes.append(f"{len(streams)} video streams: the one that players show is read, {size} pixels")
+    return chosen
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames; those of a WebM with transparency by libvpx, since FFmpeg's own decoders leave the alpha channel out."""
+    library = WITH_ALPHA.get(stream.codec_context.name)
+    if library is None or stream.metadata.get("alpha_mode") != "1":
+        yield from container.decode(stream)
+        return
+    codec: Any = av.CodecContext.create(library, "r")
+    for packet in container.demux(stream):
+        yield from codec.decode(packet if packet.size else None)
+
+
+def _progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: list[str]) -> Iterator[av.VideoFrame]:
+    """The frames, deinterlaced (FFmpeg's bwdif, one frame per frame) from the first interlaced one on."""
+    graph = None
+    for frame in frames:
+        if graph is None and frame.interlaced_frame:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(template=stream)
+            deinterlace = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+            sink = graph.add("buffersink")
+            source.link_to(deinterlace)
+            deinterlace.link_to(sink)
+            graph.configure()
+            notes.append("interlaced: deinterlaced")
+        if graph is None:
+            yield frame
+        else:
+            graph.push(frame)
+            yield from _pulled(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _pulled(graph)
+
+
+def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        if isinstance(frame, av.VideoFrame):
+            yield frame
+
+
+def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
+    """EXIF orientation of the frame's display matrix, as phones and handheld probes write it."""
+    found_data: Any = frame.side_data  # iterates over its values
+    matrix = next((data for data in found_data if data.type == SideDataType.DISPLAYMATRIX), None)
+    if matrix is None:
+        return 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
+    turns = {
+        (1, 0, 0, 1): 1,
+        (-1, 0, 0, 1): 2,
+        (-1, 0, 0, -1): 3,
+        (1, 0, 0, -1): 4,
+        (0, 1, 1, 0): 5,
+        (0, 1, -1, 0): 6,
+        (0, -1, -1, 0): 7,
+        (0, -1, 1, 0): 8,
+    }
+    scale = max(abs(a), abs(b), abs(c), abs(d)) or 1.0
+    signs = np.rint(np.array([a, b, c, d]) / scale).astype(int).tolist()
+    found = turns.get((signs[0], signs[1], signs[2], signs[3]), 0)
+    if found == 0:
+        notes.append("a rotation other than a multiple of 90 degrees is ignored")
+    elif found != 1:
+        notes.append(f"rotated or mirrored by its display matrix (EXIF orientation {found})")
+    return found or 1
+
+
+def _small(frame: av.VideoFrame) -> np.ndarray:
+    """The frame in RGB, uint8 (H, W, 3), at most 160 pixels wide."""
+    width = min(160, frame.width)
+    height = max(1, round(frame.height * width / frame.width))
+    return frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+
+
+def _grey(frame: av.VideoFrame) -> np.ndarray:
+    """Luminance uint8 (H, W); transparent pixels on black, as for images."""
+    if any(component.is_alpha for component in frame.format.components):
+        rgba = frame.to_ndarray(format="rgba").astype(np.float32)
+        grey = rgba[..., :3] @ LUMINANCE
+        return np.rint(grey * rgba[..., 3] / 255).astype(np.uint8)
+    return frame.to_ndarray(format="gray")

@@ -1,0 +1,101 @@
+"""Writing videos for people: MP4, AVI, GIF, WebP, NPZ, DICOM or a folder of PNG files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from lddm.errors import LddmError
+from lddm.files import atomic_path
+from lddm.io.dicom.write import write_dicom
+from lddm.io.recording import SQUARE
+
+TRUE_SIZE = "{width} x {height} pixels, padded to even numbers"  # description of an MP4 of an odd size
+
+
+def write_video(
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    comment: str = "",
+    spacing: tuple[float, float] | None = None,
+    aspect: float = 1.0,
+) -> None:
+    """Write a grayscale video; the suffix chooses the form.
+
+    Args:
+        path: .mp4 (H.264), .avi (FFV1, lossless), .gif, .webp, .npz (frames, fps, comment), .dcm (ultrasound cine
+            loop), or no suffix for a folder of PNG files.
+        frames: uint8 (T, H, W).
+        fps: frame rate in Hz.
+        comment: kept in the file's metadata, e.g. that the video is synthetic.
+        spacing: (row, column) distance of two pixels in mm, if known; kept in .dcm, .npz and folders.
+        aspect: height / width of a pixel where the spacing is unknown; kept in .mp4 and .dcm.
+
+    Raises:
+        LddmError: unknown suffix.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    aspect = spacing[0] / spacing[1] if spacing is not None else aspect
+    if suffix == "":
+        _write_folder(path, frames, fps, comment, spacing)
+        return
+    with atomic_path(path) as temporary:
+        if suffix in (".mp4", ".avi"):
+            _write_av(temporary, frames, fps, comment, aspect, lossless=suffix == ".avi")
+        elif suffix in (".gif", ".webp"):
+            images = [Image.fromarray(frame) for frame in frames]
+            options = {"comment": comment} if suffix == ".gif" else {"lossless": True}
+            images[0].save(
+                temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, **options
+            )
+        elif suffix == ".dcm":
+            write_dicom(temporary, frames, fps, comment, spacing, aspect)
+        elif suffix == ".npz":
+            known = [np.nan, np.nan] if spacing is None else spacing
+            np.savez_compressed(temporary, frames=frames, fps=fps, comment=comment, spacing_mm=known)
+        else:
+            raise LddmError(f"cannot write '{suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
+
+
+def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: float, lossless: bool) -> None:
+    height, width = frames.shape[1:]
+    if not lossless:  # H.264 takes even sizes only; `lddm.io.video` finds the true one in the description
+        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    with av.open(str(path), "w") as container:
+        container.metadata["comment"] = comment
+        if frames.shape[1:] != (height, width):
+            container.metadata["description"] = TRUE_SIZE.format(width=width, height=height)
+        stream = container.add_stream("ffv1" if lossless else "libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = frames.shape[1:]
+        if not lossless and abs(aspect - 1) >= SQUARE:  # AVI has no place for it
+            stream.codec_context.sample_aspect_ratio = Fraction(1 / aspect).limit_denominator(1000)  # width / height
+        stream.pix_fmt = "gray" if lossless else "yuv420p"
+        if not lossless:
+            stream.options = {"crf": "12"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")))
+        container.mux(stream.encode())
+
+
+def _write_folder(
+    path: Path, frames: np.ndarray, fps: float, comment: str, spacing: tuple[float, float] | None
+) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(temporary / f"{number:06d}.png")
+    about = {"fps": fps, "frames": len(frames), "comment": comment}
+    about |= {} if spacing is None else {"spacing_mm": list(spacing)}
+    (temporary / "about.json").write_text(json.dumps(about) + "\n")
+    if path.exists():
+        raise LddmError(f"{path} exists", "choose another folder or remove this one")
+    temporary.rename(path)

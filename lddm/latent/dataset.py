@@ -1,0 +1,129 @@
+"""Latent files: where stage 1 and the generators of stage 2 meet."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lddm.data.frames import FrameStore
+from lddm.data.ranges import to_float
+from lddm.errors import LddmError
+from lddm.latent.spec import LatentSpec
+from lddm.latent.whitening import Whitening
+from lddm.training.identity import content_hash
+from lddm.training.weights import load_into, load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Latents of the train and val clips of a fold, each clip as it is, mirrored, and perhaps backwards.
+
+    Attributes:
+        spec: the structure of z.
+        mean, std: float32 (n, D), q(z | x) of each entry, not standardised.
+        clip: clip ids, n strings; `flipped` bool (n,), mirrored; `backward` bool (n,), from the last frame to the first;
+            `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
+        whitening: standardisation, fitted to the train entries.
+    """
+
+    spec: LatentSpec
+    mean: Tensor
+    std: Tensor
+    clip: list[str]
+    flipped: Tensor
+    backward: Tensor
+    label: Tensor
+    train: Tensor
+    whitening: Whitening
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatentSet:
+        """Read what `save_latents` wrote."""
+        tensors, about = load_weights(path, "latents")
+        spec = LatentSpec(**about["spec"])
+        prefix = "whitening."
+        whitening = Whitening(spec)
+        load_into(whitening, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, path)
+        rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+        return cls(spec=spec, clip=about["clip"], whitening=whitening, **rest)
+
+    def relabelled(self, labels: pd.Series) -> LatentSet:
+        """The same with other labels of the train entries.
+
+        Args:
+            labels: int, by clip id; -1 = unknown.
+
+        Raises:
+            LddmError: a clip has none.
+        """
+        missing = {name for name, train in zip(self.clip, self.train.tolist(), strict=True) if train} - set(
+            labels.index
+        )
+        if missing:
+            raise LddmError(f"clip {min(missing)} has no row in the table of labels", "run the rule guess_labels again")
+        new = torch.tensor(labels.reindex(self.clip).fillna(-1).to_numpy(dtype=np.int64))
+        return dataclasses.replace(self, label=torch.where(self.train, new, self.label))
+
+
+def save_latents(
+    path: Path,
+    spec: LatentSpec,
+    clip: list[str],
+    mean: Tensor,
+    std: Tensor,
+    flipped: Tensor,
+    backward: Tensor,
+    label: Tensor,
+    train: Tensor,
+) -> None:
+    """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
+    tensors = {"mean": mean, "std": std, "flipped": flipped, "backward": backward, "label": label, "train": train}
+    clips = {name for name, chosen in zip(clip, train.tolist(), strict=True) if chosen}  # copies are not independent
+    whitening = Whitening.fit(spec, mean[train], std[train], len(clips))
+    tensors |= {f"whitening.{key}": value for key, value in whitening.state_dict().items()}
+    save_weights(path, tensors, "latents", spec=spec.to_dict(), clip=clip)
+
+
+class LatentDataset:
+    """Batches of (x0, standardised z, label) for the generators; one part (train or val) of a latent set.
+
+    Attributes:
+        x0: float (n, 1, S, S) in [-1, 1], on the device; `x0_hash`: SHA-256 of the stored frames that they come from.
+    """
+
+    def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
+        where = torch.nonzero(latents.train == train).flatten()
+        if len(where) == 0:
+            raise LddmError("the latent file has no entries of this part", "run the rule encode again")
+        starts = store.clips.set_index("clip_id")["first_frame"]
+        names = [latents.clip[i] for i in where.tolist()]
+        missing = [name for name in names if name not in starts.index]
+        if missing:
+            raise LddmError(f"clip {missing[0]} of the latent file is not in the frames", "run the rule encode again")
+        first = starts.loc[names].to_numpy(dtype=np.int64)
+        first = first + store.clip_length * latents.backward[where].numpy()
+        frames = np.asarray(store.frames[first])
+        self.x0_hash = content_hash(frames)
+        x0 = to_float(torch.from_numpy(frames))[:, None]  # (n, 1, S, S)
+        flipped = latents.flipped[where]
+        self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)
+        self.mean, self.std = latents.mean[where].to(device), latents.std[where].to(device)
+        self.whitening = copy.deepcopy(latents.whitening).to(device)
+        self.label = latents.label[where].to(device)
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def read(self, index: np.ndarray, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 float (B, 1, S, S), a draw of white z float (B, D), label int64 (B,); `rng` on the CPU."""
+        chosen = torch.from_numpy(np.asarray(index)).to(self.x0.device)
+        noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng).to(self.mean)
+        z = self.mean[chosen] + self.std[chosen] * noise
+        return self.x0[chosen], self.whitening(z), self.label[chosen]

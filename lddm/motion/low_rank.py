@@ -1,0 +1,128 @@
+"""Low-rank motion: optical flow reduced to a few maps times temporal coefficients.
+
+The maps and coefficients come from the singular value decomposition of measured flow. A pixel loss is insensitive to
+strains of a few percent, so a network trained on it discards them. K maps of 8 x 8 preserve them.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lddm.motion.flow import optical_flow
+
+# A classifier keeps 0.94 of its AUC on clips moved by one pass, 0.98 with two (docs/results.md).
+PASSES = 2
+
+
+@dataclass(frozen=True)
+class MotionCode:
+    """Measured motion of clips.
+
+    Attributes:
+        maps: float32 (B, K, 2, h, w), displacement fields in pixels of the full frame, (axial, lateral).
+        coefficients: float32 (B, K, T), unit root mean square over time.
+    """
+
+    maps: Tensor
+    coefficients: Tensor
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __getitem__(self, index) -> MotionCode:
+        return MotionCode(self.maps[index], self.coefficients[index])
+
+    def to(self, device: torch.device) -> MotionCode:
+        """The same on another device."""
+        return MotionCode(self.maps.to(device), self.coefficients.to(device))
+
+    def mix(self, other: MotionCode, chosen: Tensor) -> MotionCode:
+        """The code of `other` where `chosen` (bool (B,))."""
+        return MotionCode(
+            torch.where(chosen[:, None, None, None, None], other.maps, self.maps),
+            torch.where(chosen[:, None, None], other.coefficients, self.coefficients),
+        )
+
+    def flip(self, flipped: Tensor) -> MotionCode:
+        """The code of the clips mirrored left to right where `flipped` (bool (B,)): lateral motion changes its sign."""
+        mirrored = self.maps.flip(-1) * self.maps.new_tensor([1.0, -1.0])[:, None, None]
+        return MotionCode(torch.where(flipped[:, None, None, None, None], mirrored, self.maps), self.coefficients)
+
+
+def measure_motion(clips: np.ndarray, rank: int, map_size: int, chunk: int = 64) -> MotionCode:
+    """Measure the motion of clips.
+
+    Args:
+        clips: uint8 (n, T + 1, H, W), x0 first.
+        rank: K.
+        map_size: h = w.
+        chunk: clips whose flow is in memory at a time.
+    """
+    maps, coefficients = [], []
+    for start in range(0, len(clips), chunk):
+        flow = optical_flow(clips[start : start + chunk], "backward", passes=PASSES)  # (n, T, 2, H, W)
+        part = svd_motion(flow, rank, map_size)
+        maps.append(torch.from_numpy(part[0]))
+        coefficients.append(torch.from_numpy(part[1]))
+    return MotionCode(torch.cat(maps), torch.cat(coefficients))
+
+
+def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce motion to maps times temporal coefficients: u_t(p) = sum_k a_k(t) B_k(p).
+
+    Singular value decomposition of each clip over time x space at the resolution of the maps, in the order of the
+    singular values. Its signs are arbitrary; they are fixed so that the mean axial motion of each map is positive (down).
+    Where that is nearly zero, the mean cube of the axial motion is positive, or, for lateral motion, the mean of the
+    coefficients. All three are the same for the mirrored clip, so that the code of a mirrored clip is the mirrored code.
+
+    Args:
+        flow: float32 (n, T, 2, H, W) in pixels.
+        rank: K; maps beyond the rank of the flow are zero.
+        map_size: height and width of the maps.
+
+    Returns:
+        Maps float32 (n, K, 2, h, w) in pixels of the full frame, and coefficients float32 (n, K, T) of unit root mean
+        square over time.
+    """
+    n, frames = flow.shape[:2]
+    small = _fit_maps(flow, map_size)  # (n, T, 2, h, w)
+    matrix = small.reshape(n, frames, -1)
+    # Eigenvectors of the T x T Gram matrix are the left singular vectors; far cheaper than a full decomposition.
+    _, vectors = np.linalg.eigh(matrix @ matrix.transpose(0, 2, 1))
+    if rank > frames:
+        raise ValueError(f"rank {rank} exceeds the {frames} frames of a clip")
+    coefficients = vectors[:, :, ::-1][:, :, :rank].transpose(0, 2, 1) * np.sqrt(frames)  # (n, K, T), unit RMS
+    maps = (coefficients @ matrix / frames).reshape(n, rank, 2, map_size, map_size)
+    sign = _signs(maps, coefficients)
+    return (maps * sign[..., None, None, None]).astype(np.float32), (coefficients * sign[..., None]).astype(np.float32)
+
+
+def _signs(maps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """+1 or -1 (n, K) for maps (n, K, 2, h, w) and coefficients (n, K, T)."""
+    axial = maps[:, :, 0]
+    mean, size = axial.mean(axis=(2, 3)), np.sqrt((maps**2).mean(axis=(2, 3, 4)))
+    lateral = np.sqrt((axial**2).mean(axis=(2, 3))) <= 0.1 * size
+    otherwise = np.where(lateral, coefficients.mean(axis=2), (axial**3).mean(axis=(2, 3)))
+    return np.where(np.where(np.abs(mean) > 0.1 * size, mean, otherwise) < 0, -1.0, 1.0)
+
+
+@functools.cache
+def _shrinking(height: int, size: int) -> np.ndarray:
+    """Least-squares inverse of bicubic enlargement from `size` to `height` values: float64 (size, height)."""
+    enlarging = cv2.resize(np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC)  # as torch's, (height, size)
+    return np.linalg.pinv(enlarging)
+
+
+def _fit_maps(flow: np.ndarray, size: int) -> np.ndarray:
+    """The maps (..., size, size) that come nearest to the flow (..., H, W) once they are enlarged again.
+
+    Means over cells, the usual way to shrink, are smoothed once more by enlarging and lose local strain.
+    """
+    rows, columns = (_shrinking(length, size) for length in flow.shape[-2:])
+    return rows @ flow.astype(np.float64) @ columns.T
