@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float, to_uint8
@@ -32,6 +33,7 @@ class Fold:
     settings: Settings
     store: FrameStore
     splits: pd.DataFrame
+    motion: MeasuredMotion
     folder: Path
     embed: Callable[[np.ndarray], np.ndarray]
 
@@ -40,7 +42,8 @@ class Fold:
         store = FrameStore.open(results / "data/frames")
         splits = pd.read_parquet(results / "data/splits.parquet")
         network, _ = domain_videos(results / "fold-0/domain_network/model.safetensors")
-        return cls(settings, store, splits, results / "study", network.extract)
+        motion = MeasuredMotion.load(results / "data/motion.safetensors")
+        return cls(settings, store, splits, motion, results / "study", network.extract)
 
     def clips(self, part: str) -> tuple[pd.DataFrame, np.ndarray]:
         """Table and frames uint8 (n, T + 1, S, S) of train, val or test."""

@@ -61,12 +61,12 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
     common = (fold.store, fold.splits, 0)
     began = time.monotonic()
     if not weights.is_file():
-        train_autoencoder(section, *common, seed, work / "state", weights, lambda *_: None)
+        train_autoencoder(section, *common, seed, work / "state", weights, lambda *_: None, fold.motion)
         shutil.rmtree(work / "state", ignore_errors=True)
     stage1_s = time.monotonic() - began
     model = Autoencoder.load(weights)
     if not latents_path.is_file():
-        encode_clips(weights, *common, latents_path)
+        encode_clips(weights, *common, latents_path, fold.motion)
     latents = LatentSet.load(latents_path)
     table, real = fold.clips("test")
     x0, label = real[:, 0].copy(), torch.tensor(table["label"].to_numpy(), dtype=torch.int64)
@@ -92,7 +92,9 @@ def check_study(results: Path, raw: dict) -> None:
     data = {name: sha256(results / "data/frames" / name) for name in ("frames.npy", "clips.parquet")}
     data["splits.parquet"] = sha256(results / "data/splits.parquet")
     parts = {"settings": content_hash(sections), "seed": content_hash(settings.seed), "data": content_hash(data)}
-    identity = Identity(parts | {"code": code_hash("autoencoder", "diffusion", "baselines", "nn", "training", "data")})
+    identity = Identity(
+        parts | {"code": code_hash("autoencoder", "generators", "latent", "motion", "nn", "training", "data")}
+    )
     path = results / "study/identity.json"
     if not path.is_file() and not (results / "study/units").is_dir():
         write_json(path, dict(identity.parts))
@@ -105,7 +107,7 @@ def check_study(results: Path, raw: dict) -> None:
 
 def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0, label) -> list[dict[str, Any]]:
     """What needs no training: repeating x0, z of zero, motion transfer, reconstruction, real clips; the ceiling."""
-    reader = ClipDataset(fold.store, table, model, torch.device("cpu"))
+    reader = ClipDataset(fold.store, table, fold.motion, torch.device("cpu"))
     rng = torch.Generator().manual_seed(1)
     bank = MotionTransfer.from_latents(latents)
     draws = {

@@ -107,3 +107,19 @@ def tiny_store(tiny_experiment):
     from lddm.data.frames import FrameStore
 
     return FrameStore.open(tiny_experiment / "frames"), pd.read_parquet(tiny_experiment / "splits.parquet")
+
+
+@pytest.fixture(scope="session")
+def motion_of(tiny_store):
+    """Measured motion of the clips of `tiny_store` for settings of the autoencoder, forwards and backwards."""
+    from lddm.autoencoder.measured import measure_store
+
+    known = {}
+
+    def measured(settings):
+        key = (settings.motion_rank, settings.map_size, settings.flow_passes)
+        if key not in known:
+            known[key] = measure_store(settings.model_copy(update={"time_reversal": True}), tiny_store[0])
+        return known[key]
+
+    return measured

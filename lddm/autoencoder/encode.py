@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips
@@ -17,8 +18,18 @@ from lddm.training.parallel import pick_device
 
 
 @torch.no_grad()
-def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame, fold: int, out: Path) -> int:
+def encode_clips(
+    autoencoder_path: Path,
+    store: FrameStore,
+    splits: pd.DataFrame,
+    fold: int,
+    out: Path,
+    measured: MeasuredMotion | None = None,
+) -> int:
     """Encode the train and val clips of a fold, also mirrored and backwards; test clips are never read here.
+
+    Args:
+        measured: the motion of the clips, for a decoder that moves x0.
 
     Returns:
         How many latents were written.
@@ -30,7 +41,7 @@ def encode_clips(autoencoder_path: Path, store: FrameStore, splits: pd.DataFrame
     variants = list(itertools.product((False, True), (False, True) if model.settings.time_reversal else (False,)))
     for part in ("train", "val"):
         clips = fold_clips(store, splits, fold, part)
-        dataset = ClipDataset(store, clips, model, device)
+        dataset = ClipDataset(store, clips, model.checked(measured, store), device)
         for mirrored, backward in variants:
             for start in range(0, len(clips), 32):
                 index = np.arange(start, min(start + 32, len(clips)))

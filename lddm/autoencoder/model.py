@@ -12,7 +12,9 @@ from torch import Tensor
 
 from lddm.autoencoder.decoder import Decoded, SPADEDecoder, WarpDecoder
 from lddm.autoencoder.encoder import GridEncoder, LowRankEncoder, VectorEncoder
+from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.posterior import Posterior
+from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
 from lddm.motion.low_rank import MotionCode, measure_motion
@@ -59,11 +61,27 @@ class Autoencoder(SavedModule):
         """Whether training needs the measured motion of the clips: as the code itself, or as its teacher."""
         return self.settings.decoder == "warp"
 
-    def measure(self, clips: np.ndarray) -> MotionCode | None:
-        """The measured motion that `encode` and the teacher need; clips uint8 (n, T + 1, S, S). On the CPU."""
+    def checked(self, measured: MeasuredMotion | None, store: FrameStore) -> MeasuredMotion | None:
+        """The measured motion of a store if it suits this model; None where the model needs none.
+
+        Raises:
+            LddmError: it is missing, or was measured with other settings.
+        """
         if not self.measures_motion:
             return None
-        return measure_motion(clips, self.settings.motion_rank, self.settings.map_size)
+        if measured is None:
+            raise LddmError(
+                f"decoder {self.settings.decoder} needs the measured motion of the clips",
+                "make it with `lddm measure-motion` and pass it with --motion",
+            )
+        measured.check(self.settings, store)
+        return measured
+
+    def measure(self, clips: np.ndarray) -> MotionCode | None:
+        """The motion that `encode` needs, of clips that are in no store; clips uint8 (n, T + 1, S, S). On the CPU."""
+        if not self.measures_motion:
+            return None
+        return measure_motion(clips, self.settings.motion_rank, self.settings.map_size, self.settings.flow_passes)
 
     def encode(self, video: Tensor, motion: MotionCode | None) -> Posterior:
         """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from lddm.autoencoder import losses
 from lddm.autoencoder.discriminators import SpatialDiscriminator, TemporalDiscriminator
+from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
@@ -38,17 +39,25 @@ VALIDATED = 64  # clips that choose the weights, or one per validation patient w
 
 
 class ClipDataset:
-    """Clips of a store with their measured motion, batch by batch; only a batch's frames are in memory."""
+    """Clips of a store with their measured motion, batch by batch; only a batch's frames are in memory.
 
-    def __init__(self, store: FrameStore, clips: pd.DataFrame, model: Autoencoder, device: torch.device):
+    Args:
+        store: frames at the size of the model.
+        clips: rows of `fold_clips`.
+        measured: the motion of these clips; None for a decoder without motion.
+        device: of the batches.
+    """
+
+    def __init__(self, store: FrameStore, clips: pd.DataFrame, measured: MeasuredMotion | None, device: torch.device):
         self.store, self.clips, self.device = store, clips, device
-        self.motion = _measure_all(store, clips, model) if model.measures_motion else None
-        self._model = model
+        self._measured = measured
+        self.motion = measured.of(clips) if measured else None
 
     @functools.cached_property
     def backward_motion(self) -> MotionCode:
-        """Motion of the clips that run backwards, measured when one is first read: most readers never do."""
-        return _measure_all(self.store, self.clips, self._model, backward=True)
+        """Motion of the clips as they run backwards; most readers never ask for it."""
+        assert self._measured is not None
+        return self._measured.of(self.clips, backward=True)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -74,15 +83,6 @@ class ClipDataset:
             video = torch.where(mask[:, None, None, None, None], video.flip(-1), video)
             motion = motion.flip(mask) if motion is not None else None
         return video, motion
-
-
-def _measure_all(
-    store: FrameStore, clips: pd.DataFrame, model: Autoencoder, backward: bool = False, chunk: int = 64
-) -> MotionCode:
-    frames = (store.clip_frames(clips.iloc[start : start + chunk]) for start in range(0, len(clips), chunk))
-    measured = (model.measure(part[:, ::-1] if backward else part) for part in frames)
-    parts = [part for part in measured if part is not None]
-    return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
 
 
 class AutoencoderTask:
@@ -201,6 +201,7 @@ def train_autoencoder(
     state_dir: Path,
     out: Path,
     on_log: Callable[[int, dict[str, float]], None],
+    measured: MeasuredMotion | None = None,
     perceptual: nn.Module | None = None,
 ) -> dict[str, float]:
     """Train stage 1 on the train clips of a fold and write the weights that are best on its val clips.
@@ -210,6 +211,7 @@ def train_autoencoder(
     time before they set in.
 
     Args:
+        measured: the motion of the clips, for a decoder that moves x0.
         perceptual: two batches of frames (N, 1, S, S) in [-1, 1] -> loss; None = EfficientNet-Lite0 features.
 
     Returns:
@@ -222,8 +224,9 @@ def train_autoencoder(
     logger.info(
         "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
     )
-    dataset = ClipDataset(store, train_clips, model, device)
-    val_dataset = ClipDataset(store, val_clips, model, device)
+    dataset, val_dataset = (
+        ClipDataset(store, clips, model.checked(measured, store), device) for clips in (train_clips, val_clips)
+    )
     task = AutoencoderTask(model, settings, dataset, seed, perceptual)
     batch_size = settings.training.batch_size
     chosen = spread_clips(val_clips, VALIDATED)
@@ -234,6 +237,7 @@ def train_autoencoder(
     data = {
         "train": clips_content(store, train_clips),
         "val": clips_content(store, val_clips),
+        "motion": [dataset.motion, val_dataset.motion],
         "perceptual": task.perceptual,
     }
     packages = [*PACKAGES]

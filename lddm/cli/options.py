@@ -13,6 +13,7 @@ from lddm.errors import LddmError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lddm.autoencoder.measured import MeasuredMotion
     from lddm.data.frames import FrameStore
 
 
@@ -26,6 +27,7 @@ WholeConfig = Annotated[str, option("settings/whole.yaml of an experiment, or a 
 DataRoot = Annotated[Path, option("folder of the raw data")]
 Frames = Annotated[Path, option("folder made by preprocess")]
 Splits = Annotated[Path, option("table made by split")]
+Motion = Annotated[Path | None, option("motion of the clips, made by measure-motion; for decoder warp")]
 Fold = Annotated[int, option("fold number, from 0")]
 State = Annotated[Path, option("folder of the resumable state")]
 Out = Annotated[Path, option("file to write")]
@@ -55,6 +57,13 @@ def open_model_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFram
     """As `open_data`, with frames of the size that the generators are trained on."""
     store, table = open_data(frames, splits)
     return store.at_model_size(), table
+
+
+def open_motion(path: Path | None) -> MeasuredMotion | None:
+    """What measure-motion wrote, or None without a path."""
+    from lddm.autoencoder.measured import MeasuredMotion
+
+    return MeasuredMotion.load(path) if path else None
 
 
 def shard_files(synthetic: list[Path], shards: int | None) -> list[Path]:

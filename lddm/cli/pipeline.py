@@ -1,7 +1,7 @@
-"""One thin verb for each rule that makes data, models and videos.
+"""One thin command for each rule that makes data, models and videos.
 
-Rooms are imported inside the verbs, so that `lddm --help` and the light jobs do not pay for torch. Verbs that use a GPU
-hold one, if there are any: jobs that run at once on one machine have distinct ones.
+Packages are imported inside the commands, so that `lddm --help` and the light jobs do not pay for torch. Commands that use
+a GPU hold one, if there are any: jobs that run at once on one machine have distinct ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lddm.cli.options import (
     DataRoot,
     Fold,
     Frames,
+    Motion,
     Out,
     OutDir,
     Records,
@@ -25,6 +26,7 @@ from lddm.cli.options import (
     Workers,
     open_data,
     open_model_data,
+    open_motion,
     option,
 )
 from lddm.generators.registry import GENERATORS, find_generator
@@ -38,7 +40,7 @@ from lddm.settings import (
     SynthesisSettings,
 )
 from lddm.settings.build import section_type
-from lddm.settings.stages import parse_stage
+from lddm.settings.stages import KEYS, parse_stage
 from lddm.synthesis.leases import gpu_lease
 
 app = typer.Typer()
@@ -97,6 +99,23 @@ def split(settings: SettingsFile, frames: Frames, out: Out, record: Records = No
 
 
 @app.command()
+def measure_motion(
+    settings: SettingsFile, frames: Frames, out: Out, workers: Workers = 1, record: Records = None
+) -> None:
+    """Measure the motion of all clips, for decoder warp."""
+    _, section = parse_stage(settings, AutoencoderSettings)
+    about = {"autoencoder": section.model_dump(mode="json", include=set(KEYS["motion"]))}
+    with job("measure_motion", record, about, {}) as run:
+        from lddm.autoencoder.measured import measure_store
+        from lddm.data.frames import FrameStore
+
+        measured = measure_store(section, FrameStore.open(frames).at_model_size(), processes=workers)
+        measured.save(out)
+        run.metrics(0, {"clips": len(measured.row)})
+        run.outputs(out)
+
+
+@app.command()
 def train_autoencoder(
     settings: SettingsFile,
     frames: Frames,
@@ -104,6 +123,7 @@ def train_autoencoder(
     fold: Fold,
     state: State,
     out: Out,
+    motion: Motion = None,
     weights_dir: Annotated[Path, option("folder of pretrained networks, for the perceptual loss")] = Path("weights"),
     record: Records = None,
 ) -> None:
@@ -113,12 +133,15 @@ def train_autoencoder(
     with gpu_lease(), job("train_autoencoder", record, about, {"fold": fold}) as run:
         from lddm.autoencoder.train import train_autoencoder as work
 
+        measured = open_motion(motion)
         perceptual = None
         if section.perceptual_weight > 0:
             from lddm.metrics.paired import perceptual_loss
 
             perceptual = perceptual_loss(weights_dir)
-        kept = work(section, *open_model_data(frames, splits), fold, seed, state, out, run.metrics, perceptual)
+        kept = work(
+            section, *open_model_data(frames, splits), fold, seed, state, out, run.metrics, measured, perceptual
+        )
         run.metrics(section.training.steps, {f"kept/{name}": value for name, value in kept.items()})
         run.outputs(out)
 
@@ -131,6 +154,7 @@ def encode(
     splits: Splits,
     fold: Fold,
     out: Out,
+    motion: Motion = None,
     record: Records = None,
 ) -> None:
     """Encode the fold's train and val clips into latents."""
@@ -138,7 +162,8 @@ def encode(
     with gpu_lease(), job("encode", record, {}, {"fold": fold}) as run:
         from lddm.autoencoder.encode import encode_clips
 
-        run.metrics(0, {"latents": encode_clips(autoencoder, *open_model_data(frames, splits), fold, out)})
+        data = open_model_data(frames, splits)
+        run.metrics(0, {"latents": encode_clips(autoencoder, *data, fold, out, open_motion(motion))})
         run.outputs(out)
 
 
@@ -218,6 +243,7 @@ def synthesize(
     shard: Annotated[int, option("which part of the first frames")],
     shards: Annotated[int, option("how many parts")],
     out: Out,
+    motion: Motion = None,
     record: Records = None,
 ) -> None:
     """Animate one shard of first frames."""
@@ -227,7 +253,7 @@ def synthesize(
         from lddm.synthesis.synthesize import synthesize as work
 
         data = open_data(frames, splits)
-        count = work(section, generator, bundle, *data, fold, source, shard, shards, seed, out)
+        count = work(section, generator, bundle, *data, fold, source, shard, shards, seed, out, motion)
         run.metrics(0, {"videos": count})
         run.outputs(out, out.with_suffix(".parquet"))
 

@@ -16,9 +16,6 @@ from torch import Tensor
 
 from lddm.motion.flow import optical_flow
 
-# A classifier keeps 0.94 of its AUC on clips moved by one pass, 0.98 with two (docs/results.md).
-PASSES = 2
-
 
 @dataclass(frozen=True)
 class MotionCode:
@@ -55,18 +52,19 @@ class MotionCode:
         return MotionCode(torch.where(flipped[:, None, None, None, None], mirrored, self.maps), self.coefficients)
 
 
-def measure_motion(clips: np.ndarray, rank: int, map_size: int, chunk: int = 64) -> MotionCode:
+def measure_motion(clips: np.ndarray, rank: int, map_size: int, passes: int = 2, chunk: int = 64) -> MotionCode:
     """Measure the motion of clips.
 
     Args:
         clips: uint8 (n, T + 1, H, W), x0 first.
         rank: K.
         map_size: h = w.
+        passes: of optical flow (`optical_flow`).
         chunk: clips whose flow is in memory at a time.
     """
     maps, coefficients = [], []
     for start in range(0, len(clips), chunk):
-        flow = optical_flow(clips[start : start + chunk], "backward", passes=PASSES)  # (n, T, 2, H, W)
+        flow = optical_flow(clips[start : start + chunk], "backward", passes=passes)  # (n, T, 2, H, W)
         part = svd_motion(flow, rank, map_size)
         maps.append(torch.from_numpy(part[0]))
         coefficients.append(torch.from_numpy(part[1]))

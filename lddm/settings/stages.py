@@ -29,6 +29,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "preprocess": ("index", "preprocess"),
     "split": ("split",),
     "guess": ("guess",),
+    "motion": ("autoencoder",),
     "autoencoder": ("autoencoder",),
     "diffusion": ("diffusion",),
     "cinn": ("cinn",),
@@ -39,6 +40,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "quality": ("quality",),
     "classification": ("classification",),
     "tables": ("split", "synthesis", "classification", "sweep"),
+}
+# File -> the keys of its section that it holds; the others do not matter to its commands.
+KEYS: dict[str, tuple[str, ...]] = {
+    "motion": ("decoder", "latent", "motion_rank", "map_size", "flow_passes", "time_reversal"),
 }
 WHOLE = "whole"
 HEAD = "# Written by the rule `settings`. Change the config instead: edits of this file are refused.\n"
@@ -66,6 +71,9 @@ def stage_text(settings: Settings, name: str) -> str:
         name: a key of `STAGES`, or "whole".
     """
     value = whole(settings) if name == WHOLE else stage(settings, *STAGES[name])
+    if name in KEYS:
+        (section,) = STAGES[name]
+        value[section] = {key: value[section][key] for key in KEYS[name]}
     return HEAD + yaml.safe_dump(value, sort_keys=False, width=120)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from lddm.autoencoder.decoder import WarpDecoder
+from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips, fold_stills
 from lddm.data.ranges import to_uint8
@@ -52,6 +53,7 @@ def synthesize(
     shards: int,
     seed: int,
     out: Path,
+    motion: Path | None = None,
 ) -> int:
     """Make the videos of one shard and write them with their manifest.
 
@@ -63,6 +65,7 @@ def synthesize(
         generator: a generator's name, or "reconstruction": decode q(z | x) of the real held-out clip.
         bundle: the generator's bundle (for "reconstruction" that of any generator of the fold).
         source: "heldout" or "stills".
+        motion: measured motion of the clips, for "reconstruction" by a decoder that moves x0.
         shard, shards: this shard takes the first frames shard, shard + shards, ...
 
     Returns:
@@ -73,6 +76,7 @@ def synthesize(
     wanted = {str(key): count for key, count in settings.samples.items()}
     samples = 1 if generator in ("reconstruction", "static") else wanted[source]  # these two do not vary
     animator = Animator.load(bundle)
+    measured = MeasuredMotion.load(motion) if motion else None
     options = SamplingOptions(
         settings.sampler, settings.num_inference_steps, settings.guidance_scale, settings.guidance_target
     )
@@ -85,7 +89,7 @@ def synthesize(
         for sample, numbers in enumerate(seeds):
             if generator == "reconstruction":
                 clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
-                videos.append(reconstruct(animator, store, clips, batch_size))
+                videos.append(reconstruct(animator, store, clips, batch_size, measured))
             else:
                 videos.append(animator.animate_batch(x0, table["label"].to_numpy(), numbers, options, batch_size))
             logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
@@ -100,14 +104,17 @@ def synthesize(
 
 
 @torch.no_grad()
-def reconstruct(animator: Animator, store: FrameStore, clips: pd.DataFrame, batch_size: int) -> np.ndarray:
+def reconstruct(
+    animator: Animator, store: FrameStore, clips: pd.DataFrame, batch_size: int, measured: MeasuredMotion | None
+) -> np.ndarray:
     """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S), the upper bound of every generator."""
     model = animator.autoencoder
-    reader = ClipDataset(store.at_model_size(), clips, model, animator.device)
+    small = store.at_model_size()
+    dataset = ClipDataset(small, clips, model.checked(measured, small), animator.device)
     videos = store.clip_frames(clips).copy()
     for start in range(0, len(clips), batch_size):
         part = slice(start, start + batch_size)
-        video, motion = reader.read(np.arange(start, min(start + batch_size, len(clips))))
+        video, motion = dataset.read(np.arange(start, min(start + batch_size, len(clips))))
         x0, z = video[:, :, 0], model.encode(video, motion).mean
         if store.size != animator.size and isinstance(model.decoder, WarpDecoder):
             videos[part, 1:] = animator.move(videos[part, 0], x0, model.decoder.layers(x0, z))

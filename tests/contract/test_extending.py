@@ -157,7 +157,7 @@ def test_a_classifier(monkeypatch, tiny_store):
     assert entry.build()(torch.from_numpy(x)).shape == (len(clips),)
 
 
-def test_a_generator(monkeypatch, tiny_store, tmp_path):
+def test_a_generator(monkeypatch, tiny_store, motion_of, tmp_path):
     from lddm.autoencoder.encode import encode_clips
     from lddm.autoencoder.model import Autoencoder
     from lddm.settings.models import AutoencoderSettings
@@ -167,8 +167,9 @@ def test_a_generator(monkeypatch, tiny_store, tmp_path):
     module("lddm/generators/sway.py", monkeypatch)
     added("lddm/generators/registry.py", monkeypatch, "GENERATORS")
     store, splits = tiny_store
-    Autoencoder(AutoencoderSettings(width=4), 32, 8).save(tmp_path / "ae.safetensors")
-    encode_clips(tmp_path / "ae.safetensors", store, splits, 0, tmp_path / "z.safetensors")
+    settings = AutoencoderSettings(width=4)
+    Autoencoder(settings, 32, 8).save(tmp_path / "ae.safetensors")
+    encode_clips(tmp_path / "ae.safetensors", store, splits, 0, tmp_path / "z.safetensors", motion_of(settings))
     train_generator(
         "sway", None, tmp_path / "ae.safetensors", tmp_path / "z.safetensors", store, 0, 0,
         tmp_path / "state", tmp_path / "x/fold-0/generators/sway", lambda *_: None,

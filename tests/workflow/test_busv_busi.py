@@ -31,7 +31,7 @@ SMALL = {
     "autoencoder": {"width": 4, "vector_dim": 8, "adversarial_start": 2, "discriminator_width": 4, "training": FEW},
     "diffusion": {"width": 16, "depth": 1, "distillation": None, "training": FEW},
     "cinn": {"blocks": 2, "width": 16, "training": FEW},
-    "synthesis": {"shards": 2, "samples": {"heldout": 2, "stills": 1}, "sampler": "unipc", "steps": 2},
+    "synthesis": {"shards": 2, "samples": {"heldout": 2, "stills": 1}, "sampler": "unipc", "num_inference_steps": 2},
     "domain_network": {"width": 4, "training": FEW},
     "quality": {"bootstrap": 5, "max_videos": 8, "max_slow": 1},
     "classification": {

@@ -34,6 +34,7 @@ def test_plan_spans_folds_generators_shards_and_cells(pipeline: Pipeline):
     plan = pipeline.planned(config=config)
     folds = 2
     assert plan["train_autoencoder"] == plan["train_domain_network"] == folds
+    assert plan["measure_motion"] == 1  # for all folds
     # static is bundled although it does not animate: `reconstruction` takes its autoencoder
     assert plan["train_generator"] == folds * 3
     # two generators on two sources, reconstruction on the held-out videos only, three shards each
@@ -93,14 +94,16 @@ def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     regimes = Settings().classification.regimes
     added = {"classifiers": [*Settings().classification.classifiers, "still"], "training_of": {"still": {"steps": 9}}}
     assert pipeline.planned(config=SMALL | {"classification": added})["classify"] == len(regimes)
-    assert reruns(synthesis={"steps": 3}) == AFTER_GENERATOR
+    assert reruns(synthesis={"num_inference_steps": 3}) == AFTER_GENERATOR
     assert reruns(domain_network={"width": 4}) == {"train_domain_network", "score", "tabulate"} | AFTER_TABLES
     # one generator's settings retrain that generator alone, not the flow beside it
     plan = pipeline.planned(config=SMALL | {"diffusion": {"width": 48}})
     assert set(plan) == {"train_generator"} | AFTER_GENERATOR and plan["train_generator"] == 1
     assert plan["synthesize"] == 2
     plan = pipeline.planned(config=SMALL | {"autoencoder": {"width": 8}})
-    assert set(plan) == {"train_autoencoder"} | AFTER_AUTOENCODER
+    assert set(plan) == {"train_autoencoder"} | AFTER_AUTOENCODER  # motion is measured as before
+    plan = pipeline.planned(config=SMALL | {"autoencoder": {"motion_rank": 3}})
+    assert set(plan) == {"measure_motion", "train_autoencoder"} | AFTER_AUTOENCODER
     after_split = reruns(split={"val_fraction": 0.2})
     assert "train_domain_network" in after_split and "preprocess" not in after_split
     after_preprocess = reruns(preprocess={"fps": 5.0})
@@ -121,6 +124,7 @@ def test_jobs_get_only_the_settings_of_their_stage(pipeline: Pipeline):
         "index": {"index"},
         "preprocess": {"index", "preprocess"},
         "split": {"split"},
+        "measure-motion": {"autoencoder"},
         "train-autoencoder": {"autoencoder"},
         "encode": set(),
         "synthesize": {"synthesis"},

@@ -1,9 +1,35 @@
 """Stage 1 of the method: video -> z, and (x0, z) -> video.
 
 Needs: data/frames/, data/splits.parquet.
-Makes: fold-k/autoencoder/model.safetensors, fold-k/latents.safetensors.
+Makes: data/motion.safetensors, fold-k/autoencoder/model.safetensors, fold-k/latents.safetensors.
 Settings: autoencoder.
 """
+
+
+rule measure_motion:
+    """Measure the motion of all clips once, for every fold: optical flow, reduced to a few maps."""
+    input:
+        settings=settings_file("motion"),
+        frames=rules.preprocess.output,
+    output:
+        f"{RESULTS}/data/motion.safetensors",
+    log:
+        f"{LOGS}/measure_motion.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_motion.tsv"
+    conda:
+        "../envs/lddm.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory(4000),
+        runtime=minutes(120),
+    params:
+        job=job,
+        frames=frames_folder,
+        record=below("records"),
+    shell:
+        "{params.job} lddm measure-motion --settings {input.settings:q} --frames {params.frames:q} --workers {threads}"
+        " --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 rule train_autoencoder:
@@ -12,6 +38,7 @@ rule train_autoencoder:
         settings=settings_file("autoencoder"),
         frames=rules.preprocess.output,
         splits=rules.split.output,
+        motion=measured_motion,
         weights=perceptual_weights,
     output:
         f"{FOLD}/autoencoder/model.safetensors",
@@ -31,11 +58,12 @@ rule train_autoencoder:
         job=job,
         frames=frames_folder,
         state=below("fold-{fold}/state/autoencoder"),
+        motion=motion_option,
         weights_dir=weights_folder,
         record=below("records"),
     shell:
         "{params.job} {params.launch}lddm train-autoencoder --settings {input.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
-        " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --weights-dir {params.weights_dir:q}"
+        " --fold {wildcards.fold} --state {params.state:q} --out {output:q} {params.motion} --weights-dir {params.weights_dir:q}"
         " --record {params.record:q} > {log:q} 2>&1"
 
 
@@ -46,6 +74,7 @@ rule encode:
         autoencoder=rules.train_autoencoder.output,
         frames=rules.preprocess.output,
         splits=rules.split.output,
+        motion=measured_motion,
     output:
         f"{FOLD}/latents.safetensors",
     log:
@@ -62,8 +91,9 @@ rule encode:
     params:
         job=job,
         frames=frames_folder,
+        motion=motion_option,
         record=below("records"),
     shell:
         "{params.job} lddm encode --settings {input.settings:q} --autoencoder {input.autoencoder:q} --frames {params.frames:q}"
-        " --splits {input.splits:q} --fold {wildcards.fold} --out {output:q}"
+        " --splits {input.splits:q} --fold {wildcards.fold} --out {output:q} {params.motion}"
         " --record {params.record:q} > {log:q} 2>&1"

@@ -220,6 +220,22 @@ def bundle_of(wildcards):
     return [f"{RESULTS}/fold-{wildcards.fold}/generators/{name}/bundle/{part}" for part in BUNDLE]
 
 
+def measured_motion(wildcards):
+    """Input: the measured motion of the clips, for a decoder that moves x0."""
+    return [f"{RESULTS}/data/motion.safetensors"] if SETTINGS.autoencoder.decoder == "warp" else []
+
+
+def motion_of_reconstructions(wildcards):
+    """Input of `synthesize`: only reconstructions need the motion of real clips."""
+    return measured_motion(wildcards) if wildcards.generator == "reconstruction" else []
+
+
+def motion_option(wildcards, input):
+    """The option --motion where there is such an input."""
+    motion = input.get("motion", [])
+    return f"--motion {quote(str(motion if isinstance(motion, str) else motion[0]))}" if motion else ""
+
+
 def scored_manifests(wildcards):
     """What `score` compares with the real videos: nothing for `real` itself."""
     if wildcards.generator == "real":

@@ -13,6 +13,7 @@ rule synthesize:
         bundle=bundle_of,
         frames=rules.preprocess.output,
         splits=rules.split.output,
+        motion=motion_of_reconstructions,
     output:
         videos=f"{FOLD}/synthetic/{{generator}}/{{source}}/shard-{{shard}}.npy",
         manifest=f"{FOLD}/synthetic/{{generator}}/{{source}}/shard-{{shard}}.parquet",
@@ -32,9 +33,10 @@ rule synthesize:
         bundle=lambda wildcards, input: str(Path(input.bundle[0]).parent),
         frames=frames_folder,
         shards=len(SHARDS),
+        motion=motion_option,
         record=below("records"),
     shell:
         "{params.job} lddm synthesize --settings {input.settings:q} --generator {wildcards.generator}"
         " --bundle {params.bundle:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --source {wildcards.source} --shard {wildcards.shard} --shards {params.shards}"
-        " --out {output.videos:q} --record {params.record:q} > {log:q} 2>&1"
+        " --out {output.videos:q} {params.motion} --record {params.record:q} > {log:q} 2>&1"

@@ -135,13 +135,13 @@ def test_the_edge_of_a_fan_stays_while_its_tissue_slides():
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 1.0), (30, 0.5), (60, 0.0), (99, 0.0)])
-def test_the_teacher_fades_over_the_first_part_of_the_run(tiny_store, step, share):
+def test_the_teacher_fades_over_the_first_part_of_the_run(tiny_store, motion_of, step, share):
     store, splits = tiny_store
     training = QUICK.model_copy(update={"steps": 100})
     settings = KINDS["warp-vector"].model_copy(update={"flow_supervision_weight": 0.5, "training": training})
     torch.manual_seed(0)
     model = Autoencoder(settings, 32, 8)
-    reader = ClipDataset(store, fold_clips(store, splits, 0, "train"), model, torch.device("cpu"))
+    reader = ClipDataset(store, fold_clips(store, splits, 0, "train"), motion_of(settings), torch.device("cpu"))
     losses = {}
     for weight in (0.5, 0.0):
         task = AutoencoderTask(model, settings.model_copy(update={"flow_supervision_weight": weight}), reader, 0)
@@ -198,11 +198,13 @@ def test_the_code_of_a_mirrored_clip_is_the_mirrored_code():
         assert torch.allclose(flipped.maps, other.maps, atol=0.05), name
 
 
-def test_the_r1_penalty_is_that_of_float32(tiny_store):
+def test_the_r1_penalty_is_that_of_float32(tiny_store, motion_of):
     settings = WARP.model_copy(update={"adversarial_weight": 1.0, "adversarial_start": 0, "discriminator_width": 4})
     torch.manual_seed(0)
     model = Autoencoder(settings, 32, 8)
-    reader = ClipDataset(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
+    reader = ClipDataset(
+        tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], motion_of(settings), torch.device("cpu")
+    )
     task, rng = AutoencoderTask(model, settings, reader, 0), torch.Generator().manual_seed(0)
     task.loss("autoencoder", task.batch(0), 0, rng)
     for network in task.networks.values():
@@ -213,14 +215,16 @@ def test_the_r1_penalty_is_that_of_float32(tiny_store):
 
 
 @pytest.mark.parametrize("kind", ["warp-low_rank", "spade-vector"])
-def test_the_weight_of_reconstruction_and_the_width_of_the_decoder(tiny_store, kind):
+def test_the_weight_of_reconstruction_and_the_width_of_the_decoder(tiny_store, motion_of, kind):
     settings = KINDS[kind].model_copy(update={"kl_weight": 0.0, "temporal_weight": 0.0, "decoder_width": 8})
     torch.manual_seed(0)
     model = Autoencoder(settings, 32, 8)
     narrow = Autoencoder(KINDS[kind], 32, 8)
     sizes = [[count_parameters(part) for part in (each.encoder, each.decoder)] for each in (narrow, model)]
     assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1]
-    reader = ClipDataset(tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], model, torch.device("cpu"))
+    reader = ClipDataset(
+        tiny_store[0], fold_clips(*tiny_store, 0, "train").iloc[:4], motion_of(settings), torch.device("cpu")
+    )
     ten = settings.model_copy(update={"reconstruction_weight": 10.0})
     losses = []
     for each in (settings, ten):
@@ -238,17 +242,21 @@ def test_sizes_that_do_not_fit_are_named():
 
 
 @each_kind
-def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_only(tiny_store, tmp_path, settings):
+def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_only(
+    tiny_store, motion_of, tmp_path, settings
+):
     store, splits = tiny_store
     lines = []
     out = tmp_path / "model.safetensors"
-    kept = train_autoencoder(settings, store, splits, 0, 1, tmp_path / "state", out, lambda *line: lines.append(line))
+    kept = train_autoencoder(
+        settings, store, splits, 0, 1, tmp_path / "state", out, lambda *line: lines.append(line), motion_of(settings)
+    )
     assert [step for step, _ in lines] == [2, 4, 6]
     assert kept["l1_static"] > 0 and np.isfinite(kept["l1"])
     model = Autoencoder.load(out)
     assert model.settings == settings and not model.training
     latents_path = tmp_path / "latents.safetensors"
-    assert encode_clips(out, store, splits, 0, latents_path) == 60
+    assert encode_clips(out, store, splits, 0, latents_path, motion_of(settings)) == 60
     latents = LatentSet.load(latents_path)
     assert latents.spec == model.spec and not any("video-15" <= name for name in latents.clip)
     reader = LatentDataset(latents, store, True, torch.device("cpu"))
@@ -262,11 +270,10 @@ def test_training_writes_weights_that_load_alone_and_latents_of_train_and_val_on
         assert torch.allclose(seen, expected)
 
 
-def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_store):
+def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_store, motion_of):
     store, splits = tiny_store
     clips = fold_clips(store, splits, 0, "train")
-    model = Autoencoder(WARP, store.size, store.clip_length)
-    reader = ClipDataset(store, clips, model, torch.device("cpu"))
+    reader = ClipDataset(store, clips, motion_of(WARP), torch.device("cpu"))
     index = np.arange(3)
     video, motion = reader.read(index, None, np.array([True, False, True]))
     forward, _ = reader.read(index)
@@ -277,21 +284,22 @@ def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_stor
     assert torch.allclose(motion.maps, expected.maps) and torch.allclose(motion.coefficients, expected.coefficients)
 
 
-def test_without_reversal_clips_run_forwards_only(tiny_store, tmp_path):
+def test_without_reversal_clips_run_forwards_only(tiny_store, motion_of, tmp_path):
     settings, out = WARP.model_copy(update={"time_reversal": False}), tmp_path / "model.safetensors"
-    train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "state", out, lambda *_: None)
-    assert encode_clips(out, *tiny_store, 0, tmp_path / "z.safetensors") == 30
+    train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "state", out, lambda *_: None, motion_of(settings))
+    assert encode_clips(out, *tiny_store, 0, tmp_path / "z.safetensors", motion_of(settings)) == 30
     assert not LatentSet.load(tmp_path / "z.safetensors").backward.any()
 
 
-def test_a_hidden_label_reaches_no_latent(tiny_store, tmp_path):
+def test_a_hidden_label_reaches_no_latent(tiny_store, motion_of, tmp_path):
     store, splits = tiny_store
     out, names = tmp_path / "model.safetensors", ["video-01", "video-04"]
-    train_autoencoder(WARP, store, splits, 0, 1, tmp_path / "state", out, lambda *_: None)
-    encode_clips(out, store, splits.assign(labelled=~splits["id"].isin(names)), 0, tmp_path / "z.safetensors")
+    train_autoencoder(WARP, store, splits, 0, 1, tmp_path / "state", out, lambda *_: None, motion_of(WARP))
+    hidden = splits.assign(labelled=~splits["id"].isin(names))
+    encode_clips(out, store, hidden, 0, tmp_path / "z.safetensors", motion_of(WARP))
     latents = LatentSet.load(tmp_path / "z.safetensors")
-    hidden = [label for clip, label in zip(latents.clip, latents.label.tolist(), strict=True) if clip[:8] in names]
-    assert hidden == [-1] * 8 and latents.label.tolist().count(-1) == 8
+    given = [label for clip, label in zip(latents.clip, latents.label.tolist(), strict=True) if clip[:8] in names]
+    assert given == [-1] * 8 and latents.label.tolist().count(-1) == 8
     guessed = pd.Series(1, index=sorted(set(latents.clip)))
     relabelled = latents.relabelled(guessed)
     assert relabelled.label[relabelled.train].tolist() == [1] * int(relabelled.train.sum())
@@ -300,11 +308,18 @@ def test_a_hidden_label_reaches_no_latent(tiny_store, tmp_path):
         latents.relabelled(guessed.drop(latents.clip[0]))
 
 
-def test_adversarial_training_moves_all_players(tiny_store, tmp_path):
+def test_adversarial_training_moves_all_networks(tiny_store, motion_of, tmp_path):
     settings = WARP.model_copy(update={"adversarial_weight": 0.1, "adversarial_start": 0, "discriminator_width": 4})
     lines = []
     train_autoencoder(
-        settings, *tiny_store, 0, 1, tmp_path / "s", tmp_path / "m.safetensors", lambda _, values: lines.append(values)
+        settings,
+        *tiny_store,
+        0,
+        1,
+        tmp_path / "s",
+        tmp_path / "m.safetensors",
+        lambda _, values: lines.append(values),
+        motion_of(settings),
     )
     names = set().union(*lines)
     assert {"spatial/loss", "temporal/loss", "r1", "feature_matching", "adversarial_time"} <= names
@@ -366,7 +381,7 @@ def test_r1_works_where_networks_are_compiled():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [WARP, SPADE], ids=["warp", "spade"])
-def test_compiled_training_with_adversarial_losses(tiny_store, tmp_path, monkeypatch, settings):
+def test_compiled_training_with_adversarial_losses(tiny_store, motion_of, tmp_path, monkeypatch, settings):
     """The same losses as without compilation. Tracing alone, without code generation."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     changes = {"adversarial_weight": 0.1, "adversarial_start": 1, "discriminator_width": 4, "r1_weight": 1.0}
@@ -377,16 +392,17 @@ def test_compiled_training_with_adversarial_losses(tiny_store, tmp_path, monkeyp
         train_autoencoder(
             settings.model_copy(update=changes | {"training": training}), *tiny_store, 0, 1, tmp_path / "s",
             tmp_path / "m", lambda _, values, compiled=compiled: lines.setdefault(compiled, []).append(values),
+            motion_of(settings),
         )  # fmt: skip
     assert lines[True][1]["r1"] > 0
     for name in ("autoencoder/loss", "temporal/loss", "r1"):
         assert lines[True][1][name] == pytest.approx(lines[False][1][name], rel=1e-3), name
 
 
-def test_training_is_deterministic(tiny_store, tmp_path):
+def test_training_is_deterministic(tiny_store, motion_of, tmp_path):
     def run(name):
         out = tmp_path / f"{name}.safetensors"
-        train_autoencoder(WARP, *tiny_store, 0, 1, tmp_path / name, out, lambda *_: None)
+        train_autoencoder(WARP, *tiny_store, 0, 1, tmp_path / name, out, lambda *_: None, motion_of(WARP))
         return Autoencoder.load(out).state_dict()
 
     first, second = run("a"), run("b")

@@ -26,12 +26,14 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def bundles(tiny_store, tmp_path_factory):
+def bundles(tiny_store, motion_of, tmp_path_factory):
     """Folder of bundles of all generators."""
     folder = tmp_path_factory.mktemp("bundles")
     store, splits = tiny_store
-    Autoencoder(AutoencoderSettings(width=4, motion_rank=2), 32, 8).save(folder / "ae.safetensors")
-    encode_clips(folder / "ae.safetensors", store, splits, 0, folder / "z.safetensors")
+    settings = AutoencoderSettings(width=4)
+    Autoencoder(settings, 32, 8).save(folder / "ae.safetensors")
+    motion_of(settings).save(folder / "motion.safetensors")
+    encode_clips(folder / "ae.safetensors", store, splits, 0, folder / "z.safetensors", motion_of(settings))
     for name in ("lddm", "cinn", "gaussian", "static", "motion_transfer", "pixel"):
         train_generator(
             name, SETTINGS.get(name), folder / "ae.safetensors", folder / "z.safetensors", store, 0, 0,

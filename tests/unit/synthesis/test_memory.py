@@ -39,11 +39,11 @@ def cramped(monkeypatch, most):
 def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
     bundles, tiny_store, tmp_path, generator, source, asked, tried_first, half, monkeypatch, caplog
 ):
-    arguments = (generator, bundles / "lddm", *tiny_store, 0, source, 0, 1, 0)
-    synthesize(SYNTHESIS.model_copy(update={"batch_size": half}), *arguments, tmp_path / "half.npy")
+    arguments, motion = (generator, bundles / "lddm", *tiny_store, 0, source, 0, 1, 0), bundles / "motion.safetensors"
+    synthesize(SYNTHESIS.model_copy(update={"batch_size": half}), *arguments, tmp_path / "half.npy", motion)
     assert not caplog.records
     tried = cramped(monkeypatch, half)
-    synthesize(SYNTHESIS.model_copy(update={"batch_size": asked}), *arguments, tmp_path / "cramped.npy")
+    synthesize(SYNTHESIS.model_copy(update={"batch_size": asked}), *arguments, tmp_path / "cramped.npy", motion)
     assert tried[0] > half and max(tried[1:]) == half  # one try of the whole batch, none after it
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
         f"out of memory with {tried_first} videos at a time: starting again with {half}, once"

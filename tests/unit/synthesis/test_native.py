@@ -226,7 +226,8 @@ def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, large
     bundle = bundles / ("lddm" if generator == "reconstruction" else generator)
     made = {}
     for name, data in (("usual", tiny_store), ("larger", larger)):
-        synthesize(settings, generator, bundle, *data, 0, "heldout", 0, 1, 0, tmp_path / f"{name}.npy")
+        out, motion = tmp_path / f"{name}.npy", bundles / "motion.safetensors"
+        synthesize(settings, generator, bundle, *data, 0, "heldout", 0, 1, 0, out, motion)
         made[name] = np.load(tmp_path / f"{name}.npy")
     assert made["larger"].shape == (3, 9, 64, 64)
     assert np.array_equal(made["larger"][:, 0, ::2, ::2], made["usual"][:, 0])

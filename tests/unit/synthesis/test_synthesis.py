@@ -29,7 +29,8 @@ SYNTHESIS = SynthesisSettings(num_inference_steps=2, batch_size=4, samples={"hel
 
 def run(bundles, tiny_store, out, generator="lddm", source="heldout", shard=0, shards=1, seed=0):
     bundle = bundles / ("static" if generator == "reconstruction" else generator)
-    return synthesize(SYNTHESIS, generator, bundle, *tiny_store, 0, source, shard, shards, seed, out)
+    motion = bundles / "motion.safetensors"
+    return synthesize(SYNTHESIS, generator, bundle, *tiny_store, 0, source, shard, shards, seed, out, motion)
 
 
 def test_every_generator_of_the_settings_is_registered_under_its_own_name():

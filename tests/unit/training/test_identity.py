@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lddm.autoencoder.measured import measure_store
 from lddm.autoencoder.train import train_autoencoder
 from lddm.classification import train as classification
 from lddm.classification.classify import classify
@@ -92,7 +93,8 @@ def run(name, settings, given, state, out, on_log):
     """Train, write `out` and remove the state, as the commands do."""
     data, seed = (given.store, given.splits, 0), given.seed
     if name == "autoencoder":
-        train_autoencoder(settings, *data, seed, state, out, on_log)
+        measured = measure_store(settings, given.store) if settings.decoder == "warp" else None
+        train_autoencoder(settings, *data, seed, state, out, on_log, measured)
     elif name == "domain_network":
         train_domain_network(settings, *data, seed, state, out, on_log)
     elif name == "classifier":

@@ -1,0 +1,131 @@
+"""Measured motion of all clips of an experiment: measured once, read by every training of stage 1 and by `encode`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lddm.data.frames import FrameStore
+from lddm.errors import LddmError
+from lddm.motion.low_rank import MotionCode, measure_motion
+from lddm.settings.models import AutoencoderSettings
+from lddm.training.weights import load_weights, save_weights
+
+logger = logging.getLogger(__name__)
+CHUNK = 16  # clips that a process measures at a time
+DIRECTIONS = ("forward", "backward")
+
+
+@dataclass(frozen=True)
+class MeasuredMotion:
+    """Low-rank motion of clips, by clip id.
+
+    Attributes:
+        codes: the motion of each clip as it runs ("forward") and, where training reverses clips, from its last frame to its
+            first ("backward").
+        row: clip id -> row of the codes.
+        about: how it was measured: rank, map_size, passes, frame size, T.
+    """
+
+    codes: dict[str, MotionCode]
+    row: dict[str, int]
+    about: dict[str, int]
+
+    def of(self, clips: pd.DataFrame, backward: bool = False) -> MotionCode:
+        """The motion of clips (rows with `clip_id`), in their order.
+
+        Raises:
+            LddmError: it was not measured.
+        """
+        direction = DIRECTIONS[backward]
+        missing = [name for name in clips["clip_id"] if name not in self.row]
+        if missing or direction not in self.codes:
+            what = f"clip {missing[0]}" if missing else "clips that run backwards"
+            raise LddmError(f"the motion of {what} was not measured", "run the rule measure_motion again")
+        return self.codes[direction][torch.tensor([self.row[name] for name in clips["clip_id"]])]
+
+    def save(self, path: Path) -> None:
+        """Write a file that `load` reads."""
+        tensors: dict[str, Tensor] = {}
+        for direction, code in self.codes.items():
+            tensors |= {f"{direction}.maps": code.maps, f"{direction}.coefficients": code.coefficients}
+        save_weights(path, tensors, "motion", clip=list(self.row), **self.about)
+
+    @classmethod
+    def load(cls, path: Path) -> MeasuredMotion:
+        """Read what `save` wrote.
+
+        Raises:
+            LddmError: see `load_weights`.
+        """
+        tensors, about = load_weights(path, "motion")
+        row = {name: number for number, name in enumerate(about.pop("clip"))}
+        codes = {
+            direction: MotionCode(tensors[f"{direction}.maps"], tensors[f"{direction}.coefficients"])
+            for direction in DIRECTIONS
+            if f"{direction}.maps" in tensors
+        }
+        return cls(codes, row, about)
+
+    def check(self, settings: AutoencoderSettings, store: FrameStore) -> None:
+        """Raise LddmError if it was measured with other settings, or on frames of another size."""
+        expected = _about(settings, store)
+        if expected != self.about:
+            raise LddmError(
+                f"the motion was measured otherwise: expected {expected}, got {self.about}",
+                "run the rule measure_motion again",
+            )
+
+
+def measure_store(
+    settings: AutoencoderSettings, store: FrameStore, clips: pd.DataFrame | None = None, processes: int = 1
+) -> MeasuredMotion:
+    """Measure the motion of clips, in parallel; the result does not depend on the number of processes.
+
+    Args:
+        settings: rank, size of the maps, passes of optical flow, and whether clips are learnt backwards too.
+        store: their frames, at the size of the model.
+        clips: which; default: all that are not excluded.
+        processes: how many measure at the same time.
+    """
+    clips = store.clips[store.clips["excluded"].isna()] if clips is None else clips
+    codes = {}
+    for direction in DIRECTIONS[: 1 + settings.time_reversal]:
+        jobs = (
+            joblib.delayed(_measure)(frames[:, :: -1 if direction == "backward" else 1], settings)
+            for frames in _chunks(store, clips)
+        )
+        parts: list[MotionCode] = []
+        for part in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
+            parts.append(part)
+            if len(parts) % 8 == 0 or len(parts) * CHUNK >= len(clips):
+                logger.info("motion %s: %d of %d clips", direction, min(len(parts) * CHUNK, len(clips)), len(clips))
+        codes[direction] = MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+    row = {name: number for number, name in enumerate(clips["clip_id"])}
+    return MeasuredMotion(codes, row, _about(settings, store))
+
+
+def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> MotionCode:
+    return measure_motion(frames, settings.motion_rank, settings.map_size, settings.flow_passes)
+
+
+def _chunks(store: FrameStore, clips: pd.DataFrame):
+    for start in range(0, len(clips), CHUNK):
+        yield np.asarray(store.clip_frames(clips.iloc[start : start + CHUNK]))
+
+
+def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, int]:
+    return {
+        "rank": settings.motion_rank,
+        "map_size": settings.map_size,
+        "passes": settings.flow_passes,
+        "size": store.size,
+        "frames": store.clip_length,
+    }
