@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import slurm
+from whole_runs import FEWER
 
 from lddm.files import read_json, sha256
 
@@ -39,7 +40,7 @@ def node(tmp_path_factory):
 def submit(folder: Path, *arguments: str, config: str = "") -> subprocess.Popen:
     """Snakemake on the profile of the repository, as on a login node without an accounting database."""
     shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
-    (folder / "own.yaml").write_text(config or "experiment: smoke\n")
+    (folder / "own.yaml").write_text(FEWER + config)
     environment = os.environ | {"LDDM_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests/fake_gpus"), environment.get("PYTHONPATH", "")])
