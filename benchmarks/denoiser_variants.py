@@ -68,7 +68,7 @@ def moments(model: LatentDiffusion, latents: LatentSet, reader: LatentDataset, s
 
 def _largest_axis(model: LatentDiffusion, number: int, *sets: Tensor) -> list[Tensor]:
     """Coefficients of white z (n, D) along the axis of map `number` that has the largest variance in physical units."""
-    axes = torch.linalg.eigh(model.whitening.get_buffer("colour_maps")[number].double())[1].float()
+    axes = torch.linalg.eigh(model.whitening.get_buffer("cov_sqrt_maps")[number].double())[1].float()
     cells = axes.shape[0]
     return [z[:, number * cells : (number + 1) * cells] @ axes[:, -1] for z in sets]
 

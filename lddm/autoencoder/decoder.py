@@ -89,17 +89,17 @@ class WarpDecoder(nn.Module):
         self.coefficients = nn.Sequential(
             nn.Linear(self.inner.coefficient_rows * spec.frames, code), nn.SiLU(), nn.Linear(code, code)
         )
-        self.enter = nn.Conv2d(self.inner.map_channels + channels[0], channels[0], 3, 1, 1)
+        self.conv_in = nn.Conv2d(self.inner.map_channels + channels[0], channels[0], 3, 1, 1)
         self.blocks = nn.ModuleList([ResBlock2d(channels[0], channels[0], code)])
         self.blocks.extend(
             ResBlock2d(before + after, after, code) for before, after in zip(channels, channels[1:-1], strict=False)
         )
         last = channels[-2] if len(channels) > 1 else channels[0]
         painted = 2 * self.inner.residual_rank + 1  # rho_j, occlusion maps, N
-        leave = nn.Conv2d(last, painted, 3, 1, 1)
-        for parameter in leave.parameters():
+        conv_out = nn.Conv2d(last, painted, 3, 1, 1)
+        for parameter in conv_out.parameters():
             nn.init.zeros_(parameter)  # begin as the pure warp
-        self.leave = nn.Sequential(group_norm(last), nn.SiLU(), leave)
+        self.conv_out = nn.Sequential(group_norm(last), nn.SiLU(), conv_out)
 
     def forward(self, x0: Tensor, z: Tensor) -> Decoded:
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
@@ -135,11 +135,11 @@ class WarpDecoder(nn.Module):
 
     def _paint(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
         code = self.coefficients(rows.flatten(1))
-        hidden = self.blocks[0](self.enter(torch.cat([maps, features[0]], dim=1)), code)
+        hidden = self.blocks[0](self.conv_in(torch.cat([maps, features[0]], dim=1)), code)
         for block, skip in zip(self.blocks[1:], features[1:], strict=False):
             hidden = F.interpolate(hidden, scale_factor=2, mode="nearest")
             hidden = block(torch.cat([hidden, skip], dim=1), code)
-        return upsample_maps(self.leave(hidden), self.size)
+        return upsample_maps(self.conv_out(hidden), self.size)
 
 
 class LowRankHead(nn.Module):
@@ -153,7 +153,7 @@ class LowRankHead(nn.Module):
         self.spec, self.inner = spec, inner
         self.code = spec.dim if spec.kind == "vector" else spec.map_channels
         extra = 0 if spec.kind == "vector" else spec.map_channels
-        self.enter = nn.Conv2d(channels + extra, channels, 3, 1, 1)
+        self.conv_in = nn.Conv2d(channels + extra, channels, 3, 1, 1)
         self.block = ResBlock2d(channels, channels, self.code)
         self.maps = nn.Conv2d(channels, inner.map_channels, 3, 1, 1)
         numbers = inner.coefficient_rows * inner.frames
@@ -168,7 +168,7 @@ class LowRankHead(nn.Module):
         if self.spec.kind == "grid":
             grid, _ = self.spec.split(z)
             features, code = torch.cat([features, grid], dim=1), grid.mean(dim=(2, 3))
-        hidden = self.block(self.enter(features), code)
+        hidden = self.block(self.conv_in(features), code)
         rows = self.rows(code).unflatten(1, (self.inner.coefficient_rows, self.inner.frames))
         return self.maps(hidden), rows
 
@@ -227,7 +227,7 @@ class SPADEDecoder(nn.Module):
             [SPADEBlock(channels[0], channels[0], code)]
             + [SPADEBlock(before, after, code) for before, after in zip(channels, channels[1:], strict=False)]
         )
-        self.leave = nn.Conv3d(channels[-1], 1, 3, 1, 1)
+        self.conv_out = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
     def forward(self, x0: Tensor, z: Tensor) -> Decoded:
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
@@ -245,7 +245,7 @@ class SPADEDecoder(nn.Module):
                 hidden = checkpoint(block, hidden, x0, z, use_reentrant=False)
             else:
                 hidden = block(hidden, x0, z)
-        return Decoded(torch.tanh(self.leave(F.leaky_relu(hidden, 0.2))), None)
+        return Decoded(torch.tanh(self.conv_out(F.leaky_relu(hidden, 0.2))), None)
 
 
 class SPADEBlock(nn.Module):

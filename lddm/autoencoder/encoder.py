@@ -49,8 +49,8 @@ class LowRankEncoder(nn.Module):
         )
         last, rank = channels[-1], spec.residual_rank
         self.mix = nn.Sequential(nn.Conv3d(last, last, 3, padding=1), group_norm(last), nn.SiLU())
-        self.when = nn.Conv1d(last, rank, 3, padding=1)
-        self.where = nn.Conv3d(last, 2 * rank, 1)
+        self.temporal_coefficients = nn.Conv1d(last, rank, 3, padding=1)
+        self.residual_maps = nn.Conv3d(last, 2 * rank, 1)
 
     def forward(self, video: Tensor, motion: MotionCode) -> Posterior:
         """video float (B, 1, T + 1, S, S) in [-1, 1] and its measured motion -> q(z | x)."""
@@ -59,13 +59,13 @@ class LowRankEncoder(nn.Module):
         seen = torch.cat([frames, warped, 4 * (frames - warped)], dim=1)  # (B, 3, T, S, S)
         features = self.frames(seen.transpose(1, 2).flatten(0, 1))  # (B T, C, h, w)
         features = self.mix(features.unflatten(0, (len(video), -1)).transpose(1, 2))  # (B, C, T, h, w)
-        when = self.when(features.mean(dim=(-2, -1)))  # (B, R, T)
-        when = unit_rows(when)
-        where, spread = self.where(features).chunk(2, dim=1)  # (B, R, T, h, w) each
-        where = torch.einsum("brt,brthw->brhw", when, where) / self.spec.frames
+        coefficients = self.temporal_coefficients(features.mean(dim=(-2, -1)))  # (B, R, T)
+        coefficients = unit_rows(coefficients)
+        residual, spread = self.residual_maps(features).chunk(2, dim=1)  # (B, R, T, h, w) each
+        residual = torch.einsum("brt,brthw->brhw", coefficients, residual) / self.spec.frames
         spread = spread.mean(dim=2).clamp(-8, 4)
-        maps = torch.cat([motion.maps.flatten(1, 2), where], dim=1)
-        rows = torch.cat([motion.coefficients, when], dim=1) * self.spec.map_amplitude(maps)[:, :, None]
+        maps = torch.cat([motion.maps.flatten(1, 2), residual], dim=1)
+        rows = torch.cat([motion.coefficients, coefficients], dim=1) * self.spec.map_amplitude(maps)[:, :, None]
         fixed_maps = torch.full_like(motion.maps.flatten(1, 2), self.MOTION_LOGVAR)
         fixed_rows = torch.full_like(rows, self.MOTION_LOGVAR)
         logvar = self.spec.join(torch.cat([fixed_maps, spread], dim=1), fixed_rows)

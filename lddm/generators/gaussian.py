@@ -137,7 +137,7 @@ class ConditionalGaussian(LatentGenerator):
 
     def _axes(self) -> np.ndarray:
         """Principal axes of the maps and rows of z, one per column: float64 (D, D), orthogonal, for white z."""
-        parts = (self.whitening.get_buffer(f"colour_{name}").double() for name in ("maps", "rows"))
+        parts = (self.whitening.get_buffer(f"cov_sqrt_{name}").double() for name in ("maps", "rows"))
         turns = [torch.linalg.eigh(part)[1].transpose(1, 2) for part in parts]
         return self.spec.apply(torch.eye(self.spec.size).to(turns[0]), *turns).cpu().numpy()
 

@@ -39,7 +39,7 @@ class Matching(nn.Module):
         Each x0 has to occur equally often among the samples: means of different x0 differ.
         """
         for name in ("maps", "rows"):
-            axes = torch.linalg.eigh(whitening.get_buffer(f"colour_{name}").double())[1]
+            axes = torch.linalg.eigh(whitening.get_buffer(f"cov_sqrt_{name}").double())[1]
             self.get_buffer(f"axes_{name}").copy_(axes)
         drawn, real = self._turn(drawn, to_axes=True), self._turn(real, to_axes=True)
         spread = drawn.std(dim=0)

@@ -36,7 +36,7 @@ class Whitening(nn.Module):
         cells = spec.map_size**2
         for name, count, size in (("maps", spec.map_channels, cells), ("rows", spec.coefficient_rows, spec.frames)):
             self.register_buffer(f"whiten_{name}", torch.eye(size).repeat(count, 1, 1))  # (C, h w, h w), (K + R, T, T)
-            self.register_buffer(f"colour_{name}", torch.eye(size).repeat(count, 1, 1))
+            self.register_buffer(f"cov_sqrt_{name}", torch.eye(size).repeat(count, 1, 1))
 
     @classmethod
     def fit(cls, spec: LatentSpec, mean: Tensor, std: Tensor, clips: int | None = None) -> Whitening:
@@ -63,7 +63,7 @@ class Whitening(nn.Module):
             covariance = values.transpose(1, 2) @ values / len(centred) + torch.diag_embed(spread)
             variance, axes = torch.linalg.eigh(covariance)
             variance = variance.clamp_min(0) + floor * variance.mean(dim=1, keepdim=True).clamp_min(1e-8)
-            for kind, power in (("whiten", -0.5), ("colour", 0.5)):
+            for kind, power in (("whiten", -0.5), ("cov_sqrt", 0.5)):
                 matrix = axes @ torch.diag_embed(variance**power) @ axes.transpose(1, 2)
                 self.get_buffer(f"{kind}_{name}").copy_(matrix)
         return self
@@ -74,7 +74,7 @@ class Whitening(nn.Module):
 
     def invert(self, white: Tensor) -> Tensor:
         """White z (B, D) -> z (B, D), in the units of stage 1."""
-        return self._rotate(white, "colour") * self.scale + self.shift
+        return self._rotate(white, "cov_sqrt") * self.scale + self.shift
 
     def _rotate(self, z: Tensor, kind: str) -> Tensor:
         return self.spec.apply(z, self.get_buffer(f"{kind}_maps"), self.get_buffer(f"{kind}_rows"))

@@ -67,17 +67,17 @@ class MapDenoiser(Denoiser):
             tokens = 2 * width
             self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
             self.pool_maps = nn.Linear(width, dim)
-            self.enter_time = nn.Linear(spec.coefficient_rows, tokens)
-            self.place = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
+            self.frames_in = nn.Linear(spec.coefficient_rows, tokens)
+            self.pos_embed = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
             self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
-            self.leave_time = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
+            self.frames_out = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
         cells = spec.map_size**2
-        self.colour: Tensor
-        self.register_buffer("colour", torch.eye(cells).repeat(spec.map_channels, 1, 1))  # (C, h w, h w)
-        self.enter = nn.Conv2d(2 * spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
+        self.cov_sqrt: Tensor
+        self.register_buffer("cov_sqrt", torch.eye(cells).repeat(spec.map_channels, 1, 1))  # (C, h w, h w)
+        self.conv_in = nn.Conv2d(2 * spec.map_channels + self.condition.channels + 2, width, 3, 1, 1)
         self.blocks = nn.ModuleList(ResBlock2d(width, width, dim) for _ in range(depth))
         self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
-        self.leave = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, 2 * spec.map_channels, 3, 1, 1))
+        self.conv_out = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, 2 * spec.map_channels, 3, 1, 1))
         rows = torch.linspace(-1, 1, spec.map_size)
         grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
         self.grid: Tensor
@@ -85,12 +85,12 @@ class MapDenoiser(Denoiser):
 
     def fit(self, whitening: Whitening) -> None:
         """Take the square root of the maps' covariance, scaled to leave the mean variance of white maps at one."""
-        root = whitening.get_buffer("colour_maps")
-        self.colour.copy_(root / root.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None])
+        root = whitening.get_buffer("cov_sqrt_maps")
+        self.cov_sqrt.copy_(root / root.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None])
 
-    def _coloured(self, maps: Tensor) -> Tensor:
+    def _apply_cov_sqrt(self, maps: Tensor) -> Tensor:
         """White maps (B, C, h, w) with their own covariance."""
-        return torch.einsum("cij,bcj->bci", self.colour, maps.flatten(2)).reshape(maps.shape)
+        return torch.einsum("cij,bcj->bci", self.cov_sqrt, maps.flatten(2)).reshape(maps.shape)
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
         """As `Denoiser.denoise`."""
@@ -99,18 +99,18 @@ class MapDenoiser(Denoiser):
         timed = self.spec.coefficient_rows > 0
         code = F.silu(vector + self.read_coefficients(coefficients.flatten(1))) if timed else F.silu(vector)
         grid = self.grid.expand(len(z), -1, -1, -1)
-        hidden = self.enter(torch.cat([maps, self._coloured(maps), features, grid], dim=1))
+        hidden = self.conv_in(torch.cat([maps, self._apply_cov_sqrt(maps), features, grid], dim=1))
         for block, attention in zip(self.blocks, self.attention, strict=True):
             hidden = attention(block(hidden, code))
-        white, coloured = self.leave(hidden).chunk(2, dim=1)
-        predicted = white + self._coloured(coloured)
+        white, scaled = self.conv_out(hidden).chunk(2, dim=1)
+        predicted = white + self._apply_cov_sqrt(scaled)
         if not timed:
             return self.spec.join(predicted, coefficients)
         vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
-        frames = self.enter_time(coefficients.transpose(1, 2)) + self.place  # (B, T, C)
+        frames = self.frames_in(coefficients.transpose(1, 2)) + self.pos_embed  # (B, T, C)
         for block in self.time_blocks:
             frames = block(frames, vector)
-        return self.spec.join(predicted, self.leave_time(frames).transpose(1, 2))
+        return self.spec.join(predicted, self.frames_out(frames).transpose(1, 2))
 
 
 class TimeBlock(nn.Module):
@@ -142,17 +142,17 @@ class VectorDenoiser(Denoiser):
         dim = 4 * width
         self.condition = ImageCondition(size, None, max(8, width // 4), dim, classes)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.enter = nn.Linear(spec.dim, dim)
+        self.proj_in = nn.Linear(spec.dim, dim)
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
-        self.leave = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, spec.dim))
+        self.proj_out = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, spec.dim))
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
         """As `Denoiser.denoise`."""
         vector = vector + self.time(sinusoidal(timestep, self.width))
-        hidden = self.enter(z)
+        hidden = self.proj_in(z)
         for block in self.blocks:
             hidden = block(hidden, vector)
-        return self.leave(hidden)
+        return self.proj_out(hidden)
 
 
 class AdaptiveMLP(nn.Module):

@@ -110,7 +110,7 @@ def test_tissue_that_enters_is_painted_not_smeared():
     rows[:, 0] = 4.0 / 2**0.5  # the size of its map: the mean over both directions
     with torch.no_grad():
         before = decoder(x0, z).frames
-        decoder.leave[-1].bias[-1] = 0.4  # the new tissue's image
+        decoder.conv_out[-1].bias[-1] = 0.4  # the new tissue's image
         after = decoder(x0, z).frames
     change = (after - before)[0, 0]
     assert change[:, -3:].mean() == pytest.approx(0.4, abs=0.01)

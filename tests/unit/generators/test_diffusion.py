@@ -162,12 +162,12 @@ def test_the_denoiser_sees_white_maps_with_their_own_covariance():
     model.whitening.load_state_dict(Whitening.fit(MAPS, z, torch.full_like(z, 1e-3)).state_dict())
     model.prepare(torch.zeros(2, 1, 32, 32), z[:2], torch.zeros(2, dtype=torch.long))
     white = torch.randn(n, MAPS.map_channels, MAPS.map_size, MAPS.map_size)
-    coloured = model.denoiser._coloured(white).flatten(2)
+    coloured = model.denoiser._apply_cov_sqrt(white).flatten(2)
     assert coloured.square().mean().item() == pytest.approx(1.0, abs=0.1)
     assert coloured.std(dim=2).mean() < 0.2 * coloured.mean(dim=2).std()
     again = LatentDiffusion(SMALL, MAPS, 32, classes=2)
     again.load_state_dict(model.state_dict())
-    assert torch.equal(again.denoiser.colour, model.denoiser.colour)
+    assert torch.equal(again.denoiser.cov_sqrt, model.denoiser.cov_sqrt)
 
 
 def test_predicted_noise_does_not_blow_samples_up():
