@@ -1,4 +1,4 @@
-# Everything from one door; `make help` says what there is.
+# Shortcuts for the usual commands; `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

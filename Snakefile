@@ -1,4 +1,4 @@
-"""The root door: the workflow lives in workflow/Snakefile."""
+"""Entry point: the workflow lives in workflow/Snakefile."""
 
 
 include: "workflow/Snakefile"

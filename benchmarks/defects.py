@@ -116,7 +116,7 @@ def main(
         for part, t in tables.items()
     }
     scored = real["test"]
-    section = QualitySettings(bootstrap=bootstrap, max_slow=8)
+    section = QualitySettings(bootstrap=bootstrap, max_videos_expensive=8)
     domain = domain_videos(results / "fold-0/domain_network/model.safetensors")
     rows = []
     made = versions(scored, real["train"], _transferred(results, scored))

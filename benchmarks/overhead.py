@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.timing import alternate, row
 
 ROOT = Path(__file__).resolve().parents[1]
-WHOLE = "split:\n  folds: 5\n  run_folds: 5\nclassification:\n  seeds: 5\nsynthesis:\n  shards: 4\n"
-# What the verb of each rule imports before it begins its work.
+WHOLE = "split:\n  folds: 5\n  folds_to_run: 5\nclassification:\n  seeds: 5\nsynthesis:\n  shards: 4\n"
+# What the command of each rule imports before it begins its work.
 STARTS = {
     "index": "lddm.data.index",
     "preprocess": "lddm.data.preprocess",

@@ -1,4 +1,4 @@
-"""What every verb shares: logging, the error people see, the record on disk and its view in MLflow."""
+"""What every command shares: logging, the error people see, the record on disk and its view in MLflow."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def job(
     settings: Mapping[str, Any] | None = None,
     wildcards: Mapping[str, Any] | None = None,
 ) -> Iterator[Job]:
-    """Run one verb as a job.
+    """Run one command as a job.
 
     Args:
         rule: its name, as in the workflow.

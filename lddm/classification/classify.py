@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.classification.networks import CLASSIFIERS, Classifier
-from lddm.classification.regimes import Clips, augmented_clips, guessed_clips, real_clips, synthetic_clips
+from lddm.classification.regimes import Clips, augmented_clips, pseudo_labelled_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import area_under_curve, best_threshold
 from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
 from lddm.data.frames import FrameStore
@@ -36,7 +36,7 @@ def classify(
     fold: int,
     synthetic: list[Path],
     copies: list[Path],
-    guessed: Path | None,
+    pseudo_labels: Path | None,
     state: Path,
     out_dir: Path,
     seed: int,
@@ -50,20 +50,20 @@ def classify(
     Args:
         synthetic: manifests of the regime's animated stills; none for the regimes without a generator.
         copies: tables of videos that copy training videos and are left out; none = all are kept.
-        guessed: table of guessed labels, for `real+guessed`.
+        pseudo_labels: table of guessed labels, for `real+pseudo`.
         state: resumable states and finished seeds of a job that was killed.
 
     Returns:
         The files seed-<s>.json.
     """
-    entry, own = CLASSIFIERS[classifier], {str(name): values for name, values in section.training_of.items()}
+    entry, own = CLASSIFIERS[classifier], {str(name): values for name, values in section.training_overrides.items()}
     training = own.get(classifier, section.training)
     train, val, test = (real_clips(store, splits, fold, part) for part in ("train", "val", "test"))
     animated = synthetic_clips(synthetic, splits, fold, copies) if synthetic else None
-    if regime == "real+guessed":
-        if guessed is None:
-            raise LddmError(f"regime '{regime}' needs guessed labels, got none", "pass --guessed TABLE")
-        animated = guessed_clips(store, splits, fold, guessed)
+    if regime == "real+pseudo":
+        if pseudo_labels is None:
+            raise LddmError(f"regime '{regime}' needs guessed labels, got none", "pass --pseudo-labels TABLE")
+        animated = pseudo_labelled_clips(store, splits, fold, pseudo_labels)
     if regime not in ("real", "real+aug") and animated is None:
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
     val_inputs, test_input = (entry.prepare(val.frames), val.labels), entry.prepare(test.frames)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lddm.classification.statistics import area_under_curve, auc_influence, delong, two_sided
+from lddm.classification.statistics import area_under_curve, auc_influence, bootstrap_p_value, delong
 from lddm.statistics.multiple_testing import holm
 
 Runs = dict[tuple[int, int], dict[str, Any]]  # (fold, seed) -> content of seed-<s>.json
@@ -85,7 +85,7 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray) -> dict[str, Any]:
         "delta_auc": float(draws[0]),
         "ci_low": float(low),
         "ci_high": float(high),
-        "p_bootstrap": two_sided(draws[1:]),
+        "p_bootstrap": bootstrap_p_value(draws[1:]),
         "at_floor": bool((draws[1:] > 0).all() or (draws[1:] < 0).all()),
         "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))),
         "runs_better": better,

@@ -78,10 +78,12 @@ def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copi
     return Clips(frames, table["label"].to_numpy(), table)
 
 
-def guessed_clips(store: FrameStore, splits: pd.DataFrame, fold: int, guessed: Path) -> Clips:
-    """The unlabelled training clips with the labels that `lddm.classification.guess` gave them."""
+def pseudo_labelled_clips(store: FrameStore, splits: pd.DataFrame, fold: int, pseudo_labels: Path) -> Clips:
+    """The unlabelled training clips with the labels that `lddm.classification.pseudo_labels` gave them."""
     table = fold_clips(store, splits, fold, "train").drop(columns="label")
-    table = table.merge(pd.read_parquet(guessed)[["clip_id", "label", "given"]], on="clip_id", validate="one_to_one")
+    table = table.merge(
+        pd.read_parquet(pseudo_labels)[["clip_id", "label", "given"]], on="clip_id", validate="one_to_one"
+    )
     table = table[~table["given"] & ~table["labelled"] & (table["label"] >= 0)].reset_index(drop=True)
     return Clips(store.clip_frames(table), table["label"].to_numpy(), table)
 

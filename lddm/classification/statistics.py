@@ -212,7 +212,7 @@ def delong(influences: np.ndarray, patients: np.ndarray) -> float:
     return float(np.sqrt(np.square(np.bincount(inverse, weights=influences)).sum()))
 
 
-def two_sided(differences: np.ndarray) -> float:
+def bootstrap_p_value(differences: np.ndarray) -> float:
     """Two-sided bootstrap p-value that a difference is zero: twice the smaller tail, never below 2 / (resamples + 1)."""
     finite = differences[np.isfinite(differences)]
     tail = min(np.sum(finite <= 0), np.sum(finite >= 0))

@@ -1,4 +1,4 @@
-"""Verbs for people who read results: compare experiments, make the paper's tables."""
+"""Commands for people who read results: compare experiments, make the paper's tables."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def classify(
     synthetic: Synthetic = [],  # noqa: B006
     shards: Shards = None,
     copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
-    guessed: Annotated[Path | None, option("table of guessed labels, for real+guessed")] = None,
+    pseudo_labels: Annotated[Path | None, option("table of guessed labels, for real+pseudo")] = None,
     record: Records = None,
 ) -> None:
     """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
@@ -121,7 +121,7 @@ def classify(
 
         data = open_data(frames, splits)
         paths = work(
-            section, classifier, regime, *data, fold, shard_files(synthetic, shards), copies, guessed, state, out_dir,
+            section, classifier, regime, *data, fold, shard_files(synthetic, shards), copies, pseudo_labels, state, out_dir,
             seed, run.metrics,
         )  # fmt: skip
         run.artifacts(*paths)

@@ -33,9 +33,9 @@ from lddm.generators.registry import GENERATORS, find_generator
 from lddm.job import job
 from lddm.settings import (
     AutoencoderSettings,
-    GuessSettings,
     IndexSettings,
     PreprocessSettings,
+    PseudoLabelSettings,
     SplitSettings,
     SynthesisSettings,
 )
@@ -168,7 +168,7 @@ def encode(
 
 
 @app.command()
-def guess_labels(
+def pseudo_label(
     settings: SettingsFile,
     frames: Frames,
     splits: Splits,
@@ -178,17 +178,20 @@ def guess_labels(
     record: Records = None,
 ) -> None:
     """Guess the labels of unlabelled training videos from the labelled ones."""
-    seed, section = parse_stage(settings, GuessSettings)
-    with gpu_lease(), job("guess_labels", record, {"guess": section.model_dump(mode="json")}, {"fold": fold}) as run:
-        from lddm.classification.guess import guess_labels as work
-        from lddm.classification.guess import remove_guess_state
+    seed, section = parse_stage(settings, PseudoLabelSettings)
+    with (
+        gpu_lease(),
+        job("pseudo_label", record, {"pseudo_labels": section.model_dump(mode="json")}, {"fold": fold}) as run,
+    ):
+        from lddm.classification.pseudo_labels import pseudo_label as work
+        from lddm.classification.pseudo_labels import remove_pseudo_label_state
         from lddm.files import atomic_path
 
         table = work(section, *open_data(frames, splits), fold, state, seed, run.metrics)
-        run.metrics(0, {"guessed": int((~table["given"] & (table["label"] >= 0)).sum())})
+        run.metrics(0, {"pseudo_labelled": int((~table["given"] & (table["label"] >= 0)).sum())})
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
-        remove_guess_state(state)
+        remove_pseudo_label_state(state)
         run.outputs(out)
 
 
@@ -203,7 +206,7 @@ def train_generator(
     fold: Fold,
     state: State,
     out_dir: OutDir,
-    guessed: Annotated[Path | None, option("table of guessed labels of unlabelled clips")] = None,
+    pseudo_labels: Annotated[Path | None, option("table of guessed labels of unlabelled clips")] = None,
     record: Records = None,
 ) -> None:
     """Stage 2: train a generator of z and bundle it with stage 1."""
@@ -225,7 +228,7 @@ def train_generator(
             state,
             out_dir,
             run.metrics,
-            guessed,
+            pseudo_labels,
         )
         parts = ("bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md")
         run.outputs(*(out_dir / part for part in parts))

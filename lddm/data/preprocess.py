@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Prepared:
+class PreprocessedFile:
     """What one file became."""
 
     frames: np.ndarray  # uint8 (T, S, S), empty if excluded
@@ -49,14 +49,14 @@ class Prepared:
 
 def prepare_file(
     row: dict, sources: IndexSettings, settings: PreprocessSettings, data_root: Path, seed: int
-) -> Prepared:
+) -> PreprocessedFile:
     """Decode, check, resample and fit one file; what is wrong with it becomes a reason, never an exception."""
     cv2.setNumThreads(1)
     stored = settings.stored_size or settings.size
     nothing = np.zeros((0, stored, stored), np.uint8)
     about = {key: row[key] for key in ("fps", "n_frames", "height", "width", "excluded")}
     about |= _described(Recording(nothing, np.zeros(0)))
-    none = Prepared(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32), np.zeros((0, 0)))
+    none = PreprocessedFile(nothing, about, np.zeros((0, 32), np.uint8), np.zeros(0, np.float32), np.zeros((0, 0)))
     if about["excluded"] is not None:
         return none
     try:
@@ -90,7 +90,7 @@ def prepare_file(
     frames = fit_square(raw, stored, settings.fit)
     small = reduced(frames, settings.size)  # thresholds do not depend on the size that is stored
     hashes = none.hashes if row["source"] == "phantom" else video_hashes(small)
-    return Prepared(frames, about, hashes, frame_steps(small), frame_views(small))
+    return PreprocessedFile(frames, about, hashes, frame_steps(small), frame_views(small))
 
 
 def _described(recording: Recording) -> dict:
@@ -162,7 +162,7 @@ def preprocess(
         shutil.rmtree(partial_dir, ignore_errors=True)
 
 
-def _run(work, rows: list[dict], workers: int) -> Iterator[Prepared]:
+def _run(work, rows: list[dict], workers: int) -> Iterator[PreprocessedFile]:
     if workers == 1:
         yield from map(work, rows)
         return
@@ -182,7 +182,7 @@ def _run(work, rows: list[dict], workers: int) -> Iterator[Prepared]:
             yield done
 
 
-def clips_of(video: dict, done: Prepared, settings: PreprocessSettings) -> list[dict]:
+def clips_of(video: dict, done: PreprocessedFile, settings: PreprocessSettings) -> list[dict]:
     """The clips of a video, each with the reason if it is left out."""
     length = settings.clip_length
     return [

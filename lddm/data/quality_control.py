@@ -87,10 +87,12 @@ def clip_reason(steps: np.ndarray, views: np.ndarray, settings: PreprocessSettin
     """
     likeness = views @ views.T
     nearest, farthest = float(np.diagonal(likeness, 1).min()), float(likeness.min())
-    if nearest < settings.cut_likeness:
-        return f"scene cut: likeness of two frames in a row {nearest:.2f}, at least {settings.cut_likeness:g} wanted"
-    if farthest < settings.view_likeness:
-        return f"another view: likeness of two frames {farthest:.2f}, at least {settings.view_likeness:g} wanted"
+    if nearest < settings.scene_cut_correlation:
+        return f"scene cut: likeness of two frames in a row {nearest:.2f}, at least {settings.scene_cut_correlation:g} wanted"
+    if farthest < settings.view_change_correlation:
+        return (
+            f"another view: likeness of two frames {farthest:.2f}, at least {settings.view_change_correlation:g} wanted"
+        )
     mean = float(steps.mean())
     if mean < settings.frozen_threshold:
         return f"frozen: frames differ by {mean:.5f} of the range, at least {settings.frozen_threshold:g} wanted"

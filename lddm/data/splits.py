@@ -56,11 +56,11 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
         split = split.mask(still & (split != "train"), "withheld")
         table = usable.assign(fold=fold, split=split, labelled=True)
         pool = table[(table["split"] == "train") & ~still]
-        hidden = np.setdiff1d(np.arange(len(pool)), choose_videos(pool, settings.labelled_videos, seed))
+        hidden = np.setdiff1d(np.arange(len(pool)), choose_videos(pool, settings.max_labelled_videos, seed))
         table.loc[pool.index[hidden], "labelled"] = False
         parts.append(table[COLUMNS])
     splits = pd.concat(parts, ignore_index=True)
-    _warn_of_few(splits[splits["fold"] < settings.run_folds], _class_names(usable))
+    _warn_of_few(splits[splits["fold"] < settings.folds_to_run], _class_names(usable))
     return splits
 
 

@@ -67,7 +67,7 @@ class LatentSet:
             labels.index
         )
         if missing:
-            raise LddmError(f"clip {min(missing)} has no row in the table of labels", "run the rule guess_labels again")
+            raise LddmError(f"clip {min(missing)} has no row in the table of labels", "run the rule pseudo_label again")
         new = torch.tensor(labels.reindex(self.clip).fillna(-1).to_numpy(dtype=np.int64))
         return dataclasses.replace(self, label=torch.where(self.train, new, self.label))
 

@@ -176,7 +176,7 @@ class Protocol:
 
     def no_reference(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
         """Quality measures that see the synthetic videos only."""
-        slow = videos.at_most(self.section.max_slow, self.seed)
+        slow = videos.at_most(self.section.max_videos_expensive, self.seed)
         measures = (
             ("piqe", "pyiqa", videos, no_reference.piqe),
             ("brisque", "pyiqa", videos, lambda clips: no_reference.brisque(self.weights_dir, clips)),
@@ -222,7 +222,7 @@ class Protocol:
             if samples > 1:
                 reference = f"same x0, best of {samples}"
                 yield self.mean(source, metric, features, reference, best, patients, len(best))
-        slow = np.sort(np.random.default_rng(self.seed).permutation(len(videos))[: self.section.max_slow])
+        slow = np.sort(np.random.default_rng(self.seed).permutation(len(videos))[: self.section.max_videos_expensive])
         try:
             values = no_reference.strred(real.clips[slow], videos.clips[slow])
             yield self.mean(source, "strred", "scikit-video", "same x0", values, videos.patients[slow], len(slow))

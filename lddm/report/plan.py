@@ -26,7 +26,7 @@ class Plan:
     @property
     def folds(self) -> range:
         """Folds that are run."""
-        return range(self.settings.split.run_folds)
+        return range(self.settings.split.folds_to_run)
 
     @property
     def scored(self) -> list[str]:
@@ -67,7 +67,7 @@ class Plan:
             "quality": self._makes_scores,
             "classification": self._makes_training,
             "sweep": self._makes_sweep,
-            "guessed_labels.parquet": lambda _: self.settings.guess.classifier is not None,
+            "pseudo_labels.parquet": lambda _: self.settings.pseudo_labels.classifier is not None,
         }.get(kind)
         return check is None or check(rest)
 

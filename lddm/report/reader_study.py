@@ -78,7 +78,7 @@ def _choose(found: Results, count: int, generators: list[str], rng: np.random.Ge
         pool += [(fold, videos, row) for row in first.to_dict("records")]
     if len(pool) < count:
         hint = f"pass --clips {len(pool)}" if len(pool) >= FEWEST else (
-            f"a study needs at least {FEWEST} held-out patients: add videos, or raise split.run_folds"
+            f"a study needs at least {FEWEST} held-out patients: add videos, or raise split.folds_to_run"
         )  # fmt: skip
         raise LddmError(f"{count} clips of different patients wanted, {len(pool)} patients held out", hint)
     order = rng.permutation(len(pool))

@@ -12,7 +12,7 @@ from lddm.settings.data import IndexSettings, PreprocessSettings, SplitSettings
 from lddm.settings.evaluation import (
     ClassificationSettings,
     DomainNetworkSettings,
-    GuessSettings,
+    PseudoLabelSettings,
     QualitySettings,
     ReportSettings,
     SweepSettings,
@@ -52,7 +52,7 @@ class Settings(Section):
     index: IndexSettings = IndexSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     split: SplitSettings = SplitSettings()
-    guess: GuessSettings = GuessSettings()
+    pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     cinn: CinnSettings = CinnSettings()

@@ -34,7 +34,7 @@ COMMENT_WIDTH = 118
 REGIME_GENERATOR: dict[str, str | None] = {
     "real": None,
     "real+aug": None,
-    "real+guessed": None,
+    "real+pseudo": None,
     "real+static": "static",
     "real+motion_transfer": "motion_transfer",
     "real+gaussian": "gaussian",
@@ -99,7 +99,12 @@ def at_classifier(whole: ClassificationSettings, classifier: str) -> Classificat
     So a network, a regime or bootstrap resamples that are added to a finished study train no other network again.
     """
     fields = type(whole).model_fields
-    own = {"classifiers": [classifier], "training": whole.training_for(classifier), "training_of": {}, "only": {}}
+    own = {
+        "classifiers": [classifier],
+        "training": whole.training_for(classifier),
+        "training_overrides": {},
+        "regimes_by_classifier": {},
+    }
     return whole.model_copy(update=own | {key: fields[key].default for key in ("regimes", "bootstrap")})
 
 
@@ -140,13 +145,14 @@ def all_regimes(settings: Settings) -> list[str]:
 
 def _check_guess(settings: Settings) -> None:
     """Labels are guessed where some are hidden, and a regime of guessed labels needs a guess."""
-    guesses = settings.guess.classifier is not None
-    if guesses and settings.split.labelled_videos is None:
+    guesses = settings.pseudo_labels.classifier is not None
+    if guesses and settings.split.max_labelled_videos is None:
         raise LddmError(
-            "guess.classifier: all videos are labelled", "set split.labelled_videos, or guess.classifier null"
+            "pseudo_labels.classifier: all videos are labelled",
+            "set split.max_labelled_videos, or pseudo_labels.classifier null",
         )
-    if "real+guessed" in all_regimes(settings) and not guesses:
-        raise LddmError("regime 'real+guessed' needs guessed labels", "set guess.classifier, or drop the regime")
+    if "real+pseudo" in all_regimes(settings) and not guesses:
+        raise LddmError("regime 'real+pseudo' needs guessed labels", "set pseudo_labels.classifier, or drop the regime")
 
 
 def _check_synthesis(settings: Settings) -> None:

@@ -122,14 +122,14 @@ class PreprocessSettings(Section):
     max_frames: int = Field(2000, ge=17, description="raw frames of a file that are read at the most")
     min_side: int = Field(32, ge=8, description="files with a shorter side in pixels are excluded")
     min_brightness: float = Field(2.0, ge=0, description="mean grey level (0-255) below which a file counts as black")
-    cut_likeness: float = Field(
+    scene_cut_correlation: float = Field(
         0.5,
         ge=-1,
         le=1,
         description="likeness of two frames in a row (correlation over 8 x 8 cells, 1 = the same) below which a clip has a "
         "scene cut",
     )
-    view_likeness: float = Field(
+    view_change_correlation: float = Field(
         -1.0,
         ge=-1,
         le=1,
@@ -149,9 +149,9 @@ class SplitSettings(Section):
     """Patient- and cluster-wise stratified folds."""
 
     folds: int = Field(3, ge=2, description="number of folds; the test part is one of them")
-    run_folds: int = Field(1, ge=1, description="folds that the pipeline really runs, from the first on")
+    folds_to_run: int = Field(1, ge=1, description="folds that the pipeline really runs, from the first on")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the non-test patients used for model choice")
-    labelled_videos: int | None = Field(
+    max_labelled_videos: int | None = Field(
         None,
         ge=4,
         description="training videos whose label anything may know, half of each class; the others are unlabelled for the "
@@ -161,6 +161,6 @@ class SplitSettings(Section):
 
     @model_validator(mode="after")
     def _within(self):
-        if self.run_folds > self.folds:
-            raise ValueError("run_folds must not exceed folds")
+        if self.folds_to_run > self.folds:
+            raise ValueError("folds_to_run must not exceed folds")
         return self

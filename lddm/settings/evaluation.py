@@ -12,7 +12,7 @@ from lddm.settings.models import Training
 Regime = Literal[
     "real",
     "real+aug",
-    "real+guessed",
+    "real+pseudo",
     "real+static",
     "real+motion_transfer",
     "real+gaussian",
@@ -25,15 +25,18 @@ ClassifierName = Literal[
 ]
 
 
-class GuessSettings(Section):
-    """Labels of unlabelled training videos (split.labelled_videos), guessed from the labelled ones."""
+class PseudoLabelSettings(Section):
+    """Labels of unlabelled training videos (split.max_labelled_videos), guessed from the labelled ones."""
 
     classifier: ClassifierName | None = Field(
         None, description="network that guesses, for all generators; null = unlabelled videos stay unlabelled"
     )
-    members: int = Field(5, ge=1, description="networks whose mean counts")
+    ensemble_size: int = Field(5, ge=1, description="networks whose mean counts")
     share: float = Field(
-        0.5, gt=0, le=1, description="share of the unlabelled videos that are given a label, the surest of each class"
+        0.5,
+        gt=0,
+        le=1,
+        description="share of the unlabelled videos that are given a label, the most confident of each class",
     )
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
@@ -52,7 +55,9 @@ class QualitySettings(Section):
 
     bootstrap: int = Field(200, ge=2, description="bootstrap resamples of the interval of a mean over videos")
     max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
-    max_slow: int = Field(8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)")
+    max_videos_expensive: int = Field(
+        8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)"
+    )
     copy_threshold: float = Field(
         0.05,
         gt=0,
@@ -71,7 +76,7 @@ class ClassificationSettings(Section):
         min_length=1,
         description="what a classifier is trained on; 'real' is the reference of all differences",
     )
-    only: dict[ClassifierName, list[Regime]] = Field(
+    regimes_by_classifier: dict[ClassifierName, list[Regime]] = Field(
         {}, description="networks that are tried under fewer regimes, e.g. {r3d_18: [real, real+lddm]}"
     )
     seeds: int = Field(3, ge=1, description="training seeds of each cell")
@@ -86,34 +91,36 @@ class ClassificationSettings(Section):
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )
-    training_of: dict[ClassifierName, Training] = Field(
+    training_overrides: dict[ClassifierName, Training] = Field(
         {},
         description="what differs from `training` for some networks, e.g. {r3d_18: {steps: 400}}; the same in every regime",
     )
 
     @model_validator(mode="after")
     def _overlay(self):
-        """Keys that an entry of `training_of` leaves out take the value of `training`."""
-        for name, own in self.training_of.items():
+        """Keys that an entry of `training_overrides` leaves out take the value of `training`."""
+        for name, own in self.training_overrides.items():
             given = {key: getattr(own, key) for key in own.model_fields_set}
-            self.training_of[name] = Training.model_validate(self.training.model_dump() | given)
+            self.training_overrides[name] = Training.model_validate(self.training.model_dump() | given)
         return self
 
     @model_validator(mode="after")
     def _possible(self):
-        if any(training.processes > 1 for training in (self.training, *self.training_of.values())):
+        if any(training.processes > 1 for training in (self.training, *self.training_overrides.values())):
             raise ValueError("a classifier trains in one process; its seeds, regimes and folds are jobs of their own")
-        if unknown := (self.only.keys() | self.training_of.keys()) - set(self.classifiers):
-            raise ValueError(f"only, training_of: {min(unknown)} is not among the classifiers")
+        if unknown := (self.regimes_by_classifier.keys() | self.training_overrides.keys()) - set(self.classifiers):
+            raise ValueError(f"regimes_by_classifier, training_overrides: {min(unknown)} is not among the classifiers")
         return self
 
     def training_for(self, classifier: str) -> Training:
         """The training of one network."""
-        return {str(name): own for name, own in self.training_of.items()}.get(classifier, self.training)
+        return {str(name): own for name, own in self.training_overrides.items()}.get(classifier, self.training)
 
     def cells(self) -> list[tuple[str, str]]:
         """Pairs of network and regime that are trained."""
-        return [(name, regime) for name in self.classifiers for regime in self.only.get(name, self.regimes)]
+        return [
+            (name, regime) for name in self.classifiers for regime in self.regimes_by_classifier.get(name, self.regimes)
+        ]
 
 
 class SweepSettings(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 # Key path -> what took its place.
 KEYS: dict[str, str] = {
-    "preprocess.cut_threshold": "replaced by preprocess.cut_likeness, on another scale (a correlation, 1 = the same)",
+    "preprocess.cut_threshold": "replaced by preprocess.scene_cut_correlation, on another scale (a correlation, 1 = the same)",
     "autoencoder.flow_weight": "renamed autoencoder.flow_supervision_weight",
     "autoencoder.teacher_weight": "renamed autoencoder.flow_supervision_weight",
     "autoencoder.feature_weight": "renamed autoencoder.feature_matching_weight",
@@ -27,6 +27,14 @@ KEYS: dict[str, str] = {
     "diffusion.distillation.sampler_steps": "renamed diffusion.distillation.num_inference_steps",
     "diffusion.distillation.highest_guidance": "renamed diffusion.distillation.max_guidance_scale",
     "diffusion.distillation.guide_by": "renamed diffusion.distillation.guidance_target",
+    "preprocess.cut_likeness": "renamed preprocess.scene_cut_correlation",
+    "preprocess.view_likeness": "renamed preprocess.view_change_correlation",
+    "split.run_folds": "renamed split.folds_to_run",
+    "split.labelled_videos": "renamed split.max_labelled_videos",
+    "quality.max_slow": "renamed quality.max_videos_expensive",
+    "classification.training_of": "renamed classification.training_overrides",
+    "classification.only": "renamed classification.regimes_by_classifier",
+    "guess": "renamed pseudo_labels, and its members ensemble_size",
     "synthesis.steps": "renamed synthesis.num_inference_steps",
     "synthesis.guidance": "renamed synthesis.guidance_scale",
     "synthesis.guide_by": "renamed synthesis.guidance_target",
@@ -36,6 +44,7 @@ KEYS: dict[str, str] = {
 VALUES: dict[str, dict[str, str]] = {
     "synthesis.sampler": {"dpmsolver++": "replaced by 'unipc'"},
     "autoencoder.decoder": {"paint": "renamed 'spade'"},
+    "classification.regimes": {"real+guessed": "renamed 'real+pseudo'"},
     "autoencoder.latent": {"factorised": "renamed 'low_rank'"},
     "diffusion.prediction_type": {"flow": "renamed 'flow_prediction', as in diffusers"},
     "pixel.prediction_type": {"flow": "renamed 'flow_prediction', as in diffusers"},

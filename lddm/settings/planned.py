@@ -17,7 +17,7 @@ def quality_files(settings: Settings) -> list[Path]:
     """Scores, one file per fold and generator."""
     return [
         Path(f"fold-{fold}/quality/{name}.json")
-        for fold in range(settings.split.run_folds)
+        for fold in range(settings.split.folds_to_run)
         for name in scored(settings)
     ]
 
@@ -43,7 +43,7 @@ def sweep_files(settings: Settings) -> list[Path]:
 def _seeds(settings: Settings, folders: list[str]) -> list[Path]:
     return [
         Path(f"fold-{fold}/{folder}/seed-{seed}.json")
-        for fold in range(settings.split.run_folds)
+        for fold in range(settings.split.folds_to_run)
         for folder in folders
         for seed in range(settings.classification.seeds)
     ]

@@ -28,7 +28,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "index": ("index",),
     "preprocess": ("index", "preprocess"),
     "split": ("split",),
-    "guess": ("guess",),
+    "pseudo_labels": ("pseudo_labels",),
     "motion": ("autoencoder",),
     "autoencoder": ("autoencoder",),
     "diffusion": ("diffusion",),

@@ -17,7 +17,7 @@ from lddm.errors import LddmError
 from lddm.generators.sampling import SamplingOptions
 from lddm.generators.static import Static
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
-from lddm.synthesis.chain import chain_windows
+from lddm.synthesis.chain import extend_autoregressively
 from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import with_smaller_batch
 from lddm.synthesis.native import NativeStill
@@ -175,7 +175,7 @@ class Animator:
                 return self.animate_batch(first, labels, numbers, options, batch_size).astype(np.float32)
 
             x0 = np.repeat(still[None], samples, 0)
-            return np.rint(chain_windows(draw, x0, frames, overlap, CANDIDATES)).astype(np.uint8)
+            return np.rint(extend_autoregressively(draw, x0, frames, overlap, CANDIDATES)).astype(np.uint8)
 
         if self.moves_still and (size == "native" or frames > window):
             return with_smaller_batch(moved, batch_size, CANDIDATES if frames > window else 1)

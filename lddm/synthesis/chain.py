@@ -10,7 +10,7 @@ import numpy as np
 Window = Callable[[np.ndarray, int], np.ndarray]
 
 
-def chain_windows(window: Window, x0: np.ndarray, length: int, overlap: int, candidates: int) -> np.ndarray:
+def extend_autoregressively(window: Window, x0: np.ndarray, length: int, overlap: int, candidates: int) -> np.ndarray:
     """Chain windows so that motion continues over the seams.
 
     One frame shows positions, not velocities. So each further window starts `overlap` frames before the end, `candidates`

@@ -33,12 +33,12 @@ def train_generator(
     state_dir: Path,
     out_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
-    guessed: Path | None = None,
+    pseudo_labels: Path | None = None,
 ) -> None:
     """Train the generator `name` on a fold's latents and write its bundle to `out_dir`.
 
     Args:
-        guessed: labels of unlabelled training clips (`lddm.classification.guess`), taken for true.
+        pseudo_labels: labels of unlabelled training clips (`lddm.classification.pseudo_labels`), taken for true.
 
     Raises:
         LddmError: unknown generator, or latents that do not fit the autoencoder.
@@ -47,8 +47,8 @@ def train_generator(
     latents = LatentSet.load(latents_path)
     if Autoencoder.load(autoencoder).spec != latents.spec:
         raise LddmError(f"{latents_path} was not made by {autoencoder}", "run the rule encode again")
-    if guessed is not None:
-        latents = latents.relabelled(pd.read_parquet(guessed).set_index("clip_id")["label"])
+    if pseudo_labels is not None:
+        latents = latents.relabelled(pd.read_parquet(pseudo_labels).set_index("clip_id")["label"])
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "generator.safetensors"
         entry.fit(settings, latents, store, seed, state_dir, weights, on_log, keep_state=True)

@@ -1,4 +1,4 @@
-"""Imports between the rooms point one way (docs: the package docstring of lddm)."""
+"""Imports between the packages point one way (docs: the package docstring of lddm)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "lddm"
 BASE = {"errors", "files", "__version__"}
-# room -> rooms it may import, besides itself and BASE
+# package -> packages it may import, besides itself and BASE
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
@@ -34,9 +34,9 @@ MAY_IMPORT = {
 FREE = {"cli", "__init__", "__main__"}
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms of lddm that a module names in an import, also in one inside a function."""
-    rooms = set()
+def imported_packages(path: Path) -> set[str]:
+    """Packages of lddm that a module names in an import, also in one inside a function."""
+    packages = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -45,8 +45,8 @@ def imported_rooms(path: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "lddm" else [node.module]
         else:
             continue
-        rooms |= {name.split(".")[1] for name in names if name and name.startswith("lddm.")}
-    return rooms
+        packages |= {name.split(".")[1] for name in names if name and name.startswith("lddm.")}
+    return packages
 
 
 def modules() -> list[Path]:
@@ -55,22 +55,22 @@ def modules() -> list[Path]:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path):
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room in FREE:
+    package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if package in FREE:
         return
-    assert room in MAY_IMPORT, f"{room}: a new room; say what it may import"
-    extra = imported_rooms(path) - MAY_IMPORT[room] - BASE - {room}
-    assert not extra, f"{room} must not import {', '.join(sorted(extra))}"
+    assert package in MAY_IMPORT, f"{package}: a new package; say what it may import"
+    extra = imported_packages(path) - MAY_IMPORT[package] - BASE - {package}
+    assert not extra, f"{package} must not import {', '.join(sorted(extra))}"
 
 
 def test_arrows_have_no_cycle():
     done: set[str] = set()
     waiting = dict(MAY_IMPORT)
     while waiting:
-        ready = {room for room, rooms in waiting.items() if rooms <= done}
+        ready = {package for package, packages in waiting.items() if packages <= done}
         assert ready, f"cycle among {sorted(waiting)}"
         done |= ready
-        waiting = {room: rooms for room, rooms in waiting.items() if room not in ready}
+        waiting = {package: packages for package, packages in waiting.items() if package not in ready}
 
 
 def test_modules_say_what_they_are_for():

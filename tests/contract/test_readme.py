@@ -77,7 +77,7 @@ def test_readme_opens_with_the_two_commands():
 
 
 def parse_lddm(words: list[str], prose: bool) -> None:
-    """Fail unless the verb has these options and takes these arguments; prose may name a verb alone."""
+    """Fail unless the command has these options and takes these arguments; prose may name a command alone."""
     command = typer.main.get_command(app)
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]

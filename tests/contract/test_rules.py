@@ -1,4 +1,4 @@
-"""Rules are thin and complete: docstring, log, environment, resources, and one call of one verb."""
+"""Rules are thin and complete: docstring, log, environment, resources, and one call of one command."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def command_line(body: str) -> str:
     return "".join(re.findall(r'^ +"(.*)"$', body.split("    shell:\n")[1], re.MULTILINE))
 
 
-def verbs() -> dict[str, set[str]]:
-    """Verb -> its options."""
+def commands() -> dict[str, set[str]]:
+    """Command -> its options."""
     commands = typer.main.get_command(app).commands
     return {
         name: {option for parameter in command.params for option in parameter.opts}
@@ -54,7 +54,7 @@ def test_rule_is_thin_and_complete(stage: str, name: str, body: str):
         assert " --settings {input.settings:q}" in command_line(body)
     command = command_line(body).removeprefix("{params.job} ")  # whose job it is
     command = command.removeprefix("{params.launch}")  # torchrun, where several processes train
-    assert command.startswith(f"lddm {name.replace('_', '-')} "), "the verb is named as the rule"
+    assert command.startswith(f"lddm {name.replace('_', '-')} "), "the command is named as the rule"
     assert command.endswith("> {log:q} 2>&1"), "all that a job says is in its log"
     assert command.count("lddm ") == 1 and "|" not in command and ";" not in command
 
@@ -64,7 +64,7 @@ def test_rule_uses_options_that_its_verb_has(stage: str, name: str, body: str):
     used = set(re.findall(r" (--[a-z-]+)", command_line(body)))
     used |= {f"--{option}" for option in re.findall(r'[ =]option\("([a-z-]+)"', body)}
     used |= {"--synthetic", "--shards"} if "synthetic_option" in body else set()
-    assert used <= verbs()[name.replace("_", "-")]
+    assert used <= commands()[name.replace("_", "-")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -27,13 +27,13 @@ FEW = {
 }
 SMALL = {
     "preprocess": {"size": 32, "clip_length": 8, "max_clips": 1},
-    "split": {"folds": 3, "run_folds": 1, "min_patients": 2},
+    "split": {"folds": 3, "folds_to_run": 1, "min_patients": 2},
     "autoencoder": {"width": 4, "vector_dim": 8, "adversarial_start": 2, "discriminator_width": 4, "training": FEW},
     "diffusion": {"width": 16, "depth": 1, "distillation": None, "training": FEW},
     "cinn": {"blocks": 2, "width": 16, "training": FEW},
     "synthesis": {"shards": 2, "samples": {"heldout": 2, "stills": 1}, "sampler": "unipc", "num_inference_steps": 2},
     "domain_network": {"width": 4, "training": FEW},
-    "quality": {"bootstrap": 5, "max_videos": 8, "max_slow": 1},
+    "quality": {"bootstrap": 5, "max_videos": 8, "max_videos_expensive": 1},
     "classification": {
         "classifiers": ["r3d_18"],
         "regimes": ["real", "real+aug", "real+lddm"],

@@ -32,14 +32,14 @@ OWN = {
     "index": {"sources": [{"kind": "folder", "folder": "clinic"}]},
     **{name: SMALL[name] for name in ("autoencoder", "diffusion", "cinn", "domain_network", "report")},
     "preprocess": {"size": 32, "clip_length": 8, "max_clips": 1, "fps": 20},
-    "split": {"folds": 3, "run_folds": 1, "min_patients": 2},
+    "split": {"folds": 3, "folds_to_run": 1, "min_patients": 2},
     "synthesis": {
         "generators": ["lddm", "static"],
         "samples": {"heldout": 1, "stills": 1},
         "sampler": "unipc",
         "steps": 2,
     },
-    "quality": {"bootstrap": 5, "max_videos": 8, "max_slow": 1},
+    "quality": {"bootstrap": 5, "max_videos": 8, "max_videos_expensive": 1},
     "classification": {
         "classifiers": ["tiny3d"],
         "regimes": ["real", "real+static", "real+lddm"],

@@ -25,8 +25,9 @@ DOMAIN = {"width": 4, "training": AUTOENCODER["training"]}
 
 def command(verb: str, section: str, settings: dict, experiment: Path, folder: Path) -> list[str]:
     text = stage_json(load({section: settings}), section)
+    motion = ["--motion", str(folder.parent / "motion.safetensors")] if section == "autoencoder" else []
     return [
-        sys.executable, "-c", "from lddm.cli import app; app()", verb, "--settings", text,
+        sys.executable, "-c", "from lddm.cli import app; app()", verb, "--settings", text, *motion,
         "--frames", str(experiment / "frames"), "--splits", str(experiment / "splits.parquet"), "--fold", "0",
         "--state", str(folder / "state"), "--out", str(folder / "model.safetensors"), "--record", str(folder / "records"),
     ]  # fmt: skip
@@ -36,9 +37,10 @@ def command(verb: str, section: str, settings: dict, experiment: Path, folder: P
     ("verb", "section", "settings"),
     [("train-autoencoder", "autoencoder", AUTOENCODER), ("train-domain-network", "domain_network", DOMAIN)],
 )
-def test_kill_minus_nine_and_go_on(tiny_experiment, tmp_path, verb, section, settings):
+def test_kill_minus_nine_and_go_on(tiny_experiment, motion_of, tmp_path, verb, section, settings):
     environment = os.environ | {"LDDM_TRACKING": "off", "OMP_NUM_THREADS": "1"}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
+    motion_of(load({"autoencoder": AUTOENCODER}).autoencoder).save(tmp_path / "motion.safetensors")
     subprocess.run(command(verb, section, settings, tiny_experiment, whole), env=environment, check=True)
 
     job = subprocess.Popen(command(verb, section, settings, tiny_experiment, cut), env=environment)

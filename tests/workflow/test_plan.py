@@ -27,7 +27,7 @@ def test_every_shipped_config_plans_a_whole_pipeline(pipeline: Pipeline, config:
 
 def test_plan_spans_folds_generators_shards_and_cells(pipeline: Pipeline):
     config = SMALL | {
-        "split": {"folds": 3, "run_folds": 2},
+        "split": {"folds": 3, "folds_to_run": 2},
         "synthesis": {"generators": ["lddm", "motion_transfer"], "shards": 3},
         "classification": {"classifiers": ["tiny3d", "strain"], "regimes": ["real", "real+aug", "real+lddm"]},
     }
@@ -60,9 +60,9 @@ def test_plan_of_a_sweep_and_of_copies_that_are_left_out(pipeline: Pipeline):
 
 def test_a_network_may_be_tried_under_fewer_regimes(pipeline: Pipeline):
     cells = {"classifiers": ["strain", "r3d_18"], "regimes": ["real", "real+static", "real+lddm"]}
-    config = SMALL | {"classification": cells | {"only": {"r3d_18": ["real", "real+lddm"]}}}
+    config = SMALL | {"classification": cells | {"regimes_by_classifier": {"r3d_18": ["real", "real+lddm"]}}}
     assert pipeline.planned(config=config)["classify"] == 3 + 2
-    wrong = pipeline.run("--dry-run", config=SMALL | {"classification": {"only": {"c3d": ["real"]}}})
+    wrong = pipeline.run("--dry-run", config=SMALL | {"classification": {"regimes_by_classifier": {"c3d": ["real"]}}})
     assert wrong.returncode != 0 and "c3d is not among the classifiers" in wrong.stderr + wrong.stdout
 
 
@@ -92,7 +92,10 @@ def test_rerun_only_what_a_change_touches(pipeline: Pipeline):
     assert reruns(classification={"synthetic_share": 0.4}) == {"classify", "tabulate"} | AFTER_TABLES
     # a network that is added to a finished study does not train the others again, nor another one's steps
     regimes = Settings().classification.regimes
-    added = {"classifiers": [*Settings().classification.classifiers, "still"], "training_of": {"still": {"steps": 9}}}
+    added = {
+        "classifiers": [*Settings().classification.classifiers, "still"],
+        "training_overrides": {"still": {"steps": 9}},
+    }
     assert pipeline.planned(config=SMALL | {"classification": added})["classify"] == len(regimes)
     assert reruns(synthesis={"num_inference_steps": 3}) == AFTER_GENERATOR
     assert reruns(domain_network={"width": 4}) == {"train_domain_network", "score", "tabulate"} | AFTER_TABLES
@@ -157,7 +160,7 @@ def test_settings_are_compared_by_content(pipeline: Pipeline):
 
 def test_no_command_of_a_large_study_is_long(pipeline: Pipeline):
     config = SMALL | {
-        "split": {"folds": 10, "run_folds": 10},
+        "split": {"folds": 10, "folds_to_run": 10},
         "synthesis": {"generators": ["lddm"], "shards": 2},
         "classification": {
             "classifiers": list(get_args(ClassifierName)),  # ten

@@ -15,7 +15,7 @@ rule classify:
         splits=rules.split.output,
         synthetic=regime_manifests,
         copies=regime_copies,
-        guessed=guessed_labels,
+        pseudo_labels=pseudo_labels,
     output:
         expand(
             f"{FOLD}/classification/{{classifier}}/{{regime}}/seed-{{seed}}.json",
@@ -38,7 +38,7 @@ rule classify:
         frames=frames_folder,
         synthetic=synthetic_option,
         copies=option("copies"),
-        guessed=option("guessed"),
+        pseudo_labels=option("pseudo_labels"),
         state=below("fold-{fold}/state/classification/{classifier}/{regime}"),
         out_dir=output_folder,
         record=below("records"),
@@ -46,7 +46,7 @@ rule classify:
         "{params.job} lddm classify --settings {input.settings:q} --classifier {wildcards.classifier}"
         " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
-        " {params.copies} {params.guessed} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
+        " {params.copies} {params.pseudo_labels} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 use rule classify as classify_sweep with:
@@ -65,7 +65,7 @@ use rule classify as classify_sweep with:
         frames=frames_folder,
         synthetic=synthetic_option,
         copies=option("copies"),
-        guessed=option("guessed"),
+        pseudo_labels=option("pseudo_labels"),
         state=below("fold-{fold}/state/sweep/{classifier}/{regime}/{point}"),
         out_dir=output_folder,
         record=below("records"),

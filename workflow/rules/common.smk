@@ -39,7 +39,7 @@ FRAMES = f"{RESULTS}/data/frames"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
-FOLDS = range(SETTINGS.split.run_folds)
+FOLDS = range(SETTINGS.split.folds_to_run)
 GENERATORS = SETTINGS.synthesis.generators
 SOURCES = [source for source, samples in SETTINGS.synthesis.samples.items() if samples > 0]
 SHARDS = range(SETTINGS.synthesis.shards)
@@ -250,11 +250,11 @@ def regime_manifests(wildcards):
     return manifests(generator, ["stills"], wildcards.fold) if generator else []
 
 
-def guessed_labels(wildcards):
+def pseudo_labels(wildcards):
     """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
-    regime = getattr(wildcards, "regime", "real+guessed")
-    wanted = SETTINGS.guess.classifier is not None and regime == "real+guessed"
-    return [f"{RESULTS}/fold-{wildcards.fold}/guessed_labels.parquet"] if wanted else []
+    regime = getattr(wildcards, "regime", "real+pseudo")
+    wanted = SETTINGS.pseudo_labels.classifier is not None and regime == "real+pseudo"
+    return [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"] if wanted else []
 
 
 def regime_copies(wildcards):

@@ -1,25 +1,25 @@
 """Stage 2 of the method: p(z | x0) by diffusion (`lddm`), and the generators it is compared with.
 
 Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/splits.parquet.
-Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs; fold-k/guessed_labels.parquet where
-labels are hidden and guess.classifier is set.
+Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs; fold-k/pseudo_labels.parquet where
+labels are hidden and pseudo_labels.classifier is set.
 Settings: diffusion for `lddm`, and a section of the same name for `cinn`, `gaussian` and `pixel`; `static` and
 `motion_transfer` have none; guess.
 """
 
 
-rule guess_labels:
+rule pseudo_label:
     """Guess labels of unlabelled training videos from the labelled ones, for all generators alike."""
     input:
-        settings=settings_file("guess"),
+        settings=settings_file("pseudo_labels"),
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
-        f"{FOLD}/guessed_labels.parquet",
+        f"{FOLD}/pseudo_labels.parquet",
     log:
-        f"{LOGS}/guess_labels/fold-{{fold}}.log",
+        f"{LOGS}/pseudo_label/fold-{{fold}}.log",
     benchmark:
-        f"{BENCHMARKS}/guess_labels/fold-{{fold}}.tsv"
+        f"{BENCHMARKS}/pseudo_label/fold-{{fold}}.tsv"
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -30,10 +30,10 @@ rule guess_labels:
     params:
         job=job,
         frames=frames_folder,
-        state=below("fold-{fold}/state/guess_labels"),
+        state=below("fold-{fold}/state/pseudo_label"),
         record=below("records"),
     shell:
-        "{params.job} lddm guess-labels --settings {input.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        "{params.job} lddm pseudo-label --settings {input.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
@@ -43,7 +43,7 @@ rule train_generator:
         settings=generator_settings,
         autoencoder=rules.train_autoencoder.output,
         latents=rules.encode.output,
-        guessed=guessed_labels,
+        pseudo_labels=pseudo_labels,
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
@@ -63,12 +63,12 @@ rule train_generator:
         launch=lambda wildcards: launcher(*generator_section(wildcards)),
         job=job,
         frames=frames_folder,
-        guessed=option("guessed"),
+        pseudo_labels=option("pseudo_labels"),
         state=below("fold-{fold}/state/{generator}"),
         out_dir=output_folder,
         record=below("records"),
     shell:
         "{params.job} {params.launch}lddm train-generator {wildcards.generator} --settings {input.settings:q}"
         " --autoencoder {input.autoencoder:q} --latents {input.latents:q} --frames {params.frames:q}"
-        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} {params.guessed}"
+        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} {params.pseudo_labels}"
         " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

@@ -304,7 +304,7 @@ def test_a_hidden_label_reaches_no_latent(tiny_store, motion_of, tmp_path):
     relabelled = latents.relabelled(guessed)
     assert relabelled.label[relabelled.train].tolist() == [1] * int(relabelled.train.sum())
     assert torch.equal(relabelled.label[~latents.train], latents.label[~latents.train])  # val labels are never guessed
-    with pytest.raises(LddmError, match="guess_labels"):
+    with pytest.raises(LddmError, match="pseudo_label"):
         latents.relabelled(guessed.drop(latents.clip[0]))
 
 

@@ -16,13 +16,13 @@ from lddm.files import write_json
 from lddm.settings import build, planned, stages
 
 CONFIG = {
-    "split": {"run_folds": 1},
+    "split": {"folds_to_run": 1},
     "synthesis": {"generators": ["lddm", "static"]},
     "classification": {"classifiers": ["strain"], "regimes": ["real", "real+lddm"], "seeds": 2, "bootstrap": 10},
 }
 # What an earlier config had more of.
 EARLIER = {
-    "split": {"run_folds": 2},
+    "split": {"folds_to_run": 2},
     "synthesis": {"generators": ["lddm", "static", "cinn"]},
     "classification": {"classifiers": ["strain", "still"], "regimes": ["real", "real+lddm"], "seeds": 3},
 }

@@ -62,7 +62,7 @@ def film(start: int, slide: float = 0.2, contrast: float = 1.0) -> np.ndarray:
 
 
 def test_a_clip_that_jumps_leaves_its_view_or_stands_still_is_left_out_and_the_reason_says_which():
-    section = PreprocessSettings(size=32, cut_likeness=0.6, view_likeness=0.3)
+    section = PreprocessSettings(size=32, scene_cut_correlation=0.6, view_change_correlation=0.3)
 
     def reason(frames):
         return quality_control.clip_reason(
@@ -231,13 +231,13 @@ def test_small_validation_parts_and_unbalanced_choices_are_said(caplog):
 
 def test_hidden_labels_leave_a_balanced_few_in_train_and_all_elsewhere():
     table = videos_table([f"p{i}" for i in range(90)], None, np.arange(90) % 2, ["video"] * 75 + ["image"] * 15)
-    few = make_splits(table, SplitSettings(labelled_videos=8), 0)
+    few = make_splits(table, SplitSettings(max_labelled_videos=8), 0)
     for _, part in few.groupby("fold"):
         train = part[(part["split"] == "train") & (part["kind"] == "video")]
         assert train["labelled"].sum() == 8 and train.loc[train["labelled"], "label"].sum() == 4
         assert part.loc[part["split"] != "train", "labelled"].all()  # tests and model choice keep theirs
         assert part.loc[part["kind"] == "image", "labelled"].all()
-    more = make_splits(table, SplitSettings(labelled_videos=16), 0)
+    more = make_splits(table, SplitSettings(max_labelled_videos=16), 0)
     assert set(few.index[few["labelled"]]) <= set(more.index[more["labelled"]])
     assert make_splits(table, SplitSettings(), 0)["labelled"].all()
 

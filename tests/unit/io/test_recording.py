@@ -152,7 +152,12 @@ def stored(tmp_path, **section):
     sources = IndexSettings(sources=[FolderSource(folder="own")])
     index = build_index(sources, tmp_path, 0)
     preprocess(
-        index, sources, PreprocessSettings(size=32, cut_likeness=-1, **section), tmp_path, tmp_path / "frames", 0
+        index,
+        sources,
+        PreprocessSettings(size=32, scene_cut_correlation=-1, **section),
+        tmp_path,
+        tmp_path / "frames",
+        0,
     )
     return pd.read_parquet(tmp_path / "frames/videos.parquet"), (tmp_path / "frames/meta.json").read_text()
 

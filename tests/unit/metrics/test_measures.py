@@ -262,7 +262,7 @@ def scored(tiny_store, tmp_path, monkeypatch):
             )
             save_synthetic(tmp_path / f"{generator}.npy", change(store.clip_frames(table).copy()), manifest)
             paths = [tmp_path / f"{generator}.npy"]
-        section = QualitySettings(**{"bootstrap": 5, "max_videos": 10, "max_slow": 2} | changes)
+        section = QualitySettings(**{"bootstrap": 5, "max_videos": 10, "max_videos_expensive": 2} | changes)
         return score(section, generator, store, splits, 0, network, tmp_path / "weights", paths, 0, tmp_path / "cache")
 
     return run

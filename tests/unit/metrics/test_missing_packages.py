@@ -43,7 +43,7 @@ def test_metrics_of_missing_packages_are_absent_with_the_reason(without_packages
     monkeypatch.setattr(paired, "perceptual", lambda: paired.l1)
     real, train = videos(0), videos(1)
     network = FeatureNetwork("means", lambda clips: clips.mean(axis=(2, 3)))
-    references, section = {"heldout": real, "train": train}, QualitySettings(bootstrap=20, max_slow=2)
+    references, section = {"heldout": real, "train": train}, QualitySettings(bootstrap=20, max_videos_expensive=2)
     sets = {"test": real, "train": train}
     of = Protocol(section, 0, "made", sets, references, (network, 1.0), tmp_path, FeatureCache(), 0, "how")
     rows = [*of.no_reference("heldout", videos(2, side=200)), *of.paired("heldout", videos(2))]

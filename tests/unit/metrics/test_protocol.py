@@ -37,7 +37,7 @@ def videos(count, seed, samples=1, brightness=100):
 
 
 def protocol(tmp_path, test, train, **changes):
-    section = QualitySettings(**{"bootstrap": 20, "max_slow": 2} | changes)
+    section = QualitySettings(**{"bootstrap": 20, "max_videos_expensive": 2} | changes)
     references, real = {"heldout": test, "train": train}, {"test": test, "train": train}
     return Protocol(section, 0, "made", real, references, (NETWORK, 1.0), tmp_path, FeatureCache(), 0, "how")
 
@@ -122,7 +122,7 @@ def test_slow_measures_take_videos_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(paired, "strain_error", paired.l1)
     test = videos(40, 0)
     made = Videos(videos(40, 1).clips, test.patients, test.table)
-    list(protocol(tmp_path, test, videos(4, 2), max_slow=6).paired("heldout", made))
+    list(protocol(tmp_path, test, videos(4, 2), max_videos_expensive=6).paired("heldout", made))
     rows = [np.flatnonzero((made.clips == clip).all(axis=(1, 2, 3)))[0] for clip in seen[0]]
     assert len(set(rows)) == 6 and max(rows) > 10 and rows == sorted(rows)
 

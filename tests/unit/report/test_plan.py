@@ -36,7 +36,7 @@ def sections(settings, **changes):
         ("fold-0/synthetic/reconstruction/stills/shard-0.npy", False), ("fold-0/synthetic/cinn", False),
         ("fold-0/classification/strain/real/seed-1.json", True), ("fold-0/classification/strain/real/seed-2.json", False),
         ("fold-0/classification/strain/real+aug", False), ("fold-0/classification/tiny3d", False),
-        ("fold-0/sweep/strain/real/videos-16_share-0.5/seed-0.json", False), ("fold-0/guessed_labels.parquet", False),
+        ("fold-0/sweep/strain/real/videos-16_share-0.5/seed-0.json", False), ("fold-0/pseudo_labels.parquet", False),
     ],
 )  # fmt: skip
 def test_what_the_settings_make(settings, name, made):
@@ -118,7 +118,7 @@ def test_nothing_of_earlier_settings_enters_the_report(results, settings, tmp_pa
 
 
 def test_videos_that_the_settings_plan_are_missed(results, settings):
-    more = sections(settings, split={"run_folds": 2})
+    more = sections(settings, split={"folds_to_run": 2})
     with pytest.raises(LddmError, match="fold-1/synthetic/reconstruction/heldout/shard-0.parquet does not exist"):
         Results(results, more).synthetic(1, "heldout")
     sharded = sections(settings, synthesis={"shards": 2})
@@ -127,15 +127,15 @@ def test_videos_that_the_settings_plan_are_missed(results, settings):
 
 
 def test_the_settings_of_the_present_run_go_before_those_of_the_last_report(results, settings):
-    write_provenance(results, sections(settings, split={"run_folds": 2}), results / "provenance.json")
-    assert Results.saved(results).settings.split.run_folds == 1 and Results(results).folds() == [0]
+    write_provenance(results, sections(settings, split={"folds_to_run": 2}), results / "provenance.json")
+    assert Results.saved(results).settings.split.folds_to_run == 1 and Results(results).folds() == [0]
     (results / "settings/whole.yaml").write_text("experiment: exp\nautoencoder: {kl_weight: 1.0e-05}\n")
     assert Results.saved(results).settings == load({"experiment": "exp"})
     (results / "settings/whole.yaml").write_text("preprocess: {no_such_key: 1}\n")
     with pytest.raises(LddmError, match="not those of this version of lddm"):
         Results.saved(results)
     shutil.rmtree(results / "settings")
-    assert Results.saved(results).settings.split.run_folds == 2
+    assert Results.saved(results).settings.split.folds_to_run == 2
     (results / "provenance.json").unlink()
     with pytest.raises(LddmError, match=r"neither settings/whole\.yaml nor provenance\.json"):
         Results(results).jobs()

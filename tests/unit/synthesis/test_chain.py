@@ -6,7 +6,7 @@ import torch
 
 from lddm.autoencoder.decoder import OPEN, Decoded, Layers
 from lddm.motion.warp import warp_sequence
-from lddm.synthesis.chain import chain_windows
+from lddm.synthesis.chain import extend_autoregressively
 from lddm.synthesis.long_motion import extend
 
 T = 16
@@ -44,7 +44,7 @@ def bar():
 
 
 def test_the_change_at_seams_is_within_the_range_inside_windows(bar):
-    video = chain_windows(swinging(0), bar, length=52, overlap=4, candidates=8)
+    video = extend_autoregressively(swinging(0), bar, length=52, overlap=4, candidates=8)
     assert video.shape == (12, 53, 48, 4) and np.allclose(video[:, 0], bar, atol=1e-3)
     change = steps(video)
     near = np.zeros(52, dtype=bool)
@@ -66,12 +66,12 @@ def test_the_change_at_seams_is_within_the_range_inside_windows(bar):
 
 @pytest.mark.parametrize("length", [1, 16, 17, 29])
 def test_any_length(bar, length):
-    assert chain_windows(swinging(1), bar[:2], length, 4, 2).shape[1] == length + 1
+    assert extend_autoregressively(swinging(1), bar[:2], length, 4, 2).shape[1] == length + 1
 
 
 def test_an_overlap_that_leaves_nothing_new_is_refused(bar):
     with pytest.raises(ValueError, match="overlap"):
-        chain_windows(swinging(1), bar, 40, T, 2)
+        extend_autoregressively(swinging(1), bar, 40, T, 2)
 
 
 class Mover:

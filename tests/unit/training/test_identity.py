@@ -16,8 +16,8 @@ from lddm.autoencoder.measured import measure_store
 from lddm.autoencoder.train import train_autoencoder
 from lddm.classification import train as classification
 from lddm.classification.classify import classify
-from lddm.classification.guess import guess_labels, remove_guess_state
 from lddm.classification.networks import CLASSIFIERS
+from lddm.classification.pseudo_labels import pseudo_label, remove_pseudo_label_state
 from lddm.data.frames import FrameStore
 from lddm.generators.cinn import FlowTrainer
 from lddm.generators.diffusion import distillation
@@ -27,7 +27,7 @@ from lddm.latent.dataset import LatentSet, save_latents
 from lddm.latent.spec import LatentSpec
 from lddm.metrics.domain_network import train_domain_network
 from lddm.nn.perceptual import efficientnet_lite0
-from lddm.settings.evaluation import ClassificationSettings, DomainNetworkSettings, GuessSettings
+from lddm.settings.evaluation import ClassificationSettings, DomainNetworkSettings, PseudoLabelSettings
 from lddm.settings.models import (
     AutoencoderSettings,
     CinnSettings,
@@ -63,7 +63,12 @@ TRAINERS = {
         3,
     ),
     "classifier": (ClassificationSettings(seeds=1, real_videos=8, training=TRAINING), {"synthetic_share": 0.9}, 3, 3),
-    "guess": (GuessSettings(classifier="tiny3d", members=1, training=TRAINING), {"share": 0.9}, 3, 3),
+    "pseudo_labels": (
+        PseudoLabelSettings(classifier="tiny3d", ensemble_size=1, training=TRAINING),
+        {"share": 0.9},
+        3,
+        3,
+    ),
 }
 
 
@@ -100,11 +105,11 @@ def run(name, settings, given, state, out, on_log):
     elif name == "classifier":
         (path,) = classify(settings, "tiny3d", "real", *data, [], [], None, state, out.parent / "c", seed, on_log)
         shutil.copy(path, out)
-    elif name == "guess":
+    elif name == "pseudo_labels":
         hidden = given.splits.assign(labelled=~given.splits["id"].isin(["video-02", "video-03"]))
-        table = guess_labels(settings, given.store, hidden, 0, state, seed, on_log)
+        table = pseudo_label(settings, given.store, hidden, 0, state, seed, on_log)
         table.to_json(out)
-        remove_guess_state(state)
+        remove_pseudo_label_state(state)
     else:
         trainer = {"cinn": FlowTrainer.fit, "pixel": fit_pixel}.get(name, DiffusionTrainer.fit)
         trainer(settings, given.latents, given.store, seed, state, out, on_log)

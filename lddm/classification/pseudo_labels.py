@@ -1,7 +1,7 @@
 """Labels for the unlabelled training videos of a fold, guessed by classifiers that know the labelled ones.
 
 Where labels are scarce, a generator can learn how tissue moves from all videos, but what a label has to do with motion
-from few. A classifier that is right more often than not on its surest guesses tells it of many more (self-training,
+from few. A classifier that is right more often than not on its most confident guesses tells it of many more (self-training,
 Scudder 1965). No label that is hidden is read, and none of a val or test video.
 """
 
@@ -19,15 +19,15 @@ from lddm.classification.networks import CLASSIFIERS
 from lddm.classification.train import PACKAGES, predict, train_classifier
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.errors import LddmError
-from lddm.settings.evaluation import GuessSettings
+from lddm.settings.evaluation import PseudoLabelSettings
 from lddm.training.identity import Identity, clips_content
 from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
 
 
-def guess_labels(
-    section: GuessSettings,
+def pseudo_label(
+    section: PseudoLabelSettings,
     store: FrameStore,
     splits: pd.DataFrame,
     fold: int,
@@ -35,25 +35,28 @@ def guess_labels(
     seed: int,
     on_log: Callable[[int, dict[str, float]], None],
 ) -> pd.DataFrame:
-    """Train `members` classifiers on the labelled training clips and let their mean name the surest of the others.
+    """Train `ensemble_size` classifiers on the labelled training clips and let their mean name the most confident of the others.
 
     Args:
-        state: resumable states; the caller removes them (`remove_guess_state`) when the table has been written.
+        state: resumable states; the caller removes them (`remove_pseudo_label_state`) when the table has been written.
 
     Returns:
         One row per training clip: clip_id, id, label (0 or 1; -1 = left unlabelled), probability (mean of the members),
-        given (True: the label is known, not guessed). Equally many guesses of either class: the surest of each.
+        given (True: the label is known, not guessed). Equally many of either class: the most confident of each.
 
     Raises:
         LddmError: no classifier is set, or all training videos are labelled.
     """
     if section.classifier is None:
-        raise LddmError("guess.classifier is null", "name a network, e.g. strain")
+        raise LddmError("pseudo_labels.classifier is null", "name a network, e.g. strain")
     entry = CLASSIFIERS[section.classifier]
     clips, val = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
     given = clips["labelled"].to_numpy()
     if given.all():
-        raise LddmError(f"fold {fold} has no unlabelled training videos", "set split.labelled_videos, or drop guess")
+        raise LddmError(
+            f"fold {fold} has no unlabelled training videos",
+            "set split.max_labelled_videos, or pseudo_labels.classifier null",
+        )
     inputs = entry.prepare(store.clip_frames(clips))
     labels = clips["label"].to_numpy()
     known = (inputs[given], labels[given])
@@ -67,7 +70,7 @@ def guess_labels(
     }
     identity = Identity.of(section, seed, data, PACKAGES, fold=fold)
     probabilities = []
-    for member in range(section.members):
+    for member in range(section.ensemble_size):
         network = train_classifier(
             entry.build,
             section.training,
@@ -82,18 +85,18 @@ def guess_labels(
         )
         probabilities.append(predict(network, inputs))
     probability = np.mean(probabilities, axis=0)
-    named = np.where(given, labels, surest(np.where(given, np.nan, probability), section.share))
+    named = np.where(given, labels, most_confident(np.where(given, np.nan, probability), section.share))
     logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & (named >= 0)).sum(), (named < 0).sum())
     table = clips[["clip_id", "id"]].assign(label=named.astype(np.int64), probability=probability, given=given)
     return table.reset_index(drop=True)
 
 
-def remove_guess_state(state: Path) -> None:
-    """Remove the resumable states of `guess_labels`; call it when the table has been written."""
+def remove_pseudo_label_state(state: Path) -> None:
+    """Remove the resumable states of `pseudo_label`; call it when the table has been written."""
     remove_state(state, *(path.name for path in state.glob("member-*")))
 
 
-def surest(probability: np.ndarray, share: float) -> np.ndarray:
+def most_confident(probability: np.ndarray, share: float) -> np.ndarray:
     """Name the most and the least probable as 1 and 0, as many of each, `share` of all; -1 for the rest and for NaN."""
     order = np.argsort(probability, kind="stable")  # NaN last
     order = order[: np.count_nonzero(~np.isnan(probability))]

@@ -7,20 +7,20 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lddm.classification import guess as module
+from lddm.classification import pseudo_labels as module
 from lddm.classification.classify import classify
-from lddm.classification.guess import guess_labels, surest
-from lddm.classification.regimes import guessed_clips, real_clips
+from lddm.classification.pseudo_labels import most_confident, pseudo_label
+from lddm.classification.regimes import pseudo_labelled_clips, real_clips
 from lddm.cli import app
 from lddm.data.frames import fold_clips
 from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.settings import build
-from lddm.settings.evaluation import ClassificationSettings, GuessSettings
+from lddm.settings.evaluation import ClassificationSettings, PseudoLabelSettings
 from lddm.settings.models import Training
 
 FEW = Training(steps=4, batch_size=8, val_every=2, ema_decay=0.0)
-SECTION = GuessSettings(classifier="tiny3d", members=2, share=0.5, training=FEW)
+SECTION = PseudoLabelSettings(classifier="tiny3d", ensemble_size=2, share=0.5, training=FEW)
 
 
 def hidden(tiny_store, keep=4):
@@ -33,14 +33,14 @@ def hidden(tiny_store, keep=4):
 
 
 def guessed(tiny_store, tmp_path, section=SECTION):
-    return guess_labels(section, *hidden(tiny_store), 0, tmp_path / "state", 0, lambda *_: None)
+    return pseudo_label(section, *hidden(tiny_store), 0, tmp_path / "state", 0, lambda *_: None)
 
 
 def test_the_surest_of_each_class_are_named():
     probability = np.array([0.9, np.nan, 0.1, 0.5, 0.6, 0.2, np.nan, 0.8])
-    assert surest(probability, 0.7).tolist() == [1, -1, 0, -1, -1, 0, -1, 1]
-    assert surest(probability, 1.0).tolist() == [1, -1, 0, 0, 1, 0, -1, 1]
-    assert surest(np.full(3, np.nan), 1.0).tolist() == [-1] * 3
+    assert most_confident(probability, 0.7).tolist() == [1, -1, 0, -1, -1, 0, -1, 1]
+    assert most_confident(probability, 1.0).tolist() == [1, -1, 0, 0, 1, 0, -1, 1]
+    assert most_confident(np.full(3, np.nan), 1.0).tolist() == [-1] * 3
 
 
 def test_known_labels_stay_and_half_of_the_others_are_guessed(tiny_store, tmp_path):
@@ -56,8 +56,8 @@ def test_known_labels_stay_and_half_of_the_others_are_guessed(tiny_store, tmp_pa
 def test_hidden_labels_change_nothing(tiny_store, tmp_path):
     store, splits = hidden(tiny_store)
     wrong = splits["label"].where(splits["labelled"], 1 - splits["label"])
-    ours = guess_labels(SECTION, store, splits, 0, tmp_path / "a", 0, lambda *_: None)
-    theirs = guess_labels(SECTION, store, splits.assign(label=wrong), 0, tmp_path / "b", 0, lambda *_: None)
+    ours = pseudo_label(SECTION, store, splits, 0, tmp_path / "a", 0, lambda *_: None)
+    theirs = pseudo_label(SECTION, store, splits.assign(label=wrong), 0, tmp_path / "b", 0, lambda *_: None)
     assert ours.equals(theirs)
 
 
@@ -72,38 +72,38 @@ def test_sure_guesses_of_a_classifier_that_knows_are_right(tiny_store, tmp_path,
 def test_a_classifier_learns_from_guessed_videos_with_their_guessed_labels(tiny_store, tmp_path):
     store, splits = hidden(tiny_store)
     table = guessed(tiny_store, tmp_path).assign(label=lambda t: t["label"].where(t["given"], 1))
-    table.to_parquet(tmp_path / "guessed.parquet")
-    added = guessed_clips(store, splits, 0, tmp_path / "guessed.parquet")
+    table.to_parquet(tmp_path / "pseudo_labels.parquet")
+    added = pseudo_labelled_clips(store, splits, 0, tmp_path / "pseudo_labels.parquet")
     assert set(added.labels) == {1} and len(added) == (~table["given"]).sum()
     assert not set(added.table["id"]) & set(real_clips(store, splits, 0, "train").table["id"])
     section = ClassificationSettings(seeds=1, real_videos=None, training=FEW)
     where = (tmp_path / "s", tmp_path / "out", 0, lambda *_: None)
     (path,) = classify(
-        section, "tiny3d", "real+guessed", store, splits, 0, [], [], tmp_path / "guessed.parquet", *where
+        section, "tiny3d", "real+pseudo", store, splits, 0, [], [], tmp_path / "pseudo_labels.parquet", *where
     )
     assert read_json(path)["n_added"] == len(added) and read_json(path)["n_real_videos"] == 4
-    with pytest.raises(LddmError, match="--guessed"):
-        classify(section, "tiny3d", "real+guessed", store, splits, 0, [], [], None, *where)
+    with pytest.raises(LddmError, match="--pseudo-labels"):
+        classify(section, "tiny3d", "real+pseudo", store, splits, 0, [], [], None, *where)
 
 
 def test_the_verb_writes_a_table_that_generators_and_classifiers_read(tiny_store, tiny_experiment, tmp_path):
     store, splits = hidden(tiny_store)
     splits.to_parquet(tmp_path / "splits.parquet")
-    stage = json.dumps({"seed": 0, "guess": SECTION.model_dump(mode="json")})
+    stage = json.dumps({"seed": 0, "pseudo_labels": SECTION.model_dump(mode="json")})
     places = ["--frames", tiny_experiment / "frames", "--splits", tmp_path / "splits.parquet"]
-    places += ["--state", tmp_path / "state", "--out", tmp_path / "guessed.parquet"]
-    done = CliRunner().invoke(app, ["guess-labels", "--settings", stage, "--fold", "0", *map(str, places)])
+    places += ["--state", tmp_path / "state", "--out", tmp_path / "pseudo_labels.parquet"]
+    done = CliRunner().invoke(app, ["pseudo-label", "--settings", stage, "--fold", "0", *map(str, places)])
     assert done.exit_code == 0, done.output
-    assert len(guessed_clips(store, splits, 0, tmp_path / "guessed.parquet")) == 4
-    assert pd.read_parquet(tmp_path / "guessed.parquet").equals(guessed(tiny_store, tmp_path / "again"))
+    assert len(pseudo_labelled_clips(store, splits, 0, tmp_path / "pseudo_labels.parquet")) == 4
+    assert pd.read_parquet(tmp_path / "pseudo_labels.parquet").equals(guessed(tiny_store, tmp_path / "again"))
 
 
 def test_settings_that_cannot_be_meant_are_refused(tiny_store, tmp_path):
-    with pytest.raises(LddmError, match=r"guess\.classifier: all videos are labelled"):
-        build.load({"guess": {"classifier": "strain"}})
+    with pytest.raises(LddmError, match=r"pseudo_labels\.classifier: all videos are labelled"):
+        build.load({"pseudo_labels": {"classifier": "strain"}})
     with pytest.raises(LddmError, match="needs guessed labels"):
-        build.load({"classification": {"regimes": ["real", "real+guessed"]}})
+        build.load({"classification": {"regimes": ["real", "real+pseudo"]}})
     store, splits = tiny_store
     with pytest.raises(LddmError, match="no unlabelled"):
-        guess_labels(SECTION, store, splits, 0, tmp_path, 0, lambda *_: None)
+        pseudo_label(SECTION, store, splits, 0, tmp_path, 0, lambda *_: None)
     assert isinstance(guessed(tiny_store, tmp_path), pd.DataFrame)
