@@ -31,13 +31,15 @@ def check(
     from lddm.data.check import check_data
     from lddm.files import write_table
 
-    words = logging.getLogger("lddm.data")
-    level = words.level
-    words.setLevel(logging.ERROR)  # what a reader warns of file by file is in the advice, one line per kind
+    loggers = [logging.getLogger(name) for name in ("lddm.data", "lddm.io")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)  # what a reader warns of file by file is in the advice, one line per kind
     try:
         found = check_data(path, patients)
     finally:
-        words.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
     table = Table("kind", "class", "files", "usable", "patients", "left out because")
     for (kind, name), part in found.videos.groupby(["kind", "class_name"], sort=True):
         usable = part[part["excluded"].isna()]

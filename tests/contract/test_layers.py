@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,21 @@ def test_arrows_have_no_cycle():
 def test_modules_say_what_they_are_for():
     silent = [str(path) for path in modules() if (text := path.read_text()) and not ast.get_docstring(ast.parse(text))]
     assert not silent
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of lddm that a module names in an import, also in one inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.startswith("lddm.")}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    known = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in modules()}
+    known = {name: path for name, path in known.items() if not name.endswith("__init__")}
+    graph = {name: imported_modules(path) & known.keys() for name, path in known.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
