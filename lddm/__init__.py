@@ -15,7 +15,7 @@ Conventions, everywhere:
 * frame rates are in Hz, durations in seconds.
 """
 
-__version__ = "0.2.0"
+from lddm.version import __version__ as __version__
 
 
 def __getattr__(name: str):

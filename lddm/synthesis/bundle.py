@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lddm
+from lddm import version
 from lddm.autoencoder.model import Autoencoder
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
@@ -64,7 +64,7 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         lists = {name: ", ".join(about[name]) or "not stated" for name in ("classes", "licences")}
         temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}
-    head = {"lddm": lddm.__version__, "generator": generator, "sha256": hashes}
+    head = {"lddm": version.__version__, "generator": generator, "sha256": hashes}
     sampling = {"sampling": sampling_defaults(about.get("settings") or {})}
     write_json(folder / "bundle.json", head | sampling | about)
 

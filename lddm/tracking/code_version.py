@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import lddm
+from lddm import version
 
-PACKAGE = Path(lddm.__file__).resolve().parent
+PACKAGE = Path(version.__file__).resolve().parent
 
 
 @functools.cache
@@ -24,7 +24,7 @@ def code_version() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
     status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return {
-        "lddm": lddm.__version__,
+        "lddm": version.__version__,
         "commit": commit,
         "changed": None if status is None else bool(status),
         "sha256": _digest(),

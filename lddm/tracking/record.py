@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import lddm
+from lddm import version
 from lddm.files import read_json, sha256, write_json
 from lddm.tracking.address import hide_secrets
 from lddm.tracking.code_version import code_version
@@ -65,7 +65,7 @@ class Record:
             "settings": settings,
             "code": code_version(),
             "host": {
-                "lddm": lddm.__version__,
+                "lddm": version.__version__,
                 "python": platform.python_version(),
                 "cpus": os.cpu_count(),
                 "name": platform.node(),

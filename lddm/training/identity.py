@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-import lddm
+from lddm import version
 from lddm.data.frames import FrameStore
 from lddm.settings.base import Section
 
-PACKAGE = Path(lddm.__file__).parent
+PACKAGE = Path(version.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def code_hash(*packages: str) -> str:
     Raises:
         ValueError: a package has no source files.
     """
-    digest = hashlib.sha256(lddm.__version__.encode())
+    digest = hashlib.sha256(version.__version__.encode())
     for package in sorted(set(packages)):
         files = sorted((PACKAGE / package).rglob("*.py"))
         if not files:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import lddm
+from lddm import version
 from lddm.errors import LddmError
 from lddm.files import atomic_path
 from lddm.training.parallel import is_first, wait
@@ -32,7 +32,7 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     # One entry only: safetensors writes several in an order that changes from run to run, and equal weights shall be
     # equal files.
-    metadata = {"lddm": json.dumps({"kind": kind, "version": lddm.__version__, "about": about})}
+    metadata = {"lddm": json.dumps({"kind": kind, "version": version.__version__, "about": about})}
     if is_first():
         with atomic_path(path) as temporary:
             save_file(state, temporary, metadata=metadata)
