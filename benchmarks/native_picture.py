@@ -1,0 +1,54 @@
+"""Draw docs/images/native.png: one still animated at its own size and at the size of the model, side by side.
+
+    python -m benchmarks.native_picture results/phantom/fold-0/generators/lddm/bundle docs/images/native.png [STILL]
+
+Without STILL (a PNG or JPEG) a phantom is simulated at four times the size of the model, so that the picture is free of any
+licence.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lddm.data.sources.phantom import simulate
+from lddm.files import atomic_path
+from lddm.io.image import read_image
+from lddm.settings.data import PhantomSource
+from lddm.synthesis.animate import Animator
+
+SHOWN = (0, 4, 8, 12, 16)  # frames
+LARGER, SEED, LABEL = 4, 11, 1
+
+
+def picture(bundle: Path, out: Path, still: Path | None = None) -> None:
+    """Animate one still at both sizes and write the figure."""
+    animator = Animator.load(bundle)
+    if still is None:
+        source = PhantomSource(kind="phantom", size=LARGER * animator.size, frames=2)
+        image, label = simulate(np.random.default_rng(SEED), source, LABEL)[0][0], LABEL
+    else:
+        image, label = read_image(still).frames[0], -1
+    rows = {
+        f"{image.shape[0]} x {image.shape[1]}: the still's own size": animator.animate(image, 1, SEED, label)[0],
+        f"{animator.size} x {animator.size}: the size of the model": animator.animate(
+            image, 1, SEED, label, size="model"
+        )[0],
+    }
+    figure = plt.figure(figsize=(2.4 * len(SHOWN), 2.8 * len(rows)), layout="constrained")
+    for part, (title, video) in zip(figure.subfigures(len(rows)), rows.items(), strict=True):
+        part.suptitle(title, fontsize=11)
+        for axis, number in zip(part.subplots(1, len(SHOWN)), SHOWN, strict=True):
+            axis.imshow(video[min(number, len(video) - 1)], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set_title("still" if number == 0 else f"synthetic frame {number}", fontsize=8)
+            axis.axis("off")
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    picture(*(Path(argument) for argument in sys.argv[1:4]))
