@@ -17,10 +17,10 @@ import pandas as pd
 import typer
 from rich.progress import track
 
+from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.synthetic import load_synthetic
 from lddm.files import write_table
-from lddm.metrics.cache import FeatureCache
 from lddm.metrics.catalogue import INFINITY, about
 from lddm.metrics.copy_search import copy_rows
 from lddm.metrics.domain_network import domain_videos
@@ -122,7 +122,7 @@ def main(
     made = versions(scored, real["train"], _transferred(results, scored))
     for name, videos in track(made.items(), description="scoring"):
         protocol = Protocol(
-            section, 0, name, real, {"heldout": scored, "train": real["train"]}, domain, weights_dir, FeatureCache(),
+            section, 0, name, real, {"heldout": scored, "train": real["train"]}, domain, weights_dir, ArrayCache(),
             SEED, "",
         )  # fmt: skip
         some = [{"version": name, "n": len(videos)} | row for row in scores(protocol, videos)]

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from benchmarks.timing import alternate, row
-from lddm.metrics.cache import FeatureCache
+from lddm.data.cache import ArrayCache
 from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import DomainNetwork
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, in_batches
@@ -60,7 +60,7 @@ def scoring() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         protocol = Protocol(
             QualitySettings(), 0, "made", videos, {"heldout": videos["test"], "train": videos["train"]}, (domain, 1.0),
-            Path(folder), FeatureCache(Path(folder) / "cache"), 0, "",
+            Path(folder), ArrayCache(Path(folder) / "cache"), 0, "",
         )  # fmt: skip
 
         def ours() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from lddm.errors import LddmError
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> FileLock:
+    """A lock between processes, also of several users as far as the umask allows."""
+    return FileLock(path, mode=0o666 & ~UMASK)
 
 
 def write_json(path: str | Path, value: Any) -> None:

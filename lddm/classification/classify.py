@@ -16,12 +16,13 @@ from lddm.classification.networks import CLASSIFIERS, Classifier
 from lddm.classification.regimes import Clips, augmented_clips, pseudo_labelled_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import area_under_curve, best_threshold
 from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
+from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore
 from lddm.data.splits import choose_videos
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.settings.evaluation import ClassificationSettings
-from lddm.training.identity import Identity
+from lddm.training.identity import Identity, code_hash
 from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def classify(
     out_dir: Path,
     seed: int,
     on_log: Callable[[int, dict[str, float]], None],
+    cache: Path | None = None,
 ) -> list[Path]:
     """Train with each seed and write the probabilities of the fold's test videos.
 
@@ -52,6 +54,7 @@ def classify(
         copies: tables of videos that copy training videos and are left out; none = all are kept.
         pseudo_labels: table of guessed labels, for `real+pseudo`.
         state: resumable states and finished seeds of a job that was killed.
+        cache: folder of prepared inputs that jobs share; None = each prepares its own.
 
     Returns:
         The files seed-<s>.json.
@@ -66,8 +69,9 @@ def classify(
         animated = pseudo_labelled_clips(store, splits, fold, pseudo_labels)
     if regime not in ("real", "real+aug") and animated is None:
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
-    val_inputs, test_input = (entry.prepare(val.frames), val.labels), entry.prepare(test.frames)
-    animated_inputs = _inputs(entry, animated)
+    inputs = PreparedInputs(entry, cache)
+    val_inputs, test_input = inputs.of(val), inputs.of(test)[0]
+    animated_inputs = None if animated is None else inputs.of(animated)
     pretrained = entry.pretrained() if entry.pretrained else None
     data = {"train": train, "val": val, "test": test, "added": animated, "pretrained": pretrained}
     role = {"classifier": classifier, "regime": regime, "fold": fold}
@@ -81,13 +85,15 @@ def classify(
             run_seed = 1000 * seed + number
             chosen = choose_videos(train.table, section.real_videos, run_seed)
             real = Clips(train.frames[chosen], train.labels[chosen], train.table.iloc[chosen])
-            added = augmented_clips(real, run_seed) if regime == "real+aug" else animated
-            added_inputs = _inputs(entry, added) if regime == "real+aug" else animated_inputs
+            added, added_inputs = animated, animated_inputs
+            if regime == "real+aug":
+                added = augmented_clips(real, run_seed)
+                added_inputs = entry.prepare(added.frames), added.labels
             logger.info("seed %d: %d real clips, %d added", number, len(real), 0 if added is None else len(added))
             network = train_classifier(
                 entry.build,
                 training,
-                None if regime == "lddm_only" else _inputs(entry, real),
+                None if regime == "lddm_only" else inputs.of(train, chosen),
                 added_inputs,
                 val_inputs,
                 section.synthetic_share,
@@ -138,10 +144,27 @@ def _log_seed(
     on_log(step, {f"seed-{number}/{key}": value for key, value in values.items()})
 
 
-def _inputs(entry: Classifier, clips: Clips | None) -> Inputs | None:
-    if clips is None:
-        return None
-    return entry.prepare(clips.frames), clips.labels
+class PreparedInputs:
+    """What a classifier reads of clips. Costly inputs are computed once for all jobs, for whole sets of clips.
+
+    Args:
+        entry: the classifier.
+        folder: of the inputs that jobs share.
+    """
+
+    def __init__(self, entry: Classifier, folder: Path | None):
+        self.entry, self.cache = entry, ArrayCache(folder)
+        self.content = (
+            f"{entry.prepare.__module__}.{entry.prepare.__qualname__} {code_hash('classification', 'motion')}"
+        )
+
+    def of(self, clips: Clips, chosen: np.ndarray | None = None) -> Inputs:
+        """Inputs float32 and labels of all clips, or of those that are `chosen`."""
+        if self.entry.costly:
+            inputs = self.cache.get(self.content, clips.frames, self.entry.prepare)
+            return (inputs, clips.labels) if chosen is None else (inputs[chosen], clips.labels[chosen])
+        part = clips.frames if chosen is None else clips.frames[chosen]
+        return self.entry.prepare(part), clips.labels if chosen is None else clips.labels[chosen]
 
 
 def _evaluate(network: Any, val: Clips, val_input: np.ndarray, test: Clips, test_input: np.ndarray) -> dict[str, Any]:

@@ -33,11 +33,13 @@ class Classifier:
             mirrored input (last axis), so that training may flip inputs.
         build: a fresh network, input -> one logit (B,).
         pretrained: the network whose weights `build` begins with, None for one that is trained from scratch.
+        costly: `prepare` takes as long as training: inputs are computed once for all jobs that need them.
     """
 
     prepare: Callable[[np.ndarray], np.ndarray]
     build: Callable[[], nn.Module]
     pretrained: Callable[[], nn.Module] | None = None
+    costly: bool = False
 
 
 def strain_input(clips: np.ndarray) -> np.ndarray:
@@ -101,7 +103,7 @@ class Tiny3d(nn.Module):
 
 
 CLASSIFIERS: dict[str, Classifier] = {
-    "strain": Classifier(strain_input, StrainNetwork),
+    "strain": Classifier(strain_input, StrainNetwork, costly=True),
     "tiny3d": Classifier(frames_input, Tiny3d),
     "still": Classifier(stills_input, StillNetwork, efficientnet_lite0),
     "c3d": Classifier(full_input, C3d),

@@ -110,6 +110,7 @@ def classify(
     shards: Shards = None,
     copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
     pseudo_labels: Annotated[Path | None, option("table of guessed labels, for real+pseudo")] = None,
+    cache: Annotated[Path | None, option("folder of inputs that jobs share")] = None,
     record: Records = None,
 ) -> None:
     """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
@@ -122,7 +123,7 @@ def classify(
         data = open_data(frames, splits)
         paths = work(
             section, classifier, regime, *data, fold, shard_files(synthetic, shards), copies, pseudo_labels, state, out_dir,
-            seed, run.metrics,
+            seed, run.metrics, cache,
         )  # fmt: skip
         run.artifacts(*paths)
 

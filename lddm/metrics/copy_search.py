@@ -82,11 +82,11 @@ def control_rows(protocol: Protocol, rebuilt: Videos | None = None) -> Iterator[
 
 
 def _embed(protocol: Protocol, videos: Videos) -> np.ndarray:
-    return protocol.cache.features(FEATURES, videos.clips)
+    return FEATURES.features(videos.clips, protocol.cache)
 
 
 def _pool(protocol: Protocol, videos: Videos) -> np.ndarray:
-    return np.concatenate([protocol.cache.features(FEATURES, clips) for clips in novelty.views(videos.clips)])
+    return np.concatenate([FEATURES.features(clips, protocol.cache) for clips in novelty.views(videos.clips)])
 
 
 def _search(protocol: Protocol, videos: Videos, train: Videos, held_out: Videos) -> pd.DataFrame:

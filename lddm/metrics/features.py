@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lddm.data.cache import ArrayCache
 from lddm.files import sha256
 from lddm.metrics.weights import REGISTRY, WeightsAbsent, find, label
 from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
@@ -59,6 +60,10 @@ class FeatureNetwork:
         """What the features depend on besides the videos: weights, and the code that prepares frames and calls them."""
         code = inspect.getsource(inspect.getmodule(self.extract) or type(self))
         return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {code}".encode()).hexdigest()
+
+    def features(self, clips: np.ndarray, cache: ArrayCache) -> np.ndarray:
+        """What the network says of clips uint8 (n, T + 1, S, S): float64 (n * rows, d)."""
+        return cache.get(self.content, clips, lambda some: np.asarray(self.extract(some), dtype=np.float64))
 
     def with_x0(self) -> FeatureNetwork:
         """The same network on frames 0..T: networks leave the first frame out, so it is put before itself."""

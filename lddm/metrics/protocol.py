@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lddm.data.cache import ArrayCache
 from lddm.errors import LddmError
 from lddm.metrics import motion, no_reference, novelty, paired
-from lddm.metrics.cache import FeatureCache
 from lddm.metrics.catalogue import INFINITY, about
 from lddm.metrics.distances import extrapolated, frechet, kernel_distance, mean_interval
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, i3d_videos, inception_frames
@@ -54,7 +54,7 @@ class Protocol:
     references: dict[str, Videos]
     domain: tuple[FeatureNetwork, float]
     weights_dir: Path
-    cache: FeatureCache
+    cache: ArrayCache
     seed: int
     where: str
 
@@ -121,7 +121,7 @@ class Protocol:
         self, network: FeatureNetwork, videos: Videos, after: Callable = lambda numbers: numbers
     ) -> np.ndarray:
         """(n, rows, d)."""
-        features = after(self.cache.features(network, videos.clips))
+        features = after(network.features(videos.clips, self.cache))
         return features.reshape(len(videos), network.rows, -1)
 
     def pairs(self, videos: Videos, reference: str) -> list[Pair]:

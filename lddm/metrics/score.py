@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.synthetic import load_synthetic
-from lddm.metrics.cache import FeatureCache
 from lddm.metrics.copy_search import control_rows, copy_rows
 from lddm.metrics.domain_network import domain_videos
 from lddm.metrics.protocol import SAME_X0, Protocol
@@ -64,7 +64,7 @@ def score(
         # Every first frame, also of test patients, is animated with its true label: no generator guesses the diagnosis.
         where += f", {manifest['sample'].nunique()} samples of an x0, seed {seed}, labels: true"
     protocol = Protocol(
-        section, fold, generator, real, references, domain_videos(domain_network), weights_dir, FeatureCache(cache),
+        section, fold, generator, real, references, domain_videos(domain_network), weights_dir, ArrayCache(cache),
         seed, where,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []

@@ -16,12 +16,11 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 # MLflow prints the address of each finished run with the user and password of the tracking URI.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lddm.errors import LddmError
-from lddm.files import UMASK
+from lddm.files import UMASK, lock
 from lddm.tracking.address import check_uri, hide_in_logs, hide_secrets, sqlite_path
 
 logger = logging.getLogger(__name__)
@@ -61,11 +60,6 @@ def open_store(uri: str) -> MlflowClient:
     except Exception as error:  # whatever SQLite, SQLAlchemy, alembic, MLflow or the disk raise
         raise store_error(uri, error) from error
     return client
-
-
-def lock(path: Path) -> FileLock:
-    """A lock between processes, also of several users as far as the umask allows."""
-    return FileLock(path, mode=0o666 & ~UMASK)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

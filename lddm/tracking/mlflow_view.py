@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lddm.errors import LddmError
-from lddm.files import read_json, sha256
+from lddm.files import lock, read_json, sha256
 from lddm.tracking.address import hide_secrets
 from lddm.tracking.mlflow_store import (  # first: sets up MLflow
     MlflowClient,
     experiment_id,
-    lock,
     open_store,
     store_error,
 )

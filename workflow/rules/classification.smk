@@ -41,12 +41,13 @@ rule classify:
         pseudo_labels=option("pseudo_labels"),
         state=below("fold-{fold}/state/classification/{classifier}/{regime}"),
         out_dir=output_folder,
+        cache=below("cache/inputs"),
         record=below("records"),
     shell:
         "{params.job} lddm classify --settings {input.settings:q} --classifier {wildcards.classifier}"
         " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
-        " {params.copies} {params.pseudo_labels} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
+        " {params.copies} {params.pseudo_labels} --cache {params.cache:q} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 use rule classify as classify_sweep with:
@@ -68,4 +69,5 @@ use rule classify as classify_sweep with:
         pseudo_labels=option("pseudo_labels"),
         state=below("fold-{fold}/state/sweep/{classifier}/{regime}/{point}"),
         out_dir=output_folder,
+        cache=below("cache/inputs"),
         record=below("records"),

@@ -1,5 +1,7 @@
 """The cells of the ablation: what they are trained on, that they resume, and what their table says."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -253,3 +255,24 @@ def test_the_sweep_keeps_its_points_apart(tmp_path):
     assert auc[32] > auc[16] + 0.1 and compared["real_videos"].tolist() == [16, 32]
     nothing, _ = sweep_tables([], SECTION, 0)
     assert nothing.empty and "real_videos" in nothing
+
+
+def test_costly_inputs_are_prepared_once_for_all_jobs_and_change_nothing(tiny_store, tmp_path, monkeypatch):
+    entry, prepared = CLASSIFIERS["strain"], []
+
+    def prepare(clips):
+        prepared.append(len(clips))
+        return entry.prepare(clips)
+
+    monkeypatch.setitem(CLASSIFIERS, "strain", dataclasses.replace(entry, prepare=prepare))
+    added = stills(tmp_path, tiny_store)
+    results = {}
+    for job, cache in (("alone", None), ("first", tmp_path / "cache"), ("second", tmp_path / "cache")):
+        prepared.clear()
+        paths = classify(
+            SECTION, "strain", "real+lddm", *tiny_store, 0, added, [], None, tmp_path / job / "state", tmp_path / job, 0,
+            lambda *_: None, cache,
+        )  # fmt: skip
+        results[job] = [read_json(path)["predictions"] for path in paths]
+        assert len(prepared) == (0 if job == "second" else 4), job  # train, val, test, added; not once for each seed
+    assert results["alone"] == results["first"] == results["second"]

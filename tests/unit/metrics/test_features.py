@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lddm.cli import weights as weights_cli
+from lddm.data.cache import ArrayCache
 from lddm.files import sha256
 from lddm.metrics import features, weights
-from lddm.metrics.cache import FeatureCache
 from lddm.metrics.weights import WeightsAbsent
 
 RNG = np.random.default_rng(0)
@@ -61,25 +61,25 @@ def test_features_are_computed_once_for_the_same_videos_and_network(tmp_path):
     def network(digest):
         return features.FeatureNetwork("n", lambda clips: calls.append(1) or clips.mean(axis=(2, 3)), digest)
 
-    first = FeatureCache(tmp_path).features(network("a"), CLIPS)
-    assert np.array_equal(FeatureCache(tmp_path).features(network("a"), CLIPS.copy()), first) and len(calls) == 1
-    FeatureCache(tmp_path).features(network("b"), CLIPS)  # other weights
+    first = network("a").features(CLIPS, ArrayCache(tmp_path))
+    assert np.array_equal(network("a").features(CLIPS.copy(), ArrayCache(tmp_path)), first) and len(calls) == 1
+    network("b").features(CLIPS, ArrayCache(tmp_path))  # other weights
     assert len(calls) == 2
     changed = CLIPS.copy()
     changed[1, 3, 5, 5] += 1
-    assert not np.array_equal(FeatureCache(tmp_path).features(network("a"), changed), first) and len(calls) == 3
+    assert not np.array_equal(network("a").features(changed, ArrayCache(tmp_path)), first) and len(calls) == 3
     for path in tmp_path.glob("*.npy"):
         path.write_bytes(b"half")
-    assert np.array_equal(FeatureCache(tmp_path).features(network("a"), CLIPS), first) and len(calls) == 4
+    assert np.array_equal(network("a").features(CLIPS, ArrayCache(tmp_path)), first) and len(calls) == 4
 
 
 def test_features_of_changed_code_are_computed_again(tmp_path, monkeypatch):
     """A constant of the extraction (say the frames that stand for a clip) changes features as weights do."""
     network = features.FeatureNetwork("n", lambda clips: clips.mean(axis=(2, 3)), "a")
-    FeatureCache(tmp_path).features(network, CLIPS)
+    network.features(CLIPS, ArrayCache(tmp_path))
     monkeypatch.setattr(features.inspect, "getsource", lambda module: "another version of the file")
-    FeatureCache(tmp_path).features(network, CLIPS)
-    FeatureCache(tmp_path).features(dataclasses.replace(network, rows=2), CLIPS)
+    network.features(CLIPS, ArrayCache(tmp_path))
+    dataclasses.replace(network, rows=2).features(CLIPS, ArrayCache(tmp_path))
     assert len(list(tmp_path.glob("*.npy"))) == 3
 
 

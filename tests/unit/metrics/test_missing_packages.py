@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import lddm
+from lddm.data.cache import ArrayCache
 from lddm.metrics import paired
-from lddm.metrics.cache import FeatureCache
 from lddm.metrics.features import FeatureNetwork
 from lddm.metrics.protocol import Protocol
 from lddm.metrics.videos import Videos
@@ -45,7 +45,7 @@ def test_metrics_of_missing_packages_are_absent_with_the_reason(without_packages
     network = FeatureNetwork("means", lambda clips: clips.mean(axis=(2, 3)))
     references, section = {"heldout": real, "train": train}, QualitySettings(bootstrap=20, max_videos_expensive=2)
     sets = {"test": real, "train": train}
-    of = Protocol(section, 0, "made", sets, references, (network, 1.0), tmp_path, FeatureCache(), 0, "how")
+    of = Protocol(section, 0, "made", sets, references, (network, 1.0), tmp_path, ArrayCache(), 0, "how")
     rows = [*of.no_reference("heldout", videos(2, side=200)), *of.paired("heldout", videos(2))]
     reasons = {row["metric"]: row["reason"] for row in rows if row["value"] is None}
     for metric in ("piqe", "brisque", "lpips_vgg", "lpips_alex"):

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from lddm.data.cache import ArrayCache
 from lddm.files import sha256
 from lddm.metrics import no_reference, novelty, paired, weights
-from lddm.metrics.cache import FeatureCache
 from lddm.metrics.copy_search import copy_rows
 from lddm.metrics.features import FeatureNetwork
 from lddm.metrics.protocol import SAME_X0, Protocol
@@ -39,7 +39,7 @@ def videos(count, seed, samples=1, brightness=100):
 def protocol(tmp_path, test, train, **changes):
     section = QualitySettings(**{"bootstrap": 20, "max_videos_expensive": 2} | changes)
     references, real = {"heldout": test, "train": train}, {"test": test, "train": train}
-    return Protocol(section, 0, "made", real, references, (NETWORK, 1.0), tmp_path, FeatureCache(), 0, "how")
+    return Protocol(section, 0, "made", real, references, (NETWORK, 1.0), tmp_path, ArrayCache(), 0, "how")
 
 
 def distances(of, made, reference="heldout"):

@@ -1,0 +1,67 @@
+"""Arrays computed from videos, kept on disk by content: each set of videos is computed once, whoever asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lddm.files import atomic_path, lock
+
+logger = logging.getLogger(__name__)
+
+
+class ArrayCache:
+    """One file for each set of videos and computation; jobs that run at the same time wait for each other's result.
+
+    Args:
+        folder: where the files lie; None keeps arrays in memory only.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder
+        self._memory: dict[str, np.ndarray] = {}
+
+    def get(self, content: str, clips: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The array that `compute` makes of clips uint8 (n, T + 1, S, S).
+
+        Args:
+            content: what computes it, e.g. the name and the hash of a network or of source code.
+        """
+        key = _key(content, clips)
+        if key in self._memory:
+            return self._memory[key]
+        found: np.ndarray | None
+        if self.folder is None:
+            found = compute(clips)
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{key}.npy"
+            with lock(path.with_suffix(".lock")):
+                found = _read(path)
+                if found is None:
+                    found = compute(clips)
+                    with atomic_path(path) as temporary:
+                        np.save(temporary, found, allow_pickle=False)
+        self._memory[key] = found
+        return found
+
+
+def _read(path: Path) -> np.ndarray | None:
+    if not path.is_file():
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:  # a damaged file costs its computation, no more
+        logger.warning("%s cannot be read (%s): computed again", path.name, error)
+        return None
+
+
+def _key(content: str, clips: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{content} {clips.dtype} {clips.shape}".encode())
+    for clip in clips:
+        digest.update(np.ascontiguousarray(clip).data)
+    return digest.hexdigest()
