@@ -6,7 +6,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
 
-from lddm.io.dicom.window import prepare_window
+from lddm.io.dicom.window import is_little, prepare_table, prepare_window
 from lddm.io.recording import is_coloured, to_eight_bits
 
 PARTIAL = "YBR_PARTIAL_422"
@@ -31,6 +31,8 @@ class GreyLevels:
         self.signed = int(header.get("PixelRepresentation") or 0) == 1
         self.colour = False
         self.window, self.notes = prepare_window(header)
+        if header.get("ModalityLUTSequence"):
+            self.bits, self.signed = prepare_table(header.ModalityLUTSequence[0], is_little(header)), False
         self.as_stored = "ModalityLUTSequence" not in header and (_identity(header) or self._only_scaled())
         self._looked = 0
         self._entry_bits = 0

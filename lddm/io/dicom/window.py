@@ -22,7 +22,7 @@ def prepare_window(header: Dataset) -> tuple[tuple[float, float] | None, list[st
     notes = []
     if header.get("VOILUTSequence"):
         try:
-            depth = prepare_table(header.VOILUTSequence[0], _little(header))
+            depth = prepare_table(header.VOILUTSequence[0], is_little(header))
             apply_voi_lut(np.zeros(1, np.uint16), header)
             return (0.0, float(2**depth - 1)), []
         except Exception:  # a damaged table raises whatever its element raises
@@ -79,6 +79,6 @@ def _ends(header: Dataset) -> tuple[tuple[float, float] | None, list[str]]:
     return None, ["the window of the file is not valid and is ignored"]
 
 
-def _little(header: Dataset) -> bool:
+def is_little(header: Dataset) -> bool:
     """Whether the elements of a data set that was read are little endian."""
     return header.original_encoding[1] is not False
