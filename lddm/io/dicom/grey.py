@@ -6,7 +6,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
 
-from lddm.io.dicom.window import is_little, prepare_table, prepare_window
+from lddm.io.dicom.window import is_little, prepare_rescale, prepare_table, prepare_window
 from lddm.io.recording import is_coloured, to_eight_bits
 
 PARTIAL = "YBR_PARTIAL_422"
@@ -30,7 +30,9 @@ class GreyLevels:
         self.bits = int(header.get("BitsStored") or header.get("BitsAllocated") or 8)
         self.signed = int(header.get("PixelRepresentation") or 0) == 1
         self.colour = False
-        self.window, self.notes = prepare_window(header)
+        self.notes = prepare_rescale(header)
+        self.window, said = prepare_window(header)
+        self.notes += said
         if header.get("ModalityLUTSequence"):
             self.bits, self.signed = prepare_table(header.ModalityLUTSequence[0], is_little(header)), False
         self.as_stored = "ModalityLUTSequence" not in header and (_identity(header) or self._only_scaled())

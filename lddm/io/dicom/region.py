@@ -50,10 +50,12 @@ def ultrasound_region(header: Dataset, height: int, width: int) -> tuple[Region 
             kind = int(item.get("RegionDataType", 0) or 0)
         except (AttributeError, TypeError, ValueError):
             continue
+        if kind in BARS:
+            continue
         formats.add(spatial)
         unnamed_image |= spatial == 0 and kind in (TISSUE, COLOUR_FLOW)
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        if spatial == TWO_D and kind not in BARS and min(right - left, bottom - top) >= SMALLEST:
+        if spatial == TWO_D and min(right - left, bottom - top) >= SMALLEST:
             found.append(Region((top, bottom, left, right), kind, _physical(item)))
     tissue = [region for region in found if region.kind in (TISSUE, 0)]
     best = max(tissue or found, key=_area, default=None)

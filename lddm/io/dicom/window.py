@@ -1,4 +1,4 @@
-"""The window or VOI LUT of a DICOM file in a form that pydicom applies (PS3.3 C.11.2)."""
+"""Rescaling and the window or lookup tables of a DICOM file in a form that pydicom applies (PS3.3 C.11.1, C.11.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_voi_lut
 
 WINDOW = ("WindowCenter", "WindowWidth")
+RESCALE = ("RescaleSlope", "RescaleIntercept")
 FAR = 1e9  # beyond all windows
 
 
@@ -30,6 +31,28 @@ def prepare_window(header: Dataset) -> tuple[tuple[float, float] | None, list[st
             del header.VOILUTSequence
     ends, said = _ends(header)
     return ends, [*notes, *said]
+
+
+def prepare_rescale(header: Dataset) -> list[str]:
+    """Complete RescaleSlope and RescaleIntercept, or delete them where they map all values to one; what was ignored."""
+    if not any(keyword in header for keyword in RESCALE):
+        return []
+    try:
+        slope, intercept = (
+            usual if header.get(keyword) in (None, "") else float(header[keyword].value)
+            for keyword, usual in zip(RESCALE, (1.0, 0.0), strict=True)
+        )
+    except (TypeError, ValueError):
+        slope = intercept = 0.0
+    if slope and np.isfinite([slope, intercept]).all():
+        for keyword, usual in zip(RESCALE, (1, 0), strict=True):
+            if header.get(keyword) in (None, ""):
+                setattr(header, keyword, usual)
+        return []
+    for keyword in RESCALE:
+        if keyword in header:
+            del header[keyword]
+    return ["the rescaling of the file is not valid and is ignored"]
 
 
 def prepare_table(item: Dataset, little: bool) -> int:
