@@ -18,7 +18,7 @@ from lddm.io.dicom.attributes import check
 from lddm.io.dicom.codes import codestream, stated_size
 from lddm.io.dicom.frames import PixelElement, read_parts
 from lddm.io.dicom.grey import PARTIAL, GreyLevels
-from lddm.io.recording import FrameBuffer, UnreadableFile
+from lddm.io.recording import MAX_PIXELS, FrameBuffer, UnreadableFile
 
 PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
 CODED = {*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
@@ -132,7 +132,7 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
     code = codestream(code)
     size = stated_size(code)
     wanted = (options["rows"], options["columns"], options["samples_per_pixel"])
-    if size is not None and size != wanted:
+    if size is not None and size != wanted and size[0] * size[1] <= MAX_PIXELS:  # else the code is damaged
         raise _OtherSize(size, wanted)
     failure: Exception = ValueError("no plugin")
     for plugin in plugins:
