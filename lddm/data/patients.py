@@ -94,27 +94,30 @@ def assign_patients(
             f"{shared_studies} DICOM studies have files of several patients, though a study is of one: check whether the "
             "patient IDs were made up file by file; a CSV of patients overrides them"
         )
-    notes += _likely_same(groups, names, identities)
+    notes += _likely_same(files, groups, names, identities)
     if matches:
         notes += _csv_notes(files, names, matches)
     return Patients(names, notes)
 
 
 def _likely_same(
-    groups: Sequence[Sequence[int]], names: Sequence[str | None], identities: Sequence[Identity | None]
+    files: Sequence[str],
+    groups: Sequence[Sequence[int]],
+    names: Sequence[str | None],
+    identities: Sequence[Identity | None],
 ) -> list[str]:
-    """A sentence about patients that are likely one."""
+    """A sentence about patients that are likely one, with a file of each."""
     pairs = likely_same([_of(members, identities) for members in groups])
-    shown = {
-        f"{names[groups[one][0]]} and {names[groups[other][0]]} ({reason})"
+    shown = [
+        f"{files[groups[one][0]]} and {files[groups[other][0]]} ({reason})"
         for (one, other), reason in pairs.items()
         if names[groups[one][0]] != names[groups[other][0]]
-    }
+    ]
     if not shown:
         return []
     return [
-        f"{len(shown)} pairs of DICOM patients are likely one patient, and count as two: {listed(sorted(shown))}; if they "
-        "are one, a CSV of patients that gives their files one ID joins them"
+        f"{len(shown)} pairs of DICOM patients count as two and are likely one patient: {listed(sorted(shown))}; a CSV of "
+        "patients that gives their files one ID joins them"
     ]
 
 
