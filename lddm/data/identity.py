@@ -19,6 +19,8 @@ from lddm.io.recording import UnreadableFile
 
 TAGS = (
     "PatientID",
+    "OtherPatientIDs",
+    "OtherPatientIDsSequence",
     "IssuerOfPatientID",
     "PatientName",
     "PatientBirthDate",
@@ -37,6 +39,10 @@ PLACEHOLDERS = frozenset(
 )
 BIRTH_PLACEHOLDERS = frozenset({"", "00000000", "19000101", "18000101", "99991231", "11111111", "99999999"})
 
+VOWEL_SIGNS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]")
+APOSTROPHES = re.compile("[`\u00b4\u02b9\u02bb\u02bc\u2018\u2019\u201b\u2032]")
+HYPHENS = re.compile("[\u2010-\u2015\u2212]")
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -46,6 +52,8 @@ class Identity:
         patient_id: PatientID (0010,0020).
         issuer: IssuerOfPatientID (0010,0021); tells apart equal IDs of two hospitals.
         name: family and given name of PatientName (0010,0010).
+        more_names: the same in the other scripts of PatientName: the ideographic and phonetic component groups.
+        other_ids: OtherPatientIDs (0010,1000), also from OtherPatientIDsSequence (0010,1002).
         birth_date: PatientBirthDate (0010,0030) as eight digits.
         study: StudyInstanceUID (0020,000D).
         series: SeriesInstanceUID (0020,000E).
@@ -59,6 +67,13 @@ class Identity:
     study: str = field(default="", repr=False)
     series: str = field(default="", repr=False)
     device: str = ""
+    more_names: tuple[str, ...] = field(default=(), repr=False)
+    other_ids: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name in all scripts; () where unknown."""
+        return tuple(dict.fromkeys(name for name in (self.name, *self.more_names) if name))
 
 
 def read_identity(path: Path) -> Identity:
@@ -83,10 +98,15 @@ def read_identity(path: Path) -> Identity:
 def identity_of(header: Any) -> Identity:
     """The identity in a pydicom data set that holds (some of) `TAGS`."""
     device = " ".join(filter(None, (_text(header, "Manufacturer"), _text(header, "ManufacturerModelName"))))
+    patient_id, issuer = _split_id(_text(header, "PatientID"))
+    groups = [known(name) for name in name_groups(header.get("PatientName", ""))]
+    names = [name for name in groups if name]
     return Identity(
-        patient_id=known(normalise(_text(header, "PatientID")), zeros=True),
-        issuer=known(normalise(_text(header, "IssuerOfPatientID"))),
-        name=known(normalise_name(header.get("PatientName", ""))),
+        patient_id=known(normalise(patient_id), zeros=True),
+        issuer=known(normalise(_text(header, "IssuerOfPatientID") or issuer)),
+        name=names[0] if names else "",
+        more_names=tuple(names[1:]),
+        other_ids=_other_ids(header),
         birth_date=_birth_date(_text(header, "PatientBirthDate")),
         study=normalise(_text(header, "StudyInstanceUID")),
         series=normalise(_text(header, "SeriesInstanceUID")),
@@ -96,21 +116,30 @@ def identity_of(header: Any) -> Identity:
 
 
 def normalise(text: str) -> str:
-    """An identifier in normal form: Unicode NFKC, no control characters, single spaces, lower case; "007" stays."""
+    """An identifier in normal form: Unicode NFKC, no control characters, single spaces, lower case, digits 0-9; "007" stays."""
     text = unicodedata.normalize("NFKC", text)
     text = "".join(" " if unicodedata.category(letter) in ("Cc", "Cf") else letter for letter in text)
+    text = "".join(str(unicodedata.decimal(letter, letter)) for letter in text)
     return unicodedata.normalize("NFKC", " ".join(text.split()).casefold())
 
 
-def normalise_name(value: Any) -> str:
-    """Family and given name of a person name (VR PN, DICOM PS3.5 section 6.2.1.1) as "family^given".
+def name_groups(value: Any) -> list[str]:
+    """The component groups of a person name (VR PN, DICOM PS3.5 section 6.2.1.1), as `normalise_name` gives each.
 
-    Only the first component group that is filled counts, since some devices omit the ideographic ones. Middle name,
-    prefix and suffix are left out, since they are present in some files of a patient and absent in others.
+    The groups are one name in Latin letters, ideographs and syllables; some devices omit some of them.
     """
-    group = next((part for part in str(value or "").split("=") if part.strip(" ^")), "")
+    return [normalise_name(group) for group in str(value or "").split("=") if group.strip(" ^")]
+
+
+def normalise_name(group: str) -> str:
+    """Family and given name of one component group as "family^given".
+
+    Middle name, prefix and suffix are left out, since they are present in some files of a patient and absent in others.
+    So are the vowel signs of Arabic and Hebrew, which are optional; apostrophes and hyphens have one form.
+    """
     if "^" not in group:
         group = group.replace(",", "^")  # "DOE, JOHN", which is not DICOM's form
+    group = HYPHENS.sub("-", APOSTROPHES.sub("'", VOWEL_SIGNS.sub("", unicodedata.normalize("NFKC", group))))
     family, given, *_ = [*(normalise(part) for part in group.split("^")), ""]
     return f"{family}^{given}".rstrip("^")
 
@@ -141,6 +170,21 @@ def canonical(members: Sequence[Identity]) -> str:
         return f"name\n{names[0]}\n{dates[0] if dates else ''}"
     studies = sorted({who.study for who in members} - {""})
     return f"study\n{studies[0]}" if studies and len(members) > 1 else ""
+
+
+def _split_id(text: str) -> tuple[str, str]:
+    """An ID and its issuer, "" if there is none: some archives copy HL7's form ID^check digit^scheme^issuer (CX)."""
+    if text.count("^") < 3:
+        return text, ""
+    number, _, _, authority, *_ = text.split("^")
+    return number, next((part for part in authority.split("&") if part.strip()), "")
+
+
+def _other_ids(header: Any) -> tuple[str, ...]:
+    texts = _text(header, "OtherPatientIDs").split("\\")
+    texts += [_text(item, "PatientID") for item in header.get("OtherPatientIDsSequence") or []]
+    found = (known(normalise(_split_id(text)[0]), zeros=True) for text in texts)
+    return tuple(dict.fromkeys(one for one in found if one))
 
 
 def _text(header: Any, keyword: str) -> str:

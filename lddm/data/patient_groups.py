@@ -13,18 +13,18 @@ def group_patients(identities: Sequence[Identity | None]) -> list[list[int]]:
     """Which files are of one patient: lists of positions, each position in one list.
 
     Files are of one patient if they have the same PatientID and no two different issuers; where a file has no
-    PatientID, if they have the same name and birth date; where it has neither, if they are of one study. An issuer or
-    a birth date that is missing in some files contradicts nothing.
+    PatientID, if they have the same name in one of its scripts and the same birth date; where it has neither, if they
+    are of one study. An issuer or a birth date that is missing in some files contradicts nothing.
 
     # ASSUME: where a missing attribute leaves the choice between several patients, they are joined: two patients
     counted as one cost some data, one patient on both sides of a split makes results wrong.
     """
     pairs: list[tuple[int, int]] = []
-    by_id = _places(identities, lambda who: who.patient_id)
+    by_id = _places(identities, lambda who: (who.patient_id,))
     for members in by_id.values():
         pairs += _same(members, [_of(identities, i).issuer for i in members])
     nameless_id = {i for i, who in enumerate(identities) if who is not None and not who.patient_id}
-    for members in _places(identities, lambda who: who.name).values():
+    for members in _places(identities, lambda who: who.names).values():
         without = [i for i in members if i in nameless_id]
         pairs += _same(without, [_of(identities, i).birth_date for i in without])
         for i in without:
@@ -32,7 +32,7 @@ def group_patients(identities: Sequence[Identity | None]) -> list[list[int]]:
             alike = [j for j in members if j not in nameless_id and _agree(birth, _of(identities, j).birth_date)]
             if birth or len({_of(identities, j).patient_id for j in alike}) == 1:
                 pairs += [(i, j) for j in alike]
-    for members in _places(identities, lambda who: who.study).values():
+    for members in _places(identities, lambda who: (who.study,)).values():
         unnamed = [i for i in members if i in nameless_id and not _of(identities, i).name]
         pairs += [(i, members[0]) for i in unnamed]
     return connected(len(identities), pairs)
@@ -54,11 +54,12 @@ def _of(identities: Sequence[Identity | None], place: int) -> Identity:
     return who
 
 
-def _places(identities: Sequence[Identity | None], key: Callable[[Identity], str]) -> dict[str, list[int]]:
+def _places(identities: Sequence[Identity | None], keys: Callable[[Identity], tuple[str, ...]]) -> dict[str, list[int]]:
     places: dict[str, list[int]] = defaultdict(list)
     for place, who in enumerate(identities):
-        if who is not None and key(who):
-            places[key(who)].append(place)
+        for key in keys(who) if who is not None else ():
+            if key:
+                places[key].append(place)
     return places
 
 

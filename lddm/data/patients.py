@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lddm.data.alike import likely_same
 from lddm.data.duplicates import connected
 from lddm.data.identity import Identity, canonical, known, normalise
 from lddm.data.patient_groups import group_patients
@@ -93,9 +94,31 @@ def assign_patients(
             f"{shared_studies} DICOM studies have files of several patients, though a study is of one: check whether the "
             "patient IDs were made up file by file; a CSV of patients overrides them"
         )
+    notes += _likely_same(files, groups, names, identities)
     if matches:
         notes += _csv_notes(files, names, matches)
     return Patients(names, notes)
+
+
+def _likely_same(
+    files: Sequence[str],
+    groups: Sequence[Sequence[int]],
+    names: Sequence[str | None],
+    identities: Sequence[Identity | None],
+) -> list[str]:
+    """A sentence about patients that are likely one, with a file of each."""
+    pairs = likely_same([_of(members, identities) for members in groups])
+    shown = [
+        f"{files[groups[one][0]]} and {files[groups[other][0]]} ({reason})"
+        for (one, other), reason in pairs.items()
+        if names[groups[one][0]] != names[groups[other][0]]
+    ]
+    if not shown:
+        return []
+    return [
+        f"{len(shown)} pairs of DICOM patients count as two and are likely one patient: {listed(sorted(shown))}; a CSV of "
+        "patients that gives their files one ID joins them"
+    ]
 
 
 def join_sources(rows: list[dict]) -> None:

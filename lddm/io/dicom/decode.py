@@ -14,13 +14,14 @@ from pydicom.pixels.decoders.base import Decoder
 from pydicom.pixels.utils import as_pixel_options
 
 from lddm.io.dicom import ffmpeg as dicom_ffmpeg
+from lddm.io.dicom.attributes import check
+from lddm.io.dicom.codes import codestream, stated_size
 from lddm.io.dicom.frames import PixelElement, read_parts
-from lddm.io.dicom.grey import GreyLevels
-from lddm.io.recording import FrameBuffer, UnreadableFile
+from lddm.io.dicom.grey import PARTIAL, GreyLevels
+from lddm.io.recording import MAX_PIXELS, FrameBuffer, UnreadableFile
 
 PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
-JP2 = b"\x00\x00\x00\x0cjP  "  # the signature box of a JP2 file
-SOC_SIZ = b"\xff\x4f\xff\x51"  # the markers with which a JPEG 2000 codestream begins
+CODED = {*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
 MISSING = {
     uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)",
     uid.JPEGLSLossless: "samples interleaved by pixel need the package pyjpegls",
@@ -40,29 +41,35 @@ def decode_frames(
         UnreadableFile: no decoder for the transfer syntax, or no frame can be decoded.
     """
     decoder, plugins = _decoder(element.syntax)
-    missing = _fill(header) if element.keyword == "PixelData" else []
+    said = list(element.notes)
+    if element.keyword == "PixelData":
+        check(header, decoder.UID.is_encapsulated)
+        said += _partial_range(header, decoder.UID)
+    levels = GreyLevels(header)
     options = as_pixel_options(header, number_of_frames=1, pixel_keyword=element.keyword)
+    if header.get("PhotometricInterpretation") == PARTIAL:  # as full range, whose samples pydicom does not convert then
+        options |= {"photometric_interpretation": "YBR_FULL_422", "as_rgb": False}
     big = element.syntax == uid.ExplicitVRBigEndian
-    options["be_swap_ow"] = big and element.words
+    swapped = element.start if big and element.words and header.get("BitsAllocated") == 8 else None
+    options["be_swap_ow"] = big and element.words and swapped is None
     few = element.parts[:limit][:: max(1, len(element.parts) // 4)]
     shift = 0 if decoder.UID.is_encapsulated else _shift(header, options, (read_parts(file, part) for part in few), big)
     options.pop("extended_offsets", None)
     if options.get("samples_per_pixel", 1) > 1:
         options.setdefault("planar_configuration", 0)
-    levels = GreyLevels(header)
     frames = FrameBuffer()
     kept: list[int] = []
     error: Exception | None = None
     for number, parts in enumerate(element.parts[:limit]):
         try:
-            values = _decode(decoder, plugins, read_parts(file, parts), options)
+            values = _decode(decoder, plugins, read_parts(file, parts, swapped), options)
             if frames.append(levels(values >> shift if shift else values)):
                 kept.append(number)
         except Exception as failure:  # a damaged frame raises whatever its decoder raises
             error = failure
     if not kept:
-        raise _unreadable(element, plugins, error)
-    notes = [*levels.notes, *missing]
+        raise _unreadable(element, error)
+    notes = [*levels.notes, *said]
     failed = min(limit, len(element.parts)) - len(kept)
     if failed:
         notes.append(f"{failed} damaged frames left out")
@@ -76,28 +83,13 @@ def decode_frames(
     return converted, kept, levels.colour, tuple(notes)
 
 
-def _fill(header: Dataset) -> list[str]:
-    """Set attributes that a file lacks to the only value they can have, or the usual one, and note it."""
-    samples = 3 if "PlanarConfiguration" in header else 1
-    usual = {
-        "SamplesPerPixel": samples,
-        "PhotometricInterpretation": "MONOCHROME2" if header.get("SamplesPerPixel", samples) == 1 else "RGB",
-        "BitsStored": header.get("BitsAllocated"),
-        "PixelRepresentation": 0,
-    }
-    lacking = [keyword for keyword in usual if header.get(keyword) in (None, "")]
-    for keyword in lacking:
-        setattr(header, keyword, usual[keyword])
-    return [f"the header lacks {', '.join(lacking)}: taken for the usual values"] if lacking else []
-
-
 def _shift(header: Dataset, options: dict[str, Any], frames: Iterable[bytes], big: bool) -> int:
     """Empty bits below the samples, where HighBit puts them higher than BitsStored says; pydicom then keeps the samples.
 
     # ASSUME: HighBit is often wrong, so the values of some frames decide: no low bit is set, and one above BitsStored is.
     """
-    stored, high, width = options["bits_stored"], header.get("HighBit"), options["bits_allocated"]
-    if width != 16 or high is None or not stored <= high < width:
+    stored, high, width = options.get("bits_stored"), header.get("HighBit"), options.get("bits_allocated")
+    if width != 16 or high is None or stored is None or not stored <= high < width:
         return 0
     order = ">u2" if big else "<u2"
     used = int(np.bitwise_or.reduce([0, *(np.bitwise_or.reduce(np.frombuffer(frame, order)) for frame in frames)]))
@@ -137,8 +129,11 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
     """Samples of one frame: (H, W) or (H, W, 3), colour as RGB."""
     if not decoder.UID.is_encapsulated:
         return decoder.as_array(code, **options)[0]
-    if code.startswith(JP2):
-        code = _codestream(code)
+    code = codestream(code)
+    size = stated_size(code)
+    wanted = (options["rows"], options["columns"], options["samples_per_pixel"])
+    if size is not None and size != wanted and size[0] * size[1] <= MAX_PIXELS:  # else the code is damaged
+        raise _OtherSize(size, wanted)
     failure: Exception = ValueError("no plugin")
     for plugin in plugins:
         try:
@@ -148,22 +143,30 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
     raise failure
 
 
-def _codestream(code: bytes) -> bytes:
-    """JPEG 2000 without its JP2 boxes, which PS3.5 A.4.4 forbids and some devices write.
+class _OtherSize(ValueError):
+    """A frame whose code states other rows, columns or samples per pixel than the header."""
 
-    pydicom skips them, but never comes to an end at a box of length 0.
+    def __init__(self, size: tuple[int, int, int], wanted: tuple[int, int, int]) -> None:
+        shown = ["{} x {} pixels of {} samples".format(*one) for one in (size, wanted)]
+        super().__init__(f"its frames hold {shown[0]}, the header states {shown[1]}")
 
-    Raises:
-        ValueError: no codestream follows.
+
+def _partial_range(header: Dataset, syntax: uid.UID) -> list[str]:
+    """Name the colours of codes labelled YBR_PARTIAL_422 or 420 for what they are; and what was assumed.
+
+    # ASSUME: a JPEG has the full range, as JFIF says; pydicom undoes the colour transform of JPEG 2000 with the label ICT.
     """
-    start = code.find(SOC_SIZ)
-    if start < 0:
-        raise ValueError("JP2 boxes without a JPEG 2000 codestream")
-    return code[start:]
+    stated = header.PhotometricInterpretation
+    if not stated.startswith("YBR_PARTIAL") or syntax not in CODED:
+        return []
+    header.PhotometricInterpretation = "YBR_ICT" if "2000" in syntax.name else "YBR_FULL"
+    return [f"its PhotometricInterpretation {stated} is taken for full-range colours, as JPEG has"]
 
 
-def _unreadable(element: PixelElement, plugins: list[str], error: Exception | None) -> UnreadableFile:
+def _unreadable(element: PixelElement, error: Exception | None) -> UnreadableFile:
     name = _known(element.syntax)
+    if isinstance(error, _OtherSize):
+        return UnreadableFile(str(error), "correct the header, e.g. with dcmodify of DCMTK, or export it again")
     if not element.parts:
         return UnreadableFile("it holds no whole frame", "copy the file again: it seems to be cut off")
     hint = MISSING.get(

@@ -7,12 +7,13 @@ pyjpegls 1.5.1 did not return in 1 of 4, while FFmpeg returned in all 6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 from pydicom import uid
+
+from lddm.io.dicom.codes import precision, segments
 
 if TYPE_CHECKING:
     from pydicom.pixels.decoders.base import DecodeRunner
@@ -66,10 +67,10 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
     stated = (runner.rows, runner.columns, runner.samples_per_pixel)
     if values.shape != stated:
         raise ValueError(f"expected {stated} samples, got {values.shape}")
-    precision = _precision(src)
+    bits = precision(src)
     width = 8 * values.dtype.itemsize
-    if precision and precision < width and CODECS[runner.transfer_syntax] != "jpeg2000":
-        values = values >> (width - precision)  # FFmpeg aligns samples to the highest bit
+    if bits and bits < width and CODECS[runner.transfer_syntax] != "jpeg2000":
+        values = values >> (width - bits)  # FFmpeg aligns samples to the highest bit
     runner.set_option("bits_allocated", width)
     runner.set_option("planar_configuration", 0)
     if runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
@@ -93,31 +94,8 @@ def _samples(frame: av.VideoFrame) -> np.ndarray:
     return values[..., None] if values.ndim == 2 else values
 
 
-def _segments(code: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of the segments of a JPEG or JPEG-LS code up to the first scan."""
-    place = 2
-    while place + 4 < len(code) and code[place] == 0xFF:
-        marker = code[place + 1]
-        if marker == 0xFF:  # fill byte
-            place += 1
-            continue
-        length = int.from_bytes(code[place + 2 : place + 4], "big")
-        yield marker, code[place + 4 : place + 2 + length]
-        if marker == 0xDA:
-            return
-        place += 2 + length
-
-
-def _precision(code: bytes) -> int:
-    """Bits of a sample in the frame header (SOF0-SOF15 or SOF55); 0 if there is none."""
-    for marker, content in _segments(code):
-        if content and (marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC))):
-            return content[0]
-    return 0
-
-
 def _interleaved_samples(code: bytes) -> bool:
     """Whether a JPEG-LS scan holds several components with interleave mode 2 (ISO 14495-1, C.2.3)."""
-    kinds = dict(_segments(code))
+    kinds = dict(segments(code))
     scan = kinds.get(0xDA, b"")
     return 0xF7 in kinds and len(scan) >= 3 and scan[0] > 1 and scan[-2] == 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from lddm.io.dicom.attributes import complete
+from lddm.io.dicom.codes import LONGEST, begins_code, boundaries, syntax_of
 from lddm.io.recording import UnreadableFile
 
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -20,7 +21,6 @@ VIDEO = {
     for number in (100, 101, 102, 103, 104, 105, 106, 107, 108)
     for syntax in (f"1.2.840.10008.1.2.4.{number}", f"1.2.840.10008.1.2.4.{number}.1")
 }  # MPEG-2, MPEG-4 / H.264 and HEVC: all frames are one stream (PS3.5 8.2.5-8.2.8)
-STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51")  # of a JPEG or JPEG-LS, and of a JPEG 2000 code
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class PixelElement:
         stated: NumberOfFrames, or 0 if it is missing.
         cut: whether the file ends before the last frame does.
         words: whether the value is a sequence of 16-bit words (VR OW), which big endian swaps.
+        notes: what was assumed.
     """
 
     keyword: str
@@ -46,13 +47,14 @@ class PixelElement:
     stated: int
     cut: bool
     words: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
-    """Find the frames of a file that pydicom has read up to its pixel data.
+    """Find the frames of a file that pydicom has read up to its pixel data, and complete its attributes.
 
     Raises:
-        UnreadableFile: no pixel data.
+        UnreadableFile: no pixel data, or frames that cannot be told apart.
     """
     tag_at = file.tell()
     size = file.seek(0, 2)
@@ -79,21 +81,40 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
     elif not syntax:
         syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
         syntax = syntax if little is not False else uid.ExplicitVRBigEndian
+    notes = complete(header, encapsulated) if KEYWORDS[tag] == "PixelData" else ()
     if syntax in VIDEO or uid.UID(syntax).is_encapsulated:
         pieces, table, cut = _fragments(file, start, end)
         table = table or _extended_table(header)
         parts = [pieces] if syntax in VIDEO else _frames(file, pieces, table, syntax, stated)
+        if syntax not in VIDEO and len(parts) < stated:
+            held = len(parts)
+            parts = _split(file, parts, stated)
+            notes = (*notes, "a fragment holds several frames: they are told apart") if len(parts) > held else notes
     else:
         each = frame_length(header, KEYWORDS[tag])
         count = (end - start) // each
+        if int(header.BitsAllocated) == 1 and int(header.Rows) * int(header.Columns) % 8 and stated > 1:
+            raise UnreadableFile(
+                "its frames of 1 bit per pixel do not end with a byte", "convert it to 8 bits per pixel"
+            )
         parts = [[(start + place * each, each)] for place in range(count)]
         cut = not encapsulated and start + length > size
     words = explicit and head[4:6] == b"OW"
-    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut, words)
+    return PixelElement(KEYWORDS[tag], syntax, start, end, parts, stated, cut, words, notes)
 
 
-def read_parts(file: BinaryIO, parts: list[tuple[int, int]]) -> bytes:
-    """The bytes of one frame."""
+def read_parts(file: BinaryIO, parts: list[tuple[int, int]], words_from: int | None = None) -> bytes:
+    """The bytes of one frame.
+
+    Args:
+        file: the open file.
+        parts: position and length of its pieces.
+        words_from: position of the first of 16-bit words whose bytes are exchanged; None = they are as they lie.
+    """
+    if words_from is not None:
+        ((start, length),) = parts
+        odd = (start - words_from) % 2  # a frame of odd length ends within a word
+        return _exchanged(read_parts(file, [(start - odd, odd + length + (odd + length) % 2)]))[odd : odd + length]
     found = []
     for start, length in parts:
         file.seek(start)
@@ -101,11 +122,18 @@ def read_parts(file: BinaryIO, parts: list[tuple[int, int]]) -> bytes:
     return b"".join(found)
 
 
+def _exchanged(words: bytes) -> bytes:
+    """The two bytes of each 16-bit word exchanged."""
+    out = bytearray(words)
+    out[0::2], out[1::2] = words[1::2], words[0::2]
+    return bytes(out)
+
+
 def frame_length(header: Dataset, keyword: str = "PixelData") -> int:
     """Bytes of an uncompressed frame."""
     bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword) or int(header.BitsAllocated)
     pixels = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel", 1) or 1)
-    if header.get("PhotometricInterpretation") == "YBR_FULL_422":
+    if header.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
         pixels = pixels * 2 // 3
     return max(1, (pixels * bits + 7) // 8)
 
@@ -166,9 +194,29 @@ def _frames(
     return [pieces[a:b] for a, b in zip(firsts, [*firsts[1:], len(pieces)], strict=True)]
 
 
+def _split(file: BinaryIO, frames: list[list[tuple[int, int]]], stated: int) -> list[list[tuple[int, int]]]:
+    """Frames of which several lie in one fragment (PS3.5 A.4 forbids it), if that gives as many as the header states."""
+    found = []
+    for parts in frames:
+        ends = [*boundaries(read_parts(file, parts)), sum(length for _, length in parts)]
+        found += [_slice(parts, begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+    return found if len(found) == stated else frames
+
+
+def _slice(parts: list[tuple[int, int]], begin: int, end: int) -> list[tuple[int, int]]:
+    """The pieces of bytes begin to end - 1 of a frame."""
+    taken, place = [], 0
+    for start, length in parts:
+        first, last = max(begin, place), min(end, place + length)
+        if first < last:
+            taken.append((start + first - place, last - first))
+        place += length
+    return taken
+
+
 def _begins_code(file: BinaryIO, start: int) -> bool:
     file.seek(start)
-    return file.read(4).startswith(STARTS)
+    return begins_code(file.read(LONGEST))
 
 
 def _told_by_code(file: BinaryIO, start: int, end: int) -> str:
@@ -176,29 +224,13 @@ def _told_by_code(file: BinaryIO, start: int, end: int) -> str:
     pieces, _, _ = _fragments(file, start, end)
     if not pieces:
         raise UnreadableFile("it holds no pixel data", "check that the file is an image")
-    code = read_parts(file, pieces[:1])
-    if code.startswith(STARTS[1]):
-        return uid.JPEG2000
-    if code.startswith(b"\xff\xd8"):
-        frame_headers = {0xC0: uid.JPEGBaseline8Bit, 0xC1: uid.JPEGExtended12Bit, 0xC3: uid.JPEGLossless}
-        for marker in _markers(code):
-            if marker == 0xF7:
-                return uid.JPEGLSNearLossless
-            if marker in frame_headers:
-                return frame_headers[marker]
-        return uid.JPEGBaseline8Bit
-    if code[4:8] == b"ftyp":
-        return uid.MPEG4HP41
-    if code.startswith(b"\0\0\1\xb3"):
-        return uid.MPEG2MPML
-    return uid.RLELossless
-
-
-def _markers(code: bytes) -> Iterator[int]:
-    place = 2
-    while place + 3 < len(code) and code[place] == 0xFF:
-        yield code[place + 1]
-        place += 2 + int.from_bytes(code[place + 2 : place + 4], "big")
+    syntax = syntax_of(read_parts(file, pieces[:1]))
+    if not syntax:
+        raise UnreadableFile(
+            "its transfer syntax is not stated, and its frames begin like no known one",
+            "export it again as a DICOM file with File Meta Information",
+        )
+    return syntax
 
 
 def _whole_number(value: object) -> int:

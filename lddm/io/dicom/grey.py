@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
 
+from lddm.io.dicom.window import is_little, prepare_rescale, prepare_table, prepare_window
 from lddm.io.recording import is_coloured, to_eight_bits
 
+PARTIAL = "YBR_PARTIAL_422"
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -28,8 +30,11 @@ class GreyLevels:
         self.bits = int(header.get("BitsStored") or header.get("BitsAllocated") or 8)
         self.signed = int(header.get("PixelRepresentation") or 0) == 1
         self.colour = False
-        self.notes: list[str] = []
-        self.window = self._window()
+        self.notes = prepare_rescale(header)
+        self.window, said = prepare_window(header)
+        self.notes += said
+        if header.get("ModalityLUTSequence"):
+            self.bits, self.signed = prepare_table(header.ModalityLUTSequence[0], is_little(header)), False
         self.as_stored = "ModalityLUTSequence" not in header and (_identity(header) or self._only_scaled())
         self._looked = 0
         self._entry_bits = 0
@@ -39,7 +44,8 @@ class GreyLevels:
         if self.photometric == "PALETTE COLOR":
             return self._luminance(_eight(apply_color_lut(frame, self.header), self._table_bits()))
         if frame.ndim == 3:
-            return self._luminance(_eight(frame, self.bits))
+            frame = _eight(frame, self.bits)
+            return self._luminance(_full_range(frame) if self.photometric == PARTIAL else frame)
         values = frame if self.as_stored else apply_modality_lut(frame, self.header)
         if self.window is not None:
             low, high = self.window
@@ -72,27 +78,6 @@ class GreyLevels:
         values *= 255 / max(high - low, 1e-9)
         return self._inverted(np.rint(values).astype(np.uint8))
 
-    def _window(self) -> tuple[float, float] | None:
-        """The range that the window of the file maps to, or None if there is no usable one."""
-        if not self.photometric.startswith("MONOCHROME"):
-            return None
-        if self.header.get("VOILUTSequence"):
-            depth = int(self.header.VOILUTSequence[0].LUTDescriptor[2])
-            return 0.0, float(2**depth - 1)
-        if "WindowCenter" not in self.header or "WindowWidth" not in self.header:
-            return None
-        try:
-            ends = np.array([-1e9, 1e9])
-            low, high = (float(v) for v in apply_voi_lut(ends, self.header, prefer_lut=False))
-        except (ValueError, TypeError, IndexError, AttributeError, KeyError):
-            low = high = 0.0
-        if not high > low:
-            self.notes.append("the window of the file is not valid and is ignored")
-            for keyword in ("WindowCenter", "WindowWidth"):
-                del self.header[keyword]
-            return None
-        return low, high
-
     def _only_scaled(self) -> bool:
         """Whether the stored values are the grey levels: without a window, a rescaling that ascends only names a unit."""
         known = self.bits < 16 and not self.signed
@@ -105,7 +90,11 @@ class GreyLevels:
             count = int(self.header.RedPaletteColorLookupTableDescriptor[0]) or 65536
             every = np.arange(first, first + count).clip(0, 65535).astype(np.uint16)[None]
             entries = apply_color_lut(every, self.header)
-            self._entry_bits = 16 if entries.max() > 255 else 8
+            highest = int(entries.max())
+            self._entry_bits = 16 if highest > 255 else 8
+            stated = int(self.header.RedPaletteColorLookupTableDescriptor[2])
+            if stated > 8 and highest <= 255:
+                self.notes.append(f"no entry of the palette is above {highest}: taken for 8 bits")
         return self._entry_bits
 
     def _luminance(self, rgb: np.ndarray) -> np.ndarray:
@@ -121,6 +110,13 @@ class GreyLevels:
 def _identity(header: Dataset) -> bool:
     """Whether rescaling would change nothing."""
     return float(header.get("RescaleSlope") or 1) == 1 and float(header.get("RescaleIntercept") or 0) == 0
+
+
+def _full_range(frame: np.ndarray) -> np.ndarray:
+    """Y 16-235 and Cb, Cr 16-240 as RGB 0-255, uint8 (H, W, 3) (ITU-R BT.601; PS3.3 C.7.6.3.1.2)."""
+    scaled = (frame - np.array([16.0, 128, 128])) * (255 / np.array([219.0, 224, 224])) + np.array([0.0, 128, 128])
+    full = np.rint(scaled).clip(0, 255).astype(np.uint8)
+    return convert_color_space(full, "YBR_FULL", "RGB")
 
 
 def _eight(values: np.ndarray, bits: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ import numpy as np
 from lddm.io.dicom.silence import silent_pydicom
 from lddm.io.dicom.write import write_dicom
 from lddm.io.recording import MAX_BYTES, Recording, UnreadableFile, check_size, square_pixels
-from lddm.io.video import CONTAINERS, decode_stream
 
 __all__ = ["decode_dicom", "is_cine", "is_dicom", "read_dicom", "write_dicom"]
 
@@ -22,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 HINT = "check that it is a whole DICOM image: python -m pydicom show FILE (which prints names)"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-STREAMS = f"{CONTAINERS},h264,hevc"  # streams without a container are allowed inside DICOM
+ULTRASOUND = {"US", "IVUS", "EC", "CD", "DD"}  # the last three are retired: echocardiography, colour and duplex Doppler
 VRS = set(
     "AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
@@ -160,8 +158,9 @@ def _syntax(header) -> str:
 
 def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
     from lddm.io.dicom.decode import decode_frames
-    from lddm.io.dicom.frames import VIDEO, locate, read_parts
+    from lddm.io.dicom.frames import VIDEO, locate
     from lddm.io.dicom.region import has_colour_flow, pixel_size, ultrasound_region
+    from lddm.io.dicom.stream import read_stream
     from lddm.io.dicom.time import cine_times, is_volume
 
     header = _header(file, path)
@@ -174,13 +173,14 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
     region, notes, only_traces = ultrasound_region(header, height, width)
     if only_traces:
         raise UnreadableFile("it shows M-mode or spectral Doppler only", "leave it out")
-    if str(header.get("Modality", "US") or "US") != "US":
+    if str(header.get("Modality", "US") or "US") not in ULTRASOUND:
         notes = (*notes, "its modality is not ultrasound")
     element = locate(file, header, _syntax(header))
+    scale = (1.0, 1.0)
     held = 1 if int(header.get("BitsAllocated", 8) or 8) <= 8 else 4  # bytes per pixel until all frames are scaled
     limit = min(max_frames, max(1, MAX_BYTES // (height * width * held)))
     if element.syntax in VIDEO:
-        streamed = decode_stream(io.BytesIO(read_parts(file, element.parts[0])), path.name, limit, STREAMS)
+        streamed, scale = read_stream(file, element, path.name, limit, height, width)
         frames, kept, colour, said = streamed.frames, list(range(len(streamed.frames))), streamed.colour, streamed.notes
         there = len(frames) if len(frames) < limit else max(element.stated, len(frames))
         if element.stated > 1 and len(frames) not in (element.stated, limit):
@@ -197,6 +197,11 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
         notes = (*notes, *said, *how)
     top, bottom, left, right = _region(header, height, width, path.name)
     spacing, aspect = pixel_size(header, region)
+    if scale != (1, 1):  # the stream has made its pixels square
+        aspect = 1.0
+        spacing = (spacing[0] / scale[0], spacing[1] / scale[1]) if spacing is not None else None
+        top, bottom = round(top * scale[0]), round(bottom * scale[0])
+        left, right = round(left * scale[1]), round(right * scale[1])
     frames = frames[:, top:bottom, left:right]
     if abs(aspect - 1) >= 0.01:
         notes = (*notes, f"pixels were {aspect:.3g} times as high as wide and were made square")

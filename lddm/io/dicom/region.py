@@ -10,8 +10,9 @@ from pydicom.dataset import Dataset
 from lddm.io.recording import MAX_ASPECT
 
 TWO_D = 1  # RegionSpatialFormat
-NOT_MOVING_IMAGES = {2, 3, 4}  # RegionSpatialFormat: M-mode, spectral, waveform
+TRACES = {2, 3, 4}  # RegionSpatialFormat: M-mode, spectral, waveform
 TISSUE, COLOUR_FLOW = 1, 2  # RegionDataType
+BARS = {13, 14}  # RegionDataType: scales of grey levels and colours
 CENTIMETRES = 3  # PhysicalUnitsXDirection
 SMALLEST = 8  # shorter side of a region in pixels
 
@@ -35,10 +36,12 @@ def ultrasound_region(header: Dataset, height: int, width: int) -> tuple[Region 
     """The largest 2-D tissue region, or else the largest other 2-D region.
 
     Returns:
-        the region, or None if none is stated; notes; and whether the file shows M-mode or spectra only.
+        the region, or None if none is stated; notes; and whether the file shows M-mode or spectra only: graphics and
+        regions of no stated format, such as an ECG, are no moving image.
     """
     found: list[Region] = []
     formats: set[int] = set()
+    unnamed_image = False  # no format, but the data type of an image
     for item in header.get("SequenceOfUltrasoundRegions", None) or []:
         try:
             spatial = int(item.get("RegionSpatialFormat", 0) or 0)
@@ -47,17 +50,23 @@ def ultrasound_region(header: Dataset, height: int, width: int) -> tuple[Region 
             kind = int(item.get("RegionDataType", 0) or 0)
         except (AttributeError, TypeError, ValueError):
             continue
+        if kind in BARS:
+            continue
         formats.add(spatial)
+        unnamed_image |= spatial == 0 and kind in (TISSUE, COLOUR_FLOW)
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if spatial == TWO_D and min(right - left, bottom - top) >= SMALLEST:
             found.append(Region((top, bottom, left, right), kind, _physical(item)))
     tissue = [region for region in found if region.kind in (TISSUE, 0)]
     best = max(tissue or found, key=_area, default=None)
     if best is None:
-        only_traces = bool(formats) and formats <= NOT_MOVING_IMAGES
+        only_traces = bool(formats & TRACES) and TWO_D not in formats and not unnamed_image
         return None, ("no 2-D ultrasound region is stated: text beside the image, if any, stays",), only_traces
-    notes = () if tissue else ("no tissue region is stated: the colour flow or other 2-D region is used",)
-    return best, notes, False
+    notes = [] if tissue else ["no tissue region is stated: the colour flow or other 2-D region is used"]
+    beside = {region.box for region in found if 2 * _common(region, best) < min(_area(region), _area(best))}
+    if beside:
+        notes.append(f"{len(beside)} more 2-D regions lie beside the one that is cut out, and are left out")
+    return best, tuple(notes), False
 
 
 def has_colour_flow(header: Dataset) -> bool:
@@ -84,6 +93,12 @@ def pixel_size(header: Dataset, region: Region | None) -> tuple[tuple[float, flo
 def _area(region: Region) -> int:
     top, bottom, left, right = region.box
     return (bottom - top) * (right - left)
+
+
+def _common(one: Region, other: Region) -> int:
+    """Pixels that two regions share."""
+    (top, bottom, left, right), (top2, bottom2, left2, right2) = one.box, other.box
+    return max(0, min(bottom, bottom2) - max(top, top2)) * max(0, min(right, right2) - max(left, left2))
 
 
 def _physical(item: Dataset) -> tuple[float, float] | None:

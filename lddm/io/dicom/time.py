@@ -86,19 +86,22 @@ def cine_times(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[st
     if count < 2:
         return np.zeros(count), float("nan"), ()
     measured = ["FrameTime", "FrameTimeVector"]
+    ignored: tuple[str, ...] = ()
     pointers = _pointers(header)
     if FRAME_TIME_VECTOR in pointers and FRAME_TIME not in pointers:
         measured.reverse()
     for keyword in measured:
         found = _vector(header, count) if keyword == "FrameTimeVector" else _steady(header, keyword, count, 1000)
         if found is not None:
-            return found
+            return found[0], found[1], (*ignored, *found[2])
+        if header.get(keyword) not in (None, ""):
+            ignored = (*ignored, f"{keyword} is not valid and is ignored")
     for keyword, unit in (("ActualFrameDuration", 1000), ("CineRate", 0), ("RecommendedDisplayFrameRate", 0)):
         found = _steady(header, keyword, count, unit)
         if found is not None:
             note = () if unit else (f"frame rate taken from {keyword}, a rate of display",)
-            return found[0], found[1], note
-    return np.full(count, math.nan), float("nan"), ()
+            return found[0], found[1], (*ignored, *note)
+    return np.full(count, math.nan), float("nan"), ignored
 
 
 def _pointers(header: Dataset) -> set[int]:
@@ -130,18 +133,30 @@ def _steady(header: Dataset, keyword: str, count: int, unit: float) -> tuple[np.
 
 
 def _vector(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, ...]] | None:
-    """Times from the increments between frames in ms, of which the first belongs to the first frame and is 0."""
+    """Times from the increments between frames in ms, of which the first belongs to the first frame and is 0.
+
+    # ASSUME: a few increments of 0 are faults, since two frames are not of one moment; the median stands for them.
+    """
     steps = _numbers(header, "FrameTimeVector")
-    if len(steps) == count - 1:
+    if len(steps) == count - 1 and steps[0] > 0:
         steps = np.append(0.0, steps)
     if len(steps) == 1 and count > 2:  # one interval for all frames
         found = _steady(header, "FrameTimeVector", count, 1000)
         return found and (*found[:2], ("FrameTimeVector has one value: taken for all frames",))
-    if len(steps) < 2 or not np.isfinite(steps).all() or (steps[1:] <= 0).any():
+    if len(steps) < 2 or not np.isfinite(steps).all():
         return None
     notes: tuple[str, ...] = ()
+    faults = np.flatnonzero(steps[1:] <= 0) + 1
+    if len(faults) > (len(steps) - 1) // 4:
+        return None
+    if len(faults):
+        notes = (f"{len(faults)} increments of FrameTimeVector are not above 0: the median is taken for them",)
+        steps[faults] = np.median(np.delete(steps, faults)[1:])
     if len(steps) < count:
-        notes = (f"FrameTimeVector has {len(steps)} values for {count} frames: the rest is continued evenly",)
+        notes = (
+            *notes,
+            f"FrameTimeVector has {len(steps)} values for {count} frames: the rest is continued evenly",
+        )
         steps = np.append(steps, np.full(count - len(steps), np.median(steps[1:])))
     steps = steps[:count] / 1000
     steps[0] = 0
