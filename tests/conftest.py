@@ -30,7 +30,11 @@ def settings_of_a_developer(names) -> list[str]:
     CUDA_VISIBLE_DEVICES is none of them: it may be all of a shared machine that the tests are allowed to use.
     """
     ours = ("LDDM_", "MLFLOW_")
-    return [n for n in names if n == "SNAKEMAKE_PROFILE" or (n.startswith(ours) and n != "MLFLOW_DISABLE_TELEMETRY")]
+    return [
+        n
+        for n in names
+        if n == "SNAKEMAKE_PROFILE" or (n.startswith(ours) and n not in ("MLFLOW_DISABLE_TELEMETRY", "LDDM_TEST_DATA"))
+    ]
 
 
 def moving_blob(rng: np.random.Generator, label: int, size: int = SIZE, length: int = LENGTH) -> np.ndarray:
