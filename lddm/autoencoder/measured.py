@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from joblib.externals.loky import get_reusable_executor
 from torch import Tensor
 
 from lddm.data.frames import FrameStore, ReducedFrames
@@ -118,20 +119,31 @@ def measure_store(
     clips = store.clips[store.clips["excluded"].isna()] if clips is None else clips
     if clips.empty:
         raise LddmError("no clip is usable", "see the exclusion reasons in data/frames/clips.parquet")
-    codes = {}
-    for direction in DIRECTIONS[: 1 + settings.time_reversal]:
-        jobs = (
-            joblib.delayed(_measure)(frames[:, :: -1 if direction == "backward" else 1], settings)
-            for frames in _chunks(store, clips)
-        )
-        parts: list[MotionCode] = []
-        for part in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
-            parts.append(part)
-            if len(parts) % 8 == 0 or len(parts) * CHUNK >= len(clips):
-                logger.info("motion %s: %d of %d clips", direction, min(len(parts) * CHUNK, len(clips)), len(clips))
-        codes[direction] = MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+    try:
+        codes = {
+            direction: _measure_all(settings, store, clips, direction, processes)
+            for direction in DIRECTIONS[: 1 + settings.time_reversal]
+        }
+    finally:
+        if (
+            processes > 1
+        ):  # joblib keeps its processes for the next call; later forks of this one would hang on their threads
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
     row = {name: number for number, name in enumerate(clips["clip_id"])}
     return MeasuredMotion(codes, row, _about(settings, store))
+
+
+def _measure_all(
+    settings: AutoencoderSettings, store: FrameStore, clips: pd.DataFrame, direction: str, processes: int
+) -> MotionCode:
+    step = -1 if direction == "backward" else 1
+    jobs = (joblib.delayed(_measure)(frames[:, ::step], settings) for frames in _chunks(store, clips))
+    parts: list[MotionCode] = []
+    for part in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
+        parts.append(part)
+        if len(parts) % 8 == 0 or len(parts) * CHUNK >= len(clips):
+            logger.info("motion %s: %d of %d clips", direction, min(len(parts) * CHUNK, len(clips)), len(clips))
+    return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
 
 
 def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> MotionCode:
