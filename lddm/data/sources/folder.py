@@ -15,7 +15,7 @@ from lddm.data.pseudonyms import data_key
 from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
 from lddm.io.dicom.read import is_cine, is_dicom
-from lddm.io.frame_folder import ABOUT, FEWEST
+from lddm.io.frame_folder import ABOUT, FEWEST, nearly_frame_folders
 from lddm.io.image import frame_count
 from lddm.io.recording import Recording
 from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
@@ -122,6 +122,12 @@ def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> li
         if is_mask_name(frames[0]) or is_two_valued(frames[0]):
             masks |= set(frames)
     videos = {video: frames for video, frames in videos.items() if masks.isdisjoint(frames)}
+    rest = [path for path in images if path not in masks and path.parent not in videos]
+    for missed, reason in nearly_frame_folders(rest).items():
+        found.notes.append(
+            f"the numbered images in {missed.relative_to(folder).as_posix()} look like the frames of a video but are read "
+            f"as stills, since {reason}; put the frames of one loop, and nothing else, into a folder of their own"
+        )
     of_videos = {frame for frames in videos.values() for frame in frames}
     of_videos |= {video / ABOUT for video in videos}
     found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
