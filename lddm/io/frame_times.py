@@ -85,6 +85,9 @@ def _even(times: np.ndarray, rate: float, resolution: float) -> float | None:
     order = np.arange(len(times))
     interval, start = np.polyfit(order, times, 1)
     off = np.abs(times - start - interval * order).max()
+    steps = np.diff(times)
+    if steps.min() > 0 and abs(float(np.median(steps)) - resolution) < 0.1 * resolution:
+        resolution = 0.0  # one tick per frame, as in AVI: the stamps are exact, and a longer step is a missing frame
     if interval <= 0 or off > STEADY * interval + 0.6 * resolution:
         return None
     fitted = round(1 / float(interval), 6)

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lddm.io.frame_times import frame_times
 from lddm.io.image_values import eight_bits, grey_values, orientation
 from lddm.io.recording import MAX_BYTES, FrameBuffer, Recording, UnreadableFile, check_size, without_folder
+from lddm.io.signatures import signature
 from lddm.io.tiff_sequence import Stated, images_in_a_row, stated_sequence
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".apng", ".jp2"}
@@ -106,6 +107,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 yield image
+    except UnidentifiedImageError as error:
+        what, hint = signature(path) or ("no image that is known", "check that the file is a whole image")
+        raise UnreadableFile(f"{path.name} cannot be decoded: it is {what}", hint) from error
     except ERRORS as error:
         raise UnreadableFile(
             f"{path.name} cannot be decoded: {without_folder(error, path)}", "check that the file is a whole image"

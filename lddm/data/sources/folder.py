@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lddm.data.identity import Identity, read_identity
 from lddm.data.patients import assign_patients
-from lddm.data.patients_csv import listed, match_patients, read_patients
+from lddm.data.patients_csv import listed, read_patients
+from lddm.data.patients_match import match_patients
 from lddm.data.pseudonyms import data_key
 from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
