@@ -56,6 +56,15 @@ def frame_count(path: str | Path) -> int:
         return len(_pages(image, stated_sequence(image, path.name)))
 
 
+def is_moving_gif(path: Path) -> bool:
+    """Whether a GIF has more than one frame; True for what is no GIF, so that the reader of videos gives the reason."""
+    try:
+        with _opened(path) as image:
+            return image.format != "GIF" or bool(getattr(image, "is_animated", False))
+    except UnreadableFile:
+        return True
+
+
 def read_image(path: str | Path, max_frames: int = 2000) -> Recording:
     """Decode an image file, of one frame or several, to grayscale.
 

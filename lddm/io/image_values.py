@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from lddm.io.recording import is_coloured, to_eight_bits, upright
+from lddm.io.recording import UnreadableFile, is_coloured, to_eight_bits, upright
 
-ORIENTATION, PHOTOMETRIC, BITS = 0x0112, 262, 258  # EXIF and TIFF tags
+ORIENTATION, PHOTOMETRIC, BITS, PLANES = 0x0112, 262, 258, 284  # EXIF and TIFF tags
 RED, GREEN, BLUE = 19595, 38470, 7471  # ITU-R BT.601 in 1/65536, as Pillow rounds it
 UPPER_BYTE = "of 16-bit colour only the upper 8 bits are read"
 
@@ -25,6 +25,9 @@ def grey_values(image: Image.Image, path: Path, notes: list[str]) -> tuple[np.nd
 
     Returns:
         (H, W) as stored: uint8, uint16, float32, or float64 for 32-bit integers.
+
+    Raises:
+        UnreadableFile: 16-bit colour in separate planes; else what Pillow raises at damage.
     """
     if _is_deep_colour(image, path):
         values = _deep_colour(image, path)
@@ -101,6 +104,10 @@ def _is_deep_colour(image: Image.Image, path: Path) -> bool:
 def _deep_colour(image: Image.Image, path: Path) -> np.ndarray | None:
     """uint16 (H, W, 3 or 4) in the order blue, green, red, alpha; None where OpenCV does not read it."""
     if image.format == "TIFF":
+        if image.tag_v2.get(PLANES) == 2:  # type: ignore[attr-defined]
+            raise UnreadableFile(  # Pillow and OpenCV scramble it without a word
+                f"{path.name} holds 16-bit colour in separate planes", "save it with interleaved colours, or as grey"
+            )
         if image.tag_v2.get(PHOTOMETRIC) != 2:  # type: ignore[attr-defined]
             return None
         _, pages = cv2.imreadmulti(str(path), start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)

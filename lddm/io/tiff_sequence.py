@@ -151,9 +151,11 @@ def _tifffile(text: str, image: Image.Image) -> Stated:
     said = json.loads(text)
     shape = [int(length) for length in said["shape"]]
     axes = str(said.get("axes", ""))
-    if len(axes) != len(shape):  # rows and columns are the last two, before samples
-        behind = 1 if shape[-1] == len(image.getbands()) and shape[-2:-1] == [image.width] else 0
-        axes = "T" * (len(shape) - 2 - behind) + "YX" + "S" * behind
+    if len(axes) != len(shape):  # rows and columns are the last two, before or behind samples
+        bands = len(image.getbands())
+        behind = 1 if bands > 1 and shape[-1] == bands and shape[-2:-1] == [image.width] else 0
+        before = 1 if bands > 1 and not behind and shape[-3:-2] == [bands] else 0
+        axes = "T" * (len(shape) - 2 - behind - before) + "S" * before + "YX" + "S" * behind
     known = [
         (axis if axis in "CZ" else "T", length) for axis, length in zip(axes, shape, strict=True) if axis not in "YXS"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from lddm.data.sources.base import file_row, frame_folders, label_of, read_recor
 from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
 from lddm.io.dicom.read import is_cine, is_dicom
 from lddm.io.frame_folder import ABOUT, FEWEST, nearly_frame_folders
-from lddm.io.image import frame_count
+from lddm.io.image import frame_count, is_moving_gif
 from lddm.io.recording import Recording
 from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.settings.data import FolderSource
@@ -66,7 +67,12 @@ def survey(
     folder = source_folder(data_root, settings.folder)
     table = read_patients(folder / settings.patients) if settings.patients is not None else None
     found, taken = Survey(), []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+    places = sorted(path for path in folder.iterdir() if path.is_dir())
+    forms = Counter(unicodedata.normalize("NFC", place.name) for place in places)
+    for name, count in forms.items():
+        if count > 1:
+            found.notes.append(f"{count} folders are named {name}, in several Unicode forms: they are one class")
+    for place in places:
         for path in _data_files(place, folder, data_root, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
@@ -158,6 +164,8 @@ def _look(path: Path) -> tuple[str | None, Identity | None]:
             return "video" if frame_count(path) >= FEWEST else "image", None
         except UnreadableFile:
             return "image", None  # the reader gives the reason
+    if suffix == ".gif" and not is_moving_gif(path):
+        return "image", None
     return "video" if suffix in VIDEO_SUFFIXES else None, None
 
 

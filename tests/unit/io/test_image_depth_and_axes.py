@@ -199,3 +199,20 @@ def test_one_number_that_differs_makes_a_video(tmp_path, pattern):
 def test_frames_that_become_stills_are_said(tmp_path, names, reason):
     folder = folder_of(tmp_path / "v", np.concatenate([CLIP, CLIP])[: len(names)], names)
     assert not frame_folders(folder.iterdir()) and reason in nearly_frame_folders(folder.iterdir())[folder]
+
+
+def test_sixteen_bit_colour_in_planes_is_refused(tmp_path):
+    plane = (CLIP[0].astype("<u2") * 16).tobytes()
+    size, data = len(plane), 8
+    bits, offsets, sizes = data + 3 * size, data + 3 * size + 6, data + 3 * size + 18
+    longs = {256: 64, 257: 48, 278: 48}
+    shorts = {259: 1, 262: 2, 277: 3, 284: 2}
+    entries = {tag: struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()}
+    entries |= {tag: struct.pack("<HHII", tag, 4, 1, value) for tag, value in longs.items()}
+    entries |= {258: struct.pack("<HHII", 258, 3, 3, bits)}
+    entries |= {tag: struct.pack("<HHII", tag, 4, 3, place) for tag, place in ((273, offsets), (279, sizes))}
+    tables = struct.pack("<3H3I3I", 16, 16, 16, *(data + k * size for k in range(3)), *[size] * 3)
+    directory = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    (tmp_path / "p.tif").write_bytes(b"II*\0" + struct.pack("<I", sizes + 12) + 3 * plane + tables + directory)
+    with pytest.raises(UnreadableFile, match="separate planes"):
+        read_image(tmp_path / "p.tif")
