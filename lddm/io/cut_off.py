@@ -9,6 +9,7 @@ from typing import BinaryIO
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 LIVE = 1  # flag of an ASF that was streamed: its sizes mean nothing
+BOXES = {b"ftyp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"meta", b"mfra"}
 HEAD, TAIL = 65536, 4096  # bytes that are looked at
 
 
@@ -31,12 +32,12 @@ def ends_early(file: BinaryIO) -> bool:
             return _asf(head, size)
         if head[:3] == b"GIF":
             file.seek(max(0, size - TAIL))
-            return not file.read().rstrip(b"\0").endswith(b";")
+            return not file.read().rstrip(b"\0\r\n ").endswith(b";")
         if head[:1] == b"G" == head[188:189]:
             return size % 188 != 0
         if head[4:5] == b"G" == head[196:197]:  # M2TS
             return size % 192 != 0
-        return head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free") and _boxes(file, size)
+        return head[4:8] in BOXES and _boxes(file, size)
     finally:
         file.seek(place)
 
@@ -56,9 +57,7 @@ def _boxes(file: BinaryIO, size: int) -> bool:
         file.seek(place)
         length, kind, long = struct.unpack(">I4sQ", file.read(16))
         length = long if length == 1 else length
-        if length == 0 or not kind.isascii():  # to the end of the file, or no box
-            return False
-        if length < 8:
+        if length < 8 or kind not in BOXES:  # 0: to the end of the file; other bytes may be appended
             return False
         place += length
     return place > size

@@ -53,8 +53,8 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     """Decode the longest run of consecutively numbered frames: a gap is a cut, and the time across it is unknown.
 
     All frames share one scale of grey levels. Frames that cannot be decoded or differ from most in size are left out,
-    which changes no time of the others if the rate is known. The rate comes from about.json, which `lddm animate` writes;
-    otherwise it is unknown.
+    which changes no time of the others if the rate is known; otherwise it is noted. The rate comes from about.json, which
+    `lddm animate` writes; otherwise it is unknown.
 
     Raises:
         UnreadableFile: no numbered frames, or none that can be decoded.
@@ -66,8 +66,9 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     notes = [f"gaps in the numbers: {len(run)} of {len(frames)} frames read"] if len(run) < len(frames) else []
     decoded, taken, colour, lost = FrameBuffer(), [], False, Counter[str]()
     size, read = _commonest_size(run), 0
-    for place, path in enumerate(run[:max_frames]):
-        if len(decoded.memory) * (1 + 1 / max(1, len(decoded))) > MAX_BYTES:
+    damage = UnreadableFile("its frames differ in size", "check the files")
+    for place, path in enumerate(run):
+        if len(taken) == max_frames or len(decoded.memory) * (1 + 1 / max(1, len(decoded))) > MAX_BYTES:
             break
         read = place + 1
         try:
@@ -90,6 +91,8 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
         notes.append(f"cut: only the first {read} of {len(run)} frames are read")
     values, said = eight_bits(decoded.array())
     rate = _stated_rate(folder)
+    if lost and not np.isfinite(rate):
+        notes.append("the rate is unknown, so the time of frames left out is missing")
     times = (np.array(taken) - taken[0]) / rate
     return Recording(values, times, rate, colour=colour, notes=(*notes, *said))
 

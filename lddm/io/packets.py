@@ -59,6 +59,9 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream, tall
         decoder = av.CodecContext.create(library, "r")
     came = False
     for packet in container.demux(stream):
+        if not packet.size and packet.pts is not None:  # a dropped frame; a decoder would take it for the end
+            tally.packets += 1
+            continue
         if packet.size:
             _count(packet, tally)
             if tally.waiting and not packet.is_keyframe:

@@ -8,7 +8,6 @@ START = "name it by its own suffix"
 SIGNATURES = (  # position, bytes, what it is, hint
     (0, b"\xff\xd8\xff", "a JPEG image", f"{START}, .jpg"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", f"{START}, .png"),
-    (0, b"BM", "a BMP image", f"{START}, .bmp"),
     (0, b"II*\0", "a TIFF image", f"{START}, .tif"),
     (0, b"MM\0*", "a TIFF image", f"{START}, .tif"),
     (8, b"WEBP", "a WebP image", f"{START}, .webp"),
