@@ -64,7 +64,8 @@ def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     if len(run) < 2:
         raise UnreadableFile(f"{folder.name} holds no numbered frames", "name them 000000.png, 000001.png, ...")
     notes = [f"gaps in the numbers: {len(run)} of {len(frames)} frames read"] if len(run) < len(frames) else []
-    decoded, taken, colour, lost = FrameBuffer(), [], False, Counter[str]()
+    taken: list[int] = []
+    decoded, colour, lost = FrameBuffer(), False, Counter[str]()
     size, read = _commonest_size(run), 0
     damage = UnreadableFile("its frames differ in size", "check the files")
     for place, path in enumerate(run):

@@ -42,19 +42,19 @@ def frame_times(
     if count < 2:
         return everything, np.zeros(count), float("nan"), ()
     given = np.array([math.nan if stamp is None else stamp for stamp in stamps], dtype=np.float64)
+    given, notes = _without_resets(given)
     even = _even(given, rate, resolution)
     if even is not None:  # also where the clock is so coarse that neighbours share a stamp
-        return everything, everything / even, even, ()
+        return everything, everything / even, even, notes
     highest = np.maximum.accumulate(np.where(np.isfinite(given), given, -math.inf))
     ascending = np.isfinite(given) & np.append(True, given[1:] > highest[:-1])
     if ascending.mean() < FEWEST:
         some = int(ascending.sum())
         useless = (f"time stamps not used: only {some} of {count} ascend",) if some > 1 else ()
-        return everything, everything / rate, rate, useless
+        return everything, everything / rate, rate, (*notes, *useless)
     keep = np.flatnonzero(ascending)
-    notes: tuple[str, ...] = ()
     if len(keep) < count:
-        notes = (f"{count - len(keep)} frames without an ascending time dropped",)
+        notes += (f"{count - len(keep)} frames without an ascending time dropped",)
     times = given[keep] - given[keep[0]]
     if len(keep) < 2:
         return keep, times, float("nan"), notes
@@ -71,6 +71,25 @@ def frame_times(
     if math.isnan(rate):
         return keep, np.full(len(times), math.nan), rate, notes
     return keep, times, rate, (*notes, f"uneven frame times, {steps.min():.3g} to {steps.max():.3g} s apart")
+
+
+def _without_resets(given: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Time stamps (T,) that go on where the clock was set back, as in files that were joined, and a note.
+
+    A clock counts as set back if at least a tenth of the frames, and two, follow at earlier times, in ascending order.
+    """
+    steps = np.diff(given)
+    usual = steps[steps > 0]
+    back = np.flatnonzero(steps < 0)
+    if not np.isfinite(given).all() or not len(usual):
+        return given, ()
+    parts = np.split(given, back + 1)
+    earlier = [int((part <= given[last]).sum()) for last, part in zip(back, parts[1:], strict=True)]
+    if not earlier or min(earlier) < max(2, 0.1 * len(given)):  # none, or disorder of single frames
+        return given, ()
+    whole = np.where(steps < 0, np.median(usual), steps)
+    note = f"the clock is set back {len(back)} times: the parts are joined"
+    return given[0] + np.append(0.0, np.cumsum(whole)), (note,)
 
 
 def _even(times: np.ndarray, rate: float, resolution: float) -> float | None:

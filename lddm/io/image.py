@@ -117,7 +117,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path) as image:
                 yield image
     except UnidentifiedImageError as error:
-        what, hint = signature(path) or ("no image that is known", "check that the file is a whole image")
+        what, hint = signature(path) or ("no image that Pillow knows", "check that the file is a whole image")
         raise UnreadableFile(f"{path.name} cannot be decoded: it is {what}", hint) from error
     except ERRORS as error:
         raise UnreadableFile(
@@ -173,7 +173,7 @@ def _decoded(
             notes.append(f"damaged: breaks off after {len(frames)} frames")
             break
         colour = colour or coloured
-        if frames.append(values):
+        if frames.append_deep(values):
             durations.append(_duration(image))
         else:
             resized += 1

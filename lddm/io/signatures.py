@@ -24,17 +24,28 @@ SIGNATURES = (  # position, bytes, what it is, hint
     (0, b"<!doctype html", "a web page", "the download has failed: get the file again"),
     (0, b"<html", "a web page", "the download has failed: get the file again"),
 )
+SAME = {  # suffixes of one format
+    ".jpg": {".jpg", ".jpeg", ".jfif"},
+    ".png": {".png", ".apng"},
+    ".tif": {".tif", ".tiff"},
+    ".mp4": {".mp4", ".m4v", ".mov", ".3gp", ".3g2"},
+    ".mkv": {".mkv", ".webm"},
+    ".dcm": {".dcm", ".dicom", ".ima"},
+}
 NAL = {0x67: "H.264", 0x27: "H.264", 0x09: "H.264", 0x40: "HEVC", 0x46: "HEVC"}  # first unit of a raw stream
 
 
 def signature(path: Path) -> tuple[str, str] | None:
-    """What the file is and what to do, or None if the bytes tell nothing; also for a file that cannot be opened."""
+    """What the file is and what to do, if its suffix says otherwise; None if its bytes tell nothing or cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(256)
     except OSError:
         return None
     for place, mark, what, hint in SIGNATURES:
+        own = hint.rpartition(", ")[2]
+        if path.suffix.lower() in SAME.get(own, {own}):
+            continue
         if head[place : place + len(mark)] == mark or mark.startswith(b"<") and head.lower().startswith(mark):
             return what, hint
     unit = head.lstrip(b"\0")[1:2] if head.startswith(b"\0\0") and head.lstrip(b"\0").startswith(b"\1") else b""

@@ -125,3 +125,9 @@ def test_a_size_in_the_header_of_an_mp4_that_is_not_there_is_said(tmp_path):
     assert read_video(path).notes == ()
     path.write_bytes(path.read_bytes() + struct.pack(">I4s", 5000, b"free") + bytes(20))
     assert "ends before its stated end" in read_video(path).notes[0]
+
+
+def test_a_damaged_file_under_its_own_suffix_is_not_called_misnamed(tmp_path):
+    path = film(tmp_path / "a.mp4", codec="mpeg4", pixels="yuv420p")
+    with pytest.raises(UnreadableFile, match="cannot be decoded: (?!it is)"):
+        read_recording(cut(path, 3000), 9)

@@ -206,3 +206,9 @@ def test_a_coarse_clock_costs_no_frame_and_a_useless_one_is_said():
 
 def test_a_rate_of_1000_hz_is_plausible():
     assert frame_times([i / 1000 for i in range(40)])[2] == pytest.approx(1000)
+
+
+def test_joined_files_keep_the_frames_behind_the_reset_of_the_clock():
+    stamps = [i / 25 for i in range(40)] * 2
+    kept, times, rate, notes = frame_times(stamps, None, resolution=0.001)
+    assert len(kept) == 80 and rate == pytest.approx(25) and "set back 1 times" in notes[0]
