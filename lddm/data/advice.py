@@ -73,6 +73,17 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
             f"{', '.join(layout.not_classes)} look like a split, not like classes: put their files into the folders of "
             "their classes, or leave them out"
         )
+    split = sorted({p.name for place in _class_places(layout) for p in class_folders(place) if is_split_folder(p.name)})
+    if split:
+        found.append(
+            f"class folders hold the folders {', '.join(split)}: LDDM divides patients itself and does not keep this split"
+        )
+    names: dict[str, list[str]] = {}
+    for name in classes:
+        names.setdefault(name.casefold(), []).append(name)
+    for twins in names.values():
+        if len(twins) > 1:
+            found.append(f"the class folders {', '.join(twins)} differ in case only: if they are one class, merge them")
     inner = _same_folders_inside(layout)
     if inner:
         found.append(
@@ -100,11 +111,18 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
     return found
 
 
+def _class_places(layout: Layout) -> list[Path]:
+    """The class folders of a `folder`; of other layouts none."""
+    if layout.kind != "folder":
+        return []
+    return [place for place in class_folders(layout.place) if not is_split_folder(place.name)]
+
+
 def _same_folders_inside(layout: Layout) -> list[str]:
     """Names of the folders that each class folder holds, if they are the same, few and not numbered as patients are."""
-    places = [place for place in class_folders(layout.place) if not is_split_folder(place.name)]
+    places = _class_places(layout)
     names = [sorted(inner.name for inner in class_folders(place)) for place in places]
-    if layout.kind != "folder" or len(places) < 2 or any(name != names[0] for name in names):
+    if len(places) < 2 or any(name != names[0] for name in names):
         return []
     told = [name for name in names[0] if not is_split_folder(name) and not is_mask_folder(name)]
     numbered = any(letter.isdigit() for name in told for letter in name)

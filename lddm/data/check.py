@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -103,7 +104,9 @@ def check_data(path: Path, patients: str | None = None) -> DataReport:
     check_locale(layout.classes, [layout.place])
     if patients is not None and layout.kind == "busi":
         layout = Layout(
-            "folder", layout.place, tuple(sorted(place.name for place in layout.place.iterdir() if place.is_dir()))
+            "folder",
+            layout.place,
+            tuple(sorted({unicodedata.normalize("NFC", p.name) for p in layout.place.iterdir() if p.is_dir()})),
         )
     if patients is not None and layout.kind != "folder":
         raise LddmError(f"{path} is read as '{layout.kind}', which takes no CSV of patients", "leave --patients out")
@@ -204,7 +207,9 @@ def _choose(videos: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     moving = usable[usable["kind"] == "video"].groupby("class_name")["patient_id"].nunique()
     any_kind = usable.groupby("class_name")["patient_id"].nunique()
     ranked = sorted(classes, key=lambda name: (-moving.get(name, 0), -any_kind.get(name, 0), classes.index(name)))
-    return [name for name in classes if name in ranked[:2]]
+    folded = [name.casefold() for name in ranked]
+    distinct = [name for place, name in enumerate(ranked) if folded.index(folded[place]) == place]  # Benign, benign
+    return [name for name in classes if name in (distinct + ranked)[:2]]
 
 
 def _unused(videos: pd.DataFrame, passed: dict[Path, str], root: Path) -> pd.DataFrame:

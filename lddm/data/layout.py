@@ -48,7 +48,7 @@ def recognise(path: Path) -> Layout:
         if place.name == "Dataset_BUSI_with_GT" and place.is_dir() or _is_busi(place):
             return Layout("busi", place)
     classes = [place for place in folders if not is_split_folder(place.name) and not is_mask_folder(place.name)]
-    parts = tuple(unicodedata.normalize("NFC", place.name) for place in folders if is_split_folder(place.name))
+    parts = tuple(dict.fromkeys(unicodedata.normalize("NFC", p.name) for p in folders if is_split_folder(p.name)))
     if parts and len(classes) < 2:
         raise LddmError(
             f"{path}: {', '.join(parts)} look like a split, not like classes",
@@ -66,7 +66,8 @@ def recognise(path: Path) -> Layout:
             f"{path} has one folder, {classes[0].name}, whose folders {names} may be the classes",
             f"check {classes[0]}",
         )
-    return Layout("folder", path, tuple(unicodedata.normalize("NFC", place.name) for place in classes), parts)
+    merged = dict.fromkeys(unicodedata.normalize("NFC", place.name) for place in classes)  # two forms are one class
+    return Layout("folder", path, tuple(merged), parts)
 
 
 def class_folders(path: Path) -> list[Path]:

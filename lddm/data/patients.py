@@ -10,7 +10,8 @@ from lddm.data.alike import likely_same
 from lddm.data.duplicates import connected
 from lddm.data.identity import Identity, canonical, known, normalise
 from lddm.data.patient_groups import group_patients
-from lddm.data.patients_csv import Matches, listed
+from lddm.data.patients_csv import listed
+from lddm.data.patients_match import Matches
 from lddm.data.pseudonyms import pseudonym
 from lddm.errors import LddmError
 
@@ -165,6 +166,11 @@ def _csv_notes(files: Sequence[str], names: Sequence[str | None], matches: Match
         notes.append(
             f"{count} of {matches.rows} rows of the CSV of patients match no file that is read: "
             f"{listed(matches.rows_without_file)}"
+        )
+    if matches.converted:
+        notes.append(
+            f"{len(matches.converted)} rows of the CSV of patients name a file of another format, taken for a converted one: "
+            f"{listed(matches.converted)}"
         )
     missing = [file for i, file in enumerate(files) if names[i] is None and i not in matches.unknown]
     if missing:

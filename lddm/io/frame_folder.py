@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,57 +12,117 @@ import cv2
 import numpy as np
 
 from lddm.io.frame_times import plausible_rate
-from lddm.io.image import IMAGE_SUFFIXES, decode_image
+from lddm.io.image import IMAGE_SUFFIXES, decode_image, image_size, read_values
+from lddm.io.image_values import eight_bits
 from lddm.io.recording import MAX_BYTES, FrameBuffer, Recording, UnreadableFile
 
 ABOUT = "about.json"  # what `lddm animate` writes beside the frames
 FEWEST = 8  # image files that make a video; fewer numbered files are taken for stills
 ALIKE = 0.5  # correlation of two frames in a row, at 32 x 32, above which numbered images are one video
-NUMBER = re.compile(r"^(.*?)(\d+)$")
+NUMBER = re.compile(r"\d{1,18}")
 
 
 def frame_folders(paths: Iterable[Path]) -> dict[Path, list[Path]]:
     """The folders among `paths` whose images are the frames of one video, with the frames in order.
 
-    A folder counts if at least `FEWEST` images lie in it, they are numbered behind one common prefix, nine of ten
-    steps from number to number are the same, and neighbours look alike. Folders of numbered stills fail the last test.
+    A folder counts if at least `FEWEST` images lie in it, their names differ in one number only, nine of ten steps from
+    number to number are the same, and neighbours look alike. Folders of numbered stills fail the last test.
 
     Args:
         paths: image files.
     """
-    folders: dict[Path, list[Path]] = {}
-    for path in paths:
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            folders.setdefault(path.parent, []).append(path)
     found = {}
-    for folder, files in folders.items():
+    for folder, files in _by_folder(paths).items():
         frames = _numbered(files)
-        if len(frames) == len(files) >= FEWEST and _dense(frames) and _alike(list(frames.values())):
+        if len(frames) >= FEWEST and _why_no_video(frames, files) is None and _alike(list(frames.values())):
             found[folder] = list(frames.values())
+    return found
+
+
+def nearly_frame_folders(paths: Iterable[Path]) -> dict[Path, str]:
+    """Folders of numbered images that look like the frames of a video but are none by `frame_folders` -> why not."""
+    found = {}
+    for folder, files in _by_folder(paths).items():
+        frames = _numbered(files)
+        if len(frames) >= FEWEST and (reason := _why_no_video(frames, files)) and _alike(list(frames.values())):
+            found[folder] = reason
     return found
 
 
 def read_frame_folder(folder: Path, max_frames: int) -> Recording:
     """Decode the longest run of consecutively numbered frames: a gap is a cut, and the time across it is unknown.
 
-    The frame rate comes from about.json, which `lddm animate` writes; otherwise it is unknown.
+    All frames share one scale of grey levels. Frames that cannot be decoded or differ from most in size are left out,
+    which changes no time of the others if the rate is known; otherwise it is noted. The rate comes from about.json, which
+    `lddm animate` writes; otherwise it is unknown.
 
     Raises:
-        UnreadableFile: no numbered frames, or one that cannot be decoded.
+        UnreadableFile: no numbered frames, or none that can be decoded.
     """
     frames = _numbered([p for p in folder.iterdir() if _is_frame(p)])
     run = _longest_run(frames)
     if len(run) < 2:
         raise UnreadableFile(f"{folder.name} holds no numbered frames", "name them 000000.png, 000001.png, ...")
     notes = [f"gaps in the numbers: {len(run)} of {len(frames)} frames read"] if len(run) < len(frames) else []
-    decoded = FrameBuffer()
-    for path in run[:max_frames]:
-        frame = decode_image(path)
-        if len(decoded.memory) + frame.nbytes > MAX_BYTES or not decoded.append(frame):
+    taken: list[int] = []
+    decoded, colour, lost = FrameBuffer(), False, Counter[str]()
+    size, read = _commonest_size(run), 0
+    damage = UnreadableFile("its frames differ in size", "check the files")
+    for place, path in enumerate(run):
+        if len(taken) == max_frames or len(decoded.memory) * (1 + 1 / max(1, len(decoded))) > MAX_BYTES:
             break
-    if len(decoded) < len(run):
-        notes.append(f"cut: only the first {len(decoded)} of {len(run)} frames are read")
-    return Recording.steady(decoded.array(), _stated_rate(folder), notes=tuple(notes))
+        read = place + 1
+        try:
+            same = image_size(path) == size
+            values, coloured, said = read_values(path) if same else (None, False, [])
+        except UnreadableFile as error:
+            damage = error
+            lost["that cannot be decoded"] += 1
+            continue
+        if values is None or not decoded.append_deep(values):
+            lost["of another size or kind of pixels"] += 1
+            continue
+        taken.append(place)
+        notes += [note for note in said if note not in notes]
+        colour = colour or coloured
+    if not taken:
+        raise UnreadableFile(f"no frame of {folder.name} can be decoded: {damage.message}", damage.hint)
+    notes += [f"{count} frames {why} left out" for why, count in lost.items()]
+    if read < len(run):
+        notes.append(f"cut: only the first {read} of {len(run)} frames are read")
+    values, said = eight_bits(decoded.array())
+    rate = _stated_rate(folder)
+    if lost and not np.isfinite(rate):
+        notes.append("the rate is unknown, so the time of frames left out is missing")
+    times = (np.array(taken) - taken[0]) / rate
+    return Recording(values, times, rate, colour=colour, notes=(*notes, *said))
+
+
+def _by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Image files by their folder."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            folders.setdefault(path.parent, []).append(path)
+    return folders
+
+
+def _why_no_video(frames: dict[int, Path], files: list[Path]) -> str | None:
+    """What keeps numbered images from being one video, but for what they show."""
+    if len(frames) < len(files):
+        return f"{len(files) - len(frames)} other images lie beside them"
+    return None if _dense(frames) else "their numbers have gaps"
+
+
+def _commonest_size(files: list[Path]) -> tuple[int, int]:
+    """Width and height of most files; (0, 0) if none is an image."""
+    found = Counter[tuple[int, int]]()
+    for path in files:
+        try:
+            found[image_size(path)] += 1
+        except UnreadableFile:
+            continue
+    return found.most_common(1)[0][0] if found else (0, 0)
 
 
 def _is_frame(path: Path) -> bool:
@@ -70,12 +131,12 @@ def _is_frame(path: Path) -> bool:
 
 
 def _numbered(files: list[Path]) -> dict[int, Path]:
-    """Number -> file of the images of a folder that share the most frequent prefix, in ascending order."""
-    groups: dict[str, dict[int, Path]] = {}
+    """Number -> file of the images of a folder whose names differ in one number only, the largest such group, ascending."""
+    groups: dict[tuple[str, str], dict[int, Path]] = {}
     for path in files:
-        parts = NUMBER.match(path.stem)
-        if parts is not None and len(parts[2]) < 19:
-            groups.setdefault(parts[1], {})[int(parts[2])] = path
+        for found in reversed(list(NUMBER.finditer(path.stem))):  # of frame007_v2 and frame008_v2 the first one counts
+            around = path.stem[: found.start()], path.stem[found.end() :]
+            groups.setdefault(around, {})[int(found[0])] = path
     largest = max(groups.values(), key=len, default={})
     return dict(sorted(largest.items()))
 
@@ -96,16 +157,17 @@ def _longest_run(frames: dict[int, Path]) -> list[Path]:
 
 
 def _alike(files: list[Path]) -> bool:
-    """Whether four pairs of neighbours, spread over the files, have one size and look alike."""
+    """Whether four pairs of neighbours, spread over the files, look alike; pairs that cannot be compared do not count."""
     places = np.unique(np.linspace(0, len(files) - 2, 4).astype(int))
-    try:
-        pairs = [(decode_image(files[k]), decode_image(files[k + 1])) for k in places]
-    except UnreadableFile:
-        return False
-    if len({frame.shape for pair in pairs for frame in pair}) > 1:
-        return False
-    likeness = [_correlation(a, b) for a, b in pairs]
-    return float(np.median(likeness)) > ALIKE
+    likeness = []
+    for place in places:
+        try:
+            a, b = decode_image(files[place]), decode_image(files[place + 1])
+        except UnreadableFile:
+            continue
+        if a.shape == b.shape:
+            likeness.append(_correlation(a, b))
+    return len(likeness) >= len(places) / 2 and float(np.median(likeness)) > ALIKE
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -105,7 +105,7 @@ class FrameBuffer:
     def __init__(self) -> None:
         self.memory = bytearray()
         self.shape: tuple[int, ...] = ()
-        self.dtype = np.dtype(np.uint8)
+        self.dtype: np.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
         size = self.dtype.itemsize * int(np.prod(self.shape)) if self.shape else 0
@@ -119,6 +119,16 @@ class FrameBuffer:
             return False
         self.memory += np.ascontiguousarray(frame).data.cast("B")
         return True
+
+    def append_deep(self, frame: np.ndarray) -> bool:
+        """As `append`, but frames of 8 and of 16 bits become 16: some writers store a dark frame with fewer bits."""
+        if self.shape and {frame.dtype, self.dtype} == {np.dtype(np.uint8), np.dtype(np.uint16)}:
+            if frame.dtype == np.uint8:
+                frame = frame.astype(np.uint16) * 257
+            else:
+                self.memory = bytearray((self.array().astype(np.uint16) * 257).tobytes())
+                self.dtype = np.dtype(np.uint16)
+        return self.append(frame)
 
     def array(self) -> np.ndarray:
         """The frames (T, H, W), without a copy; nothing may be added after."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
-import av.filter
+import cv2
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
-from lddm.io.frame_times import frame_times
+from lddm.io.frame_times import FASTEST, frame_times
 from lddm.io.image import IMAGE_SUFFIXES, decode_image
+from lddm.io.image_values import eight_bits
+from lddm.io.interlaced import progressive
+from lddm.io.packets import Tally, decoded, missing_end
 from lddm.io.recording import (
     MAX_ASPECT,
     MAX_BYTES,
@@ -26,6 +28,7 @@ from lddm.io.recording import (
     upright,
     without_folder,
 )
+from lddm.io.signatures import signature
 from lddm.io.write_video import TRUE_SIZE, write_video
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "UnreadableFile", "decode_image", "decode_video", "write_video"]
@@ -37,8 +40,6 @@ CONTAINERS = "asf,avi,flv,gif,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpe
 VIDEO_SUFFIXES = set(
     ".gif .mp4 .avi .mpeg .mpg .mov .webm .mkv .wmv .m4v .mts .m2ts .ts .3gp .3g2 .vob .asf .flv .ogv".split()
 )
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # codec -> the decoder that knows transparency
 COLOUR_SAMPLE = 16  # every 16th frame is looked at for colour
 
 
@@ -86,17 +87,21 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
     notes: list[str] = []
     colour, orientation, rate, aspect, resized, resolution = False, 1, None, 1.0, 0, 0.0
     true_size: tuple[int, int] | None = None
+    tally, opened = Tally(), False
     try:
         with av.open(source, "r", options={"format_whitelist": containers}) as container:
+            opened = True
             stream = _main_stream(container, name, notes)
             stream.thread_type = "AUTO"
             if stream.codec_context.width:  # unknown where the stream begins within a group of pictures
                 check_size(name, stream.codec_context.width, stream.codec_context.height)
             rate = stream.average_rate or stream.guessed_rate
             resolution = float(stream.time_base or 0)
+            if rate and float(rate) == FASTEST == round(1 / (resolution or 1)):
+                rate = None  # the clock of the container
             shown = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
             aspect = 1 / float(shown) if shown else 1.0
-            for frame in _progressive(_decoded(container, stream), stream, notes):
+            for frame in progressive(decoded(container, stream, tally), stream, notes):
                 check_size(name, frame.width, frame.height)
                 if not len(frames):
                     orientation = _orientation(frame, notes)
@@ -111,16 +116,18 @@ def decode_stream(source: str | BinaryIO, name: str, max_frames: int, containers
                 else:
                     resized += 1
             else:
-                notes += [] if resized else _missing_end(container, stream, stamps)
+                damage = tally.notes(len(frames))
+                notes += damage or missing_end(source, container, stream, stamps, tally)
             true_size = _true_size(container.metadata, frames)
             if container.format.name == "gif":
                 stamps = _as_browsers_show(stamps)
     except (av.error.FFmpegError, ValueError, MemoryError, OverflowError) as error:
         if not len(frames):
-            reason = without_folder(error, Path(source if isinstance(source, str) else name))
-            raise UnreadableFile(
-                f"{name} cannot be decoded: {reason}", "check that the file is a whole video"
-            ) from error
+            place = Path(source if isinstance(source, str) else name)
+            what, hint = signature(place) or ("", "") if isinstance(source, str) and not opened else ("", "")
+            reason = f"it is {what}" if what else without_folder(error, place)
+            hint = hint or "check that the file is a whole video"
+            raise UnreadableFile(f"{name} cannot be decoded: {reason}", hint) from error
         logger.warning("%s breaks off after %d frames: %s", name, len(frames), error)
         notes.append(f"damaged: breaks off after {len(frames)} frames")
     if not len(frames):
@@ -139,23 +146,6 @@ def _as_browsers_show(stamps: list[float | None]) -> list[float | None]:
     return [0.0, *np.cumsum(np.where(steps < 0.0199, 0.1, steps)).tolist()]
 
 
-def _missing_end(
-    container: av.container.InputContainer, stream: av.VideoStream, stamps: list[float | None]
-) -> list[str]:
-    """A note if the last frame comes long before the stated end: many containers break off without an error."""
-    times = [time for time in stamps if time is not None]
-    if stream.duration and stream.time_base:
-        stated = float(stream.duration * stream.time_base)
-    else:  # the length of all streams
-        stated = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-    if len(times) < 2:
-        return []
-    held = (times[-1] - times[0]) * len(times) / (len(times) - 1)
-    if stated - held <= max(0.1 * stated, 3 * held / len(times)):
-        return []
-    return [f"the header states {stated:.3g} s, the frames last {held:.3g} s: the file may be cut off"]
-
-
 def _recording(
     frames: FrameBuffer,
     stamps: list[float | None],
@@ -169,7 +159,9 @@ def _recording(
 ) -> Recording:
     """Frames in the order of their times, with square pixels and upright."""
     kept, times, fps, said = frame_times(stamps, rate, resolution)
-    whole = frames.array() if len(kept) == len(stamps) else frames.array()[kept]
+    whole, depth = eight_bits(frames.array())
+    whole = whole if len(kept) == len(stamps) else whole[kept]
+    notes += depth
     if true_size is not None:
         whole = whole[:, : true_size[0], : true_size[1]]
     if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
@@ -208,50 +200,6 @@ def _main_stream(container: av.container.InputContainer, name: str, notes: list[
     return chosen
 
 
-def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """The frames; those of a WebM with transparency by libvpx, since FFmpeg's own decoders leave the alpha channel out."""
-    library = WITH_ALPHA.get(stream.codec_context.name)
-    if library is None or stream.metadata.get("alpha_mode") != "1":
-        yield from container.decode(stream)
-        return
-    codec: Any = av.CodecContext.create(library, "r")
-    for packet in container.demux(stream):
-        yield from codec.decode(packet if packet.size else None)
-
-
-def _progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: list[str]) -> Iterator[av.VideoFrame]:
-    """The frames, deinterlaced (FFmpeg's bwdif, one frame per frame) from the first interlaced one on."""
-    graph = None
-    for frame in frames:
-        if graph is None and frame.interlaced_frame:
-            graph = av.filter.Graph()
-            source = graph.add_buffer(template=stream)
-            deinterlace = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-            sink = graph.add("buffersink")
-            source.link_to(deinterlace)
-            deinterlace.link_to(sink)
-            graph.configure()
-            notes.append("interlaced: deinterlaced")
-        if graph is None:
-            yield frame
-        else:
-            graph.push(frame)
-            yield from _pulled(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _pulled(graph)
-
-
-def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-        if isinstance(frame, av.VideoFrame):
-            yield frame
-
-
 def _orientation(frame: av.VideoFrame, notes: list[str]) -> int:
     """EXIF orientation of the frame's display matrix, as phones and handheld probes write it."""
     found_data: Any = frame.side_data  # iterates over its values
@@ -287,9 +235,11 @@ def _small(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _grey(frame: av.VideoFrame) -> np.ndarray:
-    """Luminance uint8 (H, W); transparent pixels on black, as for images."""
+    """Luminance (H, W), uint8, or uint16 of 16-bit frames; transparent pixels on black, as for images."""
     if any(component.is_alpha for component in frame.format.components):
-        rgba = frame.to_ndarray(format="rgba").astype(np.float32)
-        grey = rgba[..., :3] @ LUMINANCE
-        return np.rint(grey * rgba[..., 3] / 255).astype(np.uint8)
+        rgba = frame.to_ndarray(format="rgba")
+        grey, alpha = cv2.cvtColor(rgba, cv2.COLOR_RGBA2GRAY), rgba[..., 3]
+        return grey if alpha.min() == 255 else np.rint(grey * (alpha / np.float32(255))).astype(np.uint8)
+    if frame.format.components[0].bits == 16:  # may hold fewer
+        return frame.to_ndarray(format="gray16le")
     return frame.to_ndarray(format="gray")

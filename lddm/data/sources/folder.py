@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,13 +11,14 @@ from pathlib import Path
 
 from lddm.data.identity import Identity, read_identity
 from lddm.data.patients import assign_patients
-from lddm.data.patients_csv import listed, match_patients, read_patients
+from lddm.data.patients_csv import listed, read_patients
+from lddm.data.patients_match import match_patients
 from lddm.data.pseudonyms import data_key
 from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
 from lddm.io.dicom.read import is_cine, is_dicom
-from lddm.io.frame_folder import ABOUT, FEWEST
-from lddm.io.image import frame_count
+from lddm.io.frame_folder import ABOUT, FEWEST, nearly_frame_folders
+from lddm.io.image import frame_count, is_moving_gif
 from lddm.io.recording import Recording
 from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.settings.data import FolderSource
@@ -65,7 +67,12 @@ def survey(
     folder = source_folder(data_root, settings.folder)
     table = read_patients(folder / settings.patients) if settings.patients is not None else None
     found, taken = Survey(), []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+    places = sorted(path for path in folder.iterdir() if path.is_dir())
+    forms = Counter(unicodedata.normalize("NFC", place.name) for place in places)
+    for name, count in forms.items():
+        if count > 1:
+            found.notes.append(f"{count} folders are named {name}, in several Unicode forms: they are one class")
+    for place in places:
         for path in _data_files(place, folder, data_root, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
@@ -122,6 +129,12 @@ def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> li
         if is_mask_name(frames[0]) or is_two_valued(frames[0]):
             masks |= set(frames)
     videos = {video: frames for video, frames in videos.items() if masks.isdisjoint(frames)}
+    rest = [path for path in images if path not in masks and path.parent not in videos]
+    for missed, reason in nearly_frame_folders(rest).items():
+        found.notes.append(
+            f"the numbered images in {missed.relative_to(folder).as_posix()} look like the frames of a video but are read "
+            f"as stills, since {reason}; put the frames of one loop, and nothing else, into a folder of their own"
+        )
     of_videos = {frame for frames in videos.values() for frame in frames}
     of_videos |= {video / ABOUT for video in videos}
     found.passed_over |= dict.fromkeys(sorted(masks), "a mask, not an ultrasound image")
@@ -151,6 +164,8 @@ def _look(path: Path) -> tuple[str | None, Identity | None]:
             return "video" if frame_count(path) >= FEWEST else "image", None
         except UnreadableFile:
             return "image", None  # the reader gives the reason
+    if suffix == ".gif" and not is_moving_gif(path):
+        return "image", None
     return "video" if suffix in VIDEO_SUFFIXES else None, None
 
 

@@ -19,7 +19,8 @@ MASK_NAME = re.compile(rf"^(?P<image>.+?)[ _.-]+{MASK_WORDS}([ _.-]*\d+)?$")
 LABEL_NAME = re.compile(r"^(?P<image>.+?)[ _.-]+(label|labels|labelmap|lesion|roi|contour|outline)([ _.-]*\d+)?$")
 MASK_FOLDER = re.compile(rf"^((.+[ _-])?{MASK_WORDS})$")
 SPLIT_FOLDER = re.compile(
-    r"^(train|training|trainset|val|valid|validation|dev|test|testing|testset|holdout|held[ _-]?out)$"
+    r"^(train|training|val|valid|validation|dev|test|testing|holdout|held[ _-]?out)"
+    r"([ _-]?(set|data|split|part|fold|images|videos|files|cases))?[ _-]?\d*$"
 )
 DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 BLACK_AND_WHITE = 0.995  # share of the pixels of a mask that are black or white; JPEG blurs its edges

@@ -16,7 +16,8 @@ from lddm.data import pseudonyms
 from lddm.data.identity import Identity, identity_of, known, normalise
 from lddm.data.index import build_index
 from lddm.data.patient_groups import group_patients, name_counts
-from lddm.data.patients_csv import match_patients, read_patients
+from lddm.data.patients_csv import read_patients
+from lddm.data.patients_match import match_patients
 from lddm.data.pseudonyms import data_key
 from lddm.data.sources import folder
 from lddm.data.splits import check_no_leak, make_splits

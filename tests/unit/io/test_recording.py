@@ -184,3 +184,31 @@ def test_a_jump_of_the_clock_is_left_out_and_a_rest_is_kept():
     assert rate == pytest.approx(25) and times[-1] == pytest.approx(59 / 25) and "1 jumps of the clock" in notes[0]
     _, times, rate, notes = frame_times([i / 25 for i in range(30)] + [10 + i / 25 for i in range(30)], 25)
     assert times[-1] == pytest.approx(11.16) and "uneven" in notes[0]
+
+
+@pytest.mark.parametrize("doubled", [0, 3, 5, 11])
+def test_doubled_stamps_cost_their_frames_and_no_time(doubled):
+    stamps = [i / 20 for i in range(20)] + [1 + i / 5 for i in range(16)]
+    for k in range(doubled):
+        stamps[3 * k + 2] = stamps[3 * k + 1]
+    kept, times, _, notes = frame_times(stamps, 20.0)
+    assert times[-1] == pytest.approx(4) and len(kept) == 36 - doubled and "uneven" in notes[-1]
+
+
+def test_a_coarse_clock_costs_no_frame_and_a_useless_one_is_said():
+    coarse = [np.floor(i / 25 * 10) / 10 for i in range(50)]
+    kept, times, rate, notes = frame_times(coarse, 25.0, resolution=0.1)
+    assert len(kept) == 50 and rate == pytest.approx(25, rel=0.01) and notes == ()
+    stamps = [0.0, 1.0] * 20
+    kept, times, rate, notes = frame_times(stamps, 25.0)
+    assert len(kept) == 40 and rate == 25 and "not used" in notes[0]
+
+
+def test_a_rate_of_1000_hz_is_plausible():
+    assert frame_times([i / 1000 for i in range(40)])[2] == pytest.approx(1000)
+
+
+def test_joined_files_keep_the_frames_behind_the_reset_of_the_clock():
+    stamps = [i / 25 for i in range(40)] * 2
+    kept, times, rate, notes = frame_times(stamps, None, resolution=0.001)
+    assert len(kept) == 80 and rate == pytest.approx(25) and "set back 1 times" in notes[0]
