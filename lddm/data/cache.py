@@ -40,12 +40,14 @@ class ArrayCache:
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{key}.npy"
-            with lock(path.with_suffix(".lock")):
-                found = _read(path)
-                if found is None:
-                    found = compute(clips)
-                    with atomic_path(path) as temporary:
-                        np.save(temporary, found, allow_pickle=False)
+            found = _read(path)
+            if found is None:
+                with lock(path.with_suffix(".lock")):
+                    found = _read(path)  # another job may have made it in the meantime
+                    if found is None:
+                        found = compute(clips)
+                        with atomic_path(path) as temporary:
+                            np.save(temporary, found, allow_pickle=False)
         self._memory[key] = found
         return found
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from lddm.autoencoder.decoder import Layers
+from lddm.autoencoder.measured import measure_store
 from lddm.data.ranges import to_float
 from lddm.data.square import SquareFit, fit_square, reduced
 from lddm.errors import LddmError
 from lddm.generators.sampling import SamplingOptions
-from lddm.settings.models import SynthesisSettings
+from lddm.settings.models import AutoencoderSettings, SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import flat_background, moving_part
@@ -226,7 +227,8 @@ def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, large
     bundle = bundles / ("lddm" if generator == "reconstruction" else generator)
     made = {}
     for name, data in (("usual", tiny_store), ("larger", larger)):
-        out, motion = tmp_path / f"{name}.npy", bundles / "motion.safetensors"
+        out, motion = tmp_path / f"{name}.npy", tmp_path / f"{name}.safetensors"
+        measure_store(AutoencoderSettings(width=4), data[0].at_model_size()).save(motion)
         synthesize(settings, generator, bundle, *data, 0, "heldout", 0, 1, 0, out, motion)
         made[name] = np.load(tmp_path / f"{name}.npy")
     assert made["larger"].shape == (3, 9, 64, 64)
