@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lddm import files
+from lddm import files as lddm_files
 from lddm.cli import tracking
 from lddm.errors import LddmError
 from lddm.job import job, tracking_uri
@@ -203,7 +203,7 @@ def test_addresses_that_can_work_are_accepted():
 def test_the_default_store_lies_below_the_working_folder_whatever_its_name_and_heeds_the_umask(tmp_path, monkeypatch):
     (tmp_path / "what? #1 100%25").mkdir()
     monkeypatch.chdir(tmp_path / "what? #1 100%25")
-    monkeypatch.setattr(files, "UMASK", 0o002)
+    monkeypatch.setattr(lddm_files, "UMASK", 0o002)
     monkeypatch.setattr(mlflow_store, "UMASK", 0o002)  # a second user of the group shall write too
     for variable in ("MLFLOW_TRACKING_URI", "LDDM_TRACKING"):
         monkeypatch.delenv(variable, raising=False)
