@@ -71,7 +71,7 @@ def task_fidelity(fold: Fold, stage1: int, real: np.ndarray, rebuilt: np.ndarray
     return fidelity(table["label"].to_numpy(), table["patient_id"].to_numpy(), on_real, on_rebuilt)
 
 
-def supports(fold: Fold, name: str, animated: Callable[[np.ndarray, Tensor], np.ndarray]) -> float:
+def taught_auc(fold: Fold, name: str, animated: Callable[[np.ndarray, Tensor], np.ndarray]) -> float:
     """AUC on real held-out clips of a classifier trained on animated labelled stills only.
 
     Args:

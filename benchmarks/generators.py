@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.generator_fold import DRAWS, Fold, animate, errors, frechet_halves, other_draws, pixels, rebuild, scores
 from benchmarks.generator_pixels import pixel_unit
-from benchmarks.generator_readers import task_fidelity, teaches
+from benchmarks.generator_readers import task_fidelity, taught_auc
 from benchmarks.generator_tables import paired_tests, reconstruction_table, table
 from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.model import Autoencoder
@@ -177,7 +177,7 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
             seen, rng = to_float(torch.from_numpy(stills))[:, None], torch.Generator().manual_seed(5)
             return animate(model, stills, lambda i: generator.sample(seen[i], of[i], rng, options))
 
-        row["teaches"] = teaches(fold, f"{name}-{work.name}", lesson)
+        row["teaches"] = taught_auc(fold, f"{name}-{work.name}", lesson)
     return row
 
 

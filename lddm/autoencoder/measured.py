@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -12,10 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lddm.data.frames import FrameStore
+from lddm.data.frames import FrameStore, ReducedFrames
 from lddm.errors import LddmError
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
+from lddm.training.identity import code_hash
 from lddm.training.weights import load_weights, save_weights
 
 logger = logging.getLogger(__name__)
@@ -31,12 +34,12 @@ class MeasuredMotion:
         codes: the motion of each clip as it runs ("forward") and, where training reverses clips, from its last frame to its
             first ("backward").
         row: clip id -> row of the codes.
-        about: how it was measured: rank, map_size, passes, frame size, T.
+        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code.
     """
 
     codes: dict[str, MotionCode]
     row: dict[str, int]
-    about: dict[str, int]
+    about: dict[str, Any]
 
     def of(self, clips: pd.DataFrame, backward: bool = False) -> MotionCode:
         """The motion of clips (rows with `clip_id`), in their order.
@@ -66,22 +69,36 @@ class MeasuredMotion:
             LddmError: see `load_weights`.
         """
         tensors, about = load_weights(path, "motion")
-        row = {name: number for number, name in enumerate(about.pop("clip"))}
-        codes = {
-            direction: MotionCode(tensors[f"{direction}.maps"], tensors[f"{direction}.coefficients"])
-            for direction in DIRECTIONS
-            if f"{direction}.maps" in tensors
-        }
+        try:
+            row = {name: number for number, name in enumerate(about.pop("clip"))}
+            codes = {
+                direction: MotionCode(tensors[f"{direction}.maps"], tensors[f"{direction}.coefficients"])
+                for direction in DIRECTIONS
+                if direction == "forward" or f"{direction}.maps" in tensors
+            }
+        except KeyError as error:
+            raise LddmError(f"{path} lacks {error}", "run the rule measure_motion again") from None
         return cls(codes, row, about)
 
-    def check(self, settings: AutoencoderSettings, store: FrameStore) -> None:
-        """Raise LddmError if it was measured with other settings, or on frames of another size."""
+    def check(self, settings: AutoencoderSettings, store: FrameStore, current: bool = False) -> None:
+        """Refuse motion that was measured with other settings, or of other frames.
+
+        Args:
+            current: refuse motion that was measured by other code, too: a training begins with what the code of today
+                measures, while what was trained before goes with what was measured then.
+
+        Raises:
+            LddmError: see above.
+        """
         expected = _about(settings, store)
-        if expected != self.about:
-            raise LddmError(
-                f"the motion was measured otherwise: expected {expected}, got {self.about}",
-                "run the rule measure_motion again",
-            )
+        differing = [
+            key for key, value in expected.items() if self.about.get(key) != value and (current or key != "code")
+        ]
+        if settings.time_reversal and "backward" not in self.codes:
+            differing.append("direction")
+        if differing:
+            was = ", ".join(f"{key} {self.about.get(key)} instead of {expected.get(key)}" for key in differing)
+            raise LddmError(f"the motion was measured otherwise: {was}", "run the rule measure_motion again")
 
 
 def measure_store(
@@ -94,8 +111,13 @@ def measure_store(
         store: their frames, at the size of the model.
         clips: which; default: all that are not excluded.
         processes: how many measure at the same time.
+
+    Raises:
+        LddmError: there are no clips.
     """
     clips = store.clips[store.clips["excluded"].isna()] if clips is None else clips
+    if clips.empty:
+        raise LddmError("no clip is usable", "see the exclusion reasons in data/frames/clips.parquet")
     codes = {}
     for direction in DIRECTIONS[: 1 + settings.time_reversal]:
         jobs = (
@@ -121,11 +143,22 @@ def _chunks(store: FrameStore, clips: pd.DataFrame):
         yield np.asarray(store.clip_frames(clips.iloc[start : start + CHUNK]))
 
 
-def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, int]:
+def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, Any]:
     return {
         "rank": settings.motion_rank,
         "map_size": settings.map_size,
         "passes": settings.flow_passes,
         "size": store.size,
         "frames": store.clip_length,
+        "pixels": _content(store),
+        "code": code_hash("motion"),
     }
+
+
+def _content(store: FrameStore, chunk: int = 4096) -> str:
+    """SHA-256 of the stored frames; those that are reduced are what the stored ones and the size make of them."""
+    frames = store.frames.frames if isinstance(store.frames, ReducedFrames) else store.frames
+    digest = hashlib.sha256(str(frames.shape).encode())
+    for start in range(0, len(frames), chunk):
+        digest.update(np.ascontiguousarray(frames[start : start + chunk]).data)
+    return digest.hexdigest()

@@ -61,8 +61,13 @@ class Autoencoder(SavedModule):
         """Whether training needs the measured motion of the clips: as the code itself, or as its teacher."""
         return self.settings.decoder == "warp"
 
-    def checked(self, measured: MeasuredMotion | None, store: FrameStore) -> MeasuredMotion | None:
+    def checked(
+        self, measured: MeasuredMotion | None, store: FrameStore, current: bool = False
+    ) -> MeasuredMotion | None:
         """The measured motion of a store if it suits this model; None where the model needs none.
+
+        Args:
+            current: see `MeasuredMotion.check`.
 
         Raises:
             LddmError: it is missing, or was measured with other settings.
@@ -74,7 +79,7 @@ class Autoencoder(SavedModule):
                 f"decoder {self.settings.decoder} needs the measured motion of the clips",
                 "make it with `lddm measure-motion` and pass it with --motion",
             )
-        measured.check(self.settings, store)
+        measured.check(self.settings, store, current)
         return measured
 
     def measure(self, clips: np.ndarray) -> MotionCode | None:

@@ -54,10 +54,9 @@ class ClipDataset:
         self.motion = measured.of(clips) if measured else None
 
     @functools.cached_property
-    def backward_motion(self) -> MotionCode:
+    def backward_motion(self) -> MotionCode | None:
         """Motion of the clips as they run backwards; most readers never ask for it."""
-        assert self._measured is not None
-        return self._measured.of(self.clips, backward=True)
+        return self._measured.of(self.clips, backward=True) if self._measured else None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -74,7 +73,7 @@ class ClipDataset:
         motion = self.motion[index] if self.motion is not None else None
         if backward is not None:
             frames = np.where(backward[:, None, None, None], frames[:, ::-1], frames)
-            if motion is not None and backward.any():
+            if motion is not None and self.backward_motion is not None and backward.any():
                 motion = motion.mix(self.backward_motion[index], torch.from_numpy(backward))
         video = to_float(torch.from_numpy(frames).to(self.device))[:, None]
         motion = motion.to(self.device) if motion is not None else None
@@ -225,7 +224,8 @@ def train_autoencoder(
         "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
     )
     dataset, val_dataset = (
-        ClipDataset(store, clips, model.checked(measured, store), device) for clips in (train_clips, val_clips)
+        ClipDataset(store, clips, model.checked(measured, store, current=True), device)
+        for clips in (train_clips, val_clips)
     )
     task = AutoencoderTask(model, settings, dataset, seed, perceptual)
     batch_size = settings.training.batch_size
@@ -237,7 +237,7 @@ def train_autoencoder(
     data = {
         "train": clips_content(store, train_clips),
         "val": clips_content(store, val_clips),
-        "motion": [dataset.motion, val_dataset.motion],
+        "motion": [dataset.motion, dataset.backward_motion if settings.time_reversal else None, val_dataset.motion],
         "perceptual": task.perceptual,
     }
     packages = [*PACKAGES]

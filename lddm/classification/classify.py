@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -154,9 +155,8 @@ class PreparedInputs:
 
     def __init__(self, entry: Classifier, folder: Path | None):
         self.entry, self.cache = entry, ArrayCache(folder)
-        self.content = (
-            f"{entry.prepare.__module__}.{entry.prepare.__qualname__} {code_hash('classification', 'motion')}"
-        )
+        name = f"{entry.prepare.__module__}.{entry.prepare.__qualname__}"
+        self.content = f"{name} {code_hash('classification', 'motion')} {cv2.__version__}"
 
     def of(self, clips: Clips, chosen: np.ndarray | None = None) -> Inputs:
         """Inputs float32 and labels of all clips, or of those that are `chosen`."""

@@ -2,7 +2,8 @@
 
 Where labels are scarce, a generator can learn how tissue moves from all videos, but what a label has to do with motion
 from few. A classifier that is right more often than not on its most confident guesses tells it of many more (self-training,
-Scudder 1965). No label that is hidden is read, and none of a val or test video.
+Scudder 1965). No hidden label is read and none of a
+test video; those of val videos choose the weights of the classifiers.
 """
 
 from __future__ import annotations

@@ -83,16 +83,24 @@ def preprocess(
 
 
 @app.command()
-def split(settings: SettingsFile, frames: Frames, out: Out, record: Records = None) -> None:
+def split(
+    settings: SettingsFile,
+    frames: Frames,
+    out: Out,
+    stills: Annotated[bool, option("refuse folds without a still image of each class")] = False,
+    record: Records = None,
+) -> None:
     """Divide patients and duplicate clusters into folds."""
     seed, section = parse_stage(settings, SplitSettings)
     with job("split", record, {"split": section.model_dump(mode="json")}) as run:
         from lddm.data.frames import FrameStore
-        from lddm.data.splits import check_no_leak, make_splits
+        from lddm.data.splits import check_no_leak, check_stills, make_splits
         from lddm.files import atomic_path
 
         table = make_splits(FrameStore.open(frames).videos, section, seed)
         check_no_leak(table)
+        if stills:
+            check_stills(table, section.folds_to_run)
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
         run.outputs(out)

@@ -114,12 +114,18 @@ class FrameStore:
 def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:
     """The usable clips of one part (train, val or test) of a fold, in a fixed order; `labelled`: its label may be used.
 
+    Their `patient_id` is that of their group: patients who share a recording or a duplicate of one are one unit of chance,
+    for resampling as for splits.
+
     Raises:
         LddmError: there are none.
     """
     part = splits[(splits["fold"] == fold) & (splits["split"] == split) & (splits["kind"] == "video")]
     clips = store.clips[store.clips["excluded"].isna() & store.clips["id"].isin(part["id"])]
-    clips = clips.assign(labelled=clips["id"].map(part.set_index("id")["labelled"]).astype(bool))
+    known = part.set_index("id")
+    clips = clips.assign(
+        labelled=clips["id"].map(known["labelled"]).astype(bool), patient_id=clips["id"].map(known["group"]).astype(str)
+    )
     if clips.empty:
         raise LddmError(
             f"fold {fold} has no usable {split} clips", "see the exclusion reasons in data/frames/clips.parquet"

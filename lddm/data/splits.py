@@ -64,6 +64,27 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
     return splits
 
 
+def check_stills(splits: pd.DataFrame, folds: int) -> None:
+    """Refuse folds whose pool of stills lacks a class: regimes with synthetic videos have nothing to add of it.
+
+    Args:
+        splits: of `make_splits`.
+        folds: how many are run.
+
+    Raises:
+        LddmError: see above; before anything is trained.
+    """
+    for fold, part in splits[splits["fold"] < folds].groupby("fold"):
+        pool = part[(part["kind"] == "image") & (part["split"] == "train")]
+        missing = sorted(set(part.loc[part["kind"] == "video", "label"]) - set(pool["label"]))
+        if missing:
+            raise LddmError(
+                f"fold {fold} has no still image of label {', '.join(map(str, missing))} to animate: {len(pool)} images are "
+                "of patients that no validation or test video shows",
+                "add images of each class, or set synthesis.samples.stills to 0 and classification.regimes to [real]",
+            )
+
+
 def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
     """Rows of `count` videos, half of each class, patient by patient; a class with fewer gives all it has, with a warning.
 
@@ -101,8 +122,9 @@ def _groups(table: pd.DataFrame) -> list[str]:
             pairs += [(members.index[0], other) for other in members.index[1:]]
     names = [""] * len(table)
     for members in connected(len(table), pairs):
-        for member in members:
-            names[member] = f"group-{members[0]:05d}"
+        patients = table.loc[members, "patient_id"].dropna().astype(str)
+        for member in members:  # the name of one of its patients: no patient is in two groups
+            names[member] = min(patients) if len(patients) else f"group-{members[0]:05d}"
     return names
 
 

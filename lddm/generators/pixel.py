@@ -68,7 +68,7 @@ class PixelDiffusion(Generator):
     def predict(
         self, noisy: Tensor, timestep: Tensor, x0: Tensor, label: Tensor, image_mask: Tensor, label_mask: Tensor
     ) -> Tensor:
-        """Noisy differences (B, 1, T, S, S) -> prediction of the same shape; keep_*: bool (B,), False drops."""
+        """Noisy differences (B, 1, T, S, S) -> prediction of the same shape; masks: bool (B,), False drops."""
         unknown = self.label.num_embeddings - 1
         use = label_mask & (label >= 0) & self.settings.use_label
         index = torch.where(use, label, unknown)

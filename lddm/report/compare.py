@@ -27,6 +27,8 @@ def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         raise LddmError(f"two experiments are called '{names[0]}'", "rename a folder, or set the config key experiment")
+    for folder in folders:
+        Results(folder).check_finished()
     columns = {name: _numbers(Results(folder)) for name, folder in zip(names, folders, strict=True)}
     numbers = pd.DataFrame(columns)
     numbers.index = pd.MultiIndex.from_tuples(numbers.index, names=["what", "better"])

@@ -115,10 +115,10 @@ def ablation_table(ablation: pd.DataFrame) -> str:
                     SHOWN[metric],
                     str(int(row["n_test"])),
                     f"{number(row['mean'])}<small>{number(row['ci_low'])} to {number(row['ci_high'])}</small>",
-                    "" if regime == "real" else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
+                    "" if pd.isna(row["delta_vs_real"]) else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
                     f"{row['delta_ci_high']:+.3f}</small>",
                     "" if regime == "real" or pd.isna(row["p_value"]) else number(row["p_value"]),
-                    "" if regime == "real" else verdict(row),
+                    "" if pd.isna(row["delta_vs_real"]) else verdict(row),
                 ]
             )  # fmt: skip
     return table(["training videos", "metric", "test videos", "value", "difference to real", "p", "verdict"], lines)

@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 from lddm.settings import Settings, planned
 from lddm.settings.build import sweep_points
 
+# What every fold has, whatever the settings; and the fold itself.
+ALWAYS = {"", "autoencoder", "latents.safetensors", "domain_network", "state"}
 NUMBER = re.compile(r"-(\d+)$")
 
 
@@ -57,7 +59,7 @@ class Plan:
         """
         parts = PurePosixPath(name).parts
         if not parts or not parts[0].startswith("fold-"):
-            return True
+            return name != "data/motion.safetensors" or self.settings.autoencoder.decoder == "warp"
         if _number(parts[0]) not in self.folds:
             return False
         kind, rest = (parts[1], parts[2:]) if len(parts) > 1 else ("", ())
@@ -69,7 +71,7 @@ class Plan:
             "sweep": self._makes_sweep,
             "pseudo_labels.parquet": lambda _: self.settings.pseudo_labels.classifier is not None,
         }.get(kind)
-        return check is None or check(rest)
+        return kind in ALWAYS if check is None else check(rest)
 
     def _makes_videos(self, rest: tuple[str, ...]) -> bool:
         generator, source, shard = (*rest, None, None, None)[:3]

@@ -60,6 +60,21 @@ class Results:
         """Identity of the pipeline of these settings."""
         return identity(self.plan.settings)
 
+    def check_finished(self) -> None:
+        """Refuse tables of an earlier config beside the settings of a run that has begun since.
+
+        Raises:
+            LddmError: the last run that ended had other settings.
+        """
+        path = self.root / "provenance.json"
+        if not (path.is_file() and (self.root / WHOLE).is_file()):
+            return
+        if read_json(path).get("pipeline") not in (None, self.pipeline()):
+            raise LddmError(
+                f"{self.root}: its tables are of an earlier config, and the run of the present one has not ended",
+                "run the workflow to its end first",
+            )
+
     def quality(self) -> pd.DataFrame:
         """tables/quality.csv."""
         return self._table("quality")

@@ -170,8 +170,21 @@ def _check_synthesis(settings: Settings) -> None:
 
 
 def _check_sampler(settings: Settings) -> None:
-    """One step is drawn by a model that was distilled for it."""
+    """One step is drawn by a model that was distilled for it, and a sampler has at most the steps of training."""
     wanted, taught = settings.synthesis, settings.diffusion.distillation
+    for section in ("diffusion", "pixel"):
+        most = getattr(settings, section).num_train_timesteps
+        if wanted.num_inference_steps > most:
+            raise LddmError(
+                f"synthesis.num_inference_steps {wanted.num_inference_steps} exceeds {section}.num_train_timesteps {most}",
+                f"set it to {most} or less",
+            )
+    if taught is not None and taught.num_inference_steps > settings.diffusion.num_train_timesteps:
+        raise LddmError(
+            "diffusion.distillation.num_inference_steps exceeds diffusion.num_train_timesteps "
+            f"{settings.diffusion.num_train_timesteps}",
+            "set it to fewer steps",
+        )
     if wanted.sampler != "distilled" or "lddm" not in wanted.generators:
         return
     if taught is None:

@@ -42,11 +42,17 @@ class PseudoLabelSettings(Section):
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
     )
 
+    @model_validator(mode="after")
+    def _possible(self):
+        if self.training.processes > 1:
+            raise ValueError("training.processes: these classifiers train in one process")
+        return self
+
 
 class DomainNetworkSettings(Section):
     """The video network of the Fréchet distance in features of the domain, trained on real training videos."""
 
-    width: int = Field(8, ge=4, description="channels of the first level")
+    width: int = Field(8, ge=4, multiple_of=4, description="channels of the first level")
     training: Training = Training(steps=300, batch_size=16, learning_rate=1e-3, ema_decay=0.0)
 
 
@@ -137,8 +143,8 @@ class SweepSettings(Section):
     def _possible(self):
         if any(count < 4 for count in self.real_videos):
             raise ValueError("sweep.real_videos: at least 4 each")
-        if any(not 0 < share < 1 for share in self.synthetic_share):
-            raise ValueError("sweep.synthetic_share: between 0 and 1")
+        if any(not 0 < share < 1 or round(share, 4) != share for share in self.synthetic_share):
+            raise ValueError("sweep.synthetic_share: between 0 and 1, with at most four digits (they name files)")
         return self
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # Key path -> what took its place.
 KEYS: dict[str, str] = {
+    "preprocess.duplicate_distance": "replaced by preprocess.duplicate_frames, on another scale (frames that agree)",
     "preprocess.cut_threshold": "replaced by preprocess.scene_cut_correlation, on another scale (a correlation, 1 = the same)",
     "autoencoder.flow_weight": "renamed autoencoder.flow_supervision_weight",
     "autoencoder.teacher_weight": "renamed autoencoder.flow_supervision_weight",
@@ -46,6 +47,7 @@ VALUES: dict[str, dict[str, str]] = {
     "synthesis.sampler": {"dpmsolver++": "replaced by 'unipc'"},
     "autoencoder.decoder": {"paint": "renamed 'spade'"},
     "classification.regimes": {"real+guessed": "renamed 'real+pseudo'"},
+    "sweep.regimes": {"real+guessed": "renamed 'real+pseudo'"},
     "autoencoder.latent": {"factorised": "renamed 'low_rank'"},
     "diffusion.prediction_type": {"flow": "renamed 'flow_prediction', as in diffusers"},
     "pixel.prediction_type": {"flow": "renamed 'flow_prediction', as in diffusers"},

@@ -62,8 +62,9 @@ def _describe(model: type[Section], raw: Any, item: Any) -> str:
         near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=SPELLING)
         suggestion = f"did you mean {near[0]!r}?" if near else f"keys: {', '.join(known)}"
         return f"{name}: not a key of {where}; {suggestion}"
-    if isinstance(got, str) and got in former.VALUES.get(name, {}):
-        return f"{name}: {got!r} was {former.VALUES[name][got]}"
+    whole = ".".join(str(part) for part in path if not isinstance(part, int))  # an item of a list counts as the list
+    if isinstance(got, str) and got in former.VALUES.get(whole, {}):
+        return f"{name}: {got!r} was {former.VALUES[whole][got]}"
     expected = re.sub(r"^(Value error, |Input should be |String should )", "", item["msg"])
     if item["type"] == "value_error":
         return f"{name}: {expected}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from lddm.settings.base import Section
 
@@ -126,7 +126,9 @@ class DenoiserSettings(Section):
     beta_schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
         "squaredcos_cap_v2", description="noise schedule (diffusers)"
     )
-    min_snr_gamma: float | None = Field(5.0, description="gamma of min-SNR weighting; null = off (Hang et al. 2023)")
+    min_snr_gamma: float | None = Field(
+        5.0, gt=0, description="gamma of min-SNR weighting; null = off (Hang et al. 2023)"
+    )
     use_label: bool = Field(True, description="condition on the class label of the still")
     label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
     image_dropout: float = Field(0.05, ge=0, lt=1, description="share of training examples without image")
@@ -196,10 +198,10 @@ class SynthesisSettings(Section):
     generators: list[Literal["lddm", "cinn", "gaussian", "static", "motion_transfer", "pixel"]] = Field(
         ["lddm", "cinn", "static", "motion_transfer"],
         min_length=1,
-        description="generators whose videos are made and scored",
+        description="generators whose videos are made and scored, each once",
     )
     shards: int = Field(1, ge=1, description="parts of a source's first frames, one job and one GPU each")
-    samples: dict[Literal["heldout", "stills"], int] = Field(
+    samples: dict[Literal["heldout", "stills"], NonNegativeInt] = Field(
         {"heldout": 2, "stills": 1}, description="videos for each first frame, by source"
     )
     sampler: Literal["distilled", "unipc", "ddim"] = Field(
@@ -213,3 +215,10 @@ class SynthesisSettings(Section):
         "label", description="what guidance sharpens; with label alone, how much things move stays as it was learnt"
     )
     batch_size: int = Field(16, ge=1, description="videos at a time")
+
+    @model_validator(mode="after")
+    def _possible(self):
+        twice = sorted({name for name in self.generators if self.generators.count(name) > 1})
+        if twice:
+            raise ValueError(f"generators: {', '.join(twice)} is named twice")
+        return self

@@ -16,7 +16,7 @@ from lddm.motion.warp import bicubic_weights, warp, warp_sequence
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import moving_part
 
-# ASSUME: what the decoder spades is a gain on the speckle that is there, not light added to it: pixels are multiplied by
+# ASSUME: what the decoder paints is a gain on the speckle that is there, not light added to it: pixels are multiplied by
 # 1 + painted / (mean + FLOOR), with the mean of the neighbourhood as the model sees it. Black stays black and speckle keeps
 # its contrast; the floor, 32 of 255 grey levels, keeps noise in shadows from being raised.
 FLOOR = 32 / 127.5

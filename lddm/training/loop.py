@@ -2,7 +2,8 @@
 
 The data and the noise of a step are pure functions of (seed, step). So a run that was killed and resumed ends, on one
 machine and thread count, with the same weights as an unbroken one, and no random state has to be saved. The same holds
-for how a step is divided: two processes compute the step that one process computes with twice the accumulation.
+for how a step is divided: two processes compute the step that one process computes with twice the accumulation (discriminators
+aside: their spectral norms take a power iteration in each forward pass).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
 
 def _maker(kind: str) -> str:
     """What to do for a new file of this kind."""
-    rule = "encode" if kind == "latents" else f"train_{kind.split(':')[0]}"
+    rule = {"latents": "encode", "motion": "measure_motion"}.get(kind, f"train_{kind.split(':')[0]}")
     return f"run the rule {rule} again"
 
 

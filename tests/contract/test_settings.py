@@ -245,3 +245,24 @@ def test_identity_ignores_only_where_things_lie():
     plain = build.identity(build.load({}))
     assert plain == build.identity(build.load({"data_root": "x", "weights_dir": "y", "tracking": {"enabled": False}}))
     assert plain != build.identity(build.load({"seed": 1})) and len(plain) == 12
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"domain_network": {"width": 6}}, "domain_network.width: expected a multiple of 4"),
+        ({"diffusion": {"min_snr_gamma": -1.0}}, "diffusion.min_snr_gamma"),
+        ({"synthesis": {"samples": {"heldout": 2, "stills": -1}}}, "synthesis.samples.stills"),
+        ({"synthesis": {"generators": ["lddm", "static", "lddm"]}}, "lddm is named twice"),
+        (
+            {"synthesis": {"num_inference_steps": 1001}},
+            "num_inference_steps 1001 exceeds diffusion.num_train_timesteps",
+        ),
+        ({"pseudo_labels": {"training": {"processes": 2}}}, "train in one process"),
+        ({"sweep": {"synthetic_share": [0.1234567]}}, "at most four digits"),
+        ({"classification": {"regimes": ["real", "real+guessed"]}}, "renamed 'real\\+pseudo'"),
+    ],
+)
+def test_settings_that_would_fail_late_are_refused(raw, message):
+    with pytest.raises(LddmError, match=message):
+        build.load(raw)

@@ -95,7 +95,8 @@ rule split:
     params:
         job=job,
         frames=frames_folder,
+        stills="--stills" if "stills" in SOURCES else "",
         record=below("records"),
     shell:
-        "{params.job} lddm split --settings {input.settings:q} --frames {params.frames:q}"
+        "{params.job} lddm split --settings {input.settings:q} --frames {params.frames:q} {params.stills}"
         " --out {output:q} --record {params.record:q} > {log:q} 2>&1"

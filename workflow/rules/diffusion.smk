@@ -4,7 +4,7 @@ Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/split
 Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs; fold-k/pseudo_labels.parquet where
 labels are hidden and pseudo_labels.classifier is set.
 Settings: diffusion for `lddm`, and a section of the same name for `cinn`, `gaussian` and `pixel`; `static` and
-`motion_transfer` have none; guess.
+`motion_transfer` have none; pseudo_labels.
 """
 
 

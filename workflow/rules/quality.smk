@@ -71,7 +71,8 @@ rule score:
         splits=rules.split.output,
         synthetic=scored_manifests,
         code=code(
-            "metrics", "motion", "nn/perceptual.py", "nn/precision.py", "data/frames.py", "data/ranges.py", "data/synthetic.py"
+            "metrics", "motion", "nn/perceptual.py", "nn/precision.py", "data/cache.py", "data/frames.py", "data/ranges.py",
+            "data/synthetic.py",
         ),
     output:
         scores=f"{FOLD}/quality/{{generator}}.json",

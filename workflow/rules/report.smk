@@ -160,7 +160,7 @@ rule page:
         settings=settings_file("whole"),
         tables=rules.tabulate.output,
         figures=rules.figures.output,
-        code=code("report"),
+        code=code("report", "data/leaks.py"),
     output:
         f"{RESULTS}/report.html",
     log:

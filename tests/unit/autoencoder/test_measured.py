@@ -12,6 +12,7 @@ from lddm.data.frames import fold_clips
 from lddm.errors import LddmError
 from lddm.motion.low_rank import measure_motion
 from lddm.settings.models import AutoencoderSettings
+from lddm.training.weights import save_weights
 
 SETTINGS = AutoencoderSettings(width=4)
 
@@ -43,7 +44,7 @@ def test_what_was_measured_otherwise_or_not_at_all_is_refused(tiny_store, motion
     assert model.checked(motion_of(SETTINGS), store) is motion_of(SETTINGS)
     for measured, message in (
         (None, "needs the measured motion"),
-        (motion_of(SETTINGS.model_copy(update={"motion_rank": 1})), "'rank': 1"),
+        (motion_of(SETTINGS.model_copy(update={"motion_rank": 1})), "rank 1 instead of 2"),
     ):
         with pytest.raises(LddmError, match=message):
             model.checked(measured, store)
@@ -60,3 +61,30 @@ def test_clips_that_are_left_out_are_not_measured(tiny_store):
     left_out = store.clips.assign(excluded=np.where(np.arange(len(store.clips)) < 3, None, "too dark"))
     measured = measure_store(SETTINGS, dataclasses.replace(store, clips=left_out))
     assert list(measured.row) == store.clips["clip_id"].iloc[:3].tolist()
+
+
+def test_motion_of_other_frames_or_of_other_code_is_refused(tiny_store, motion_of):
+    store, _ = tiny_store
+    model, measured = Autoencoder(SETTINGS, store.size, store.clip_length), motion_of(SETTINGS)
+    upside_down = dataclasses.replace(store, frames=np.array(store.frames)[:, ::-1])
+    with pytest.raises(LddmError, match="pixels"):
+        model.checked(measured, upside_down)
+    older = dataclasses.replace(measured, about=measured.about | {"code": "0"})
+    assert model.checked(older, store) is older  # what goes with weights that were trained on it
+    with pytest.raises(LddmError, match="code 0 instead of"):
+        model.checked(older, store, current=True)
+    forwards = dataclasses.replace(measured, codes={"forward": measured.codes["forward"]})
+    with pytest.raises(LddmError, match="direction"):
+        model.checked(forwards, store)
+
+
+def test_no_clips_and_a_file_without_a_part_are_errors(tiny_store, motion_of, tmp_path):
+    store, _ = tiny_store
+    with pytest.raises(LddmError, match="no clip is usable"):
+        measure_store(SETTINGS, dataclasses.replace(store, clips=store.clips.assign(excluded="dark")))
+    save_weights(tmp_path / "m", {"forward.maps": torch.zeros(1)}, "motion", clip=["a"])
+    with pytest.raises(LddmError, match="lacks 'forward.coefficients'"):
+        MeasuredMotion.load(tmp_path / "m")
+    with pytest.raises(LddmError, match="does not exist") as caught:
+        MeasuredMotion.load(tmp_path / "none")
+    assert "measure_motion" in caught.value.hint

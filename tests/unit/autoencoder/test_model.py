@@ -156,7 +156,7 @@ def test_checkpointing_changes_memory_only(tiny_store):
 
     def gradient(checkpointing):
         torch.manual_seed(0)
-        model = Autoencoder(SPADE.model_copy(update={"checkpointing": checkpointing}), 32, 8)
+        model = Autoencoder(SPADE.model_copy(update={"gradient_checkpointing": checkpointing}), 32, 8)
         decoded, _ = model(video, None, torch.Generator().manual_seed(0))
         decoded.frames.square().mean().backward()
         return model.decoder.seed.weight.grad

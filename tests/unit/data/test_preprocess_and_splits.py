@@ -14,7 +14,7 @@ from lddm.data.clips import clip_starts, resample_indices
 from lddm.data.frames import FrameStore
 from lddm.data.index import build_index, read_row
 from lddm.data.preprocess import fit_square, preprocess
-from lddm.data.splits import check_no_leak, choose_videos, make_splits
+from lddm.data.splits import check_no_leak, check_stills, choose_videos, make_splits
 from lddm.errors import LddmError
 from lddm.settings.data import IndexSettings, PhantomSource, PreprocessSettings, SplitSettings
 
@@ -256,3 +256,19 @@ def test_a_file_that_kills_its_reader_is_among_those_named(tmp_path, monkeypatch
     named = caught.value.message.count("phantom:video")
     assert "phantom:video/000007" in caught.value.message and named in (1, 2)  # at most one per worker
     assert list(tmp_path.iterdir()) == []
+
+
+def test_patients_with_a_duplicate_in_common_are_one_unit_and_stills_of_each_class_are_needed():
+    patients = [f"p{k}" for k in range(24)]
+    clusters = ["same" if k in (0, 2) else None for k in range(24)]
+    kinds = ["video"] * 20 + ["image"] * 4
+    splits = make_splits(
+        videos_table(patients, clusters, [k % 2 for k in range(24)], kinds), SplitSettings(min_patients=2), 0
+    )
+    assert set(splits.loc[splits["patient_id"].isin(["p0", "p2"]), "group"]) == {"p0"}
+    assert (splits.loc[~splits["patient_id"].isin(["p0", "p2"])].eval("group == patient_id")).all()
+    check_stills(splits, 1)
+    with pytest.raises(LddmError, match="no still image of label 1"):
+        check_stills(splits[(splits["kind"] == "video") | (splits["label"] == 0)], 1)
+    with pytest.raises(LddmError, match="no still image of label 0, 1"):
+        check_stills(splits[splits["kind"] == "video"], 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from lddm.cli import evaluation
@@ -17,7 +18,8 @@ from lddm.report.page import page
 from lddm.report.provenance import repair_hint, verify, write_provenance
 from lddm.report.results import Results
 from lddm.report.summary import summarize
-from lddm.settings.build import identity
+from lddm.settings.build import identity, load
+from lddm.settings.stages import whole
 from lddm.tracking.code_version import code_version
 from lddm.tracking.record import Record
 
@@ -186,3 +188,14 @@ def test_verify_checks_the_raw_files_where_it_is_told_where_they_lie(results, se
     (raw / "mine/a.png").unlink()
     code, text = said("--data-root", str(raw))
     assert code == 1 and f"missing: {raw / 'mine/a.png'}" in text and f"changed: {raw / 'mine/film'}" in text
+
+
+def test_numbers_of_an_earlier_config_are_not_shown_under_the_settings_of_a_run_that_has_begun(
+    results, other, settings
+):
+    write_provenance(results, settings, results / "provenance.json")
+    compare([results, other])
+    changed = load(whole(settings) | {"diffusion": {"width": 64}})
+    (results / "settings/whole.yaml").write_text(yaml.safe_dump(whole(changed)))
+    with pytest.raises(LddmError, match="earlier config"):
+        compare([results, other])

@@ -16,6 +16,7 @@ from lddm.report.results import Results
 from lddm.report.strips import choose
 from lddm.report.summary import summary
 from lddm.settings.build import load
+from lddm.settings.models import AutoencoderSettings
 
 
 def sections(settings, **changes):
@@ -139,3 +140,10 @@ def test_the_settings_of_the_present_run_go_before_those_of_the_last_report(resu
     (results / "provenance.json").unlink()
     with pytest.raises(LddmError, match=r"neither settings/whole\.yaml nor provenance\.json"):
         Results(results).jobs()
+
+
+def test_files_of_a_former_rule_and_motion_that_no_decoder_needs_are_left_over(results, settings):
+    (results / "fold-0/guessed_labels.parquet").write_bytes(b"of version 0.2.0")
+    assert Results(results, settings).leftovers() == ["fold-0/guessed_labels.parquet"]
+    spade = settings.model_copy(update={"autoencoder": AutoencoderSettings(decoder="spade", latent="vector")})
+    assert Plan(settings).makes("data/motion.safetensors") and not Plan(spade).makes("data/motion.safetensors")

@@ -1,4 +1,4 @@
-"""Videos at the still's own size: geometry, what stands still, what the decoder spades."""
+"""Videos at the still's own size: geometry, what stands still, what the decoder paints."""
 
 from dataclasses import replace
 

@@ -311,3 +311,22 @@ def test_pretrained_weights_count(inputs, tmp_path, monkeypatch):
         digests.append(json.loads((tmp_path / f"{name}.json").read_text())["identity"])
         torch.nn.init.ones_(given.weight)
     assert digests[0] != digests[1]
+
+
+def test_other_backward_motion_is_another_training(inputs, motion_of, tmp_path, monkeypatch, caplog):
+    settings = AutoencoderSettings(width=4, training=TRAINING.model_copy(update={"steps": 6, "checkpoint_every": 2}))
+    first, where = motion_of(settings), (0, 0, tmp_path / "s", tmp_path / "m", lambda *_: None)
+    backward = first.codes["backward"]
+    tripled = dataclasses.replace(backward, maps=3 * backward.maps)
+    other = dataclasses.replace(first, codes=first.codes | {"backward": tripled})
+
+    def killed(step, values):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick = settings.training.model_copy(update={"log_every": 3})
+        settings = settings.model_copy(update={"training": quick})
+        train_autoencoder(settings, inputs.store, inputs.splits, *where[:4], killed, first)
+    assert (tmp_path / "s/state.safetensors").is_file()
+    train_autoencoder(settings, inputs.store, inputs.splits, *where, other)
+    assert "motion" in caplog.text and "resumed" not in caplog.text
