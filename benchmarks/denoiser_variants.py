@@ -1,12 +1,13 @@
 """Variants of the denoiser side by side: loss weighting, dropout of conditions, prediction type, length of training.
 
-    python -m benchmarks.denoiser_variants results/phantom --only default,no-min-snr
+    python -m benchmarks.denoiser_variants results/phantom --only "default,flow matching"
 
-Each variant is trained on the latents of fold 0 of a finished run, without moment matching and without a student, and from an
+Each variant is trained on the latents of fold 0 of a finished run, without a student and from an
 empty state folder, so that no variant can resume another. Reports, for samples of UniPC (10 steps, no guidance):
 
-- the variance of the largest principal axis of each motion map over that of the latents, on training and validation stills;
-- the difference of their means along the largest axis of the first map ("push"), in standard deviations of the latents;
+- the variance of the largest principal axis of each component of the motion maps, in pixels, over that of the latents, on
+  training and validation stills;
+- the difference of their means along the largest axis of the first component ("push"), in standard deviations of the latents;
 - for videos of validation stills: domain Fréchet distance (mean of four draws), strain correlation and strain error.
 
 Writes study/denoiser_variants/<variant>.json (made once each) and study/denoiser_variants.md. 5 to 15 minutes a variant on a CPU.
@@ -22,6 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from scipy.stats import kurtosis
 from torch import Tensor
 
 from benchmarks.generator_fold import DRAWS, Fold, animate, scores
@@ -36,41 +38,52 @@ from lddm.settings import build
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "no min-SNR weights": {"min_snr_gamma": None},
+    "min-SNR weights": {"min_snr_gamma": 5.0},
     "4800 steps": {"training": {"steps": 4800}},
     "x0 dropped in 0.3, label in 0.3 of examples": {"image_dropout": 0.3, "label_dropout": 0.3},
     "epsilon prediction": {"prediction_type": "epsilon"},
     "flow matching": {"prediction_type": "flow_prediction"},
 }
 OPTIONS = SamplingOptions("unipc", 10)
+STILLS = 1632  # about how many samples of each part
 
 
-def moments(model: LatentDiffusion, latents: LatentSet, reader: LatentDataset, seed: int) -> dict[str, Any]:
-    """Variance ratio of the largest axis of each motion map, and the offset of the first one, of samples for these stills."""
-    rng = torch.Generator().manual_seed(seed)
-    index = torch.randperm(len(reader), generator=rng).repeat(4)[:1024]
-    white = [
-        model.sample_ode(
-            torch.randn((len(part), latents.spec.size), generator=rng), reader.x0[part], reader.label[part], OPTIONS
-        )
-        for part in index.split(128)
-    ]
-    real = reader.read(index.numpy(), rng)[1]
-    largest = [
-        _largest_axis(model, map_index, torch.cat(white), real) for map_index in range(2 * model.spec.motion_rank)
-    ]
-    drawn, theirs = largest[0]
-    return {
-        "variance": [float(a.var() / b.var()) for a, b in largest],
-        "push": float((drawn.mean() - theirs.mean()) / theirs.std()),
-    }
+class Moments:
+    """Compares samples with latents along the principal axes of the motion maps of training latents, in pixels."""
+
+    def __init__(self, latents: LatentSet):
+        self.spec, self.transform = latents.spec, latents.transform
+        maps = self._motion(_draw(latents.mean[latents.train], latents.std[latents.train]))
+        self.mean = maps.mean(dim=0)
+        centred = (maps - self.mean).double().transpose(0, 1)  # (2K, n, h w)
+        self.axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred)[1][:, :, -1].float()  # the largest: (2K, h w)
+
+    def compare(
+        self, model: LatentDiffusion, dataset: LatentDataset, options: SamplingOptions, seed: int
+    ) -> dict[str, Any]:
+        """Variance ratios and differences of means (in standard deviations) of samples for these stills, on each axis."""
+        rng = torch.Generator().manual_seed(seed)
+        passes = max(1, round(STILLS / len(dataset)))
+        index = torch.cat([torch.randperm(len(dataset), generator=rng) for _ in range(passes)])
+        drawn = [model.draw(dataset.x0[part], dataset.label[part], rng, options) for part in index.split(128)]
+        made = self._project(torch.cat(drawn))
+        real = self._project(_draw(dataset.mean, dataset.std))
+        return {
+            "variance": (made.var(dim=0) / real.var(dim=0)).tolist(),
+            "mean": ((made.mean(dim=0) - real.mean(dim=0)) / real.std(dim=0)).tolist(),
+            "kurtosis": [kurtosis(values, axis=0).tolist() for values in (made.numpy(), real.numpy())],
+        }
+
+    def _project(self, z: Tensor) -> Tensor:
+        return torch.einsum("nck,ck->nc", self._motion(z) - self.mean, self.axes)
+
+    def _motion(self, z: Tensor) -> Tensor:
+        """Displacement fields in pixels: z (n, D) -> (n, 2K, h w); the larger mean of each field is positive."""
+        return self.spec.split(z)[0][:, : 2 * self.spec.motion_rank].flatten(2)
 
 
-def _largest_axis(model: LatentDiffusion, number: int, *sets: Tensor) -> list[Tensor]:
-    """Coefficients of white z (n, D) along the axis of map `number` that has the largest variance in physical units."""
-    axes = torch.linalg.eigh(model.whitening.get_buffer("cov_sqrt_maps")[number].double())[1].float()
-    cells = axes.shape[0]
-    return [z[:, number * cells : (number + 1) * cells] @ axes[:, -1] for z in sets]
+def _draw(mean: Tensor, std: Tensor) -> Tensor:
+    return mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(7))
 
 
 @torch.no_grad()
@@ -78,7 +91,8 @@ def measure(fold: Fold, model: LatentDiffusion, latents: LatentSet, decoder: Aut
     """All numbers of one trained variant."""
     row: dict[str, Any] = {}
     for part, train in (("train", True), ("val", False)):
-        row[part] = moments(model, latents, LatentDataset(latents, fold.store, train, torch.device("cpu")), 11)
+        dataset = LatentDataset(latents, fold.store, train, torch.device("cpu"))
+        row[part] = Moments(latents).compare(model, dataset, OPTIONS, 11)
     table, real = fold.clips("val")
     label = torch.tensor(table["label"].to_numpy(), dtype=torch.int64)
     x0, rng = real[:, 0].copy(), torch.Generator().manual_seed(5)
@@ -104,7 +118,7 @@ def main(
         out = folder / f"{name.replace(' ', '_')}_{seed}.json"
         if out.is_file():
             continue
-        section = {"match_moments": False, "distillation": None} | VARIANTS[name]
+        section = {"distillation": None} | VARIANTS[name]
         settings = build.load({"diffusion": section, "synthesis": {"sampler": "unipc"}}).diffusion
         with tempfile.TemporaryDirectory() as scratch:
             weights = Path(scratch) / "model.safetensors"
@@ -130,7 +144,7 @@ def table(rows: list[dict[str, Any]], out: Path) -> str:
     ]
     for row in rows:
         ratios = [", ".join(f"{value:.2f}" for value in row[part]["variance"]) for part in ("train", "val")]
-        pushes = [f"{row[part]['push']:+.2f}" for part in ("train", "val")]
+        pushes = [f"{row[part]['mean'][0]:+.2f}" for part in ("train", "val")]
         numbers = [f"{row[key]:.3f}" for key in ("frechet_video", "strain_correlation", "strain_error")]
         lines.append("| " + " | ".join([row["variant"], str(row["seed"]), *ratios, *pushes, *numbers]) + " |")
     out.write_text("\n".join(lines) + "\n")

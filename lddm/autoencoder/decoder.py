@@ -118,10 +118,10 @@ class WarpDecoder(nn.Module):
         """x0 float (B, 1, S, S), z float (B, D) -> what the frames are composed of."""
         features = self.pyramid(x0)[::-1]  # coarsest first
         if self.factors is None:
-            maps, rows = self.inner.balanced(*self.inner.split(z))
+            maps, rows = self.inner.split(z)
         else:
             maps, rows = self.factors(z, features[0])
-            rows = unit_rows(rows)
+        rows = unit_rows(rows)
         rank, added = self.inner.motion_rank, self.inner.residual_rank
         fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))  # (B, K, 2, h, w)
         motion = compose_motion(fields, rows[:, :rank], self.size)

@@ -21,19 +21,16 @@ class LowRankEncoder(nn.Module):
     The residual code is bilinear like the motion: coefficients b_j(t) over time, maps r_j over space. The network reads
     each frame beside the warped x0.
 
-    In z each row of coefficients has the amplitude of its map; decoding undoes it (`LatentSpec.balanced`). Coefficients of
-    a small motion are noisy, those of a large one smooth. As unit rows, the noise would depend on another part of z, and
-    samples would combine large motion with the noise of small motion; in this form the noise is the same for all clips.
-
     Args:
         spec: a low-rank latent.
         size: height and width S of a frame; S / map_size must be a power of two.
         width: channels of the first level.
     """
 
-    # ASSUME: q(z | x) of the measured motion has a fixed width of 0.002 px. It must be far below what a lesion's strain
-    # moves a cell of the maps by (hundredths of a pixel): stage 2 learns to reproduce this noise.
-    MOTION_LOGVAR = 2 * math.log(0.002)
+    # ASSUME: q(z | x) of the measured motion has a fixed width of 0.002 px, in the maps and, times their map, in the rows.
+    # It must be far below what a lesion's strain moves a cell of the maps by (hundredths of a pixel): stage 2 learns to
+    # reproduce this noise.
+    MOTION_STD = 0.002
 
     def __init__(self, spec: LatentSpec, size: int, width: int):
         super().__init__()
@@ -65,9 +62,11 @@ class LowRankEncoder(nn.Module):
         residual = torch.einsum("brt,brthw->brhw", coefficients, residual) / self.spec.frames
         spread = spread.mean(dim=2).clamp(-8, 4)
         maps = torch.cat([motion.maps.flatten(1, 2), residual], dim=1)
-        rows = torch.cat([motion.coefficients, coefficients], dim=1) * self.spec.map_amplitude(maps)[:, :, None]
-        fixed_maps = torch.full_like(motion.maps.flatten(1, 2), self.MOTION_LOGVAR)
-        fixed_rows = torch.full_like(rows, self.MOTION_LOGVAR)
+        rows = torch.cat([motion.coefficients, coefficients], dim=1)
+        fixed_maps = torch.full_like(motion.maps.flatten(1, 2), 2 * math.log(self.MOTION_STD))
+        amplitude = motion.maps.square().mean(dim=(2, 3, 4)).sqrt()  # (B, K)
+        amplitude = torch.cat([amplitude, torch.ones_like(coefficients[:, :, 0])], dim=1).clamp_min(self.MOTION_STD)
+        fixed_rows = 2 * (self.MOTION_STD / amplitude).log()[:, :, None].expand_as(rows)
         logvar = self.spec.join(torch.cat([fixed_maps, spread], dim=1), fixed_rows)
         return Posterior(self.spec.join(maps, rows), logvar)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lddm.generators.sampling import Rng, SamplingOptions
 from lddm.latent.spec import LatentSpec
 from lddm.latent.strain_limit import limit_strain
-from lddm.latent.whitening import Whitening
+from lddm.latent.transform import LatentTransform
 from lddm.settings.base import Section
 from lddm.training.weights import SavedModule, read_settings
 
@@ -60,7 +60,7 @@ class LatentGenerator(Generator):
     def __init__(self, settings: Any, spec: LatentSpec, size: int, classes: int):
         super().__init__()
         self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
-        self.whitening = Whitening(spec)
+        self.transform = LatentTransform(spec)
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
         """Hook: receive the first batch before training. No-op by default."""
@@ -70,7 +70,7 @@ class LatentGenerator(Generator):
         return self
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """z for each x0 as the network has it: float (B, D), in the units of stage 1; arguments as in `video`."""
+        """z for each x0 as the network has it: float (B, D), in physical units; arguments as in `video`."""
         raise NotImplementedError
 
     @torch.no_grad()

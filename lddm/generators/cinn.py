@@ -31,7 +31,7 @@ class ConditionalFlow(LatentGenerator):
         self.condition = ImageCondition(size, None, 16, CONDITION, classes if settings.use_label else 0)
         from lddm.generators.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
-        self.flow = build_flow(settings, spec.size, CONDITION)
+        self.flow = build_flow(settings, spec.normalised_size, CONDITION)
 
     @torch.no_grad()
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
@@ -39,7 +39,7 @@ class ConditionalFlow(LatentGenerator):
         self.log_prob(z, x0, label)
 
     def log_prob(self, z: Tensor, x0: Tensor, label: Tensor) -> Tensor:
-        """log p(z | x0, label) of standardised z, in nats: (B,)."""
+        """log p(z | x0, label) of normalised z, in nats: (B,)."""
         _, condition = self.condition(x0, label)
         residual, log_det = self.flow(z, c=[condition])
         return -0.5 * (residual.square() + math.log(2 * math.pi)).sum(dim=1) + log_det
@@ -51,9 +51,9 @@ class ConditionalFlow(LatentGenerator):
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`; the options of diffusion do not apply."""
         _, condition = self.condition(x0, label)
-        residual = normal(rng, (len(x0), self.spec.size)).to(x0)
+        residual = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         z, _ = self.flow(residual, c=[condition], rev=True)
-        return self.whitening.invert(z)
+        return self.transform.invert(z)
 
 
 class FlowTrainer(LatentTrainer[ConditionalFlow]):
@@ -76,4 +76,4 @@ class FlowTrainer(LatentTrainer[ConditionalFlow]):
         for index in np.array_split(np.arange(len(self.val_dataset)), math.ceil(len(self.val_dataset) / VALIDATED)):
             x0, z, label = self.val_dataset.read(index, rng)
             parts.append(networks[self.model.name].log_prob(z, x0, label))
-        return {"nll_per_dim": -torch.cat(parts).mean().item() / self.model.spec.size}
+        return {"nll_per_dim": -torch.cat(parts).mean().item() / self.model.spec.normalised_size}

@@ -23,7 +23,7 @@ PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)  # of the ridge regression, per trai
 
 
 class ConditionalGaussian(LatentGenerator):
-    """p(white z | x0, label) = N(mean z of the label + (features - their mean for the label) @ slope, covariance).
+    """p(z | x0, label) = N(mean z of the label + (features - their mean for the label) @ slope, covariance), z normalised.
 
     The features are the mean and the standard deviation of x0 in each cell of a grid. Slope and covariance are the same for
     all labels. Arguments as in `LatentGenerator`.
@@ -41,13 +41,14 @@ class ConditionalGaussian(LatentGenerator):
         self.register_buffer("label_count", torch.zeros(classes, dtype=torch.int64))
         # One row per label, and the means of all training latents in the last row, for unknown labels.
         self.feature_mean = _fitted(classes + 1, features)
-        self.z_mean = _fitted(classes + 1, spec.size)
-        self.slope = _fitted(features, spec.size)
-        self.factor = _fitted(spec.size, spec.size)  # lower triangular; covariance = factor @ factor.T
+        size = spec.normalised_size
+        self.z_mean = _fitted(classes + 1, size)
+        self.slope = _fitted(features, size)
+        self.factor = _fitted(size, size)  # lower triangular; covariance = factor @ factor.T
 
     @torch.no_grad()
     def predict(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The mean of white z given x0 float (B, 1, S, S) and label int64 (B,): float (B, D)."""
+        """The mean of normalised z given x0 float (B, 1, S, S) and label int64 (B,): float (B, N)."""
         row = self._row(label)
         features = (self._pool(x0) - self.feature_mean[row]) / self.feature_scale
         return self.z_mean[row] + features @ self.slope
@@ -57,31 +58,34 @@ class ConditionalGaussian(LatentGenerator):
 
         Each video of an unknown label (-1) gets a random one, in proportion to the training latents of each label.
         """
-        noise = normal(rng, (len(x0), self.spec.size)).to(x0)
+        noise = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         total = int(self.label_count.sum())
         if total:
             place = torch.tensor(integers(rng, [total] * len(x0)), device=label.device)
             label = torch.where(label < 0, torch.searchsorted(self.label_count.cumsum(0), place, right=True), label)
-        return self.whitening.invert(self.predict(x0, label) + noise @ self.factor.T)
+        return self.transform.invert(self.predict(x0, label) + noise @ self.factor.T)
 
     @torch.no_grad()
     def fit(self, dataset: LatentDataset, val_dataset: LatentDataset) -> dict[str, float]:
         """Fit to training latents; the ridge penalty is the one with the smallest error on validation latents.
 
         Returns:
-            That penalty per training latent, its mean squared error on white z of validation latents, the same error of the
+            That penalty per training latent, its mean squared error on normalised z of validation latents, the same error of the
             mean of all training latents, and the weight of the diagonal in the covariance.
         """
-        self._fit_means(dataset)
-        inputs, target = self._centred(dataset)
-        val_inputs, val_target = self._centred(val_dataset)
+        train, val = (
+            part.read(np.arange(len(part)), torch.Generator().manual_seed(0)) for part in (dataset, val_dataset)
+        )
+        self._fit_means(*train)
+        inputs, target = self._centred(*train)
+        val_inputs, val_target = self._centred(*val)
         models = [Ridge(alpha=penalty * len(target), fit_intercept=False).fit(inputs, target) for penalty in PENALTIES]
         errors = [float(np.square(val_target - model.predict(val_inputs)).mean()) for model in models]
         best = int(np.argmin(errors))
-        covariance, shrinkage = self._covariance(dataset, models[best].predict(inputs), target)
+        covariance, shrinkage = self._covariance(models[best].predict(inputs), target)
         self.slope.copy_(torch.from_numpy(models[best].coef_.T))
         self.factor.copy_(torch.from_numpy(np.linalg.cholesky(covariance)))
-        constant = (self.whitening(val_dataset.mean) - self.z_mean[-1]).square().mean()
+        constant = (val[1] - self.z_mean[-1]).square().mean()
         return {
             "penalty": float(PENALTIES[best]),
             "val/error": errors[best],
@@ -89,9 +93,9 @@ class ConditionalGaussian(LatentGenerator):
             "shrinkage": shrinkage,
         }
 
-    def _fit_means(self, dataset: LatentDataset) -> None:
-        """Means of features and of white z: of each label, and of all latents for a label that has none."""
-        features, z, label = self._pool(dataset.x0), self.whitening(dataset.mean), dataset.label
+    def _fit_means(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
+        """Means of features and of z: of each label, and of all latents for a label that has none."""
+        features = self._pool(x0)
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has no scale)
         self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.classes))
         for row in range(self.classes + 1):
@@ -100,20 +104,18 @@ class ConditionalGaussian(LatentGenerator):
             self.feature_mean[row] = features[chosen].mean(dim=0)
             self.z_mean[row] = z[chosen].mean(dim=0)
 
-    def _covariance(
-        self, dataset: LatentDataset, predicted: np.ndarray, target: np.ndarray
-    ) -> tuple[np.ndarray, float]:
-        """Covariance of white z given x0 and label, such that samples for training stills vary as training latents do.
+    def _covariance(self, predicted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+        """Covariance of z given x0 and label, such that samples for training stills vary as training latents do.
 
         It is the covariance of the training latents minus that of their predictions. Its part from residuals is shrunk
         towards its diagonal along the principal axes of maps and rows (Ledoit and Wolf 2004), so that it is invertible when
         there are fewer latents than dimensions, and the variance along these axes stays.
 
         Args:
-            predicted, target: float64 (n, D), without the means of the labels.
+            predicted, target: float64 (n, N), without the means of the labels.
 
         Returns:
-            float64 (D, D), and the weight of the diagonal.
+            float64 (N, N), and the weight of the diagonal.
         """
         residual = target - predicted
         axes = self._axes()
@@ -123,23 +125,24 @@ class ConditionalGaussian(LatentGenerator):
         # Ridge predictions are smaller than those of least squares and correlate with their residuals, so that
         # cov(target) = cov(predicted) + cov(residual) + shared + shared.T; shared is positive semidefinite.
         shared = predicted.T @ residual / len(target)
-        spread = dataset.std.square().mean(dim=0).sqrt()  # of q(z | x); `target` has its means only
-        noise = (self.whitening(torch.diag(spread) + self.whitening.shift)).double().cpu().numpy()
         jitter = 1e-6 * np.eye(len(root))
-        return root @ correlation @ root.T + shared + shared.T + noise.T @ noise + jitter, float(shrinkage)
+        return root @ correlation @ root.T + shared + shared.T + jitter, float(shrinkage)
 
-    def _centred(self, dataset: LatentDataset) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled features (n, F) and white z (n, D), both without their means of the label; float64."""
-        row = self._row(dataset.label)
-        features = (self._pool(dataset.x0) - self.feature_mean[row]) / self.feature_scale
-        z = self.whitening(dataset.mean) - self.z_mean[row]
-        return features.double().cpu().numpy(), z.double().cpu().numpy()
+    def _centred(self, x0: Tensor, z: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled features (n, F) and z (n, N), both without their means of the label; float64."""
+        row = self._row(label)
+        features = (self._pool(x0) - self.feature_mean[row]) / self.feature_scale
+        return features.double().cpu().numpy(), (z - self.z_mean[row]).double().cpu().numpy()
 
     def _axes(self) -> np.ndarray:
-        """Principal axes of the maps and rows of z, one per column: float64 (D, D), orthogonal, for white z."""
-        parts = (self.whitening.get_buffer(f"cov_sqrt_{name}").double() for name in ("maps", "rows"))
+        """Principal axes of the maps and rows of white z, and log-amplitudes, one per column: float64 (N, N), orthogonal."""
+        whitening = self.transform.whitening
+        parts = (whitening.get_buffer(f"cov_sqrt_{name}").double() for name in ("maps", "rows"))
         turns = [torch.linalg.eigh(part)[1].transpose(1, 2) for part in parts]
-        return self.spec.apply(torch.eye(self.spec.size).to(turns[0]), *turns).cpu().numpy()
+        axes = np.eye(self.spec.normalised_size)
+        size = self.spec.size
+        axes[:size, :size] = self.spec.apply(torch.eye(size).to(turns[0]), *turns).cpu().numpy()
+        return axes
 
     def _row(self, label: Tensor) -> Tensor:
         """The row of the means for each label; the last one for -1, and for all where the label is not used."""
@@ -168,7 +171,7 @@ def fit_gaussian(
 ) -> None:
     """Fit in closed form, without seed and state (arguments as `LatentTrainer.fit`)."""
     model = ConditionalGaussian(settings, latents.spec, store.size, len(store.meta["classes"]))
-    model.whitening.load_state_dict(latents.whitening.state_dict())
+    model.transform.load_state_dict(latents.transform.state_dict())
     dataset, val_dataset = (LatentDataset(latents, store, part, torch.device("cpu")) for part in (True, False))
     on_log(0, model.fit(dataset, val_dataset))
     model.save(out, seed=seed, latents=len(dataset))

@@ -45,7 +45,7 @@ class LatentTrainer(Generic[Model]):
         self.networks: dict[str, Any] = {model.name: model.trained()}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x0, a draw of white z, label."""
+        """x0, a draw of normalised z, label."""
         index = step_indices(len(self.dataset), self.settings.training.batch_size, self.seed, step)
         return self.dataset.read(index, step_generator(self.seed + 1, step))
 
@@ -87,7 +87,7 @@ class LatentTrainer(Generic[Model]):
         torch.manual_seed(seed)  # initial weights
         np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
         model = cls.model_type(settings, latents.spec, store.size, len(store.meta["classes"]))
-        model.whitening.load_state_dict(latents.whitening.state_dict())
+        model.transform.load_state_dict(latents.transform.state_dict())
         device = pick_device()
         dataset, val_dataset = (LatentDataset(latents, store, part, device) for part in (True, False))
         trainer = cls(model.to(device), dataset, val_dataset, seed)

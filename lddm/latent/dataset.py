@@ -16,7 +16,7 @@ from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
-from lddm.latent.whitening import Whitening
+from lddm.latent.transform import LatentTransform
 from lddm.training.identity import content_hash
 from lddm.training.weights import load_into, load_weights, save_weights
 
@@ -27,10 +27,10 @@ class LatentSet:
 
     Attributes:
         spec: the structure of z.
-        mean, std: float32 (n, D), q(z | x) of each entry, not standardised.
+        mean, std: float32 (n, D), q(z | x) of each entry, in physical units.
         clip: clip ids, n strings; `flipped` bool (n,), mirrored; `backward` bool (n,), from the last frame to the first;
             `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
-        whitening: standardisation, fitted to the train entries.
+        transform: to normalised z, fitted to the train entries.
     """
 
     spec: LatentSpec
@@ -41,18 +41,22 @@ class LatentSet:
     backward: Tensor
     label: Tensor
     train: Tensor
-    whitening: Whitening
+    transform: LatentTransform
 
     @classmethod
     def load(cls, path: str | Path) -> LatentSet:
         """Read what `save_latents` wrote."""
         tensors, about = load_weights(path, "latents")
         spec = LatentSpec(**about["spec"])
-        prefix = "whitening."
-        whitening = Whitening(spec)
-        load_into(whitening, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, path)
+        prefix = "transform."
+        if not any(key.startswith(prefix) for key in tensors):
+            raise LddmError(
+                f"{path} holds latents of another version", "run the rules train_autoencoder and encode again"
+            )
+        transform = LatentTransform(spec)
+        load_into(transform, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, path)
         rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
-        return cls(spec=spec, clip=about["clip"], whitening=whitening, **rest)
+        return cls(spec=spec, clip=about["clip"], transform=transform, **rest)
 
     def relabelled(self, labels: pd.Series) -> LatentSet:
         """The same with other labels of the train entries.
@@ -86,13 +90,13 @@ def save_latents(
     """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
     tensors = {"mean": mean, "std": std, "flipped": flipped, "backward": backward, "label": label, "train": train}
     clips = {name for name, chosen in zip(clip, train.tolist(), strict=True) if chosen}  # copies are not independent
-    whitening = Whitening.fit(spec, mean[train], std[train], len(clips))
-    tensors |= {f"whitening.{key}": value for key, value in whitening.state_dict().items()}
+    transform = LatentTransform.fit(spec, mean[train], std[train], len(clips))
+    tensors |= {f"transform.{key}": value for key, value in transform.state_dict().items()}
     save_weights(path, tensors, "latents", spec=spec.to_dict(), clip=clip)
 
 
 class LatentDataset:
-    """Batches of (x0, standardised z, label) for the generators; one part (train or val) of a latent set.
+    """Batches of (x0, normalised z, label) for the generators; one part (train or val) of a latent set.
 
     Attributes:
         x0: float (n, 1, S, S) in [-1, 1], on the device; `x0_hash`: SHA-256 of the stored frames that they come from.
@@ -115,15 +119,15 @@ class LatentDataset:
         flipped = latents.flipped[where]
         self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)
         self.mean, self.std = latents.mean[where].to(device), latents.std[where].to(device)
-        self.whitening = copy.deepcopy(latents.whitening).to(device)
+        self.transform = copy.deepcopy(latents.transform).to(device)
         self.label = latents.label[where].to(device)
 
     def __len__(self) -> int:
         return len(self.x0)
 
     def read(self, index: np.ndarray, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 float (B, 1, S, S), a draw of white z float (B, D), label int64 (B,); `rng` on the CPU."""
+        """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label int64 (B,); `rng` on the CPU."""
         chosen = torch.from_numpy(np.asarray(index)).to(self.x0.device)
         noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng).to(self.mean)
         z = self.mean[chosen] + self.std[chosen] * noise
-        return self.x0[chosen], self.whitening(z), self.label[chosen]
+        return self.x0[chosen], self.transform(z), self.label[chosen]

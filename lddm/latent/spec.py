@@ -1,4 +1,4 @@
-"""The latent z: a vector (B, D) outside, maps and temporal coefficients inside."""
+"""The latent z in physical units: a vector (B, D) outside, maps and temporal coefficients inside."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class LatentSpec:
     `vector` (the paper): z is one global vector of `dim` numbers.
     `low_rank` (ours): z = (maps aligned with x0, temporal coefficients). The maps are `motion_rank` displacement
     fields (axial, lateral) and `residual_rank` code maps of the residual branch, `map_size` pixels high and wide; each
-    field and each code map has one coefficient a frame. Motion of frame t = sum_k a_k(t) B_k: the local strain that a
-    global vector loses stays where it is.
+    field and each code map has one coefficient per frame. Motion of frame t = sum_k a_k(t) B_k: the local strain that a
+    global vector loses stays where it is. The amplitude of the motion is in the maps B_k, in pixels; each row a_k has a
+    root mean square of one.
     `grid`: `channels` maps for each of `grid_frames` steps of time, no coefficients.
 
     Attributes:
@@ -54,10 +55,15 @@ class LatentSpec:
 
     @property
     def size(self) -> int:
-        """D: numbers in z."""
+        """D: numbers in z in physical units."""
         if self.kind == "vector":
             return self.dim
         return self.map_channels * self.map_size**2 + self.coefficient_rows * self.frames
+
+    @property
+    def normalised_size(self) -> int:
+        """N: numbers in normalised z, which has a log-amplitude for each row beside the D (see `LatentTransform`)."""
+        return self.size + self.coefficient_rows
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, D) -> maps (B, 2K + R, h, w) and coefficients (B, K + R, T); a grid has no coefficients."""
@@ -68,6 +74,11 @@ class LatentSpec:
     def join(self, maps: Tensor, coefficients: Tensor) -> Tensor:
         """The inverse of `split`: z (B, D)."""
         return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
+
+    def per_channel(self, values: Tensor) -> Tensor:
+        """One value of each field and residual map (B, K + R) -> one of each channel of the maps (B, 2K + R, 1, 1)."""
+        fields = values[:, : self.motion_rank].repeat_interleave(2, dim=1)
+        return torch.cat([fields, values[:, self.motion_rank :]], dim=1)[:, :, None, None]
 
     @in_float32
     def apply(self, z: Tensor, to_maps: Tensor, to_rows: Tensor) -> Tensor:
@@ -84,26 +95,6 @@ class LatentSpec:
         maps = torch.einsum("cij,bcj->bci", to_maps, maps.flatten(2))
         return self.join(maps, torch.einsum("cij,bcj->bci", to_rows, rows))
 
-    @in_float32
-    def map_amplitude(self, maps: Tensor) -> Tensor:
-        """Root mean square of each field and each code map: maps (B, 2K + R, h, w) -> (B, K + R)."""
-        power = maps.square().mean(dim=(2, 3))
-        fields = power[:, : 2 * self.motion_rank].unflatten(1, (self.motion_rank, 2)).mean(dim=2)
-        return torch.cat([fields, power[:, 2 * self.motion_rank :]], dim=1).sqrt()
-
-    @in_float32
-    def balanced(self, maps: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps with the size of the motion, and coefficients of unit size; low_rank only.
-
-        Both parts of z encode the amplitude. They agree in a measured code and may disagree in a sample; then the geometric
-        mean of the two counts: an error of either weighs half, and noise beside a large map stays small.
-        """
-        rows = coefficients.square().mean(dim=2).sqrt()  # (B, K + R)
-        share = (rows / self.map_amplitude(maps).clamp_min(1e-6)).sqrt()
-        fields = share[:, : self.motion_rank].repeat_interleave(2, dim=1)
-        share = torch.cat([fields, share[:, self.motion_rank :]], dim=1)  # (B, 2K + R)
-        return maps * share[:, :, None, None], unit_rows(coefficients)
-
     def to_dict(self) -> dict:
         """JSON form; `LatentSpec(**d)` is its inverse."""
         return asdict(self)
@@ -111,5 +102,5 @@ class LatentSpec:
 
 @in_float32
 def unit_rows(coefficients: Tensor) -> Tensor:
-    """Coefficients (B, K + R, T) with a root mean square of one over time: the maps carry the size."""
+    """Coefficients (B, K + R, T) scaled to a root mean square of one over time."""
     return coefficients / coefficients.square().mean(dim=2, keepdim=True).add(1e-10).sqrt()

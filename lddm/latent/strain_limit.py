@@ -20,7 +20,7 @@ def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
     pushes all tissue alike, stays. z whose fields do not fold are returned bit for bit.
 
     Args:
-        z: float (B, D), in the units of stage 1.
+        z: float (B, D), in physical units.
         spec: any kind; only a low-rank z has fields.
         size: height and width S of a frame in pixels.
 
@@ -29,7 +29,7 @@ def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
     """
     if spec.kind != "low_rank":
         return z
-    maps, rows = spec.balanced(*spec.split(z))
+    maps, rows = spec.split(z)
     rank = spec.motion_rank
     fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))
     strain = largest_strain(fields, rows[:, :rank], size / spec.map_size)
@@ -38,7 +38,6 @@ def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
         share = invertible_share(compose_motion(fields[i : i + 1], rows[i : i + 1, :rank], size)[0])
         if share < 1:
             mean = fields[i].mean(dim=(2, 3), keepdim=True)
-            shrunk = torch.cat([(mean + share * (fields[i] - mean)).flatten(0, 1), maps[i, 2 * rank :]])[None]
-            sizes = spec.map_amplitude(shrunk)[:, :, None]  # rows have the amplitude of their map, as from the encoder
-            limited[i] = spec.join(shrunk, rows[i : i + 1] * sizes)[0]
+            shrunk = torch.cat([(mean + share * (fields[i] - mean)).flatten(0, 1), maps[i, 2 * rank :]])
+            limited[i] = spec.join(shrunk[None], rows[i : i + 1])[0]
     return limited

@@ -39,29 +39,27 @@ class Whitening(nn.Module):
             self.register_buffer(f"cov_sqrt_{name}", torch.eye(size).repeat(count, 1, 1))
 
     @classmethod
-    def fit(cls, spec: LatentSpec, mean: Tensor, std: Tensor, clips: int | None = None) -> Whitening:
-        """From the posteriors of training clips.
+    def fit(cls, spec: LatentSpec, z: Tensor, clips: int | None = None) -> Whitening:
+        """From training clips.
 
         Args:
             spec: the structure of z.
-            mean, std: float (n, D), q(z | x) of each entry; the variance of z is that of the means plus that of q.
+            z: float (n, D).
             clips: how many independent clips the entries come from (mirrored and reversed copies are not); default: n.
         """
         self = cls(spec)
-        self.shift.copy_(mean.mean(dim=0))
-        centred, noise = (mean - self.shift).double(), std.double().square().mean(dim=0)
+        self.shift.copy_(z.mean(dim=0))
+        centred = (z - self.shift).double()
         if spec.kind == "vector":
             # A dimension that never changes would be divided by zero; its scale then does not matter.
-            self.scale.copy_((centred.square().mean(dim=0) + noise).sqrt().clamp_min(1e-4))
+            self.scale.copy_(centred.square().mean(dim=0).sqrt().clamp_min(1e-4))
             return self
-        parts = zip(("maps", "rows"), spec.split(centred), spec.split(noise[None]), strict=True)
-        for name, values, spread in parts:
+        for name, values in zip(("maps", "rows"), spec.split(centred), strict=True):
             if values.shape[1] == 0:  # a grid has no coefficients
                 continue
-            floor = FLOOR[name] + SCARCE[name] * values.flatten(2).shape[2] / (clips or len(mean))
-            values, spread = values.flatten(2).transpose(0, 1), spread[0].flatten(1)  # (C, n, size), (C, size)
-            covariance = values.transpose(1, 2) @ values / len(centred) + torch.diag_embed(spread)
-            variance, axes = torch.linalg.eigh(covariance)
+            floor = FLOOR[name] + SCARCE[name] * values.flatten(2).shape[2] / (clips or len(z))
+            values = values.flatten(2).transpose(0, 1)  # (C, n, size)
+            variance, axes = torch.linalg.eigh(values.transpose(1, 2) @ values / len(centred))
             variance = variance.clamp_min(0) + floor * variance.mean(dim=1, keepdim=True).clamp_min(1e-8)
             for kind, power in (("whiten", -0.5), ("cov_sqrt", 0.5)):
                 matrix = axes @ torch.diag_embed(variance**power) @ axes.transpose(1, 2)
@@ -73,7 +71,7 @@ class Whitening(nn.Module):
         return self._rotate((z - self.shift) / self.scale, "whiten")
 
     def invert(self, white: Tensor) -> Tensor:
-        """White z (B, D) -> z (B, D), in the units of stage 1."""
+        """White z (B, D) -> z (B, D)."""
         return self._rotate(white, "cov_sqrt") * self.scale + self.shift
 
     def _rotate(self, z: Tensor, kind: str) -> Tensor:

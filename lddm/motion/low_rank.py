@@ -49,7 +49,9 @@ class MotionCode:
     def flip(self, flipped: Tensor) -> MotionCode:
         """The code of the clips mirrored left to right where `flipped` (bool (B,)): lateral motion changes its sign."""
         mirrored = self.maps.flip(-1) * self.maps.new_tensor([1.0, -1.0])[:, None, None]
-        return MotionCode(torch.where(flipped[:, None, None, None, None], mirrored, self.maps), self.coefficients)
+        sign = _signs(mirrored)
+        code = MotionCode(mirrored * sign[:, :, None, None, None], self.coefficients * sign[:, :, None])
+        return self.mix(code, flipped)
 
 
 def measure_motion(clips: np.ndarray, rank: int, map_size: int, passes: int = 2, chunk: int = 64) -> MotionCode:
@@ -75,9 +77,9 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
     """Reduce motion to maps times temporal coefficients: u_t(p) = sum_k a_k(t) B_k(p).
 
     Singular value decomposition of each clip over time x space at the resolution of the maps, in the order of the
-    singular values. Its signs are arbitrary; they are fixed so that the mean axial motion of each map is positive (down).
-    Where that is nearly zero, the mean cube of the axial motion is positive, or, for lateral motion, the mean of the
-    coefficients. All three are the same for the mirrored clip, so that the code of a mirrored clip is the mirrored code.
+    singular values. Its signs are arbitrary; they are fixed so that of the mean axial and the mean lateral displacement of
+    each map the larger one is positive. So maps of a kind of motion look alike, whatever its direction, and the direction
+    is in the coefficients.
 
     Args:
         flow: float32 (n, T, 2, H, W) in pixels.
@@ -97,17 +99,20 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
         raise ValueError(f"rank {rank} exceeds the {frames} frames of a clip")
     coefficients = vectors[:, :, ::-1][:, :, :rank].transpose(0, 2, 1) * np.sqrt(frames)  # (n, K, T), unit RMS
     maps = (coefficients @ matrix / frames).reshape(n, rank, 2, map_size, map_size)
-    sign = _signs(maps, coefficients)
+    sign = _signs(torch.from_numpy(maps)).numpy()
     return (maps * sign[..., None, None, None]).astype(np.float32), (coefficients * sign[..., None]).astype(np.float32)
 
 
-def _signs(maps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """+1 or -1 (n, K) for maps (n, K, 2, h, w) and coefficients (n, K, T)."""
-    axial = maps[:, :, 0]
-    mean, size = axial.mean(axis=(2, 3)), np.sqrt((maps**2).mean(axis=(2, 3, 4)))
-    lateral = np.sqrt((axial**2).mean(axis=(2, 3))) <= 0.1 * size
-    otherwise = np.where(lateral, coefficients.mean(axis=2), (axial**3).mean(axis=(2, 3)))
-    return np.where(np.where(np.abs(mean) > 0.1 * size, mean, otherwise) < 0, -1.0, 1.0)
+def _signs(maps: Tensor) -> Tensor:
+    """+1 or -1 (n, K) for maps (n, K, 2, h, w): of the mean axial and lateral displacement the larger one gets positive.
+
+    Where both are nearly zero, the larger one of the mean cubes does.
+    """
+    size = maps.square().mean(dim=(2, 3, 4), keepdim=True).sqrt()[..., 0, 0]  # (n, K, 1)
+    mean, cube = maps.mean(dim=(3, 4)), maps.pow(3).mean(dim=(3, 4))  # (n, K, 2)
+    value = torch.where(mean.abs().amax(dim=2, keepdim=True) > 0.1 * size, mean, cube)
+    larger = value.gather(2, value.abs().argmax(dim=2, keepdim=True))[:, :, 0]
+    return torch.where(larger < 0, -1.0, 1.0).to(maps)
 
 
 @functools.cache

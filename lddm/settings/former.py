@@ -39,6 +39,7 @@ KEYS: dict[str, str] = {
     "synthesis.steps": "renamed synthesis.num_inference_steps",
     "synthesis.guidance": "renamed synthesis.guidance_scale",
     "synthesis.guide_by": "renamed synthesis.guidance_target",
+    "diffusion.match_moments": "removed, nothing takes its place: leave it out",
     "autoencoder.energy_weight": "removed, nothing takes its place: leave it out",
 }
 # Key path -> former value -> what took its place.

@@ -152,9 +152,8 @@ class DistillationSettings(Section):
 class DiffusionSettings(DenoiserSettings):
     """Stage 2, the method: p(z | x0) by diffusion."""
 
-    match_moments: bool = Field(
-        True,
-        description="give samples the mean and the variance of training latents, along each axis of their covariance",
+    min_snr_gamma: float | None = Field(
+        None, description="gamma of min-SNR weighting; null = the plain loss (Hang et al. 2023)"
     )
     distillation: DistillationSettings | None = Field(
         DistillationSettings(), description="sampling in one step, a tenth of the time; null = without"

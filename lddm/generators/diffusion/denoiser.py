@@ -29,7 +29,7 @@ class Denoiser(nn.Module):
         image_mask: Tensor | None = None,
         label_mask: Tensor | None = None,
     ) -> Tensor:
-        """Noisy z (B, D), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, D)."""
+        """Noisy z (B, N), timestep (B,), x0 (B, 1, S, S), label (B,) -> prediction (B, N)."""
         return self.denoise(z, timestep, *self.condition(x0, label, image_mask, label_mask))
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
@@ -38,9 +38,9 @@ class Denoiser(nn.Module):
 
 
 class MapDenoiser(Denoiser):
-    """Denoises maps with a small conv-attention network and coefficients with a transformer over time.
+    """Denoises maps with a small conv-attention network, coefficients and log-amplitudes with a transformer over time.
 
-    The two exchange pooled features.
+    The two exchange pooled features. The log-amplitudes are one token beside those of the frames.
 
     The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain at its
     place; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
@@ -62,7 +62,7 @@ class MapDenoiser(Denoiser):
         dim = 4 * width
         self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
-        numbers = spec.coefficient_rows * spec.frames
+        numbers = spec.coefficient_rows * (spec.frames + 1)
         if numbers:
             tokens = 2 * width
             self.read_coefficients = nn.Sequential(nn.Linear(numbers, dim), nn.SiLU(), nn.Linear(dim, dim))
@@ -71,6 +71,8 @@ class MapDenoiser(Denoiser):
             self.pos_embed = nn.Parameter(0.02 * torch.randn(spec.frames, tokens))
             self.time_blocks = nn.ModuleList(TimeBlock(tokens, dim) for _ in range(depth))
             self.frames_out = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
+            self.amplitudes_in = nn.Linear(spec.coefficient_rows, tokens)
+            self.amplitudes_out = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, spec.coefficient_rows))
         cells = spec.map_size**2
         self.cov_sqrt: Tensor
         self.register_buffer("cov_sqrt", torch.eye(cells).repeat(spec.map_channels, 1, 1))  # (C, h w, h w)
@@ -94,10 +96,12 @@ class MapDenoiser(Denoiser):
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
         """As `Denoiser.denoise`."""
-        maps, coefficients = self.spec.split(z)
+        maps, coefficients = self.spec.split(z[:, : self.spec.size])
+        amplitudes = z[:, self.spec.size :]
         vector = vector + self.time(sinusoidal(timestep, self.width))
         timed = self.spec.coefficient_rows > 0
-        code = F.silu(vector + self.read_coefficients(coefficients.flatten(1))) if timed else F.silu(vector)
+        numbers = z[:, self.spec.map_channels * self.spec.map_size**2 :]  # coefficients and log-amplitudes
+        code = F.silu(vector + self.read_coefficients(numbers)) if timed else F.silu(vector)
         grid = self.grid.expand(len(z), -1, -1, -1)
         hidden = self.conv_in(torch.cat([maps, self._apply_cov_sqrt(maps), features, grid], dim=1))
         for block, attention in zip(self.blocks, self.attention, strict=True):
@@ -108,9 +112,11 @@ class MapDenoiser(Denoiser):
             return self.spec.join(predicted, coefficients)
         vector = vector + self.pool_maps(hidden.mean(dim=(2, 3)))
         frames = self.frames_in(coefficients.transpose(1, 2)) + self.pos_embed  # (B, T, C)
+        tokens = torch.cat([frames, self.amplitudes_in(amplitudes)[:, None]], dim=1)  # (B, T + 1, C)
         for block in self.time_blocks:
-            frames = block(frames, vector)
-        return self.spec.join(predicted, self.frames_out(frames).transpose(1, 2))
+            tokens = block(tokens, vector)
+        rows = self.frames_out(tokens[:, :-1]).transpose(1, 2)
+        return torch.cat([self.spec.join(predicted, rows), self.amplitudes_out(tokens[:, -1])], dim=1)
 
 
 class TimeBlock(nn.Module):

@@ -28,7 +28,7 @@ CHECKED = 256  # pairs of validation stills that choose the weights
 
 @dataclass(frozen=True)
 class Pairs:
-    """Noise and white z, float (n, D); of which x0 of a dataset, int64 (n,); label, int64 (n,); guidance_scale, float (n,)."""
+    """Noise and normalised z, float (n, N), with the x0 of a dataset, label, int64 (n,), and guidance_scale, float (n,)."""
 
     noise: Tensor
     z: Tensor
@@ -51,7 +51,7 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
     label = torch.randint(max(1, model.classes), (count,), generator=rng)
     label[torch.rand(count, generator=rng) < model.settings.label_dropout] = -1
     guidance_scale = 1 + (settings.max_guidance_scale - 1) * torch.rand(count, generator=rng)
-    noise = torch.randn((count, model.spec.size), generator=rng)
+    noise = torch.randn((count, model.spec.normalised_size), generator=rng)
     index, label, guidance_scale, noise = (values.to(device) for values in (index, label, guidance_scale, noise))
     options = SamplingOptions("unipc", settings.num_inference_steps, guidance_target=settings.guidance_target)
     z = torch.empty_like(noise)
@@ -84,7 +84,7 @@ class DistillationTask:
 
 
 def squared_error(student: Any, x0: Tensor, pairs: Pairs, which: Tensor) -> Tensor:
-    """Mean square difference of its z from the sampler's; white z has a mean square of about one."""
+    """Mean square difference of its z from the sampler's; normalised z has a mean square of about one."""
     still = x0[pairs.index[which]]
     made = student(pairs.noise[which], pairs.guidance_scale[which], still, pairs.label[which])
     return (made - pairs.z[which]).square().mean()

@@ -13,7 +13,6 @@ from lddm.generators.diffusion.denoiser import build_denoiser
 from lddm.generators.diffusion.process import denoise
 from lddm.generators.diffusion.student import Student
 from lddm.generators.sampling import Rng, SamplingOptions, normal
-from lddm.latent.matching import Matching
 from lddm.latent.spec import LatentSpec
 from lddm.settings.models import DiffusionSettings
 
@@ -29,7 +28,6 @@ class LatentDiffusion(LatentGenerator):
         used = classes if settings.use_label else 0
         network = (spec, size, settings.width, settings.depth, used)
         self.denoiser = build_denoiser(*network)
-        self.matching = Matching(spec)  # fitted to what the trained denoiser draws (lddm.generators.diffusion.train)
         self.student: Student | None = None
         if settings.distillation:  # it learns when the denoiser has (lddm.generators.diffusion.distillation)
             student = Student(build_denoiser(*network), settings.distillation, settings.num_train_timesteps)
@@ -37,10 +35,10 @@ class LatentDiffusion(LatentGenerator):
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
         """The denoiser learns how latents were standardised."""
-        self.denoiser.fit(self.whitening)
+        self.denoiser.fit(self.transform.whitening)
 
     def trained(self) -> nn.Module:
-        """The denoiser: matching is fitted and the student is taught when it has been trained."""
+        """The denoiser: the student is taught when it has been trained."""
         return self.denoiser
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
@@ -49,12 +47,12 @@ class LatentDiffusion(LatentGenerator):
         Raises:
             LddmError: one step is asked of a model that was not distilled, or not for this guidance.
         """
-        noise = normal(rng, (len(x0), self.spec.size)).to(x0)
+        noise = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         denoised = self.sample_student if options.sampler == "distilled" else self.sample_ode
-        return self.whitening.invert(self.matching(denoised(noise, x0, label, options)))
+        return self.transform.invert(denoised(noise, x0, label, options))
 
     def sample_student(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
-        """What the student makes of noise (B, D): white z (B, D), not matched."""
+        """What the student makes of noise (B, N): normalised z (B, N)."""
         if self.student is None:
             raise LddmError(
                 "the model was not distilled", "take sampler unipc, or set diffusion.distillation and train"
@@ -65,7 +63,7 @@ class LatentDiffusion(LatentGenerator):
     def sample_ode(
         self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions, guidance_scale: Tensor | None = None
     ) -> Tensor:
-        """What the sampler makes of noise (B, D): white z (B, D), not matched; `guidance_scale` (B, 1): a scale for each."""
+        """What the sampler makes of noise (B, N): normalised z (B, N); `guidance_scale` (B, 1): a scale for each."""
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
 
         @cache  # once for all steps, and the unconditioned side only where guidance asks for it

@@ -11,7 +11,7 @@ from lddm.settings.models import DistillationSettings
 
 
 class Student(nn.Module):
-    """Noise, guidance scale, x0 and label -> white z, as the sampler would (Luhman & Luhman 2021; Meng et al. 2023).
+    """Noise, guidance scale, x0 and label -> normalised z, as the sampler would (Luhman & Luhman 2021; Meng et al. 2023).
 
     z = noise - f(noise): most directions of z are independent of x0, so the sampler barely changes their noise and the
     residual f is small. The timestep input encodes the guidance scale.
@@ -28,7 +28,7 @@ class Student(nn.Module):
         self.guidance_to_timestep = num_train_timesteps / settings.max_guidance_scale
 
     def forward(self, noise: Tensor, guidance_scale: Tensor, x0: Tensor, label: Tensor) -> Tensor:
-        """noise (B, D), guidance_scale (B,), x0 (B, 1, S, S), label (B,) -> white z (B, D)."""
+        """noise (B, N), guidance_scale (B,), x0 (B, 1, S, S), label (B,) -> normalised z (B, N)."""
         return noise - self.network(noise, self.guidance_to_timestep * guidance_scale, x0, label)
 
     def check(self, options: SamplingOptions) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,15 @@ from torch import Tensor
 from lddm.generators.diffusion.distillation import distil
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.process import add_noise, loss_weights, make_scheduler
-from lddm.generators.sampling import SamplingOptions
 from lddm.generators.trainer import LatentTrainer, OnLog
 from lddm.latent.dataset import LatentDataset
 from lddm.training.identity import Identity
 
-logger = logging.getLogger(__name__)
-DRAWN, AT_A_TIME = 2048, 128  # about how many samples moments are taken from: a standard deviation is known to 2 %
 VALIDATED = 256  # latents in memory at a time
 
 
 class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
-    """The denoising loss; then moment matching and distillation."""
+    """The denoising loss; then distillation."""
 
     model_type = LatentDiffusion
     keep_best = "loss"
@@ -73,36 +69,5 @@ class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
         return {"loss": float(np.mean(weighted)), **quarters}
 
     def post_train(self, state_dir: Path, on_log: OnLog, identity: Identity) -> None:
-        """Moment matching and distillation."""
-        if self.settings.match_moments:
-            distillation = self.settings.distillation
-            match_moments(self.model, self.dataset, self.seed, distillation.num_inference_steps if distillation else 10)
+        """Distillation."""
         distil(self.model, self.dataset, self.val_dataset, self.seed, state_dir, on_log, identity)
-
-
-@torch.no_grad()
-def match_moments(model: LatentDiffusion, dataset: LatentDataset, seed: int, steps: int = 10) -> None:
-    """Fit `model.matching`: samples for the x0 and labels of training, without guidance, against their z.
-
-    Each entry of the dataset is sampled equally often, since entries (mirrored and reversed copies among them) differ in
-    their means; of more than `DRAWN` entries a random subset is compared.
-
-    Args:
-        steps: UniPC steps of the samples. ASSUME: the moments of other samplers are close to these.
-    """
-    rng = torch.Generator().manual_seed(seed)
-    chosen = np.arange(len(dataset))
-    if len(dataset) > DRAWN:
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:DRAWN])
-    x0, real, label = dataset.read(chosen, rng)
-    passes = max(1, round(DRAWN / len(chosen)))
-    order = torch.arange(len(chosen), device=x0.device).repeat(passes)
-    drawn = []
-    for index in order.split(AT_A_TIME):
-        noise = torch.randn((len(index), model.spec.size), generator=rng).to(x0)
-        drawn.append(model.sample_ode(noise, x0[index], label[index], SamplingOptions("unipc", steps)))
-    model.matching.fit(model.whitening, torch.cat(drawn), real)
-    ratio, offset = model.matching.ratio, model.matching.offset
-    logger.info(
-        "samples matched: spread times %.2f to %.2f, means by up to %.2f", ratio.min(), ratio.max(), offset.abs().max()
-    )

@@ -1,7 +1,5 @@
 """The process against closed forms, sampling against diffusers, training, conditioning."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -10,10 +8,9 @@ from safetensors import safe_open
 from lddm.errors import LddmError
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.process import add_noise, loss_weights, make_scheduler
-from lddm.generators.diffusion.train import DiffusionTrainer, match_moments
+from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.generators.sampling import SamplingOptions
 from lddm.latent.dataset import LatentDataset, LatentSet, save_latents
-from lddm.latent.matching import Matching
 from lddm.latent.spec import LatentSpec
 from lddm.latent.whitening import Whitening
 from lddm.settings.models import DiffusionSettings, DistillationSettings, Training
@@ -107,59 +104,13 @@ def test_validation_does_not_depend_on_how_many_latents_are_in_memory(latents, t
     assert parts["loss"] == pytest.approx(whole["loss"], rel=0.15)  # other noise
 
 
-@pytest.mark.parametrize("count", [14, 600, 1632, 3000])
-def test_moments_are_taken_from_whole_passes_over_the_latents(count):
-    """An exact sampler needs no matching, even if entries of one half (mirrored ones) differ from those of the other."""
-    z = torch.randn(count, VECTOR.size, generator=torch.Generator().manual_seed(1))
-    z += torch.where(torch.arange(count) < count // 2, -1.0, 1.0)[:, None]
-    whitening = Whitening.fit(VECTOR, z, torch.zeros_like(z))
-
-    class Reader:
-        def __len__(self):
-            return count
-
-        def read(self, index, rng):
-            return torch.arange(count)[index], whitening(z)[index], torch.zeros(len(index), dtype=torch.long)
-
-    matching = Matching(VECTOR)
-    model = SimpleNamespace(
-        spec=VECTOR, whitening=whitening, matching=matching, sample_ode=lambda noise, x0, *_: whitening(z)[x0]
-    )
-    match_moments(model, Reader(), 0)
-    assert torch.allclose(matching.ratio, torch.ones(VECTOR.size), rtol=1 / count)  # (unbiased estimates)
-    assert matching.offset.abs().max() < 1e-3
-
-
-def test_moments_of_a_large_data_set_are_taken_from_a_subset(monkeypatch):
-    z = torch.randn(40, VECTOR.size, generator=torch.Generator().manual_seed(1))
-    whitening, drawn = Whitening.fit(VECTOR, z, torch.zeros_like(z)), []
-
-    class Reader:
-        def __len__(self):
-            return len(z)
-
-        def read(self, index, rng):
-            return torch.from_numpy(index), whitening(z)[index], torch.zeros(len(index), dtype=torch.long)
-
-    def sample_ode(noise, x0, *_):
-        drawn.extend(x0.tolist())
-        return whitening(z)[x0]
-
-    monkeypatch.setattr("lddm.generators.diffusion.train.DRAWN", 16)
-    matching = Matching(VECTOR)
-    model = SimpleNamespace(spec=VECTOR, whitening=whitening, matching=matching, sample_ode=sample_ode)
-    match_moments(model, Reader(), 0)
-    assert len(drawn) == len(set(drawn)) == 16 and {number // 20 for number in drawn} == {0, 1}
-    assert torch.allclose(matching.ratio, torch.ones(VECTOR.size)) and matching.offset.abs().max() < 1e-3
-
-
 def test_the_denoiser_sees_white_maps_with_their_own_covariance():
     """Training latents that are one push of all cells: the coloured view of white noise is that push, at unit variance."""
     n, cells = 400, MAPS.map_size**2
     push = torch.randn(n, MAPS.map_channels, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, cells)
     z = torch.cat([push.flatten(1), torch.randn(n, MAPS.coefficient_rows * MAPS.frames)], dim=1)
     model = LatentDiffusion(SMALL, MAPS, 32, classes=2)
-    model.whitening.load_state_dict(Whitening.fit(MAPS, z, torch.full_like(z, 1e-3)).state_dict())
+    model.transform.whitening = Whitening.fit(MAPS, z)
     model.prepare(torch.zeros(2, 1, 32, 32), z[:2], torch.zeros(2, dtype=torch.long))
     white = torch.randn(n, MAPS.map_channels, MAPS.map_size, MAPS.map_size)
     coloured = model.denoiser._apply_cov_sqrt(white).flatten(2)
@@ -241,8 +192,8 @@ def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
 def test_our_loop_is_diffusers_own_ddim_and_undoes_the_standardisation():
     torch.manual_seed(0)
     model = LatentDiffusion(SMALL, VECTOR, 32, classes=2).eval()
-    model.whitening.shift += 3
-    model.whitening.scale *= 2
+    model.transform.whitening.shift += 3
+    model.transform.whitening.scale *= 2
     x0, label = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
     ours = model.sample(x0, label, torch.Generator().manual_seed(5), SamplingOptions("ddim", 6))
     reference = DDIMScheduler(
@@ -277,30 +228,7 @@ def test_training_saves_a_model_that_loads_alone(latents, tiny_store, tmp_path):
     assert [step for step, _ in lines] == [2, 4]
     assert {"lddm/loss", "val/loss", "val/mse_0"} <= set(lines[-1][1])
     model = LatentDiffusion.load(tmp_path / "m")
-    assert torch.equal(model.whitening.shift, latents.whitening.shift) and model.settings == SMALL
-
-
-def test_samples_of_training_stills_have_the_moments_of_training_latents(tiny_store, tmp_path):
-    """A denoiser that is trained for four steps draws noise; matched, its draws have the right spread."""
-    store, none = tiny_store[0], torch.zeros(90, dtype=torch.bool)
-    clips, label = 5 * store.clips["clip_id"].tolist(), torch.arange(90) % 2
-    mean = 5 + torch.randn(90, MAPS.size) * torch.linspace(0.5, 3, MAPS.size)
-    save_latents(
-        tmp_path / "z", MAPS, clips, mean, torch.full_like(mean, 0.1), none, none, label, torch.arange(90) < 70
-    )
-    latents = LatentSet.load(tmp_path / "z")
-    reader = LatentDataset(latents, store, True, torch.device("cpu"))
-    real = reader.read(torch.arange(70).numpy(), torch.Generator().manual_seed(0))[1]
-    off = {}
-    for matched in (True, False):
-        settings = SMALL.model_copy(update={"match_moments": matched})
-        DiffusionTrainer.fit(settings, latents, store, 0, tmp_path / f"{matched}", tmp_path / "m", lambda *_: None)
-        model = LatentDiffusion.load(tmp_path / "m")
-        x0, label = reader.x0[torch.arange(2000) % 70], reader.label[torch.arange(2000) % 70]
-        z = model.draw(x0, label, torch.Generator().manual_seed(1), SamplingOptions("unipc", 10))
-        spread = MAPS.split(model.whitening(z))[0].std(dim=0)
-        off[matched] = (spread - MAPS.split(real)[0].std(dim=0)).abs().mean().item()
-    assert off[True] < 0.6 * off[False]
+    assert torch.equal(model.transform.logarithms, latents.transform.logarithms) and model.settings == SMALL
 
 
 def test_weights_of_another_version_are_one_clear_error(tmp_path):
@@ -311,6 +239,6 @@ def test_weights_of_another_version_are_one_clear_error(tmp_path):
     with pytest.raises(LddmError, match="old has other settings than this version") as error:
         LatentDiffusion.load(tmp_path / "old")
     assert "train again" in error.value.hint
-    save_weights(tmp_path / "less", {"whitening.shift": state["whitening.shift"]}, "generator:lddm", **about)
+    save_weights(tmp_path / "less", {"transform.floor": state["transform.floor"]}, "generator:lddm", **about)
     with pytest.raises(LddmError, match="does not fit the network"):
         LatentDiffusion.load(tmp_path / "less")

@@ -53,7 +53,7 @@ def test_one_step_makes_what_ten_make_of_noise_that_it_has_not_seen(latents, tin
     label = torch.arange(200) % 2
 
     def white(options):
-        return model.whitening(model.sample(x0, label, torch.Generator().manual_seed(9), options))
+        return model.transform(model.sample(x0, label, torch.Generator().manual_seed(9), options))
 
     one, ten, noise = white(ONE_STEP), white(TEN_STEPS), torch.randn(200, 5, generator=torch.Generator().manual_seed(9))
     left = (one - ten).square().mean()

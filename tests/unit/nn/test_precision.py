@@ -5,9 +5,9 @@ import torch
 
 from lddm.autoencoder.decoder import out_of_view
 from lddm.autoencoder.model import Autoencoder
-from lddm.latent.spec import LatentSpec
+from lddm.latent.spec import LatentSpec, unit_rows
 from lddm.latent.strain_limit import limit_strain
-from lddm.latent.whitening import Whitening
+from lddm.latent.transform import LatentTransform
 from lddm.motion.warp import compose_motion, warp_sequence
 from lddm.settings.models import AutoencoderSettings
 
@@ -21,11 +21,11 @@ def code():
     maps = torch.randn(3, 5, 8, 8, generator=rng) * torch.tensor([0.3, 0.3, 40.0])[:, None, None, None]
     maps[:, 0] += 4.0
     rows = torch.randn(3, 3, 4, generator=rng)
-    return SPEC.join(maps, rows / rows.square().mean(dim=2, keepdim=True).sqrt() * SPEC.map_amplitude(maps)[:, :, None])
+    return SPEC.join(maps, unit_rows(rows))
 
 
 def moved(z):
-    maps, rows = SPEC.balanced(*SPEC.split(z))
+    maps, rows = SPEC.split(z)
     motion = compose_motion(maps[:, :4].unflatten(1, (2, 2)), rows[:, :2], SIZE)
     x0 = torch.rand(len(z), 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     return motion, warp_sequence(x0, motion), out_of_view(x0 > 0.2, motion), limit_strain(z, SPEC, SIZE)
@@ -47,9 +47,9 @@ def test_coordinates_of_half_precision_arguments():
 
 def test_standardisation():
     z = code()
-    whitening = Whitening.fit(SPEC, torch.cat([z, -z]), torch.full((6, SPEC.size), 0.01))
+    transform = LatentTransform.fit(SPEC, torch.cat([z, -z]), torch.full((6, SPEC.size), 0.01))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.allclose(whitening.invert(whitening(z)), z, rtol=1e-2, atol=1e-2)
+        assert torch.allclose(transform.invert(transform(z)), z, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("latent", ["vector", "grid"])

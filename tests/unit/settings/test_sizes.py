@@ -68,7 +68,8 @@ def test_both_stages_take_what_is_accepted_or_suggested(kind, size, monkeypatch)
         assert z.shape == (1, model.spec.size)
         assert model.decode(video[:, :, 0], z).frames.shape == (1, 1, 4, size, size)
         generator = LatentDiffusion(settings.diffusion, model.spec, size, 2)
-        assert generator.denoiser(z, torch.ones(1), video[:, :, 0], label).shape == z.shape
+        noisy = torch.empty(1, model.spec.normalised_size)
+        assert generator.denoiser(noisy, torch.ones(1), video[:, :, 0], label).shape == noisy.shape
         _, vector = ImageCondition(size, None, 4, 8, 2)(video[:, :, 0], label)  # that of the cINN
         assert vector.shape == (1, 8)
 

@@ -42,7 +42,7 @@ from lddm.training.identity import Identity, code_hash, content_hash
 TRAINING = Training(steps=4, batch_size=4, log_every=1, val_every=2, checkpoint_every=2, warmup_steps=1)
 SPEC = LatentSpec("vector", frames=8, dim=5)
 STUDENT = DistillationSettings(num_pairs=8, num_inference_steps=2, steps=4)
-DIFFUSION = DiffusionSettings(width=16, depth=1, match_moments=False, training=TRAINING)
+DIFFUSION = DiffusionSettings(width=16, depth=1, training=TRAINING)
 # trainer -> (settings, other values of the section, step at which it is killed, step with which it goes on)
 TRAINERS = {
     "autoencoder": (
@@ -51,7 +51,7 @@ TRAINERS = {
         3,
         3,
     ),
-    "diffusion": (DIFFUSION.model_copy(update={"distillation": None}), {"min_snr_gamma": None}, 3, 3),
+    "diffusion": (DIFFUSION.model_copy(update={"distillation": None}), {"min_snr_gamma": 5.0}, 3, 3),
     # The denoiser repeats its steps since the last state (3, 4), then the student goes on with 4 + 3.
     "student": (DIFFUSION.model_copy(update={"distillation": STUDENT}), {"label_dropout": 0.5}, 7, 7),
     "cinn": (CinnSettings(blocks=1, width=8, training=TRAINING), {"label_dropout": 0.5}, 3, 3),
