@@ -153,7 +153,7 @@ class DiffusionSettings(DenoiserSettings):
     """Stage 2, the method: p(z | x0) by diffusion."""
 
     min_snr_gamma: float | None = Field(
-        None, description="gamma of min-SNR weighting; null = the plain loss (Hang et al. 2023)"
+        None, gt=0, description="gamma of min-SNR weighting; null = the plain loss (Hang et al. 2023)"
     )
     distillation: DistillationSettings | None = Field(
         DistillationSettings(), description="sampling in one step, a tenth of the time; null = without"
