@@ -48,6 +48,10 @@ class Layers:
     inpainted: Tensor
     residual: Tensor
 
+    def in_full(self) -> Layers:
+        """The same in float32."""
+        return Layers(*(getattr(self, field.name).float() for field in fields(self)))
+
     def one(self, number: int) -> Layers:
         """Those of one clip of the batch, as a batch of one."""
         return Layers(*(getattr(self, field.name)[number : number + 1] for field in fields(self)))
@@ -105,8 +109,10 @@ class WarpDecoder(nn.Module):
         """x0 float (B, 1, S, S), z float (B, D) -> frames."""
         return self.compose(x0, self.layers(x0, z))
 
+    @in_float32
     def compose(self, x0: Tensor, layers: Layers) -> Decoded:
-        """x0 float (B, 1, S, S) and layers for any number of frames -> frames."""
+        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast."""
+        layers = layers.in_full()
         moved = warp_sequence(x0, layers.motion)  # (B, 1, T, S, S)
         fov_mask = field_of_view(x0)
         occlusion = 1 - (1 - out_of_view(fov_mask, layers.motion)) * torch.sigmoid(OPEN - layers.occlusion_logits)

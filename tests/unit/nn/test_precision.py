@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lddm.autoencoder.decoder import out_of_view
+from lddm.autoencoder.decoder import WarpDecoder, out_of_view
 from lddm.autoencoder.model import Autoencoder
 from lddm.latent.spec import LatentSpec, unit_rows
 from lddm.latent.strain_limit import limit_strain
@@ -62,3 +62,15 @@ def test_motion_that_is_decoded_from_other_latents(latent):
         decoded = model.decode(torch.rand(1, 1, 64, 64), torch.randn(1, model.spec.size))
     assert all(part.dtype == torch.float32 and not torch.equal(part, part.bfloat16().float()) for part in (maps, rows))
     assert decoded.motion.dtype == torch.float32
+
+
+def test_frames_are_composed_in_float32_under_autocast():
+    decoder = WarpDecoder(SPEC, 32, 8, (2, 1), 8).eval()
+    for parameter in decoder.conv_out.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x0, z = torch.rand(1, 1, 32, 32) * 2 - 1, 0.1 * torch.randn(1, SPEC.size)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        layers = decoder.layers(x0, z)
+        frames = decoder.compose(x0, layers).frames
+        assert torch.equal(frames, decoder.compose(x0, layers.in_full()).frames) and frames.dtype == torch.float32
+    assert len(frames.unique()) > 0.9 * frames.numel()  # bfloat16 has a few hundred values in this range
