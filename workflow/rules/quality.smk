@@ -71,7 +71,13 @@ rule score:
         splits=rules.split.output,
         synthetic=scored_manifests,
         code=code(
-            "metrics", "motion", "nn/perceptual.py", "nn/precision.py", "data/cache.py", "data/frames.py", "data/ranges.py",
+            "metrics",
+            "motion",
+            "nn/perceptual.py",
+            "nn/precision.py",
+            "data/cache.py",
+            "data/frames.py",
+            "data/ranges.py",
             "data/synthetic.py",
         ),
     output:
