@@ -37,7 +37,7 @@ OWN = {
         "generators": ["lddm", "static"],
         "samples": {"heldout": 1, "stills": 1},
         "sampler": "unipc",
-        "steps": 2,
+        "num_inference_steps": 2,
     },
     "quality": {"bootstrap": 5, "max_videos": 8, "max_videos_expensive": 1},
     "classification": {
