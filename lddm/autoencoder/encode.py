@@ -36,12 +36,13 @@ def encode_clips(
     """
     device = pick_device()
     model = Autoencoder.load(autoencoder_path).to(device)
+    measured = model.checked(measured, store)
     rows: list[pd.DataFrame] = []
     means, stds, flips, backwards = [], [], [], []
     variants = list(itertools.product((False, True), (False, True) if model.settings.time_reversal else (False,)))
     for part in ("train", "val"):
         clips = fold_clips(store, splits, fold, part)
-        dataset = ClipDataset(store, clips, model.checked(measured, store), device)
+        dataset = ClipDataset(store, clips, measured, device)
         for mirrored, backward in variants:
             for start in range(0, len(clips), 32):
                 index = np.arange(start, min(start + 32, len(clips)))

@@ -223,10 +223,8 @@ def train_autoencoder(
     logger.info(
         "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
     )
-    dataset, val_dataset = (
-        ClipDataset(store, clips, model.checked(measured, store, current=True), device)
-        for clips in (train_clips, val_clips)
-    )
+    measured = model.checked(measured, store, current=True)
+    dataset, val_dataset = (ClipDataset(store, clips, measured, device) for clips in (train_clips, val_clips))
     task = AutoencoderTask(model, settings, dataset, seed, perceptual)
     batch_size = settings.training.batch_size
     chosen = spread_clips(val_clips, VALIDATED)

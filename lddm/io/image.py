@@ -57,7 +57,7 @@ def frame_count(path: str | Path) -> int:
 
 
 def is_moving_gif(path: Path) -> bool:
-    """Whether a GIF has more than one frame; True for what is no GIF, so that the reader of videos gives the reason."""
+    """Whether a GIF has more than one frame; True for files that are not GIF, so that the reader of videos gives the reason."""
     try:
         with _opened(path) as image:
             return image.format != "GIF" or bool(getattr(image, "is_animated", False))

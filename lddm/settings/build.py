@@ -53,7 +53,7 @@ def load(raw: Mapping[str, Any]) -> Settings:
         LddmError: with one line for each mistake (key path, expected, got, nearest known key) and a hint.
     """
     settings = validated(Settings, raw)
-    _check_guess(settings)
+    _check_pseudo_labels(settings)
     _check_synthesis(settings)
     _check_sampler(settings)
     check_sizes(settings)
@@ -143,7 +143,7 @@ def all_regimes(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*(regime for _, regime in settings.classification.cells()), *swept]))
 
 
-def _check_guess(settings: Settings) -> None:
+def _check_pseudo_labels(settings: Settings) -> None:
     """Labels are guessed where some are hidden, and a regime of guessed labels needs a guess."""
     guesses = settings.pseudo_labels.classifier is not None
     if guesses and settings.split.max_labelled_videos is None:

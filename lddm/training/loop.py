@@ -246,9 +246,9 @@ def _averaged(averages: dict[str, AveragedModel]) -> dict[str, nn.Module]:
     return {name: average.module.eval() for name, average in averages.items()}
 
 
-def _identity(training: Training, seed: int, networks: dict[str, nn.Module], data_identity: str = "") -> str:
+def _identity(training: Training, seed: int, networks: dict[str, nn.Module]) -> str:
     """Hash of the settings, the seed and the bytes of the initial weights: what the loop itself knows of a run."""
-    return content_hash({"training": training, "seed": seed, "networks": networks, "data": data_identity})
+    return content_hash({"training": training, "seed": seed, "networks": networks})
 
 
 def _shapes(network: nn.Module) -> dict[str, list[int]]:
