@@ -158,13 +158,11 @@ class PreparedInputs:
         name = f"{entry.prepare.__module__}.{entry.prepare.__qualname__}"
         self.content = f"{name} {code_hash('classification', 'motion')} {cv2.__version__}"
 
-    def of(self, clips: Clips, chosen: np.ndarray | None = None) -> Inputs:
+    def of(self, clips: Clips, chosen: np.ndarray | slice = slice(None)) -> Inputs:
         """Inputs float32 and labels of all clips, or of those that are `chosen`."""
         if self.entry.costly:
-            inputs = self.cache.get(self.content, clips.frames, self.entry.prepare)
-            return (inputs, clips.labels) if chosen is None else (inputs[chosen], clips.labels[chosen])
-        part = clips.frames if chosen is None else clips.frames[chosen]
-        return self.entry.prepare(part), clips.labels if chosen is None else clips.labels[chosen]
+            return self.cache.get(self.content, clips.frames, self.entry.prepare)[chosen], clips.labels[chosen]
+        return self.entry.prepare(clips.frames[chosen]), clips.labels[chosen]
 
 
 def _evaluate(network: Any, val: Clips, val_input: np.ndarray, test: Clips, test_input: np.ndarray) -> dict[str, Any]:
