@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from whole_runs import ROOT, environment
+from whole_runs import ROOT, configfiles, environment
 
 from lddm.files import read_json
 
@@ -87,7 +87,7 @@ def checkout(tmp_path):
 
 def use_conda(checkout: Path, conda: Path, *arguments: str) -> tuple[dict, Path]:
     """Run the workflow; the file of the one environment that it made, and the environment's folder."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--use-conda", "--configfile", "config/smoke.yaml"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--use-conda", *configfiles(checkout)]
     variables = environment()
     variables["PATH"] = os.pathsep.join([str(conda), variables["PATH"]])
     variables["PYTHONPATH"] = str(checkout)  # for Snakemake itself: plan with the code of this checkout

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from whole_runs import ROOT, environment, finish, snakemake, tables
+from whole_runs import ROOT, configfiles, environment, finish, snakemake, tables
 
 from lddm.files import read_json
 from lddm.settings.build import load, stage_json
@@ -68,7 +68,7 @@ def test_two_pipelines_in_one_folder(finished, undisturbed):
         time.sleep(0.1)
     second = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", "--directory",
-         str(finished), "--configfile", str(ROOT / "config/smoke.yaml")],
+         str(finished), *configfiles(finished)],
         cwd=ROOT, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert second.returncode != 0 and "cannot be locked" in second.stdout + second.stderr

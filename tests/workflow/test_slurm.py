@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import slurm
-from whole_runs import FEWER
+from whole_runs import configfiles
 
 from lddm.files import read_json, sha256
 
@@ -40,7 +40,6 @@ def node(tmp_path_factory):
 def submit(folder: Path, *arguments: str, config: str = "") -> subprocess.Popen:
     """Snakemake on the profile of the repository, as on a login node without an accounting database."""
     shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
-    (folder / "own.yaml").write_text(FEWER + config)
     environment = os.environ | {"LDDM_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests/fake_gpus"), environment.get("PYTHONPATH", "")])
@@ -48,7 +47,7 @@ def submit(folder: Path, *arguments: str, config: str = "") -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue"]
     command += ["--slurm-init-seconds-before-status-checks", "8", "--latency-wait", "10", "--retries", "2"]
-    command += [*arguments, "--configfile", str(ROOT / "config/smoke.yaml"), str(folder / "own.yaml")]
+    command += [*arguments, *configfiles(folder, config)]
     log = open(folder / "snakemake.log", "w")  # noqa: SIM115 (the process keeps it)
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 

@@ -13,6 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FEWER = "synthesis:\n  generators: [lddm, static]\n"  # what breaks breaks alike for all; test_smoke.py runs them all
 
 
+def configfiles(folder: Path, more: str = "") -> list[str]:
+    """Options that make a run in `folder` the small one of these tests; `more` is YAML that it adds."""
+    (folder / "own.yaml").write_text(FEWER + more)
+    return ["--configfile", str(ROOT / "config/smoke.yaml"), str(folder / "own.yaml")]
+
+
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return os.environ | {"PATH": path, "LDDM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -20,10 +26,9 @@ def environment() -> dict[str, str]:
 
 def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Popen:
     shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
-    (folder / "fewer.yaml").write_text(FEWER)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
     command += ["--directory", str(folder), *arguments]
-    command += ["--configfile", str(ROOT / "config/smoke.yaml"), str(folder / "fewer.yaml")]
+    command += configfiles(folder)
     log = open(folder / "snakemake.log", "w")  # noqa: SIM115 (the process keeps it)
     return subprocess.Popen(
         command,
