@@ -9,6 +9,7 @@ AXIAL_OVERSAMPLING = 2
 DENSITY = 2.2  # scatterers a pixel: enough for fully developed speckle
 DYNAMIC_RANGE = 45.0  # dB
 GAMMA = 2.4
+RIM = 4  # pixels imaged beyond each side of the frame: the point-spread function reaches into it
 
 
 def draw_scatterers(rng: np.random.Generator, size: int, margin: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +24,7 @@ def image(positions: np.ndarray, strengths: np.ndarray, gain: np.ndarray, rng: n
     """B-mode frames of moving scatterers.
 
     Args:
-        positions: float (T, n, 2), (row, column) in frame pixels; those outside the frame are not seen.
+        positions: float (T, n, 2), (row, column) in frame pixels. Those beyond the frame by less than RIM shine into it.
         strengths: complex (n,).
         gain: intensity gain float (S, S): attenuation, shadow, enhancement.
         rng: receiver noise.
@@ -32,13 +33,15 @@ def image(positions: np.ndarray, strengths: np.ndarray, gain: np.ndarray, rng: n
         uint8 (T, S, S).
     """
     frames, size = len(positions), len(gain)
-    field = _splat(positions, strengths, size)  # complex (T, 2 S, S)
+    field = _splat(positions + RIM, strengths, size + 2 * RIM)  # complex (T, 2 (S + 2 RIM), S + 2 RIM)
     # Point-spread function: axial pulse, lateral beam. Incoherent compounding softens the envelope.
     field = gaussian_filter1d(field, 0.6 * AXIAL_OVERSAMPLING, axis=1, mode="constant")
     field = gaussian_filter1d(field, 0.95, axis=2, mode="constant")
     intensity = field.real**2 + field.imag**2
     intensity = gaussian_filter1d(gaussian_filter1d(intensity, 0.9, axis=1), 0.55, axis=2)
-    intensity = intensity.reshape(frames, size, AXIAL_OVERSAMPLING, size).mean(axis=2) * gain
+    wide = size + 2 * RIM
+    intensity = intensity.reshape(frames, wide, AXIAL_OVERSAMPLING, wide).mean(axis=2)
+    intensity = intensity[:, RIM:-RIM, RIM:-RIM] * gain  # (T, S, S)
     # Normalised by the first frame, so that brightness does not flicker.
     intensity = intensity / np.percentile(intensity[0], 99.3)
     noise = rng.exponential(1.5e-4, intensity.shape)
