@@ -112,12 +112,12 @@ class DenoiserSettings(Section):
     """What diffusion of latents and of pixels have in common."""
 
     width: int = Field(
-        32,
+        24,
         ge=8,
         multiple_of=4,
         description="channels of the denoiser; that of a vector has 4 times as many hidden units",
     )
-    depth: int = Field(4, ge=1, description="residual blocks")
+    depth: int = Field(2, ge=1, description="residual blocks")
     prediction_type: Literal["v_prediction", "epsilon", "flow_prediction"] = Field(
         "v_prediction",
         description="what the denoiser predicts; flow_prediction = the velocity of flow matching (no schedule)",
@@ -132,7 +132,7 @@ class DenoiserSettings(Section):
     use_label: bool = Field(True, description="condition on the class label of the still")
     label_dropout: float = Field(0.1, ge=0, lt=1, description="share of training examples without label")
     image_dropout: float = Field(0.05, ge=0, lt=1, description="share of training examples without image")
-    training: Training = Training(steps=2400, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
+    training: Training = Training(steps=1600, batch_size=32, learning_rate=1e-3, ema_decay=0.995)
 
 
 class DistillationSettings(Section):
