@@ -171,13 +171,13 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
             other[members] = members.roll(1)
         wrong = animate(model, x0, lambda index: draw(index, still[other]))
         row |= errors(real, wrong, "_wrong_x0")
-    if number == 0:
+    if number == 0 or name == "lddm":
 
         def lesson(stills: np.ndarray, of: Tensor) -> np.ndarray:
             seen, rng = to_float(torch.from_numpy(stills))[:, None], torch.Generator().manual_seed(5)
             return animate(model, stills, lambda i: generator.sample(seen[i], of[i], rng, options))
 
-        row["teaches"] = taught_auc(fold, f"{name}-{work.name}", lesson)
+        row["teaches"] = taught_auc(fold, f"{name}-{number}-{work.name}", lesson)
     return row
 
 

@@ -6,13 +6,10 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
-import pandas as pd
 import torch
-from joblib.externals.loky import get_reusable_executor
 from torch import Tensor
 
 from lddm.data.frames import FrameStore, ReducedFrames
@@ -21,6 +18,9 @@ from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
 from lddm.training.identity import code_hash
 from lddm.training.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 CHUNK = 16  # clips that a process measures at a time
@@ -125,9 +125,10 @@ def measure_store(
             for direction in DIRECTIONS[: 1 + settings.time_reversal]
         }
     finally:
-        if (
-            processes > 1
-        ):  # joblib keeps its processes for the next call; later forks of this one would hang on their threads
+        if processes > 1:
+            # joblib keeps its processes for the next call; later forks of this one would hang on their threads
+            from joblib.externals.loky import get_reusable_executor
+
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
     row = {name: number for number, name in enumerate(clips["clip_id"])}
     return MeasuredMotion(codes, row, _about(settings, store))
@@ -136,6 +137,8 @@ def measure_store(
 def _measure_all(
     settings: AutoencoderSettings, store: FrameStore, clips: pd.DataFrame, direction: str, processes: int
 ) -> MotionCode:
+    import joblib  # not at the top: `lddm animate` imports this file, and measures nothing
+
     step = -1 if direction == "backward" else 1
     jobs = (joblib.delayed(_measure)(frames[:, ::step], settings) for frames in _chunks(store, clips))
     parts: list[MotionCode] = []

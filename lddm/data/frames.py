@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from lddm.data.square import reduced
 from lddm.errors import LddmError
 from lddm.files import read_json, reading
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ReducedFrames:
@@ -55,6 +58,8 @@ class FrameStore:
         Raises:
             LddmError: a part is missing or the parts do not fit together.
         """
+        import pandas as pd  # `lddm animate` imports this file and opens no store
+
         folder = Path(folder)
         with reading(folder / "meta.json", "preprocess"):
             meta = read_json(folder / "meta.json")

@@ -6,9 +6,9 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from lddm.latent.spec import LatentSpec
 from lddm.latent.transform import LatentTransform
 from lddm.training.identity import content_hash
 from lddm.training.weights import load_into, load_weights, save_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)

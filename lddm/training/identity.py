@@ -12,16 +12,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from lddm import version
 from lddm.data.frames import FrameStore
 from lddm.settings.base import Section
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGE = Path(version.__file__).parent
 
@@ -118,10 +120,10 @@ def _update(digest: Any, value: Any) -> None:
     if isinstance(value, np.ndarray) and value.dtype != object:
         _add(digest, f"array {value.dtype.str} {value.shape}")
         digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-    elif isinstance(value, pd.DataFrame):
+    elif _is_table(value):
         _add(digest, f"table {len(value)}")
         for name in value.columns:
-            _update(digest, [str(name), [None if pd.isna(cell) else cell for cell in value[name].tolist()]])
+            _update(digest, [str(name), value[name].astype(object).where(value[name].notna(), None).tolist()])
     elif isinstance(value, nn.Module):
         _update(digest, dict(value.state_dict()))
     elif isinstance(value, Section):
@@ -147,3 +149,9 @@ def _update(digest: Any, value: Any) -> None:
 def _add(digest: Any, item: str | bytes) -> None:
     data = item.encode() if isinstance(item, str) else item
     digest.update(str(len(data)).encode() + b":" + data)
+
+
+def _is_table(value: Any) -> bool:
+    import pandas as pd  # not at the top: `lddm animate` imports this file, and hashes nothing
+
+    return isinstance(value, pd.DataFrame)

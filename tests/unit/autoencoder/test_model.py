@@ -352,12 +352,13 @@ def test_validation_clips_are_of_all_patients_and_videos():
     assert clips.iloc[spread_clips(clips, 3)]["patient_id"].nunique() == 22
 
 
-def test_the_painting_autoencoder_is_compiled_as_one_graph(tiny_store):
+@pytest.mark.parametrize("settings", [SPADE, WARP], ids=["spade", "warp"])
+def test_an_autoencoder_is_compiled_as_one_graph(tiny_store, settings):
     """Tracing alone, without code generation."""
     clips = clips_of(*tiny_store, n=2)
     video = to_float(torch.from_numpy(clips))[:, None]
     torch.manual_seed(0)
-    model = Autoencoder(SPADE, 32, 8)
+    model = Autoencoder(settings, 32, 8)
     given = (video, model.measure(clips))
     eager = model(*given, torch.Generator().manual_seed(0))[0].frames
     graphs = []

@@ -47,6 +47,13 @@ def test_heavy_libraries_are_imported_by_those_who_use_them():
     assert not {"diffusers", "FrEIA", "accelerate", "mlflow", "pyiqa", "torchvision"} & set(loaded)
 
 
+def test_one_still_is_animated_without_tables_and_compilers():
+    code = "import sys, lddm.synthesis.animate; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded
+    assert not {"pandas", "torch._dynamo", "sympy", "scipy", "sklearn", "joblib", "matplotlib"} & set(loaded)
+
+
 def test_a_number_of_numpy_is_the_same_seed():
     assert video_seed(np.int64(3), np.str_("a"), np.int32(1), np.int64(2)) == video_seed(3, "a", 1, 2)
 
