@@ -102,7 +102,9 @@ def train(
         network.to(device).train()
     share_weights(*networks.values())
     optimizers = {
-        name: torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+        name: torch.optim.AdamW(
+            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
         for name, network in networks.items()
     }
     averages = {name: average_of(network, training.ema_decay) for name, network in networks.items()}
