@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +12,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from lddm.files import atomic_path
 from lddm.report.fonts import class_names, legible, pillow_font, use_fonts
-from lddm.report.results import Results
 from lddm.report.style import empty, in_order, label
+
+if TYPE_CHECKING:
+    from lddm.report.results import Results
 
 SHOWN = 5  # frames of a strip
 WIDER = 1.6  # of the M-mode, in frames

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 
 matplotlib.use("Agg")  # figures go to files; no display is needed
 
 import matplotlib.pyplot as plt
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lddm.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Colours of Okabe & Ito (2008) and a grey that is darker than theirs; distinct also without full colour vision (tested).
 COLOURS = {
