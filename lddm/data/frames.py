@@ -69,14 +69,16 @@ class FrameStore:
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
         with reading(folder / "videos.parquet", "preprocess"):
             videos = pd.read_parquet(folder / "videos.parquet")
+            _check_columns(videos, ("id", "first_frame"))
         with reading(folder / "clips.parquet", "preprocess"):
             clips = pd.read_parquet(folder / "clips.parquet")
+            _check_columns(clips, ("clip_id", "id", "first_frame", "label", "patient_id", "excluded"))
+            last = int(clips["first_frame"].max()) + length + 1 if len(clips) else 0
         if frames.dtype != np.uint8 or frames.shape[1:] != shape:
             raise LddmError(
                 f"{folder}/frames.npy: expected uint8 frames of {shape[0]} pixels, got {frames.dtype} {frames.shape}",
                 "run the rule preprocess again",
             )
-        last = int(clips["first_frame"].max()) + length + 1 if len(clips) else 0
         if last > len(frames):
             raise LddmError(
                 f"{folder}: clips reach frame {last}, but there are {len(frames)}", "run the rule preprocess again"
@@ -114,6 +116,17 @@ class FrameStore:
     def still_frames(self, videos: pd.DataFrame) -> np.ndarray:
         """The first frame of each file: uint8 (n, S, S)."""
         return self.frames[videos["first_frame"].to_numpy(dtype=np.int64)]
+
+
+def _check_columns(table: pd.DataFrame, names: tuple[str, ...]) -> None:
+    """A damaged file can be read and have other names.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise ValueError(f"expected the column {missing[0]}, got {', '.join(map(str, table.columns)) or 'none'}")
 
 
 def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:

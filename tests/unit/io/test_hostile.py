@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
@@ -288,6 +289,16 @@ def test_a_pickled_array_is_never_unpickled(tiny_experiment, tmp_path):
     shutil.copytree(tiny_experiment / "frames", tmp_path / "frames")
     np.save(tmp_path / "frames/frames.npy", np.array([{"evil": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(LddmError, match="cannot be read"):
+        FrameStore.open(tmp_path / "frames")
+
+
+@pytest.mark.parametrize(("name", "column"), [("clips.parquet", "first_frame"), ("videos.parquet", "id")])
+def test_a_table_of_a_store_without_a_column_is_named(tiny_experiment, tmp_path, name, column):
+    """One changed byte in the name of a column leaves a table that can be read."""
+    shutil.copytree(tiny_experiment / "frames", tmp_path / "frames")
+    path = tmp_path / "frames" / name
+    pd.read_parquet(path).rename(columns={column: f"{column}x"}).to_parquet(path)
+    with pytest.raises(LddmError, match=f"(?s){name} cannot be read: expected the column {column}.*rule preprocess"):
         FrameStore.open(tmp_path / "frames")
 
 

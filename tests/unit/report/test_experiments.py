@@ -48,7 +48,7 @@ def test_experiments_side_by_side_with_the_settings_that_differ(results, other):
     ]
     assert numbers.loc[("AUC, strain, real+lddm", "higher"), "exp"] == "0.9 [0.85, 0.95] (n = 3, 1 x 2 runs)"
     assert {name.split(",")[0] for name, _ in numbers.index if "blind" in name} == {"l1 (blind to motion)"}
-    assert differing.index.tolist() == ["diffusion.width"] and differing.iloc[0].tolist() == [32, 128]
+    assert differing.index.tolist() == ["diffusion.width"] and differing.iloc[0].tolist() == [24, 128]
     with pytest.raises(LddmError, match="two experiments are called"):
         compare([results, results])
 
