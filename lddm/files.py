@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,21 @@ def reading(path: str | Path, rule: str) -> Iterator[None]:
     except Exception as error:
         said = str(error) or type(error).__name__
         raise LddmError(f"{path} cannot be read: {said}", f"run the rule {rule} again") from error
+
+
+def read_table(path: str | Path, rule: str, columns: Iterable[str]) -> pd.DataFrame:
+    """A parquet table written by one of the rules. A damaged file can be readable and lack a column.
+
+    Raises:
+        LddmError: it cannot be read, or lacks a column.
+    """
+    import pandas as pd
+
+    with reading(path, rule):
+        table = pd.read_parquet(path)
+        if missing := [name for name in columns if name not in table.columns]:
+            raise ValueError(f"expected the column {missing[0]}, got {', '.join(map(str, table.columns)) or 'none'}")
+    return table
 
 
 def sha256(path: str | Path) -> str:

@@ -43,13 +43,10 @@ Workers = Annotated[int, option("processes")]
 
 def open_data(frames: Path, splits: Path) -> tuple[FrameStore, pd.DataFrame]:
     """The store and the splits table."""
-    import pandas as pd
+    from lddm.data.frames import SPLIT_COLUMNS, FrameStore
+    from lddm.files import read_table
 
-    from lddm.data.frames import FrameStore
-    from lddm.files import reading
-
-    with reading(splits, "split"):
-        table = pd.read_parquet(splits)
+    table = read_table(splits, "split", SPLIT_COLUMNS)
     return FrameStore.open(frames), table
 
 

@@ -71,13 +71,11 @@ def preprocess(
     """Decode, check and resample the files; cut clips."""
     seed, sources, section = parse_stage(settings, IndexSettings, PreprocessSettings)
     with job("preprocess", record, {"preprocess": section.model_dump(mode="json")}) as run:
-        import pandas as pd
-
         from lddm.data.preprocess import preprocess as work
-        from lddm.files import reading
+        from lddm.data.sources.base import COLUMNS
+        from lddm.files import read_table
 
-        with reading(index, "index"):
-            table = pd.read_parquet(index)
+        table = read_table(index, "index", COLUMNS)
         work(table, sources, section, data_root, out_dir, seed, workers)
         run.outputs(*(out_dir / name for name in ("frames.npy", "videos.parquet", "clips.parquet", "meta.json")))
 

@@ -10,10 +10,15 @@ import numpy as np
 
 from lddm.data.square import reduced
 from lddm.errors import LddmError
-from lddm.files import read_json, reading
+from lddm.files import read_json, read_table, reading
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# What is read of the tables.
+VIDEO_COLUMNS = ("id", "first_frame")
+SPLIT_COLUMNS = ("fold", "id", "kind", "group", "split", "labelled")
+CLIP_COLUMNS = ("clip_id", "id", "first_frame", "label", "patient_id", "excluded")
 
 
 class ReducedFrames:
@@ -58,8 +63,6 @@ class FrameStore:
         Raises:
             LddmError: a part is missing or the parts do not fit together.
         """
-        import pandas as pd  # `lddm animate` imports this file and opens no store
-
         folder = Path(folder)
         with reading(folder / "meta.json", "preprocess"):
             meta = read_json(folder / "meta.json")
@@ -67,12 +70,9 @@ class FrameStore:
             length = int(meta["clip_length"])
         with reading(folder / "frames.npy", "preprocess"):
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
-        with reading(folder / "videos.parquet", "preprocess"):
-            videos = pd.read_parquet(folder / "videos.parquet")
-            _check_columns(videos, ("id", "first_frame"))
+        videos = read_table(folder / "videos.parquet", "preprocess", VIDEO_COLUMNS)
+        clips = read_table(folder / "clips.parquet", "preprocess", CLIP_COLUMNS)
         with reading(folder / "clips.parquet", "preprocess"):
-            clips = pd.read_parquet(folder / "clips.parquet")
-            _check_columns(clips, ("clip_id", "id", "first_frame", "label", "patient_id", "excluded"))
             last = int(clips["first_frame"].max()) + length + 1 if len(clips) else 0
         if frames.dtype != np.uint8 or frames.shape[1:] != shape:
             raise LddmError(
@@ -116,17 +116,6 @@ class FrameStore:
     def still_frames(self, videos: pd.DataFrame) -> np.ndarray:
         """The first frame of each file: uint8 (n, S, S)."""
         return self.frames[videos["first_frame"].to_numpy(dtype=np.int64)]
-
-
-def _check_columns(table: pd.DataFrame, names: tuple[str, ...]) -> None:
-    """A damaged file can be read and have other names.
-
-    Raises:
-        ValueError: a column is missing.
-    """
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise ValueError(f"expected the column {missing[0]}, got {', '.join(map(str, table.columns)) or 'none'}")
 
 
 def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.errors import LddmError
-from lddm.files import atomic_path, reading
+from lddm.files import atomic_path, read_table, reading
 
 MANIFEST = (
     "sample_id",
@@ -55,8 +55,7 @@ def load_synthetic(manifests: Sequence[str | Path]) -> tuple[np.ndarray, pd.Data
         raise LddmError("expected synthetic videos, got no file", "run the rule synthesize")
     arrays, tables = [], []
     for path in map(Path, manifests):
-        with reading(path.with_suffix(".parquet"), "synthesize"):
-            table = pd.read_parquet(path.with_suffix(".parquet"))
+        table = read_table(path.with_suffix(".parquet"), "synthesize", MANIFEST)
         with reading(path.with_suffix(".npy"), "synthesize"):
             array = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         if len(table) != len(array):

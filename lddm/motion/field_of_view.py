@@ -43,8 +43,8 @@ def field_of_view(x0: Tensor) -> Tensor:
     return torch.ops.lddm.field_of_view(x0)
 
 
-# An operator of its own: a compiled network calls it without a break of its graph, since OpenCV works on arrays.
-# (`torch.compiler.disable` and `custom_op` would do, too, but import the compiler: 1.5 s for each process.)
+# A registered operator, since OpenCV works on arrays: a compiled network calls it without a graph break.
+# (`torch.compiler.disable` and `custom_op` import the compiler, which takes 1.5 s in each process.)
 torch.library.define("lddm::field_of_view", "(Tensor x0) -> Tensor")
 
 

@@ -9,7 +9,7 @@ AXIAL_OVERSAMPLING = 2
 DENSITY = 2.2  # scatterers a pixel: enough for fully developed speckle
 DYNAMIC_RANGE = 45.0  # dB
 GAMMA = 2.4
-RIM = 4  # pixels imaged beyond each side of the frame: the point-spread function reaches into it
+RIM = 4  # pixels imaged beyond each side of the frame: the reach of the point-spread function
 
 
 def draw_scatterers(rng: np.random.Generator, size: int, margin: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def image(positions: np.ndarray, strengths: np.ndarray, gain: np.ndarray, rng: n
     """B-mode frames of moving scatterers.
 
     Args:
-        positions: float (T, n, 2), (row, column) in frame pixels. Those beyond the frame by less than RIM shine into it.
+        positions: float (T, n, 2), (row, column) in frame pixels. Those within RIM beyond the frame contribute to it.
         strengths: complex (n,).
         gain: intensity gain float (S, S): attenuation, shadow, enhancement.
         rng: receiver noise.

@@ -223,7 +223,7 @@ def test_in_a_copy_of_the_repository_all_parts_work_together(grown, lab_data):
 
     alone = "import importlib, os, sys, numpy, torch\nfor name in sys.argv[1:]:\n"
     alone += "    if not os.fork():\n        importlib.import_module(name)\n        os._exit(0)\n"
-    alone += "    assert os.wait()[1] == 0, name\n"  # each as the first one: no circle of imports
+    alone += "    assert os.wait()[1] == 0, name\n"  # each in a fresh process: import order must not matter
     python("-c", alone, *map(module_name, [*NEW, *ADDED]))
     commands = "import yaml; from lddm.cli import app; from lddm.settings import build\n"
     commands += "app(['settings', '--write'], standalone_mode=False)\n"

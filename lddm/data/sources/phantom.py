@@ -81,7 +81,7 @@ def simulate(
     rng: np.random.Generator, settings: PhantomSource, label: int, hidden: np.random.Generator | None = None
 ) -> tuple[np.ndarray, object]:
     """One labelled video uint8 (T, S, S) and the anatomy behind it; `hidden` draws what its first frame does not show."""
-    size, margin = settings.size, settings.size // 4  # the strongest compression brings in a seventh
+    size, margin = settings.size, settings.size // 4  # the strongest compression shifts tissue by size / 8
     malignant_look = bool(label) if rng.random() < settings.appearance else rng.random() < 0.5
     stiff = bool(label) if rng.random() < settings.motion else rng.random() < 0.5
     lesion = draw_lesion(rng, malignant_look, stiff)

@@ -276,3 +276,12 @@ def test_costly_inputs_are_prepared_once_for_all_jobs_and_change_nothing(tiny_st
         results[job] = [read_json(path)["predictions"] for path in paths]
         assert len(prepared) == (0 if job == "second" else 4), job  # train, val, test, added; not once for each seed
     assert results["alone"] == results["first"] == results["second"]
+
+
+def test_a_custom_classifier_may_read_signals():
+    """Inputs float32 (n, C, T) have no channels-last format."""
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(8, 2, 16)).astype(np.float32), np.arange(8) % 2
+    task = ClassifierTask(torch.nn.Linear(32, 1), (inputs, labels), None, 0.5, 4, 0)
+    batch, _ = task.batch(0)
+    assert batch.shape == (4, 2, 16) and batch.is_contiguous()

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
+from lddm.cli.options import open_data
 from lddm.data.frames import FrameStore
 from lddm.data.index import build_index
 from lddm.data.preprocess import prepare_file
+from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 from lddm.io.dicom.read import decode_dicom, write_dicom
 from lddm.io.video import UnreadableFile, decode_image, decode_video, write_video
@@ -300,6 +302,15 @@ def test_a_table_of_a_store_without_a_column_is_named(tiny_experiment, tmp_path,
     pd.read_parquet(path).rename(columns={column: f"{column}x"}).to_parquet(path)
     with pytest.raises(LddmError, match=f"(?s){name} cannot be read: expected the column {column}.*rule preprocess"):
         FrameStore.open(tmp_path / "frames")
+
+
+def test_splits_and_manifests_without_a_column_are_named(tmp_path):
+    pd.DataFrame({"fold": [0]}).to_parquet(tmp_path / "splits.parquet")
+    with pytest.raises(LddmError, match="(?s)splits.parquet cannot be read: expected the column id.*rule split"):
+        open_data(tmp_path / "frames", tmp_path / "splits.parquet")
+    pd.DataFrame({"sample_id": ["a"]}).to_parquet(tmp_path / "shard.parquet")
+    with pytest.raises(LddmError, match="(?s)shard.parquet cannot be read: expected the column gen.*rule synthesize"):
+        load_synthetic([tmp_path / "shard.npy"])
 
 
 @pytest.mark.parametrize("name", ["frames.npy", "videos.parquet", "clips.parquet", "meta.json"])

@@ -30,7 +30,7 @@ def test_reading_repeats_and_depends_on_the_seed():
 
 
 def test_the_frame_is_a_window_without_a_rim():
-    """A rim that stands still while tissue moves past it is what no warped x0 can have: FVD sees little else."""
+    """A dark rim stays in place while tissue moves; a warped x0 cannot reproduce it, and FVD is dominated by it."""
     settings = PhantomSource(videos=24, stills=0, size=64)
     clips = np.stack([phantom.read(row["path"], settings, 0)[0] for row in phantom.rows(settings, 0, CLASSES)])
     mean = clips.mean(axis=(0, 1))
