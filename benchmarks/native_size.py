@@ -29,7 +29,7 @@ def native_size() -> dict[str, Any]:
     motion = torch.randn(1, 2, HEIGHT, WIDTH)
 
     def ours() -> None:
-        for _ in NativeStill(image, fit, still.device).frames(x0, layers):
+        for _ in NativeStill(image, fit, still.device).frames(layers):
             pass
 
     def bare() -> None:

@@ -12,11 +12,12 @@ from torch.utils.checkpoint import checkpoint
 
 from lddm.latent.spec import LatentSpec, unit_rows
 from lddm.motion.field_of_view import erode, field_of_view
-from lddm.motion.warp import compose_motion, upsample_maps, warp_sequence
+from lddm.motion.warp import compose_motion, refine, upsample_maps, warp_sequence
 from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, log2_ratio, max_log2_ratio
 from lddm.nn.precision import in_float32
 
 OPEN = 4.0  # logit of visibility before training: 0.98
+LARGEST_LOG_GAIN = math.log(4)  # ASSUME: pixels become at most four times as bright and at least a quarter as bright
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Layers:
     Attributes:
         motion: float (B, T, 2, S, S) in pixels, (axial, lateral): where in x0 the tissue of a pixel comes from.
         occlusion_logits: float (B, 1, T, S, S); sigmoid(logits - OPEN) of a pixel is new tissue inside the field of view.
-        inpainted: float (B, 1, T, S, S), the new tissue minus x0.
-        residual: float (B, 1, T, S, S), added to all.
+        inpainted: float (B, 1, T, S, S), log-gain of the new tissue on x0.
+        residual: float (B, 1, T, S, S), log-gain of all.
     """
 
     motion: Tensor
@@ -58,11 +59,12 @@ class Layers:
 
 
 class WarpDecoder(nn.Module):
-    """Move x0 by a low-rank motion field, paint what enters the view, and add a low-rank residual.
+    """Move x0 by a low-rank motion field, let new tissue enter the view, and change the brightness of all by a low-rank gain.
 
-    frame_t = (1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t N + sum_j b_j(t) rho_j. The images rho_j, the new tissue N and
-    its maps of occlusion are painted by a top-down network from the maps and the features of x0 at every scale,
-    modulated by the coefficients through AdaIN. o_t is one where the field points out of x0's field of view, and elsewhere
+    frame_t = exp(o_t n + sum_j b_j(t) rho_j) [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero. The
+    log-gains rho_j, the log-gain n of new tissue and its maps of occlusion o_t are painted by a top-down network from the maps
+    and the features of x0 at every scale, modulated by the coefficients through AdaIN. A gain leaves black as it is and keeps the
+    contrast of speckle; light that is added paints fog over shadows (docs/results.md). o_t is one where the field points out of x0's field of view, and elsewhere
     what the network says: tissue that comes from behind a fold or from another plane. Outside the field of view x0 stays
     as it is, so that the edge of a fan stands still while tissue slides past.
 
@@ -99,7 +101,7 @@ class WarpDecoder(nn.Module):
             ResBlock2d(before + after, after, code) for before, after in zip(channels, channels[1:-1], strict=False)
         )
         last = channels[-2] if len(channels) > 1 else channels[0]
-        painted = 2 * self.inner.residual_rank + 1  # rho_j, occlusion maps, N
+        painted = 2 * self.inner.residual_rank + 1  # rho_j, occlusion maps, n
         conv_out = nn.Conv2d(last, painted, 3, 1, 1)
         for parameter in conv_out.parameters():
             nn.init.zeros_(parameter)  # begin as the pure warp
@@ -113,11 +115,11 @@ class WarpDecoder(nn.Module):
     def compose(self, x0: Tensor, layers: Layers) -> Decoded:
         """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast."""
         layers = layers.in_full()
-        moved = warp_sequence(x0, layers.motion)  # (B, 1, T, S, S)
+        moved = warp_sequence(refine(x0), layers.motion)  # (B, 1, T, S, S)
         fov_mask = field_of_view(x0)
         occlusion = 1 - (1 - out_of_view(fov_mask, layers.motion)) * torch.sigmoid(OPEN - layers.occlusion_logits)
         still = x0[:, :, None]
-        frames = moved + occlusion * (still + layers.inpainted - moved) + layers.residual
+        frames = brighten(moved + occlusion * (still - moved), occlusion * layers.inpainted + layers.residual)
         return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), still), layers.motion)
 
     def layers(self, x0: Tensor, z: Tensor) -> Layers:
@@ -177,6 +179,11 @@ class LowRankHead(nn.Module):
         hidden = self.block(self.conv_in(features), code)
         rows = self.rows(code).unflatten(1, (self.inner.coefficient_rows, self.inner.frames))
         return self.maps(hidden), rows
+
+
+def brighten(frames: Tensor, log_gain: Tensor) -> Tensor:
+    """Frames, -1 = black, times exp(`log_gain`), which is limited; both float of one shape."""
+    return (frames + 1) * log_gain.clamp(-LARGEST_LOG_GAIN, LARGEST_LOG_GAIN).exp() - 1
 
 
 @in_float32

@@ -152,7 +152,7 @@ class Animator:
             """The still, moved."""
             x0 = self._networks_form(still[None])
             fit = SquareFit.of(image.shape, self.size, how)
-            render = NativeStill(image, fit, self.device).frames if size == "native" else self._compose
+            native = NativeStill(image, fit, self.device) if size == "native" else None
             videos = np.empty((samples, frames + 1, *shown.shape), np.uint8)
             videos[:, 0] = shown
             for sample in range(samples):
@@ -162,8 +162,7 @@ class Animator:
 
                 first = self._layers(x0, label, seeds(sample, 0, 1), options, batch_size)
                 layers = extend(self._decoder, x0, first, candidates, frames, overlap)
-                for place, frame in enumerate(render(x0, layers), start=1):
-                    videos[sample, place] = frame
+                videos[sample, 1:] = list(native.frames(layers)) if native else self._compose(x0, layers)
             return videos
 
         def painted(batch_size: int) -> np.ndarray:
@@ -262,7 +261,7 @@ class Animator:
         """Frames 1..T uint8 (n, T, k S, k S) of stills uint8 (n, k S, k S), from layers of x0 float (n, 1, S, S)."""
         fit = SquareFit.of(images.shape, self.size, "pad")
         stills = (NativeStill(image, fit, self.device) for image in images)
-        return np.stack([list(s.frames(x0[i : i + 1], layers.one(i))) for i, s in enumerate(stills)])
+        return np.stack([list(s.frames(layers.one(i))) for i, s in enumerate(stills)])
 
     def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.decode(x0, z).frames

@@ -9,19 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lddm.autoencoder.decoder import OPEN, Layers
+from lddm.autoencoder.decoder import OPEN, Layers, brighten
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit
-from lddm.motion.warp import bicubic_weights, warp, warp_sequence
+from lddm.motion.warp import bicubic_weights, refine, warp
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import moving_part
 
-# ASSUME: what the decoder paints is a gain on the speckle that is there, not light added to it: pixels are multiplied by
-# 1 + painted / (mean + FLOOR), with the mean of the neighbourhood as the model sees it. Black stays black and speckle keeps
-# its contrast; the floor, 32 of 255 grey levels, keeps noise in shadows from being raised.
-FLOOR = 32 / 127.5
 LETTER = 60.0  # grey levels above the tissue below: pixels of burned-in words that are brighter by this stand still
-LARGEST_GAIN = 2.0  # pixels become at most twice as bright and at least half as bright
 
 
 class NativeStill:
@@ -57,7 +52,7 @@ class NativeStill:
             image = cv2.inpaint(image, words.astype(np.uint8), 3, cv2.INPAINT_TELEA)
             share *= 1 - np.clip((self.image - image.astype(np.float32)) / LETTER, 0, 1)
         self.share = self._on_device(share.astype(np.float32))
-        self.tissue = self._on_device(to_float(mirror_at_edge(image, depth > rim)))
+        self.tissue = refine(self._on_device(to_float(mirror_at_edge(image, depth > rim))))
 
     def _on_device(self, image: np.ndarray) -> Tensor:
         return torch.from_numpy(image).to(self.device)[None, None]  # (1, 1, H, W)
@@ -67,29 +62,24 @@ class NativeStill:
         return self.down @ maps @ self.across.T
 
     @torch.no_grad()
-    def frames(self, x0: Tensor, layers: Layers) -> Iterator[np.ndarray]:
+    def frames(self, layers: Layers) -> Iterator[np.ndarray]:
         """Frames 1..T, one after the other, since each takes a dozen maps of the still's size.
 
         Args:
-            x0: float (1, 1, S, S), the still in the square.
             layers: what was decoded for it, of batch size 1.
 
         Yields:
             uint8 (H, W).
         """
-        coarse = warp_sequence(x0, layers.motion)
         new = torch.sigmoid(layers.occlusion_logits - OPEN)
-        mean = (coarse + new * (x0[:, :, None] - coarse))[0, 0]  # (T, S, S)
-        painted = (new * layers.inpainted + layers.residual)[0, 0]
-        for parts in zip(layers.motion[0], new[0, 0], mean, painted, strict=True):
+        log_gain = new * layers.inpainted + layers.residual
+        for parts in zip(layers.motion[0], new[0, 0], log_gain[0, 0], strict=True):
             yield to_uint8(self._frame(*parts))[0, 0].cpu().numpy()
 
-    def _frame(self, motion: Tensor, new: Tensor, mean: Tensor, painted: Tensor) -> Tensor:
-        """One frame float (1, 1, H, W): motion (2, S, S), and (S, S) each of the share of new tissue, mean and painted."""
+    def _frame(self, motion: Tensor, new: Tensor, log_gain: Tensor) -> Tensor:
+        """One frame float (1, 1, H, W): motion (2, S, S), and (S, S) each of the share of new tissue and the log-gain."""
         moved = warp(self.tissue, (self.enlarge(motion) * self.scale)[None], beyond="reflection")
-        moved = moved + self.enlarge(new) * (self.tissue - moved)
-        gain = 1 + self.enlarge(painted) / (self.enlarge(mean).clamp_min(-1) + 1 + FLOOR)
-        moved = (moved + 1) * gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN) - 1
+        moved = brighten(moved + self.enlarge(new) * (self.tissue[..., ::2, ::2] - moved), self.enlarge(log_gain))
         return self.still + self.share * (moved.clamp(-1, 1) - self.still)
 
 

@@ -105,11 +105,24 @@ def test_tissue_that_enters_is_painted_not_smeared():
     rows[:, 0] = 4.0 / 2**0.5  # the size of its map: the mean over both directions
     with torch.no_grad():
         before = decoder(x0, z).frames
-        decoder.conv_out[-1].bias[-1] = 0.4  # the new tissue's image
+        decoder.conv_out[-1].bias[-1] = -0.4  # log-gain of the new tissue
         after = decoder(x0, z).frames
-    change = (after - before)[0, 0]
-    assert change[:, -3:].mean() == pytest.approx(0.4, abs=0.01)
-    assert change[:, :-5].abs().max() < 0.02
+    gain = ((after + 1) / (before + 1))[0, 0]
+    assert gain[:, -3:].log().mean() == pytest.approx(-0.4, abs=0.02)
+    assert (gain[:, :-5] - 1).abs().max() < 0.02
+
+
+def test_black_stays_black_whatever_is_painted():
+    torch.manual_seed(0)
+    decoder = Autoencoder(WARP, 32, 8).decoder
+    x0, z = torch.rand(1, 1, 32, 32) - 0.5, torch.randn(1, decoder.inner.size) * 1e-3
+    x0[:, :, 10:22, 10:22] = -1.0
+    with torch.no_grad():
+        decoder.conv_out[-1].bias += 3.0
+        frames = decoder(x0, z).frames[0, 0]
+    assert (frames[:, 14:18, 14:18] + 1).abs().max() < 1e-3
+    changed = (frames - x0[0, 0]).abs()[:, :10]
+    assert changed.mean() > 0.05
 
 
 def test_the_edge_of_a_fan_stays_while_its_tissue_slides():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lddm.motion.warp import compose_motion, warp, warp_sequence
+from lddm.motion.warp import compose_motion, refine, warp, warp_sequence
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
@@ -14,6 +14,26 @@ def test_warp_moves_by_whole_pixels_exactly(mode):
     motion[:, 0], motion[:, 1] = 2, -1  # out(p) = image(p + (2, -1))
     moved = warp(image, motion, mode)
     assert torch.allclose(moved[..., 3:-4, 3:-3], image[..., 5:-2, 2:-4], atol=1e-5)
+
+
+def test_refining_keeps_the_samples_and_finds_those_of_a_smooth_image_between_them():
+    place = torch.arange(0, 31.5, 0.5, dtype=torch.float64)
+    fine = (torch.sin(0.9 * place)[:, None] * torch.cos(0.7 * place + 1))[None, None].float()
+    refined = refine(fine[..., ::2, ::2])
+    assert refined.shape == fine.shape
+    assert torch.equal(refined[..., ::2, ::2], fine[..., ::2, ::2])
+    inner = (..., slice(8, -8), slice(8, -8))
+    assert (refined - fine)[inner].abs().max() < 0.02
+
+
+def test_a_refined_image_keeps_more_of_its_detail():
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, 64, 64)
+    image = (image + image.roll(1, 2) + image.roll(1, 3)) / 3  # speckle of about two pixels
+    motion = torch.full((1, 2, 64, 64), 0.5)
+    plain, sharp = (warp(source, motion)[..., 8:-8, 8:-8].std() for source in (image, refine(image)))
+    assert plain < sharp <= image.std() * 1.02
+    assert sharp / plain > 1.03
 
 
 def test_motion_is_a_sum_of_maps_times_coefficients():

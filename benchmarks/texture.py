@@ -1,0 +1,124 @@
+"""Sharpness, fog and motion of drawn videos as ratios to the real ones; `python -m benchmarks.texture results/<experiment>`.
+
+The real clips of a fold's held-out patients against what each generator draws from their first frames. Writes
+results/<experiment>/texture.csv and prints a table for docs/results.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from scipy.ndimage import gaussian_filter
+from scipy.stats import bootstrap
+
+from lddm.data.frames import FrameStore, fold_clips
+from lddm.data.ranges import to_float
+from lddm.data.synthetic import load_synthetic
+from lddm.files import write_table
+from lddm.metrics.motion import flow_statistics, high_share, power_spectrum, temporal_difference
+from lddm.motion.field_of_view import field_of_view
+
+DARK = 20  # grey levels: a pixel that stays below it is free of echoes
+RESAMPLES = 2000
+
+
+def sharpness(frames: np.ndarray, view: np.ndarray) -> np.ndarray:
+    """Root mean square of what a Gaussian of 1 px takes away.
+
+    Args:
+        frames: uint8 (n, T, S, S).
+        view: bool (n, S, S), the pixels that count.
+
+    Returns:
+        float64 (n, T).
+    """
+    detail = frames - gaussian_filter(frames.astype(np.float32), (0, 0, 1, 1))
+    counts = np.maximum(view.sum(axis=(1, 2)), 1)[:, None]
+    return np.sqrt((detail**2 * view[:, None]).sum(axis=(2, 3), dtype=np.float64) / counts)
+
+
+def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray) -> np.ndarray:
+    """Mean grey level that drawn frames add where the real video stays below `DARK` throughout; NaN where nothing does.
+
+    Args:
+        drawn: uint8 (n, T + 1, S, S); the first frame is x0.
+        real: uint8 (n, T + 1, S, S), with the same x0.
+        view: bool (n, S, S), the field of view of x0.
+
+    Returns:
+        float64 (n,).
+    """
+    dark = view & (real.max(axis=1) < DARK)
+    added = (drawn.astype(np.float32) - real).mean(axis=1)
+    counts = dark.sum(axis=(1, 2))
+    return np.divide((added * dark).sum(axis=(1, 2)), counts, out=np.full(len(real), np.nan), where=counts > 0)
+
+
+def measures(clips: np.ndarray, real: np.ndarray, view: np.ndarray) -> dict[str, np.ndarray]:
+    """What is compared, each (n,): values of a clip uint8 (n, T + 1, S, S)."""
+    sharp = sharpness(clips[:, 1:], view)
+    return {
+        "sharpness": sharp.mean(axis=1),
+        "sharpness of the last frame": sharp[:, -1],
+        "flow": flow_statistics(clips)[:, 0],
+        "temporal difference": temporal_difference(clips)[:, 0],
+        "flicker": high_share(power_spectrum(clips))[:, 0],
+        "fog": fog(clips, real, view),
+    }
+
+
+def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray], patients: np.ndarray) -> list[dict]:
+    """Ratios of means over patients (fog: the mean in grey levels), with 95 % intervals over patients."""
+    rows = []
+    for measure, values in drawn.items():
+        table = pd.DataFrame({"drawn": values, "real": real[measure], "patient": patients}).dropna(subset=["drawn"])
+        means = table.groupby("patient")[["drawn", "real"]].mean()
+        statistic: Callable[..., np.floating] = (
+            (lambda a, b, axis=-1: a.mean(axis=axis))
+            if measure == "fog"
+            else (lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis))
+        )
+        data = (means["drawn"].to_numpy(), means["real"].to_numpy())
+        interval = bootstrap(data, statistic, paired=True, n_resamples=RESAMPLES, rng=0, method="percentile")
+        low, high = interval.confidence_interval
+        row = {"videos of": name, "measure": measure, "unit": "grey levels" if measure == "fog" else "share of real"}
+        rows.append(
+            row | {"value": float(statistic(*data)), "low": low, "high": high, "patients": len(means)}
+            | {"clips": len(table), "largest": float(table["drawn"].max()) if measure == "fog" else np.nan}
+        )  # fmt: skip
+    return rows
+
+
+def main(
+    results: Annotated[Path, typer.Argument(help="a finished run, e.g. results/lung")],
+    fold: Annotated[int, typer.Option(help="its fold")] = 0,
+) -> None:
+    """Compare texture and motion of the drawn videos of held-out patients with those of the real ones."""
+    store = FrameStore.open(results / "data" / "frames")
+    clips = fold_clips(store, pd.read_parquet(results / "data" / "splits.parquet"), fold, "test")
+    by_clip = clips.set_index("clip_id")
+    rows = []
+    for folder in sorted((results / f"fold-{fold}" / "synthetic").iterdir()):
+        videos, manifest = load_synthetic(sorted((folder / "heldout").glob("shard-*.npy")))
+        chosen = by_clip.loc[manifest["clip_id"]]
+        real = store.clip_frames(chosen)
+        view = field_of_view(to_float(torch.from_numpy(real[:, :1])))[:, 0].numpy()
+        truth = measures(real, real, view)
+        rows += compared(folder.name, measures(np.asarray(videos), real, view), truth, chosen["patient_id"].to_numpy())
+    table = pd.DataFrame(rows)
+    write_table(table, results / "texture.csv")
+    shown = table.assign(
+        value=[f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})" for r in table.itertuples()]
+    ).pivot(index="videos of", columns="measure", values="value")  # fmt: skip
+    print(shown[list(truth)].to_string())
+    print(f"n = {len(chosen)} clips of {chosen['patient_id'].nunique()} patients")
+
+
+if __name__ == "__main__":
+    typer.run(main)
