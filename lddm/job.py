@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from lddm.tracking.address import hide_in_logs, hide_secrets
 from lddm.tracking.record import Record
 
 logger = logging.getLogger(__name__)
+
+# Importing MLflow takes seconds: `summarize` sends the records of all jobs of the workflow that took less than this.
+SENT_AT_ONCE = 60.0  # seconds
 
 DISK_HINTS = {
     errno.ENOSPC: "free space on the disk of results/ (du -sh results/*), then run the same command again",
@@ -67,6 +71,9 @@ def job(
         settings: what it was asked to do, JSON values.
         wildcards: which of the rule's jobs this is, e.g. {"fold": 0}.
 
+    A record is sent to MLflow when its job ends; that of a job of the workflow that took less than a minute, by `summarize`, the
+    last job of a run.
+
     The environment, set by the workflow, adds LDDM_EXPERIMENT, LDDM_PIPELINE and LDDM_TRACKING (a tracking URI, "" for
     the default store, "off" for none).
     """
@@ -77,6 +84,7 @@ def job(
     experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")
     pipeline = os.environ.get("LDDM_PIPELINE", "by-hand")
     record_dir: Path | None = None
+    began = time.monotonic()
     try:
         with Record.start(
             records, rule, dict(wildcards or {}), dict(settings or {}), experiment=experiment, pipeline=pipeline
@@ -84,7 +92,7 @@ def job(
             record_dir = record.path
             yield Job(record)
     finally:
-        if record_dir is not None:
+        if record_dir is not None and (not in_workflow() or time.monotonic() - began >= SENT_AT_ONCE):
             _show(record_dir, experiment)
 
 
@@ -100,6 +108,11 @@ def _show(record_dir: Path, experiment: str) -> None:
     except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
         said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
         logger.warning("%s; the record stays on disk, and the end of the run or `lddm track sync` sends it", said)
+
+
+def in_workflow() -> bool:
+    """Whether Snakemake runs this job; then `lddm track sync` follows the last one."""
+    return "LDDM_PIPELINE" in os.environ
 
 
 def tracking_uri() -> str | None:
@@ -139,17 +152,15 @@ def readable_errors() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def show_summary(summary: Path) -> None:
-    """Make or refresh the pipeline's summary run in MLflow from summary.json."""
+def show_results(results: Path) -> None:
+    """Send what MLflow does not show yet of an experiment, records and summary; a server that does not answer fails nothing."""
     uri = tracking_uri()
     if uri is None:
         return
-    from lddm.tracking.mlflow_view import push_summary
-
-    experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")
-    pipeline = os.environ.get("LDDM_PIPELINE", "by-hand")
     try:
-        push_summary(summary, uri, experiment, pipeline)
+        from lddm.tracking.mlflow_view import sync
+
+        sync(results, uri)
     except Exception as error:
         said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
-        logger.warning("%s; the end of the run or `lddm track sync` sends the summary", said)
+        logger.warning("%s; the end of the run or `lddm track sync` sends the records", said)

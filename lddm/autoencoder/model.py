@@ -113,12 +113,16 @@ class Autoencoder(SavedModule):
 
     def arguments(self) -> dict[str, Any]:
         """As `SavedModule.arguments`."""
-        return {"settings": self.settings.model_dump(mode="json"), "size": self.size, "frames": self.frames}
+        about = {"settings": self.settings.model_dump(mode="json"), "size": self.size, "frames": self.frames}
+        return about | ({"brightness": "gain"} if self.settings.decoder == "warp" else {})
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Autoencoder:
         """As `SavedModule.from_arguments`."""
-        return cls(read_settings(AutoencoderSettings, about, path), about["size"], about["frames"])
+        settings = read_settings(AutoencoderSettings, about, path)
+        if settings.decoder == "warp" and about.get("brightness") != "gain":  # its tensors have the same shapes
+            raise LddmError(f"{path} holds a decoder that adds light, of a version before 0.5.0", "train again")
+        return cls(settings, about["size"], about["frames"])
 
 
 def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:

@@ -19,7 +19,8 @@ from lddm.classification.published import TORCHVISION, C3d, FromTorchvision, Sti
 from lddm.motion.strain import strain_maps
 from lddm.nn.perceptual import efficientnet_lite0
 
-TINY_SIDE, TINY_FRAMES = 32, 8
+SIDE = 32  # pixels that `strain` and `tiny3d` see at the most: enough for a lesion, and the cost grows with its square
+TINY_FRAMES = 8
 STILLS = 4
 STRAIN_SCALE = 2.0  # brings the slopes to the order of one
 
@@ -43,19 +44,21 @@ class Classifier:
 
 
 def strain_input(clips: np.ndarray) -> np.ndarray:
-    """x0 in [-1, 1] and the slopes of axial strain and displacement: float32 (n, 3, S, S)."""
+    """x0 in [-1, 1] and the slopes of axial strain and displacement, at most 32 pixels wide: float32 (n, 3, S, S)."""
     x0 = clips[:, :1].astype(np.float32) / 127.5 - 1
-    return np.concatenate([x0, np.clip(strain_maps(clips) / STRAIN_SCALE, -4, 4)], axis=1)
+    return _reduced(np.concatenate([x0, np.clip(strain_maps(clips) / STRAIN_SCALE, -4, 4)], axis=1))
 
 
 def frames_input(clips: np.ndarray) -> np.ndarray:
     """Every other frame, at most 32 pixels wide, in [-1, 1]: float32 (n, 1, 8, 32, 32) for T = 16."""
     chosen = np.linspace(0, clips.shape[1] - 1, TINY_FRAMES).round().astype(int)
-    side = min(TINY_SIDE, clips.shape[-1])
-    films = [
-        [cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in clip[chosen]] for clip in clips
-    ]
-    return (np.asarray(films, dtype=np.float32) / 127.5 - 1)[:, None]
+    return (_reduced(clips[:, chosen]).astype(np.float32) / 127.5 - 1)[:, None]
+
+
+def _reduced(images: np.ndarray) -> np.ndarray:
+    """Images (n, k, S, S), each the mean over areas of at most `SIDE` x `SIDE` pixels."""
+    side = min(SIDE, images.shape[-1])
+    return np.stack([[cv2.resize(i, (side, side), interpolation=cv2.INTER_AREA) for i in row] for row in images])
 
 
 def full_input(clips: np.ndarray) -> np.ndarray:
@@ -70,7 +73,7 @@ def stills_input(clips: np.ndarray) -> np.ndarray:
 
 
 class StrainNetwork(nn.Module):
-    """Three blocks of 2-D convolutions with 24, 48 and 64 channels."""
+    """Three blocks of 2-D convolutions with 24, 48 and 64 channels, on inputs of at most 32 x 32."""
 
     def __init__(self, channels: tuple[int, ...] = (3, 24, 48, 64)):
         super().__init__()

@@ -24,7 +24,7 @@ from lddm.cli.options import (
     option,
     shard_files,
 )
-from lddm.job import job, show_summary
+from lddm.job import job, show_results
 from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings
 from lddm.settings.build import at_classifier
 from lddm.settings.stages import STAGES, parse, parse_stage
@@ -185,4 +185,4 @@ def summarize(settings: WholeConfig, results: Results, out: Out, record: Records
         from lddm.report.summary import summarize as work
 
         run.artifacts(*work(whole, results, out))
-    show_summary(out)
+    show_results(results)

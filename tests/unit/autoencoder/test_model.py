@@ -21,7 +21,7 @@ from lddm.motion.low_rank import MotionCode, measure_motion, svd_motion
 from lddm.motion.warp import compose_motion
 from lddm.settings.models import AutoencoderSettings, Training
 from lddm.training.validation import spread_clips
-from lddm.training.weights import count_parameters
+from lddm.training.weights import count_parameters, save_weights
 
 QUICK = Training(steps=6, batch_size=4, log_every=2, val_every=3, checkpoint_every=2, warmup_steps=1)
 WARP = AutoencoderSettings(width=4, motion_rank=2, residual_rank=2, map_size=8, training=QUICK)
@@ -418,3 +418,13 @@ def test_training_is_deterministic(tiny_store, motion_of, tmp_path):
 
     first, second = run("a"), run("b")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_weights_of_a_decoder_that_adds_light_are_refused(tmp_path):
+    model, path = Autoencoder(WARP, 32, 8), tmp_path / "model.safetensors"
+    model.save(path)
+    assert Autoencoder.load(path).settings == WARP
+    about = {key: value for key, value in model.arguments().items() if key != "brightness"}
+    save_weights(path, model, Autoencoder.kind, **about)
+    with pytest.raises(LddmError, match="before 0.5.0"):
+        Autoencoder.load(path)
