@@ -10,7 +10,7 @@ import torch
 from benchmarks.timing import alternate, row
 from lddm.autoencoder.decoder import Layers
 from lddm.data.ranges import to_float
-from lddm.data.square import SquareFit, fit_square
+from lddm.data.square import SquareFit
 from lddm.motion.warp import warp
 from lddm.synthesis.native import NativeStill
 
@@ -22,7 +22,6 @@ def native_size() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     image = rng.integers(30, 255, (HEIGHT, WIDTH), dtype=np.uint8)
     fit = SquareFit.of(image.shape, SIZE, "pad")
-    x0 = to_float(torch.from_numpy(fit_square(image[None], SIZE, "pad")))[None]
     flat = torch.zeros(1, 1, FRAMES, SIZE, SIZE)
     layers = Layers(torch.randn(1, FRAMES, 2, SIZE, SIZE), flat, flat, flat)
     still = to_float(torch.from_numpy(image))[None, None]

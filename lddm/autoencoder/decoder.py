@@ -64,9 +64,9 @@ class WarpDecoder(nn.Module):
     frame_t = exp(o_t n + sum_j b_j(t) rho_j) [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero. The
     log-gains rho_j, the log-gain n of new tissue and its maps of occlusion o_t are painted by a top-down network from the maps
     and the features of x0 at every scale, modulated by the coefficients through AdaIN. A gain leaves black as it is and keeps the
-    contrast of speckle; light that is added paints fog over shadows (docs/results.md). o_t is one where the field points out of x0's field of view, and elsewhere
-    what the network says: tissue that comes from behind a fold or from another plane. Outside the field of view x0 stays
-    as it is, so that the edge of a fan stands still while tissue slides past.
+    contrast of speckle; light that is added paints fog over shadows (docs/results.md). o_t is one where the field points out of
+    x0's field of view, and elsewhere what the network says: tissue that comes from behind a fold or from another plane. Outside
+    the field of view x0 stays as it is, so that the edge of a fan stands still while tissue slides past.
 
     Args:
         spec: any kind; from a vector or a grid the maps and coefficients are decoded first.

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from lddm.nn.precision import in_float32
 
-
 LOBES = 4  # of the Lanczos kernel
 
 
