@@ -63,7 +63,8 @@ def fetch(names: Names = [], weights_dir: Folder = Path("weights"), origin: From
             else:
                 typer.echo(f"{name}: {found}")
     else:
-        for name in known:
+        # What is in packages only is another form of what has an address, so its absence is no failure unless asked for.
+        for name in known if names else [n for n in known if REGISTRY[n].url or REGISTRY[n].package is None]:
             try:
                 typer.echo(f"{name}: {find(name, weights_dir, again=True)}")
             except WeightsAbsent as reason:

@@ -51,7 +51,7 @@ CATALOGUE: dict[str, Metric] = {
     "lpips_alex": Metric(),
     "dists": Metric(),
     "tlpips": Metric(sees_motion=True),
-    "tssim": Metric(sees_motion=True),
+    "tssim": Metric(),  # as far from a frozen clip as from another patient's motion
     "strred": Metric(),  # as far from a frozen clip as from another patient's motion
     "strain_error": Metric(sees_motion=True),
     "diversity": Metric(higher=True),

