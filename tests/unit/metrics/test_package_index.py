@@ -151,6 +151,8 @@ def test_wrong_answers_are_a_reason(tmp_path, monkeypatch):
     path.write_bytes(HEADS)
     monkeypatch.setitem(REGISTRY, "dists", dataclasses.replace(REGISTRY["dists"], sha256=sha256(path)))
     monkeypatch.setattr(known_answers, "dists_network", lambda folder: MeanDifference())
+    assert fetch_from_index(["dists"], tmp_path) == {"dists": path}  # without VGG16 nothing can be asked
+    (tmp_path / REGISTRY["vgg16_convolutions"].file).touch()
     found = fetch_from_index(["dists"], tmp_path)["dists"]
     assert isinstance(found, WeightsAbsent) and "for the test images, expected 0.264501" in str(found)
 
