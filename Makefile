@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run test test-slow lint study-lung study-phantom study-strict study-defects study-generators bench bench-gpu report ui clean
+.PHONY: help install run test test-slow lint study-lung study-phantom study-strict study-defects study-fvd study-generators bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -53,6 +53,9 @@ study-strict: $(STAMP) ## the same, with 16 and 32 labelled videos for the gener
 
 study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
 	@"$(BIN)/python" -m benchmarks.defects results/phantom
+
+study-fvd: $(STAMP) ## after `make run`, with I3D's weights: what FVD answers to, and its floor -> results/phantom/fvd.csv
+	@"$(BIN)/python" -m benchmarks.fvd results/phantom
 
 test: $(STAMP) ## the test suite -> build/tests.xml
 	@mkdir -p build

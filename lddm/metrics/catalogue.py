@@ -26,6 +26,9 @@ CATALOGUE: dict[str, Metric] = {
     "fvd": Metric(sees_motion=True),
     "kvd": Metric(sees_motion=True),
     "dt_fvd": Metric(sees_motion=True),
+    "cd_fvd": Metric(),  # not measured here, as the next two: nobody has their weights in a package
+    "jedi": Metric(),
+    "jedi_unbiased": Metric(),
     "frechet_video": Metric(sees_motion=True),
     "kernel_video": Metric(sees_motion=True),
     "frechet_frame": Metric(),
@@ -46,6 +49,9 @@ CATALOGUE: dict[str, Metric] = {
     "perceptual": Metric(),
     "lpips_vgg": Metric(),
     "lpips_alex": Metric(),
+    "dists": Metric(),
+    "tlpips": Metric(sees_motion=True),
+    "tssim": Metric(),  # as far from a frozen clip as from another patient's motion
     "strred": Metric(),  # as far from a frozen clip as from another patient's motion
     "strain_error": Metric(sees_motion=True),
     "diversity": Metric(higher=True),

@@ -41,14 +41,38 @@ def kernel_distance(first: np.ndarray, second: np.ndarray, degree: int = 3) -> f
         second: (n2, d), n2 >= 2.
         degree: degree of the polynomial.
     """
+    return _polynomial_mmd(first, second, degree, 1.0, biased=False)
+
+
+def jedi(first: np.ndarray, second: np.ndarray) -> float:
+    """JEDi as published: 100 times the biased squared MMD with the kernel (x.y / d)^2 (Luo et al. 2024, their code).
+
+    Biased: each video counts as near to itself, so two sets of the same distribution are apart by about 1 / n.
+
+    Args:
+        first: (n1, d), n1 >= 2.
+        second: (n2, d), n2 >= 2.
+    """
+    return 100 * _polynomial_mmd(first, second, 2, 0.0, biased=True)
+
+
+def jedi_unbiased(first: np.ndarray, second: np.ndarray) -> float:
+    """JEDi without that bias, comparable between sample sizes; may be < 0. Arguments as for `jedi`."""
+    return 100 * _polynomial_mmd(first, second, 2, 0.0, biased=False)
+
+
+UNBIASED = (kernel_distance, jedi_unbiased)  # estimates that may be negative
+
+
+def _polynomial_mmd(first: np.ndarray, second: np.ndarray, degree: int, offset: float, biased: bool) -> float:
     first, second = _checked(first), _checked(second)
 
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T / x.shape[1] + 1) ** degree
+        return (x @ y.T / x.shape[1] + offset) ** degree
 
     def within(x: np.ndarray) -> float:
         values = kernel(x, x)
-        return (values.sum() - np.trace(values)) / (len(x) * (len(x) - 1))
+        return values.mean() if biased else (values.sum() - np.trace(values)) / (len(x) * (len(x) - 1))
 
     return float(within(first) + within(second) - 2 * kernel(first, second).mean())
 

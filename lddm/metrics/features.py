@@ -21,15 +21,13 @@ from torch.nn import functional as F
 
 from lddm.data.cache import ArrayCache
 from lddm.files import sha256
-from lddm.metrics.weights import REGISTRY, WeightsAbsent, find, label
+from lddm.metrics.weights import find, label
 from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
 from lddm.training.parallel import pick_device
 
 # ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
 FRAMES_OF_A_CLIP = 2
 SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
-I3D_SHORTEST = 9  # the network halves time three times and pools two
-I3D_WIDTH = {"i3d_kinetics400": 400, "i3d_dtdb": 1024}
 
 Extractor = Callable[[np.ndarray], np.ndarray]
 
@@ -129,37 +127,3 @@ def inception_frames(weights_dir: str | Path) -> FeatureNetwork:
         return network(frames[:, None].expand(-1, 3, -1, -1).contiguous())[0]
 
     return FeatureNetwork(label("inception_v3_fid", path), _of_frames(embed, 16), sha256(path), FRAMES_OF_A_CLIP)
-
-
-def i3d_videos(weights_dir: str | Path, name: str, clip_length: int) -> FeatureNetwork:
-    """An I3D as TorchScript: Kinetics-400 logits (FVD) or the 1024 pooled features of DTDB (DT-FVD).
-
-    Called as StyleGAN-V does: float values 0..255, (B, 3, T, H, W), the network rescales and resizes by itself.
-
-    Raises:
-        WeightsAbsent: no weights, clips too short for the network, or a file that is no such network.
-    """
-    if clip_length < I3D_SHORTEST:
-        raise WeightsAbsent(f"{name}: needs clips of at least {I3D_SHORTEST} frames after x0, these have {clip_length}")
-    path = find(name, weights_dir)
-    try:
-        network = torch.jit.load(str(path), map_location=pick_device()).eval()
-    except RuntimeError as error:
-        raise WeightsAbsent(f"{name}: {path.name} is not TorchScript ({str(error).splitlines()[0][:100]})") from error
-
-    def embed(clips: Tensor) -> Tensor:
-        video = clips[:, None].float().expand(-1, 3, -1, -1, -1)
-        if name == "i3d_kinetics400":
-            return network(video, rescale=True, resize=True, return_features=True)
-        return network(video)
-
-    if REGISTRY[name].sha256 is None:  # a file that somebody exported: asked once, before it meets the videos
-        try:
-            found = tuple(in_batches(np.zeros((1, clip_length, SMALLEST, SMALLEST), np.uint8), 1, embed).shape)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1][:160]
-            raise WeightsAbsent(f"{name}: {path.name} cannot be called as this network ({reason})") from error
-        if found != (1, I3D_WIDTH[name]):
-            raise WeightsAbsent(f"{name}: {path.name} gives {found} for one clip, expected (1, {I3D_WIDTH[name]})")
-
-    return FeatureNetwork(label(name, path), lambda clips: in_batches(clips[:, 1:], 8, embed), sha256(path))

@@ -13,10 +13,11 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from torch import nn
 
 from lddm.metrics.features import in_batches, some_frames
-from lddm.metrics.paired import _pyiqa
 from lddm.metrics.weights import WeightsAbsent, find
+from lddm.training.parallel import pick_device
 
 NIQE_SIDE = 193  # smallest frame of scikit-video's NIQE
 VIIDEO_SIDE = 48  # two blocks of VIIDEO, at half size too
@@ -50,6 +51,32 @@ def _frames_score(name: str, weights_dir: str | Path, clips: np.ndarray) -> np.n
         return network(batch[:, None].expand(-1, 3, -1, -1).float() / 255).reshape(-1, 1)
 
     return in_batches(flat, 32, score).reshape(frames.shape[:2]).mean(axis=1)
+
+
+def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
+    """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does.
+
+    Raises:
+        WeightsAbsent: pyiqa is not installed, or cannot use the files.
+    """
+    try:
+        import pyiqa
+        from pyiqa.utils import download_util
+    except ImportError as error:  # its licence is non-commercial, so some leave it out
+        raise WeightsAbsent(f"{name}: the package pyiqa cannot be imported ({error})") from error
+
+    before = torch.hub.get_dir(), download_util.DEFAULT_CACHE_DIR
+    torch.hub.set_dir(str(weights_dir))
+    download_util.DEFAULT_CACHE_DIR = str(Path(weights_dir) / "pyiqa")
+    try:
+        return pyiqa.create_metric(name, device=pick_device())
+    except Exception as error:  # damaged files raise whatever their format raises
+        raise WeightsAbsent(
+            f"{name}: pyiqa cannot use the files in weights_dir ({type(error).__name__}: {error})"
+        ) from error
+    finally:
+        torch.hub.set_dir(before[0])
+        download_util.DEFAULT_CACHE_DIR = before[1]
 
 
 def niqe(clips: np.ndarray) -> np.ndarray:

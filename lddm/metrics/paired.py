@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from lddm.data.ranges import to_float
 from lddm.metrics.features import in_batches, some_frames
-from lddm.metrics.weights import WeightsAbsent, find
+from lddm.metrics.weights import WeightsAbsent, find, find_one
 from lddm.motion.strain import strain_maps
+from lddm.nn.image_distance import Backbone, Dists, Lpips
 from lddm.nn.perceptual import PerceptualLoss
 from lddm.training.parallel import pick_device
 
@@ -43,14 +46,12 @@ def psnr(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 def ssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """Structural similarity (Wang et al. 2004, uniform 7 x 7 window, scikit-image), mean over frames 1..T."""
-    return np.array(
-        [
-            np.mean(
-                [structural_similarity(a, b, win_size=SSIM_WINDOW, data_range=255) for a, b in zip(x, y, strict=True)]
-            )
-            for x, y in zip(real[:, 1:], synthetic[:, 1:], strict=True)
-        ]
-    )
+    pairs = zip(real[:, 1:], synthetic[:, 1:], strict=True)
+    return np.array([np.mean([_ssim(a, b) for a, b in zip(x, y, strict=True)]) for x, y in pairs])
+
+
+def _ssim(first: np.ndarray, second: np.ndarray) -> float:
+    return structural_similarity(first, second, win_size=SSIM_WINDOW, data_range=255)
 
 
 def strain_error(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
@@ -71,23 +72,68 @@ def perceptual() -> Measure:
     return _on_frames(distance)
 
 
-def lpips(weights_dir: str | Path, net: str) -> Measure:
-    """LPIPS 0.1 (Zhang et al. 2018) through pyiqa on a few frames of each video.
-
-    Args:
-        net: "vgg" or "alex".
+def lpips(weights_dir: str | Path, net: Literal["vgg", "alex"]) -> Measure:
+    """LPIPS 0.1 (Zhang et al. 2018) on a few frames of each video.
 
     Raises:
         WeightsAbsent: backbone or heads are missing.
     """
-    find({"vgg": "vgg16", "alex": "alexnet"}[net], weights_dir)
-    find(f"lpips_{net}", weights_dir)
-    network = _pyiqa({"vgg": "lpips-vgg", "alex": "lpips"}[net], weights_dir)
+    network = lpips_network(weights_dir, net)
 
     def distance(real: Tensor, synthetic: Tensor) -> Tensor:
         return torch.stack([network(_rgb(a), _rgb(b)).mean() for a, b in zip(real, synthetic, strict=True)])
 
     return _on_frames(distance)
+
+
+def dists(weights_dir: str | Path) -> Measure:
+    """DISTS (Ding et al. 2020) on a few frames of each video.
+
+    Raises:
+        WeightsAbsent: VGG16 or the weights of DISTS are missing.
+    """
+    network = dists_network(weights_dir)
+
+    def distance(real: Tensor, synthetic: Tensor) -> Tensor:
+        pairs = zip(real, synthetic, strict=True)
+        return torch.stack([network((_rgb(a) + 1) / 2, (_rgb(b) + 1) / 2).mean() for a, b in pairs])
+
+    return _on_frames(distance)
+
+
+def tlpips(weights_dir: str | Path) -> Measure:
+    """tLPIPS (Chu et al. 2020, TecoGAN): |LPIPS between neighbours - the same in the real video|, mean over frames 0..T.
+
+    Raises:
+        WeightsAbsent: AlexNet or its heads are missing.
+    """
+    network = lpips_network(weights_dir, "alex")
+
+    def steps(videos: Tensor) -> Tensor:  # (B, T + 1, S, S) -> (B, T)
+        before, after = (_rgb(frames.flatten(0, 1)) for frames in (videos[:, :-1], videos[:, 1:]))
+        return network(before, after).reshape(len(videos), -1)
+
+    def measure(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+        def apart(pair: Tensor) -> Tensor:
+            first, second = to_float(pair).unbind(dim=1)
+            return (steps(first) - steps(second)).abs().mean(dim=1, keepdim=True)
+
+        return in_batches(np.stack([real, synthetic], axis=1), 4, apart)[:, 0]
+
+    return measure
+
+
+def tssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """|SSIM between neighbouring frames - the same in the real video|, mean over frames 0..T: (n,).
+
+    ASSUME: defined as tLPIPS is; those who report a tSSIM do not define it.
+    """
+    return np.abs(_neighbours(real) - _neighbours(synthetic)).mean(axis=1)
+
+
+def _neighbours(clips: np.ndarray) -> np.ndarray:
+    """SSIM between neighbouring frames: uint8 (n, T + 1, S, S) -> (n, T)."""
+    return np.array([[_ssim(a, b) for a, b in zip(clip[:-1], clip[1:], strict=True)] for clip in clips])
 
 
 class LpipsLoss(nn.Module):
@@ -99,9 +145,7 @@ class LpipsLoss(nn.Module):
 
     def __init__(self, weights_dir: str | Path):
         super().__init__()
-        find("vgg16", weights_dir)
-        find("lpips_vgg", weights_dir)
-        self.network = _pyiqa("lpips-vgg", weights_dir, as_loss=True).requires_grad_(False)
+        self.network = lpips_network(weights_dir, "vgg")
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
         """Two batches of frames float (N, 1, S, S) in [-1, 1] -> scalar."""
@@ -126,31 +170,47 @@ def _on_frames(distance: Callable[[Tensor, Tensor], Tensor]) -> Measure:
 
 
 def _rgb(frames: Tensor) -> Tensor:
-    """(frames, S, S) in [-1, 1] -> (frames, 3, S, S) in [0, 1], as pyiqa expects."""
-    return ((frames + 1) / 2)[:, None].expand(-1, 3, -1, -1)
+    """(frames, S, S) -> (frames, 3, S, S)."""
+    return frames[:, None].expand(-1, 3, -1, -1)
 
 
-def _pyiqa(name: str, weights_dir: str | Path, as_loss: bool = False) -> nn.Module:
-    """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does.
+def lpips_network(weights_dir: str | Path, net: Literal["vgg", "alex"]) -> nn.Module:
+    """LPIPS 0.1: two batches of images (N, 3, H, W) in [-1, 1] -> (N,).
 
     Raises:
-        WeightsAbsent: pyiqa is not installed, or cannot use the files.
+        WeightsAbsent: backbone or heads are missing.
     """
-    try:
-        import pyiqa
-        from pyiqa.utils import download_util
-    except ImportError as error:  # its licence is non-commercial, so some leave it out
-        raise WeightsAbsent(f"{name}: the package pyiqa cannot be imported ({error})") from error
+    name: Backbone = "vgg16" if net == "vgg" else "alexnet"
+    heads = _tensors(f"lpips_{net}", find(f"lpips_{net}", weights_dir))
+    return _built(f"lpips_{net}", lambda: Lpips(name, _backbone(name, weights_dir), heads))
 
-    before = torch.hub.get_dir(), download_util.DEFAULT_CACHE_DIR
-    torch.hub.set_dir(str(weights_dir))
-    download_util.DEFAULT_CACHE_DIR = str(Path(weights_dir) / "pyiqa")
+
+def dists_network(weights_dir: str | Path) -> nn.Module:
+    """DISTS: two batches of images (N, 3, H, W) in [0, 1] -> (N,).
+
+    Raises:
+        WeightsAbsent: VGG16 or the weights of DISTS are missing.
+    """
+    weights = _tensors("dists", find("dists", weights_dir))
+    return _built("dists", lambda: Dists(_backbone("vgg16", weights_dir), weights))
+
+
+def _backbone(net: Backbone, weights_dir: str | Path) -> dict[str, Tensor]:
+    """torchvision's file, or its convolutions alone."""
+    return _tensors(*find_one((net, f"{net}_convolutions"), weights_dir))
+
+
+def _tensors(name: str, path: Path) -> dict[str, Tensor]:
     try:
-        return pyiqa.create_metric(name, device=pick_device(), as_loss=as_loss)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise whatever their format raises
-        raise WeightsAbsent(
-            f"{name}: pyiqa cannot use the files in weights_dir ({type(error).__name__}: {error})"
-        ) from error
-    finally:
-        torch.hub.set_dir(before[0])
-        download_util.DEFAULT_CACHE_DIR = before[1]
+        raise WeightsAbsent(f"{name}: {path.name} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return build().to(pick_device())
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise WeightsAbsent(f"{name}: its files are of another network ({str(error).splitlines()[0][:160]})") from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from lddm.data.cache import ArrayCache
 from lddm.errors import LddmError
 from lddm.metrics import motion, no_reference, novelty, paired
 from lddm.metrics.catalogue import INFINITY, about
-from lddm.metrics.distances import extrapolated, frechet, kernel_distance, mean_interval
-from lddm.metrics.features import FeatureNetwork, efficientnet_frames, i3d_videos, inception_frames
+from lddm.metrics.distances import UNBIASED, extrapolated, frechet, mean_interval
+from lddm.metrics.features import FeatureNetwork
+from lddm.metrics.network_metrics import Distance, network_metrics
 from lddm.metrics.resampling import interval, jackknife_groups, leave_out
 from lddm.metrics.videos import Pair, Videos, best_of_samples, pairs_of_other_patients
 from lddm.metrics.weights import WeightsAbsent, find, label
@@ -33,7 +34,6 @@ from lddm.settings.evaluation import QualitySettings
 logger = logging.getLogger(__name__)
 
 SAME_X0 = "heldout, same x0"
-Distance = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,20 @@ class Protocol:
 
     def distances(self, source: str, videos: Videos, references: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         """Distances of distributions: in features of videos and of frames, and of how things move."""
-        length = videos.clips.shape[1] - 1
-        domain, accuracy = self.domain
-        networks: list[tuple[tuple[str, ...], str, Callable[[], FeatureNetwork]]] = [
-            (("frechet_video", "kernel_video"), f" (pretext accuracy {accuracy:.2f})", lambda: domain),
-            (("frechet_frame",), "", efficientnet_frames),
-            (("fvd", "kvd"), "", lambda: i3d_videos(self.weights_dir, "i3d_kinetics400", length)),
-            (("dt_fvd",), "", lambda: i3d_videos(self.weights_dir, "i3d_dtdb", length)),
-            (("fid", "kid"), "", lambda: inception_frames(self.weights_dir)),
-        ]
-        for metrics, remark, make in networks:
+        for each in network_metrics(*self.domain, self.weights_dir, videos.clips.shape[1] - 1):
             try:
-                network = make()
+                network = each.make()
             except WeightsAbsent as error:
-                yield from self.absent(source, metrics, str(error))
+                yield from self.absent(source, tuple(each.distances), str(error))
                 continue
+            some, of = self.fewer(videos) if each.slow else (videos, self)
+            label = network.label + each.remark
             for reference in references:
-                yield from self.network_rows(source, videos, reference, metrics, network, network.label + remark)
+                yield from of.network_rows(source, some, reference, each.distances, network, label)
                 # A generator is given x0, so videos with it look better than they are; some papers count it.
-                if reference == "heldout" and network.rows == 1:
-                    also = (network.with_x0(), network.label + remark, ", x0 included")
-                    yield from self.network_rows(source, videos, reference, metrics[:1], *also)
+                if reference == "heldout" and network.rows == 1 and not each.slow:
+                    first, with_x0 = dict([*each.distances.items()][:1]), network.with_x0()
+                    yield from self.network_rows(source, videos, reference, first, with_x0, label, ", x0 included")
         for metric, measure in motion.MEASURES.items():
             network = FeatureNetwork(measure.read.__name__, measure.read)
             for reference in references:
@@ -88,19 +81,24 @@ class Protocol:
                     source, metric, measure.name, reference, videos, network, measure.distance, measure.after
                 )
 
+    def fewer(self, videos: Videos) -> tuple[Videos, Protocol]:
+        """At most `quality.max_videos_pretrained` of the videos and of each reference, the same for all generators."""
+        most = self.section.max_videos_pretrained
+        references = {name: real.at_most(most, self.seed) for name, real in self.references.items()}
+        return videos.at_most(most, self.seed), replace(self, references=references)
+
     def network_rows(
         self,
         source: str,
         videos: Videos,
         reference: str,
-        metrics: tuple[str, ...],
+        distances: dict[str, Distance],
         network: FeatureNetwork,
         label: str,
         remark: str = "",
     ) -> Iterator[dict[str, Any]]:
         """Distances in the features of one network; `remark` is added to the name of the reference."""
-        for metric in metrics:
-            distance = kernel_distance if metric in ("kernel_video", "kvd", "kid") else frechet
+        for metric, distance in distances.items():
             row = self._distance_row(source, metric, label, reference, videos, network, distance)
             yield row | {"reference": reference + remark}
             if distance is not frechet or row["value"] is None:
@@ -160,7 +158,7 @@ class Protocol:
         value = mean(theirs, pairs, *everyone)
         groups = (self.groups(v.patients) for v in (real, videos))
         without = leave_out(lambda *keep: mean(theirs, pairs, *keep), *groups)
-        least = -math.inf if distance is kernel_distance else 0.0  # the unbiased estimate may be negative
+        least = -math.inf if distance in UNBIASED else 0.0
         row = self.row(source, metric, label, reference, interval(value, without, least), n)
         row["replicates"] = _finite(without)
         if reference == "heldout":
@@ -208,8 +206,11 @@ class Protocol:
             ("psnr", "pixels", lambda: paired.psnr),
             ("strain_error", "optical flow", lambda: paired.strain_error),
             ("perceptual", "efficientnet_lite0", paired.perceptual),
+            ("tssim", "pixels", lambda: paired.tssim),
             ("lpips_vgg", "vgg16", lambda: paired.lpips(self.weights_dir, "vgg")),
             ("lpips_alex", "alexnet", lambda: paired.lpips(self.weights_dir, "alex")),
+            ("dists", "vgg16", lambda: paired.dists(self.weights_dir)),
+            ("tlpips", "alexnet", lambda: paired.tlpips(self.weights_dir)),
         )
         for metric, features, make in measures:
             try:

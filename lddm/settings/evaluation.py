@@ -61,6 +61,12 @@ class QualitySettings(Section):
 
     bootstrap: int = Field(200, ge=2, description="bootstrap resamples of the interval of a mean over videos")
     max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
+    max_videos_pretrained: int = Field(
+        120,
+        ge=4,
+        description="the same for large pretrained video networks (FVD, KVD, DT-FVD, CD-FVD, JEDi): I3D takes 2 to 3 s a "
+        "video on one core",
+    )
     max_videos_expensive: int = Field(
         8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)"
     )

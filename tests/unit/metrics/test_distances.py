@@ -8,6 +8,8 @@ from scipy.stats import t as student_t
 from lddm.metrics.distances import (
     extrapolated,
     frechet,
+    jedi,
+    jedi_unbiased,
     kernel_distance,
     members_of,
     resample,
@@ -202,3 +204,20 @@ def test_histograms_and_spectra_of_known_distance():
     one = np.array([[1.0, 0.1]])
     assert spectral_difference(one, 10 * one) == pytest.approx(10)
     assert spectral_difference(one, np.array([[1.0, 0.01]])) == pytest.approx(5)
+
+
+def test_jedi_is_the_published_form_and_its_unbiased_one_has_no_floor():
+    from sklearn.metrics.pairwise import polynomial_kernel
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0.3, 1, (30, 8)), rng.normal(0, 1, (20, 8))
+    xx, yy, xy = (polynomial_kernel(a, b, degree=2, coef0=0) for a, b in ((x, x), (y, y), (x, y)))
+    assert jedi(x, y) == pytest.approx(100 * (xx.mean() + yy.mean() - 2 * xy.mean()))
+    same = [
+        [distance(*rng.normal(size=(2, n, 8))) for _ in range(200)]
+        for n in (10, 40)
+        for distance in (jedi, jedi_unbiased)
+    ]
+    biased, unbiased, biased_40, unbiased_40 = (np.mean(values) for values in same)
+    assert 3 < biased / biased_40 < 5  # about 1 / n
+    assert abs(unbiased) < 0.1 * biased and abs(unbiased_40) < 0.1 * biased_40

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lddm.cli import weights as weights_cli
 from lddm.data.cache import ArrayCache
 from lddm.files import sha256
-from lddm.metrics import features, weights
+from lddm.metrics import features, video_networks, weights
 from lddm.metrics.weights import WeightsAbsent
 
 RNG = np.random.default_rng(0)
@@ -28,9 +28,9 @@ def test_absent_weights_are_a_reason(tmp_path):
     with pytest.raises(WeightsAbsent, match="not in weights_dir"):
         features.inception_frames(tmp_path)
     with pytest.raises(WeightsAbsent, match="put i3d_dtdb"):
-        features.i3d_videos(tmp_path, "i3d_dtdb", 16)
+        video_networks.exported(tmp_path, "i3d_dtdb", 16)
     with pytest.raises(WeightsAbsent, match="at least 9 frames"):
-        features.i3d_videos(tmp_path, "i3d_kinetics400", 8)
+        video_networks.kinetics_i3d(tmp_path, 8)
 
 
 def test_a_wrong_file_is_not_used(tmp_path):

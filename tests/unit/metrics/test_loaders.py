@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from lddm.files import sha256
-from lddm.metrics import features, no_reference, paired, weights
+from lddm.metrics import features, no_reference, paired, video_networks, weights
 from lddm.metrics.distances import frechet
 from lddm.metrics.weights import WeightsAbsent
 from lddm.nn.perceptual import MEAN, STD, PerceptualLoss, efficientnet_lite0
@@ -98,7 +98,7 @@ def test_fvd_is_that_of_the_exported_i3d_on_clips_prepared_by_other_code(tmp_pat
     torch.jit.script(network).save(str(path))
     pin(monkeypatch, "i3d_kinetics400", path)
     clips = smooth_clips(4, 11)
-    ours = features.i3d_videos(tmp_path, "i3d_kinetics400", 10).extract(clips)
+    ours = video_networks.kinetics_i3d(tmp_path, 10).extract(clips)
     # What its users have to hand over where it does not resize and rescale itself: 224 pixels, -1 to 1.
     films = [[cv2.resize(f.astype(np.float32), (224, 224)) / 127.5 - 1 for f in clip[1:]] for clip in clips]
     with torch.no_grad():
@@ -111,32 +111,32 @@ def test_fvd_is_that_of_the_exported_i3d_on_clips_prepared_by_other_code(tmp_pat
 
 def test_nine_frames_are_the_fewest_that_an_i3d_takes(tmp_path):
     with torch.device("meta"), torch.no_grad(), pytest.raises(RuntimeError, match="smaller than kernel size"):
-        I3d().eval()(torch.zeros(1, 3, features.I3D_SHORTEST - 1, 224, 224))
+        I3d().eval()(torch.zeros(1, 3, video_networks.I3D_SHORTEST - 1, 224, 224))
     with pytest.raises(WeightsAbsent, match="at least 9 frames"):
-        features.i3d_videos(tmp_path, "i3d_kinetics400", features.I3D_SHORTEST - 1)
+        video_networks.kinetics_i3d(tmp_path, video_networks.I3D_SHORTEST - 1)
 
 
 def test_what_is_no_i3d_is_a_reason(tmp_path, monkeypatch):
     kinetics, textures = (tmp_path / weights.REGISTRY[name].file for name in ("i3d_kinetics400", "i3d_dtdb"))
     kinetics.write_bytes(b"no TorchScript")
     with pytest.raises(WeightsAbsent, match="expected bec6519f66ea"):
-        features.i3d_videos(tmp_path, "i3d_kinetics400", 16)
+        video_networks.kinetics_i3d(tmp_path, 16)
     textures.write_bytes(b"no TorchScript")
     with pytest.raises(WeightsAbsent, match="not TorchScript"):
-        features.i3d_videos(tmp_path, "i3d_dtdb", 16)
+        video_networks.exported(tmp_path, "i3d_dtdb", 16)
     torch.jit.script(nn.Flatten()).save(str(textures))
     with pytest.raises(WeightsAbsent, match=r"gives \(1, 196608\) for one clip, expected \(1, 1024\)"):
-        features.i3d_videos(tmp_path, "i3d_dtdb", 16)
+        video_networks.exported(tmp_path, "i3d_dtdb", 16)
     torch.jit.script(nn.Conv2d(3, 4, 3)).save(str(textures))
     with pytest.raises(WeightsAbsent, match="cannot be called as this network"):
-        features.i3d_videos(tmp_path, "i3d_dtdb", 16)
+        video_networks.exported(tmp_path, "i3d_dtdb", 16)
 
 
 def test_dt_fvd_takes_1024_features_of_a_network_of_dynamic_textures(tmp_path):
     torch.manual_seed(0)
     network = Pooled().eval()
     torch.jit.script(network).save(str(tmp_path / weights.REGISTRY["i3d_dtdb"].file))
-    ours, clips = features.i3d_videos(tmp_path, "i3d_dtdb", 16), smooth_clips(2)
+    ours, clips = video_networks.exported(tmp_path, "i3d_dtdb", 16), smooth_clips(2)
     found = ours.extract(clips)
     with torch.no_grad():
         video = torch.from_numpy(clips[:, None, 1:].astype(np.float32)).expand(-1, 3, -1, -1, -1)
@@ -158,6 +158,50 @@ def lpips_files(folder, monkeypatch, net):
     put(folder, monkeypatch, backbone, network.state_dict())
     put(folder, monkeypatch, f"lpips_{net}", heads)
     return network, heads
+
+
+def test_a_damaged_or_foreign_file_of_lpips_is_a_reason(tmp_path, monkeypatch):
+    lpips_files(tmp_path, monkeypatch, "alex")
+    put(tmp_path, monkeypatch, "lpips_alex", {"lin0.model.1.weight": torch.rand(1, 3, 1, 1)})
+    with pytest.raises(WeightsAbsent, match="of another network"):
+        paired.lpips(tmp_path, "alex")
+    put(tmp_path, monkeypatch, "alexnet", I3d)  # a class, which must not be unpickled
+    with pytest.raises(WeightsAbsent, match="cannot be read"):
+        paired.lpips(tmp_path, "alex")
+
+
+def test_dists_is_pyiqas(tmp_path, monkeypatch):
+    from pyiqa.archs import dists_arch as peer
+
+    network, _ = lpips_files(tmp_path, monkeypatch, "vgg")
+    weights = {name: torch.rand(1, 1475, 1, 1) for name in ("alpha", "beta")}
+    put(tmp_path, monkeypatch, "dists", weights)
+    monkeypatch.setattr(peer.models, "vgg16", lambda weights: network)
+    published = peer.DISTS(pretrained=False).eval()
+    published.load_state_dict(weights, strict=False)
+    real, fake = smooth_clips(2, side=64), smooth_clips(2, side=64)
+    with torch.no_grad():
+        expected = published(as_rgb(real) / 255, as_rgb(fake) / 255).reshape(2, 2).mean(dim=1)
+    measure = paired.dists(tmp_path)
+    assert np.allclose(measure(real, fake), expected.numpy(), atol=1e-5) and (expected > 0.01).all()
+    assert np.allclose(measure(real, real), 0, atol=1e-5)
+
+
+def test_tlpips_compares_steps_with_those_of_the_real_video(tmp_path, monkeypatch):
+    lpips_files(tmp_path, monkeypatch, "alex")
+    measure, steps = paired.tlpips(tmp_path), paired.lpips_network(tmp_path, "alex")
+    real, fake = smooth_clips(3, frames=4, side=64), smooth_clips(3, frames=4, side=64)
+    frozen = np.repeat(real[:, :1], 4, axis=1)
+
+    def of(clip):
+        frames = torch.from_numpy(clip / np.float32(127.5) - 1)[:, None].expand(-1, 3, -1, -1)
+        return steps(frames[:-1], frames[1:])
+
+    with torch.no_grad():
+        expected = [float((of(a) - of(b)).abs().mean()) for a, b in zip(real, fake, strict=True)]
+    assert np.allclose(measure(real, fake), expected, rtol=1e-4)
+    assert np.allclose(measure(real, real), 0) and (measure(real, frozen) > 0.01).all()
+    assert np.allclose(measure(real, real[:, :, :, ::-1].copy()), measure(real[:, :, :, ::-1].copy(), real))
 
 
 def as_rgb(clips):

@@ -32,8 +32,7 @@ def without_packages(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "lddm.metrics.scikit_video", raising=False)
     monkeypatch.delattr("lddm.metrics.scikit_video", raising=False)
     torch.save((torch.zeros(3, 1), torch.zeros(3, 36)), tmp_path / "weights.pth")  # weights are not what is missing
-    for module in ("paired", "no_reference"):
-        monkeypatch.setattr(f"lddm.metrics.{module}.find", lambda name, weights_dir: tmp_path / "weights.pth")
+    monkeypatch.setattr("lddm.metrics.no_reference.find", lambda name, weights_dir: tmp_path / "weights.pth")
     monkeypatch.setattr("lddm.metrics.protocol.label", lambda name, path: name)
 
 
@@ -48,16 +47,13 @@ def test_metrics_of_missing_packages_are_absent_with_the_reason(without_packages
     of = Protocol(section, 0, "made", sets, references, (network, 1.0), tmp_path, ArrayCache(), 0, "how")
     rows = [*of.no_reference("heldout", videos(2, side=200)), *of.paired("heldout", videos(2))]
     reasons = {row["metric"]: row["reason"] for row in rows if row["value"] is None}
-    for metric in ("piqe", "brisque", "lpips_vgg", "lpips_alex"):
+    for metric in ("piqe", "brisque"):
         assert "pyiqa cannot be imported" in reasons.pop(metric)
     for metric in ("niqe", "viideo", "strred"):
         assert "scikit-video cannot be imported" in reasons.pop(metric)
+    for metric in ("lpips_vgg", "lpips_alex", "tlpips", "dists"):
+        assert "not in weights_dir" in reasons.pop(metric)  # of these only the weights are missing
     assert not reasons and {"l1", "ssim", "psnr"} <= {row["metric"] for row in rows}
-
-
-def test_perceptual_loss_falls_back_without_pyiqa(without_packages, tmp_path, caplog):
-    assert isinstance(paired.perceptual_loss(tmp_path), paired.PerceptualLoss)
-    assert "pyiqa cannot be imported" in caplog.text
 
 
 def test_both_packages_are_imported_by_functions_that_need_them_only():

@@ -11,6 +11,7 @@ from lddm.data.cache import ArrayCache
 from lddm.files import sha256
 from lddm.metrics import no_reference, novelty, paired, weights
 from lddm.metrics.copy_search import copy_rows
+from lddm.metrics.distances import frechet, kernel_distance
 from lddm.metrics.features import FeatureNetwork
 from lddm.metrics.protocol import SAME_X0, Protocol
 from lddm.metrics.videos import Videos, best_of_samples
@@ -43,7 +44,8 @@ def protocol(tmp_path, test, train, **changes):
 
 
 def distances(of, made, reference="heldout"):
-    rows = of.network_rows("heldout", made, reference, ("frechet_video", "kernel_video"), NETWORK, "two numbers")
+    metrics = {"frechet_video": frechet, "kernel_video": kernel_distance}
+    rows = of.network_rows("heldout", made, reference, metrics, NETWORK, "two numbers")
     return {row["metric"]: row for row in rows}
 
 
@@ -157,3 +159,35 @@ def test_with_one_held_out_patient_only_equal_videos_are_copies(tmp_path):
     rows, table = copy_rows(protocol(tmp_path, test, train), "heldout", stolen)
     assert [row["value"] for row in rows] == [None, None] and "two held-out patients" in rows[0]["reason"]
     assert table["copied"].tolist() == [True, False, False, False, False]
+
+
+class Exported(torch.nn.Module):
+    """Called as a user's network is: values 0..255, (B, 3, T, H, W) -> (B, d)."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.d = d
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        frames = video[:, 0].mean(dim=(2, 3))  # (B, T)
+        return torch.cat([frames, frames.std(dim=1, keepdim=True).expand(-1, self.d - frames.shape[1])], dim=1)
+
+
+def test_networks_of_users_give_cd_fvd_and_jedi_on_few_videos(tmp_path):
+    for name, d in {"videomae_ssv2": 1408, "vjepa_ssv2": 1024}.items():
+        torch.jit.script(Exported(d)).save(str(tmp_path / weights.REGISTRY[name].file))
+    real, made = videos(40, 0), videos(40, 1, brightness=120)
+    of, metrics = protocol(tmp_path, real, videos(20, 2), max_videos_pretrained=24), ("cd_fvd", "jedi", "jedi_unbiased")
+    rows = [row for row in of.distances("heldout", made, ("heldout", "train")) if row["metric"] in metrics]
+    assert [row["metric"] for row in rows] == ["cd_fvd"] * 2 + ["jedi", "jedi_unbiased"] * 2
+    for row in rows:
+        assert row["value"] > 0 and "sha256" in row["features"]
+        assert (row["n_real"], row["n_synthetic"]) == ((12, 12) if row["reference"] == "heldout" else (20, 24))
+    floors = {row["metric"]: row["floor"] for row in rows if row["reference"] == "heldout"}
+    assert floors["jedi_unbiased"] < floors["jedi"] and all(floors[m] < r["value"] for r in rows for m in [r["metric"]])
+
+
+def test_absent_networks_of_users_say_what_to_export(tmp_path):
+    rows = list(protocol(tmp_path, videos(8, 0), videos(8, 1)).distances("heldout", videos(8, 2), ("heldout",)))
+    reasons = {row["metric"]: row["reason"] for row in rows if row["value"] is None}
+    assert "VideoMAE v2" in reasons["cd_fvd"] and "V-JEPA" in reasons["jedi"] and "V-JEPA" in reasons["jedi_unbiased"]
