@@ -53,7 +53,7 @@ def animate(
 ) -> None:
     """Animate one still image with a trained bundle: videos, and a film strip beside them."""
     set_up_logging()
-    if sampler not in ("", "distilled", "unipc", "ddim"):
+    if sampler not in ("", "distilled", "unipc", "ddim", "ddpm"):
         raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc or ddim")
     if sampler == "distilled" and num_inference_steps > 1:
         raise LddmError(

@@ -83,7 +83,7 @@ def test_the_papers_pipeline_on_a_small_tree(tmp_path: Path):
     environment = os.environ | {"PATH": path, "LDDM_OFFLINE": "1", "LDDM_TRACKING": "off", "OMP_NUM_THREADS": "1"}
     (tmp_path / "config").symlink_to(ROOT / "config")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    command += ["--directory", str(tmp_path), "--configfile", str(ROOT / "config/busv_busi.yaml"), "small.yaml"]
+    command += ["--directory", str(tmp_path), "--configfile", str(ROOT / "config/paper/busv_busi.yaml"), "small.yaml"]
     command += ["--config", "data_root=raw"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
