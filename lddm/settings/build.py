@@ -184,9 +184,11 @@ def _check_sampler(settings: Settings) -> None:
             )
     for section in ("diffusion", "pixel"):
         most = getattr(settings, section).num_train_timesteps
-        if wanted.num_inference_steps > most:
+        own = settings.pixel.num_inference_steps if section == "pixel" else None
+        steps, place = (own, "pixel") if own else (wanted.num_inference_steps, "synthesis")
+        if steps > most:
             raise LddmError(
-                f"synthesis.num_inference_steps {wanted.num_inference_steps} exceeds {section}.num_train_timesteps {most}",
+                f"{place}.num_inference_steps {steps} exceeds {section}.num_train_timesteps {most}",
                 f"set it to {most} or less",
             )
     if taught is not None and taught.num_inference_steps > settings.diffusion.num_train_timesteps:

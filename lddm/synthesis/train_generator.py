@@ -12,8 +12,8 @@ import pandas as pd
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
-from lddm.generators.registry import find_generator
 from lddm.generators.embedder import EMBEDDER
+from lddm.generators.registry import find_generator
 from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentSet
 from lddm.settings.base import Section
