@@ -43,6 +43,11 @@ class BasicBlock3d(nn.Module):
         return F.relu(self.norm2(self.conv2(hidden)) + self.shortcut(x))
 
 
+def _stride(time: bool, space: bool) -> Stride:
+    """What is halved."""
+    return (2 if time else 1, 2 if space else 1, 2 if space else 1)
+
+
 def resnet18_stages(width: int, strides: list[Stride], spectral: bool = False) -> nn.ModuleList:
     """Two blocks a stage of width, 2 width, 4 width, 8 width channels (and 8 width in further ones), from `width`.
 
@@ -78,7 +83,7 @@ class PublishedEncoder(nn.Module):
         time = max(0, math.ceil(math.log2(spec.frames)) - 1)
         count = max(STAGES, space, time)
         # The first stage keeps what the last ones have to halve: at 64 pixels (1, 2, 2, 2), as in the release.
-        halved = [(2 if i >= count - time else 1, *[2 if i >= count - space else 1] * 2) for i in range(count)]
+        halved = [_stride(i >= count - time, i >= count - space) for i in range(count)]
         self.stem = nn.Sequential(
             nn.Conv3d(1, width, (3, 7, 7), 2, (1, 3, 3), bias=False), group_norm(width), nn.ReLU()
         )
@@ -112,7 +117,7 @@ class PublishedTemporalDiscriminator(nn.Module):
             nn.MaxPool3d(3, (1, 2, 2), 1),
         )
         space = min(3, max_log2_ratio(size // 4))  # 3 at 128 pixels, 2 at 64, as in the release
-        strides = [(2, *[2 if i >= STAGES - space else 1] * 2) for i in range(STAGES)]
+        strides = [_stride(True, i >= STAGES - space) for i in range(STAGES)]
         self.stages = resnet18_stages(width, strides, spectral=True)
         self.head = nn.Linear(8 * width, 1, bias=False)
         for module in self.modules():
