@@ -48,6 +48,7 @@ class EmbedderTask:
 def fit_embedder(
     embedder: AutoencoderEmbedder,
     settings: EmbedderSettings,
+    generator_training: Training,
     dataset: LatentDataset,
     val_dataset: LatentDataset,
     seed: int,
@@ -58,6 +59,7 @@ def fit_embedder(
     """Train the autoencoder on the x0 of training latents, in place, and freeze it.
 
     Args:
+        generator_training: that of the generator, whose processes and precision it shares.
         dataset, val_dataset: whose x0 are encoded; those of validation choose the weights.
         state_dir: of the generator; the state of this training is in a folder below it.
         on_log: called with (0, values): the steps of the generator follow.
@@ -72,10 +74,18 @@ def fit_embedder(
         return {"l1": torch.cat(parts).mean().item()}
 
     every = max(1, math.ceil(settings.steps / 8))
-    training = Training(
-        steps=settings.steps, batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-        ema_decay=0.99, val_every=every, checkpoint_every=every, log_every=min(50, every), grad_clip=None,
-    )  # fmt: skip
+    changes = {
+        "steps": settings.steps,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "warmup_steps": 0,
+        "ema_decay": 0.99,
+        "val_every": every,
+        "checkpoint_every": every,
+        "log_every": min(50, every),
+        "compile": False,
+    }
+    training = generator_training.model_copy(update=changes)
 
     def log(_: int, values: dict[str, float]) -> None:
         on_log(0, {f"{EMBEDDER}/{name}": value for name, value in values.items()})

@@ -98,7 +98,7 @@ class LatentTrainer(Generic[Model]):
         for part in model.modules():
             if isinstance(part, AutoencoderEmbedder):  # first: it is frozen while the rest is trained
                 own = settings.image_embedder
-                fit_embedder(part, own, dataset, val_dataset, seed, state_dir, on_log, identity)
+                fit_embedder(part, own, settings.training, dataset, val_dataset, seed, state_dir, on_log, identity)
                 break  # a student takes it over from its teacher
         model.prepare(*trainer.batch(0))
         validate = torch.no_grad()(trainer.validate)

@@ -88,7 +88,7 @@ def make_busi(folder: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_papers_pipeline_on_a_small_tree(tmp_path: Path):
     make_busv(tmp_path / "raw/busv")
     if REAL_BUSI.is_dir():
