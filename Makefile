@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run test test-slow lint study-lung study-phantom study-strict study-defects study-fvd study-generators bench bench-gpu report ui clean
+.PHONY: help install run test test-slow lint study-lung study-phantom study-strict study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -89,6 +89,13 @@ bench-gpu: $(STAMP) ## the paper's size on a GPU: time, share of peak, memory ->
 
 study-generators: $(STAMP) ## after `make run`: generators with several seeds, controls, times -> results/phantom/study/
 	@"$(BIN)/python" -m benchmarks.generators results/phantom
+
+# CONFIG and OURS may name several files; OURS empty: our method with its defaults on the same data.
+CONFIG ?= config/paper/phantom.yaml
+OURS ?=
+study-paper: $(STAMP) ## the paper's comparison in one table; CONFIG=... OURS=... DATA=... -> results/<experiment>/study/table.md
+	@"$(BIN)/python" -m benchmarks.paper $(addprefix --config ,$(CONFIG)) $(addprefix --ours ,$(OURS)) \
+		--data-root "$(DATA)" --cores $(CORES)
 
 report: $(STAMP) ## Snakemake's own report of the last run -> build/snakemake-report.zip
 	@mkdir -p build

@@ -84,13 +84,15 @@ def planning() -> dict[str, Any]:
             "--directory",
             folder,
         ]
-        plan += ["--configfile", str(ROOT / "config/busv_busi.yaml"), str(place / "whole.yaml")]
+        plan += ["--configfile", str(ROOT / "config/paper/busv_busi.yaml"), str(place / "whole.yaml")]
         plan += ["--config", f"data_root={place / 'raw'}"]
         jobs = re.search(r"^total\s+(\d+)", _python(*plan, cwd=place), re.MULTILINE)
         if jobs is None:
             raise RuntimeError("the dry run plans no jobs")
         seconds = alternate(lambda: _python(*plan, cwd=place), lambda: _python("-m", "snakemake", "--version"))
-    return row("dry_run_vs_snakemake_alone", *seconds, "s", f"config/busv_busi.yaml, 5 folds, 5 seeds, {jobs[1]} jobs")
+    return row(
+        "dry_run_vs_snakemake_alone", *seconds, "s", f"config/paper/busv_busi.yaml, 5 folds, 5 seeds, {jobs[1]} jobs"
+    )
 
 
 def start_of_jobs() -> list[dict[str, Any]]:

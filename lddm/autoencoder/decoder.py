@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from lddm.latent.spec import LatentSpec, unit_rows
@@ -217,9 +218,11 @@ class SPADEDecoder(nn.Module):
         size: height and width S of a frame.
         width: channels of the last level.
         checkpointing: keep no activations of the blocks and compute them again in the backward pass.
+        published: spectral norm on the convolutions of the blocks and 128 hidden channels of SPADE, as in the release
+            (stage1_VAE/modules/decoder.py and normalization_layer.py); else neither, and 64.
     """
 
-    def __init__(self, spec: LatentSpec, size: int, width: int, checkpointing: bool = False):
+    def __init__(self, spec: LatentSpec, size: int, width: int, checkpointing: bool = False, published: bool = False):
         super().__init__()
         self.spec, self.gradient_checkpointing = spec, checkpointing
         grid = spec.kind == "grid"
@@ -237,8 +240,11 @@ class SPADEDecoder(nn.Module):
         cells = self.times[0] * base**2
         self.seed = nn.Conv3d(spec.channels, channels[0], 3, 1, 1) if grid else nn.Linear(spec.dim, channels[0] * cells)
         self.blocks = nn.ModuleList(
-            [SPADEBlock(channels[0], channels[0], code)]
-            + [SPADEBlock(before, after, code) for before, after in zip(channels, channels[1:], strict=False)]
+            [SPADEBlock(channels[0], channels[0], code, published)]
+            + [
+                SPADEBlock(before, after, code, published)
+                for before, after in zip(channels, channels[1:], strict=False)
+            ]
         )
         self.conv_out = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
@@ -264,13 +270,17 @@ class SPADEDecoder(nn.Module):
 class SPADEBlock(nn.Module):
     """SPADE(x0), convolution, AdaIN(z), convolution, with a residual path."""
 
-    def __init__(self, inputs: int, outputs: int, code: int):
+    def __init__(self, inputs: int, outputs: int, code: int, published: bool = False):
         super().__init__()
-        self.norm1 = SPADE(inputs)
-        self.conv1 = nn.Conv3d(inputs, outputs, 3, 1, 1)
+        wrap = spectral_norm if published else nn.Identity()
+        self.norm1 = SPADE(inputs, hidden=128 if published else 64)
+        self.conv1 = wrap(nn.Conv3d(inputs, outputs, 3, 1, 1))
         self.norm2 = AdaIN(outputs, code)
-        self.conv2 = nn.Conv3d(outputs, outputs, 3, 1, 1)
-        self.skip = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
+        self.conv2 = wrap(nn.Conv3d(outputs, outputs, 3, 1, 1))
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
+            skip = wrap(nn.Conv3d(inputs, outputs, 1, bias=False))
+            self.skip = nn.Sequential(group_norm(inputs), skip) if published else skip
 
     def forward(self, x: Tensor, x0: Tensor, z: Tensor) -> Tensor:
         hidden = self.conv1(F.leaky_relu(self.norm1(x, x0), 0.2))

@@ -42,15 +42,17 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
 
 
 @in_float32
-def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
-    """R1: E ||d D(x) / d x||^2 for each sample (Mescheder et al. 2018, eq. 9).
+def r1_penalty(logits: Tensor, real: Tensor, form: str = "per_clip") -> Tensor:
+    """R1: E ||d D(x) / d x||^2 (Mescheder et al. 2018, eq. 9).
 
-    The cINN code takes the gradient of the batch mean, which divides the penalty by B^2; here it is per sample, as
-    published. The gradient is computed in float32, also under autocast; `logits` should be, too.
+    The gradient is computed in float32, also under autocast; `logits` should be, too.
 
     Args:
         logits: float (B, 1), computed from `real`.
         real: float32 (B, ...), requires gradients.
+        form: "per_clip", as published, or "batch_mean": the cINN release (stage1_VAE/modules/loss.py) takes the gradient of
+            the batch mean of the logits, which divides the penalty by B^2.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    reduced = logits.mean() if form == "batch_mean" else logits.sum()
+    (gradient,) = torch.autograd.grad(reduced, real, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1).mean()

@@ -14,6 +14,7 @@ from lddm.autoencoder.decoder import Decoded, SPADEDecoder, WarpDecoder
 from lddm.autoencoder.encoder import GridEncoder, LowRankEncoder, VectorEncoder
 from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.posterior import Posterior
+from lddm.autoencoder.published import PublishedEncoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
@@ -41,7 +42,9 @@ class Autoencoder(SavedModule):
         self.settings, self.size, self.frames = settings, size, frames
         try:
             self.spec = latent_spec(settings, frames)
-            encoder = {"low_rank": LowRankEncoder, "vector": VectorEncoder, "grid": GridEncoder}[settings.latent]
+            published = settings.networks == "published"
+            vector = PublishedEncoder if published else VectorEncoder
+            encoder = {"low_rank": LowRankEncoder, "vector": vector, "grid": GridEncoder}[settings.latent]
             self.encoder = encoder(self.spec, size, settings.width)
             self.decoder: WarpDecoder | SPADEDecoder
             width = settings.decoder_width or settings.width
@@ -49,7 +52,7 @@ class Autoencoder(SavedModule):
                 ranks = (settings.motion_rank, settings.residual_rank)
                 self.decoder = WarpDecoder(self.spec, size, width, ranks, settings.map_size)
             else:
-                self.decoder = SPADEDecoder(self.spec, size, width, settings.gradient_checkpointing)
+                self.decoder = SPADEDecoder(self.spec, size, width, settings.gradient_checkpointing, published)
         except ValueError as error:
             raise LddmError(
                 f"the autoencoder does not take these sizes: {error}",

@@ -18,6 +18,8 @@ from lddm.autoencoder import losses
 from lddm.autoencoder.discriminators import SpatialDiscriminator, TemporalDiscriminator
 from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
+from lddm.autoencoder.published import PublishedSpatialDiscriminator, PublishedTemporalDiscriminator
+from lddm.autoencoder.validate import CHOICE, validation_error
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float
 from lddm.motion.low_rank import MotionCode
@@ -99,9 +101,11 @@ class AutoencoderTask:
         self.model = model
         self.networks: dict[str, nn.Module] = {"autoencoder": model}
         if settings.adversarial_weight > 0:
-            width = settings.discriminator_width
-            self.networks["spatial"] = SpatialDiscriminator(width)
-            self.networks["temporal"] = TemporalDiscriminator(width)
+            width, published = settings.discriminator_width, settings.networks == "published"
+            self.networks["spatial"] = (PublishedSpatialDiscriminator if published else SpatialDiscriminator)(width)
+            self.networks["temporal"] = (
+                PublishedTemporalDiscriminator(width, model.size) if published else TemporalDiscriminator(width)
+            )
         self.perceptual = None
         if settings.perceptual_weight > 0:
             self.perceptual = (perceptual or PerceptualLoss()).to(dataset.device)
@@ -120,13 +124,14 @@ class AutoencoderTask:
         real, fake = batch[0][:, :, 1:], self._decoded
         assert fake is not None  # the autoencoder had its turn before
         if name == "spatial":
-            real, fake = self._some_frames(real, fake, rng)
+            real, fake = self._judged_frames(real, fake, rng)
             return losses.hinge_discriminator(self.networks["spatial"](real), self.networks["spatial"](fake)), {}
+        real, fake = self._window(real, fake, rng)
         real = real.clone().requires_grad_()
         with torch.autocast(real.device.type, enabled=False):  # R1 differentiates a gradient, which bfloat16 rounds
             real_logits, _ = self.networks["temporal"](real)
         fake_logits, _ = self.networks["temporal"](fake)
-        penalty = losses.r1_penalty(real_logits, real)
+        penalty = losses.r1_penalty(real_logits, real, self.settings.r1_form)
         loss = losses.hinge_discriminator(real_logits, fake_logits) + self.settings.r1_weight * penalty
         return loss, {"r1": penalty}
 
@@ -138,7 +143,7 @@ class AutoencoderTask:
         parts = {
             "l1": F.l1_loss(decoded.frames, real),
             "temporal": losses.temporal_l1(decoded.frames, real, x0),
-            "kl": posterior.kl(),
+            "kl": posterior.kl() * (self.model.spec.size if weights.kl_reduction == "sum" else 1),
         }
         loss = weights.reconstruction_weight * parts["l1"] + weights.temporal_weight * parts["temporal"]
         loss = loss + weights.kl_weight * parts["kl"]
@@ -152,9 +157,11 @@ class AutoencoderTask:
             parts["perceptual"] = self.perceptual(*self._some_frames(real, decoded.frames, rng))
             loss = loss + weights.perceptual_weight * parts["perceptual"]
         if weights.adversarial_weight > 0 and step >= weights.adversarial_start:
-            _, fake_frames = self._some_frames(real, decoded.frames, rng)
-            fake_logits, fake_features = self.networks["temporal"](decoded.frames)
-            _, real_features = self.networks["temporal"](real)
+            _, fake_frames = self._judged_frames(real, decoded.frames, rng)
+            real_window, fake_window = self._window(real, decoded.frames, rng)
+            fake_logits, fake_features = self.networks["temporal"](fake_window)
+            with torch.no_grad():
+                _, real_features = self.networks["temporal"](real_window)
             parts["adversarial_space"] = losses.hinge_generator(self.networks["spatial"](fake_frames))
             parts["adversarial_time"] = losses.hinge_generator(fake_logits)
             parts["feature_matching"] = losses.feature_matching(real_features, fake_features)
@@ -173,22 +180,21 @@ class AutoencoderTask:
         real, fake = (v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
         return real, fake
 
+    def _judged_frames(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What the spatial discriminator sees: the same frames of both, (N, 1, S, S)."""
+        count = self.settings.discriminator_frames
+        if count is None:
+            return self._some_frames(real, fake, rng)
+        chosen = torch.randint(len(real) * real.shape[2], (count,), generator=rng).to(real.device)
+        real, fake = (v.transpose(1, 2).flatten(0, 1)[chosen] for v in (real, fake))
+        return real, fake
 
-@torch.no_grad()
-def validation_error(model: Autoencoder, dataset: ClipDataset, chosen: np.ndarray, batch_size: int) -> dict[str, float]:
-    """L1 in [0, 1] units of reconstructions from the posterior mean, and of repeating x0.
-
-    Args:
-        chosen: which clips of the dataset, int64 (n,).
-    """
-    errors, still = [], []
-    for start in range(0, len(chosen), batch_size):
-        video, motion = dataset.read(chosen[start : start + batch_size])
-        x0, real = video[:, :, 0], video[:, :, 1:]
-        decoded = model.decode(x0, model.encode(video, motion).mean)
-        errors.append((decoded.frames - real).abs().mean(dim=(1, 2, 3, 4)) / 2)
-        still.append((x0[:, :, None] - real).abs().mean(dim=(1, 2, 3, 4)) / 2)
-    return {"l1": torch.cat(errors).mean().item(), "l1_static": torch.cat(still).mean().item()}
+    def _window(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What the temporal discriminator sees: the same frames in a row of both, (B, 1, t, S, S)."""
+        frames = real.shape[2]
+        length = min(frames, self.settings.discriminator_window or frames)
+        start = int(torch.randint(frames - length + 1, (), generator=rng))
+        return real[:, :, start : start + length], fake[:, :, start : start + length]
 
 
 def train_autoencoder(
@@ -205,13 +211,15 @@ def train_autoencoder(
 ) -> dict[str, float]:
     """Train stage 1 on the train clips of a fold and write the weights that are best on its val clips.
 
-    ASSUME: the paper does not say how weights are chosen. Without adversarial losses the smallest L1 on clips of all
-    validation patients chooses; where they act, the last average is kept, since L1 prefers the blurred frames of the
-    time before they set in.
+    ASSUME: the paper does not say how weights are chosen (the cINN release: by FVD of reconstructions, which is mostly noise
+    for few clips). Without adversarial losses the smallest L1 on clips of all validation patients chooses; where they
+    act, the smallest sum of perceptual distance and error of motion (`lddm.autoencoder.validate`), since L1 prefers the
+    blurred frames of the time before they set in.
 
     Args:
         measured: the motion of the clips, for a decoder that moves x0.
-        perceptual: two batches of frames (N, 1, S, S) in [-1, 1] -> loss; None = EfficientNet-Lite0 features.
+        perceptual: two batches of frames (N, 1, S, S) in [-1, 1] -> loss; None = EfficientNet-Lite0 features. It also
+            chooses the weights where adversarial losses act.
 
     Returns:
         The validation values of the weights that were kept.
@@ -228,23 +236,31 @@ def train_autoencoder(
     task = AutoencoderTask(model, settings, dataset, seed, perceptual)
     batch_size = settings.training.batch_size
     chosen = spread_clips(val_clips, VALIDATED)
+    adversarial = settings.uses_adversarial_losses
+    judge = task.perceptual
+    if adversarial and judge is None:
+        judge = (perceptual or PerceptualLoss()).to(device)
 
     def validate(networks: dict[str, Any]) -> dict[str, float]:
-        return validation_error(networks["autoencoder"], val_dataset, chosen, batch_size)
+        return validation_error(networks["autoencoder"], val_dataset, chosen, batch_size, judge)
 
     data = {
         "train": clips_content(store, train_clips),
         "val": clips_content(store, val_clips),
         "motion": [dataset.motion, dataset.backward_motion if settings.time_reversal else None, val_dataset.motion],
-        "perceptual": task.perceptual,
+        "perceptual": judge,
     }
     packages = [*PACKAGES]
-    if (module := type(task.perceptual).__module__).startswith("lddm."):
+    if (module := type(judge).__module__).startswith("lddm."):
         packages.append(module.split(".")[1])
     identity = Identity.of(settings, seed, data, packages, fold=fold)
-    keep_best = None if settings.uses_adversarial_losses else "l1"
-    train(task, settings.training, seed, state_dir, on_log, validate, keep_best, identity=identity)
-    kept = validation_error(model, val_dataset, np.arange(len(val_clips)), batch_size)
+    rate = settings.discriminator_learning_rate
+    rates = {name: rate for name in ("spatial", "temporal")} if rate else None
+    keep_best = CHOICE if adversarial else "l1"
+    train(
+        task, settings.training, seed, state_dir, on_log, validate, keep_best, identity=identity, learning_rates=rates
+    )
+    kept = validation_error(model, val_dataset, np.arange(len(val_clips)), batch_size, judge)
     model.save(out, fold=fold, seed=seed, train_clips=len(train_clips), validation=kept)
     remove_state(state_dir)
     return kept

@@ -53,8 +53,8 @@ def animate(
 ) -> None:
     """Animate one still image with a trained bundle: videos, and a film strip beside them."""
     set_up_logging()
-    if sampler not in ("", "distilled", "unipc", "ddim"):
-        raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc or ddim")
+    if sampler not in ("", "distilled", "unipc", "ddim", "ddpm"):
+        raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc, ddim or ddpm")
     if sampler == "distilled" and num_inference_steps > 1:
         raise LddmError(
             f"sampler distilled takes one step, not {num_inference_steps}",

@@ -141,7 +141,7 @@ def train_autoencoder(
 
         measured = open_motion(motion)
         perceptual = None
-        if section.perceptual_weight > 0:
+        if section.uses_perceptual_network:
             from lddm.metrics.paired import perceptual_loss
 
             perceptual = perceptual_loss(weights_dir)

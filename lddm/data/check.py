@@ -21,6 +21,7 @@ from lddm.data.leaks import LeakReport, leak_report
 from lddm.data.patients_csv import listed
 from lddm.data.preprocess import clips_of, prepare_file
 from lddm.data.pseudonyms import SESSION_KEY
+from lddm.data.sources import busv
 from lddm.data.sources import folder as folder_source
 from lddm.data.sources.base import printable
 from lddm.data.sources.skipped import is_clutter, is_mask_name, why_not_read
@@ -157,7 +158,8 @@ def _list(layout: Layout, source: Source, root: Path, classes: list[str]) -> _Li
     if isinstance(source, FolderSource):
         found = folder_source.survey(source, root, classes, key=lambda: SESSION_KEY)
         return _Listing(found.rows, found.notes, found.passed_over)
-    return _Listing(SOURCES[layout.kind].rows(source, root, classes))
+    rows = SOURCES[layout.kind].rows(source, root, classes)
+    return _Listing(rows, busv.compared_with_release(rows) if isinstance(source, BusvSource) else [])
 
 
 def _others(place: Path, root: Path, listing: _Listing, source: Source) -> dict[Path, str]:

@@ -13,6 +13,7 @@ from lddm.generators.sampling import Rng, SamplingOptions
 from lddm.latent.spec import LatentSpec
 from lddm.latent.strain_limit import limit_strain
 from lddm.latent.transform import LatentTransform
+from lddm.nn.embedder import Embedder, build_embedder
 from lddm.settings.base import Section
 from lddm.training.weights import SavedModule, read_settings
 
@@ -61,6 +62,11 @@ class LatentGenerator(Generator):
         super().__init__()
         self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
         self.transform = LatentTransform(spec)
+
+    def new_embedder(self) -> Embedder | None:
+        """An untrained embedder of x0 as the settings ask for; None where the generator learns features of x0 itself."""
+        embedder = getattr(self.settings, "image_embedder", None)
+        return build_embedder(embedder.kind, self.size, embedder.dim) if embedder else None
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
         """Hook: receive the first batch before training. No-op by default."""

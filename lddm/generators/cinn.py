@@ -13,7 +13,7 @@ from lddm.generators.base import LatentGenerator
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.generators.trainer import LatentTrainer
 from lddm.latent.spec import LatentSpec
-from lddm.nn.condition import ImageCondition
+from lddm.nn.condition import vector_condition
 from lddm.settings.models import CinnSettings
 
 CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
@@ -28,7 +28,8 @@ class ConditionalFlow(LatentGenerator):
 
     def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
         super().__init__(settings, spec, size, classes)
-        self.condition = ImageCondition(size, None, 16, CONDITION, classes if settings.use_label else 0)
+        used = classes if settings.use_label else 0
+        self.condition = vector_condition(self.new_embedder(), size, 16, CONDITION, used)
         from lddm.generators.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
         self.flow = build_flow(settings, spec.normalised_size, CONDITION)

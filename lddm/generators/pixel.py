@@ -89,10 +89,13 @@ class PixelDiffusion(Generator):
             image_mask = keep if options.guidance_target == "image+label" else torch.ones_like(keep)
             return self.predict(noisy, timestep, x0, label, image_mask, keep)
 
-        if options.sampler == "distilled":  # it has no student
-            options = replace(options, sampler="unipc")
+        own = self.settings
+        sampler = own.sampler or ("unipc" if options.sampler == "distilled" else options.sampler)  # it has no student
+        options = replace(
+            options, sampler=sampler, num_inference_steps=own.num_inference_steps or options.num_inference_steps
+        )
         noise = normal(rng, (len(x0), 1, self.frames, self.size, self.size)).to(x0)
-        moved = denoise(self.settings, options, noise, predict) * self.scale
+        moved = denoise(self.settings, options, noise, predict, rng=rng) * self.scale
         return (x0[:, :, None] + moved).clamp(-1, 1)
 
     def arguments(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ class SamplingOptions:
     """How to sample z. These are the defaults of the function, not of a model: a bundle carries its own.
 
     Attributes:
-        sampler: "distilled" (one step, if the model was distilled), "unipc" or "ddim" (diffusion only).
-        num_inference_steps: denoising steps of unipc and ddim (diffusion only).
+        sampler: "distilled" (one step, if the model was distilled), "unipc", "ddim" or "ddpm" (diffusion only).
+        num_inference_steps: denoising steps of unipc, ddim and ddpm (diffusion only).
         guidance_scale: classifier-free guidance scale; 1 = off (diffusion only).
         guidance_target: the condition that guidance strengthens: "label" (the image stays in the unconditioned side; no effect on
             a still of unknown label) or "image+label".

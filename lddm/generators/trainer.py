@@ -12,7 +12,9 @@ from torch import Tensor
 
 from lddm.data.frames import FrameStore
 from lddm.generators.base import LatentGenerator
+from lddm.generators.embedder import EMBEDDER, fit_embedder
 from lddm.latent.dataset import LatentDataset, LatentSet
+from lddm.nn.embedder import AutoencoderEmbedder
 from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -91,12 +93,17 @@ class LatentTrainer(Generic[Model]):
         device = pick_device()
         dataset, val_dataset = (LatentDataset(latents, store, part, device) for part in (True, False))
         trainer = cls(model.to(device), dataset, val_dataset, seed)
-        model.prepare(*trainer.batch(0))
         data = {"latents": latents, "x0": [dataset.x0_hash, val_dataset.x0_hash], "meta": store.meta}
         identity = Identity.of(settings, seed, data, PACKAGES, generator=model.name)
+        for part in model.modules():
+            if isinstance(part, AutoencoderEmbedder):  # first: it is frozen while the rest is trained
+                own = settings.image_embedder
+                fit_embedder(part, own, settings.training, dataset, val_dataset, seed, state_dir, on_log, identity)
+                break  # a student takes it over from its teacher
+        model.prepare(*trainer.batch(0))
         validate = torch.no_grad()(trainer.validate)
         train(trainer, settings.training, seed, state_dir, on_log, validate, cls.keep_best, identity=identity)
         trainer.post_train(state_dir, on_log, identity)
         model.save(out, seed=seed, latents=len(dataset))
         if not keep_state:
-            remove_state(state_dir, STUDENT)
+            remove_state(state_dir, STUDENT, EMBEDDER)

@@ -34,6 +34,7 @@ COLOURS = {
     "real+motion_transfer": "#009E73",
     "real+gaussian": "#F0E442",
     "real+cinn": "#0072B2",
+    "real+pixel": "#CC79A7",
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }
@@ -54,6 +55,7 @@ LABELS = {
     "real+motion_transfer": "real + motion transfer",
     "real+gaussian": "real + conditional Gaussian",
     "real+cinn": "real + cINN",
+    "real+pixel": "real + pixel diffusion",
     "real+lddm": "real + LDDM",
     "lddm_only": "LDDM only",
 }

@@ -39,6 +39,7 @@ REGIME_GENERATOR: dict[str, str | None] = {
     "real+motion_transfer": "motion_transfer",
     "real+gaussian": "gaussian",
     "real+cinn": "cinn",
+    "real+pixel": "pixel",
     "real+lddm": "lddm",
     "lddm_only": "lddm",
 }
@@ -56,6 +57,7 @@ def load(raw: Mapping[str, Any]) -> Settings:
     _check_pseudo_labels(settings)
     _check_synthesis(settings)
     _check_sampler(settings)
+    _check_embedder(settings)
     check_sizes(settings)
     return settings
 
@@ -172,11 +174,21 @@ def _check_synthesis(settings: Settings) -> None:
 def _check_sampler(settings: Settings) -> None:
     """One step is drawn by a model that was distilled for it, and a sampler has at most the steps of training."""
     wanted, taught = settings.synthesis, settings.diffusion.distillation
+    samplers = {"lddm": ("diffusion", wanted.sampler), "pixel": ("pixel", settings.pixel.sampler or wanted.sampler)}
+    for name, (section, sampler) in samplers.items():
+        straight = getattr(settings, section).prediction_type == "flow_prediction"
+        if name in wanted.generators and straight and sampler == "ddpm":
+            raise LddmError(
+                f"sampler 'ddpm' does not sample {section}.prediction_type 'flow_prediction'",
+                "set synthesis.sampler (and pixel.sampler) to ddim or unipc",
+            )
     for section in ("diffusion", "pixel"):
         most = getattr(settings, section).num_train_timesteps
-        if wanted.num_inference_steps > most:
+        own = settings.pixel.num_inference_steps if section == "pixel" else None
+        steps, place = (own, "pixel") if own else (wanted.num_inference_steps, "synthesis")
+        if steps > most:
             raise LddmError(
-                f"synthesis.num_inference_steps {wanted.num_inference_steps} exceeds {section}.num_train_timesteps {most}",
+                f"{place}.num_inference_steps {steps} exceeds {section}.num_train_timesteps {most}",
                 f"set it to {most} or less",
             )
     if taught is not None and taught.num_inference_steps > settings.diffusion.num_train_timesteps:
@@ -198,6 +210,17 @@ def _check_sampler(settings: Settings) -> None:
             f"1 to {taught.max_guidance_scale:g} by {taught.guidance_target}",
             "change one of the two, or set synthesis.sampler to unipc",
         )
+
+
+def _check_embedder(settings: Settings) -> None:
+    """A frozen embedding is one vector, so the latent has to be one, too."""
+    for section in ("diffusion", "cinn"):
+        if getattr(settings, section).image_embedder is not None and settings.autoencoder.latent != "vector":
+            raise LddmError(
+                f"{section}.image_embedder embeds x0 as one vector; latent {settings.autoencoder.latent!r} wants features on a "
+                "grid",
+                f"set {section}.image_embedder to null, or autoencoder.latent to vector",
+            )
 
 
 def default_yaml() -> str:

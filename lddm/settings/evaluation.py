@@ -17,6 +17,7 @@ Regime = Literal[
     "real+motion_transfer",
     "real+gaussian",
     "real+cinn",
+    "real+pixel",
     "real+lddm",
     "lddm_only",
 ]

@@ -12,6 +12,7 @@ import pandas as pd
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
+from lddm.generators.embedder import EMBEDDER
 from lddm.generators.registry import find_generator
 from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentSet
@@ -56,7 +57,7 @@ def train_generator(
             about = _about(store, out_dir, fold, seed, latents, settings)
             about["parameters"] = count_parameters(entry.model.load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
-        remove_state(state_dir, STUDENT)  # not before: the weights above lie in a temporary folder
+        remove_state(state_dir, STUDENT, EMBEDDER)  # not before: the weights above lie in a temporary folder
 
 
 def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: LatentSet, settings) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +69,7 @@ def train(
     keep_best: str | None = None,
     device: torch.device | None = None,
     identity: Identity | None = None,
+    learning_rates: Mapping[str, float] | None = None,
 ) -> dict[str, nn.Module]:
     """Train the networks for `training.steps` steps, resuming from `state_dir` if it holds a state of the same run.
 
@@ -85,6 +87,7 @@ def train(
         device: where to train; default: the first GPU, else the CPU.
         identity: what the run is; a state of another identity is not resumed. Default: the settings, the seed and the
             initial weights, which say nothing of data and losses.
+        learning_rates: peaks of networks that do not take `training.learning_rate`, by name.
 
     Returns:
         The networks with the averaged (or chosen) weights, in eval mode, on the device.
@@ -103,10 +106,15 @@ def train(
     share_weights(*networks.values())
     optimizers = {
         name: torch.optim.AdamW(
-            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+            network.parameters(),
+            lr=training.learning_rate,
+            betas=(training.adam_beta1, training.adam_beta2),
+            weight_decay=training.weight_decay,
+            fused=True,
         )
         for name, network in networks.items()
     }
+    peaks = {name: (learning_rates or {}).get(name, training.learning_rate) for name in networks}
     averages = {name: average_of(network, training.ema_decay) for name, network in networks.items()}
     parts, mine = _micro_batches(training)
     start, progress, best = _restore(Path(state_dir), identity, networks, averages, optimizers)
@@ -143,7 +151,7 @@ def train(
         norms: dict[str, Tensor] = {}
         for name in losses:
             losses[name] = average_gradients(networks[name], losses[name])
-            norms[name] = nn.utils.clip_grad_norm_(networks[name].parameters(), training.grad_clip)
+            norms[name] = nn.utils.clip_grad_norm_(networks[name].parameters(), training.grad_clip or math.inf)
         # One read from the device per step, for all networks. All processes have the same sums, so all decide alike.
         values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
         if values is not None and not torch.isfinite(values).all():
@@ -156,7 +164,7 @@ def train(
                 means.add(logs)
             for name, loss in losses.items():
                 for group in optimizers[name].param_groups:
-                    group["lr"] = learning_rate(training, step)
+                    group["lr"] = learning_rate(training, step, peaks[name])
                 means.add({f"{name}/loss": loss, f"{name}/grad_norm": norms[name]})
                 optimizers[name].step()
                 averages[name].update_parameters(networks[name])

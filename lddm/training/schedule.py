@@ -34,7 +34,8 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
 
 
-def learning_rate(training: Training, step: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at the last step."""
+def learning_rate(training: Training, step: int, peak: float | None = None) -> float:
+    """Linear warm-up to the peak (default: `training.learning_rate`), then half a cosine down to zero at the last step."""
     warm = min(1.0, (step + 1) / max(1, training.warmup_steps))
-    return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / training.steps))
+    peak = training.learning_rate if peak is None else peak
+    return peak * warm * 0.5 * (1 + math.cos(math.pi * step / training.steps))

@@ -17,7 +17,8 @@ from lddm.errors import LddmError
 from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, SplitSettings, build, former, stages
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
+ON_TOP_OF = {"phantom_cpu.yaml": "phantom.yaml"}  # configs that are no experiment alone
 
 
 def merged(path: Path) -> dict:
@@ -27,7 +28,10 @@ def merged(path: Path) -> dict:
         both = {key: over(base[key], own[key]) for key in own if isinstance(base.get(key), dict) and own[key]}
         return base | own | both
 
-    return over(yaml.safe_load((ROOT / "config/config.yaml").read_text()), yaml.safe_load(path.read_text()))
+    base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    if path.name in ON_TOP_OF:
+        base = over(base, yaml.safe_load((path.parent / ON_TOP_OF[path.name]).read_text()))
+    return over(base, yaml.safe_load(path.read_text()))
 
 
 @pytest.mark.parametrize("path", build.generated(), ids=str)
@@ -56,7 +60,7 @@ def test_every_config_loads_and_fits_the_schema(path: Path):
     settings = build.load(merged(path))
     schema = yaml.safe_load((ROOT / build.SCHEMA_PATH).read_text())
     jsonschema.validate(merged(path), schema)
-    assert path.name == "config.yaml" or settings.experiment == path.stem
+    assert path.name == "config.yaml" or settings.experiment in (path.stem, f"{path.parent.name}_{path.stem}")
 
 
 def test_a_config_given_to_python_means_what_it_means_to_snakemake():

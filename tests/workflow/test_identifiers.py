@@ -11,7 +11,7 @@ import pandas as pd
 import pydicom
 import pytest
 import yaml
-from test_busv_busi import SMALL, film
+from test_busv_busi import FEW, film
 
 from tests.unit.io.test_dicom import write_cine
 
@@ -30,7 +30,11 @@ PLANTED = {
 OWN = {
     "experiment": "smoke",
     "index": {"sources": [{"kind": "folder", "folder": "clinic"}]},
-    **{name: SMALL[name] for name in ("autoencoder", "diffusion", "cinn", "domain_network", "report")},
+    "autoencoder": {"width": 4, "training": FEW},
+    "diffusion": {"width": 16, "depth": 1, "distillation": None, "training": FEW},
+    "cinn": {"blocks": 2, "width": 16, "training": FEW},
+    "domain_network": {"width": 4, "training": FEW},
+    "report": {"strips": 1},
     "preprocess": {"size": 32, "clip_length": 8, "max_clips": 1, "fps": 20},
     "split": {"folds": 3, "folds_to_run": 1, "min_patients": 2},
     "synthesis": {
@@ -45,7 +49,7 @@ OWN = {
         "regimes": ["real", "real+static", "real+lddm"],
         "seeds": 1,
         "bootstrap": 20,
-        "training": SMALL["diffusion"]["training"],
+        "training": FEW,
     },
     "tracking": {"enabled": True},
 }

@@ -166,8 +166,8 @@ def weights_there(wildcards):
 
 
 def perceptual_weights(wildcards):
-    """Input: the note of pretrained networks, where the autoencoder's loss uses one."""
-    return [f"{RESULTS}/data/weights.json"] if SETTINGS.autoencoder.perceptual_weight > 0 else []
+    """Input: the note of pretrained networks, where the autoencoder uses one."""
+    return [f"{RESULTS}/data/weights.json"] if SETTINGS.autoencoder.uses_perceptual_network else []
 
 
 def check_raw_data():

@@ -25,6 +25,7 @@ LICENCE = "non-commercial research and education (CVA-Net release)"
 CATEGORIES = {1: "benign", 2: "malignant"}
 ANNOTATIONS = ("train.json", "val.json", "imagenet_vid_train_15frames.json", "imagenet_vid_val.json")
 
+VIDEOS = 188  # of the release, as its README says; how many of each class is stated nowhere
 ONE_PATIENT = "busv-patient-errata-2023-03-25"
 # Folder and id (without a leading x) -> what the release's README of 2023-03-25 says of it.
 ERRATA: dict[tuple[str, str], dict[str, str]] = {
@@ -34,6 +35,8 @@ ERRATA: dict[tuple[str, str], dict[str, str]] = {
     ("malignant", "2390fbea047347b"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
     ("malignant", "7a39ab5d4970bf89"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
 }
+# Frames of the videos of one patient, as the same note counts them.
+ERRATA_FRAMES = {"63c9ba1377f35bf6": 97, "5a1c46ec6377e946": 100, "2390fbea047347b": 102, "7a39ab5d4970bf89": 105}
 
 
 def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict]:
@@ -66,6 +69,45 @@ def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict
             hashes.append({sha256(path) for path in run if not path.is_symlink()})
     _cluster(table, hashes)
     return table
+
+
+def compared_with_release(table: list[dict]) -> list[str]:
+    """What was found against what is known of the release, one sentence each.
+
+    Args:
+        table: from `rows`.
+    """
+    classes = {name: sum(Path(row["path"]).parent.name == name for row in table) for name in CATEGORIES.values()}
+    counts = f"{len(table)} videos ({', '.join(f'{count} in {name}' for name, count in classes.items())})"
+    if len(table) == VIDEOS:
+        found = [f"{counts}, as many as the release of BUSV has"]
+    elif len(table) < VIDEOS:
+        found = [f"{counts}: the release of BUSV has {VIDEOS}, so {VIDEOS - len(table)} are missing; unpack it again"]
+    else:
+        found = [f"{counts}: the release of BUSV has {VIDEOS}, so {len(table) - VIDEOS} are not part of it"]
+    by_name = {(Path(row["path"]).parent.name, Path(row["path"]).name.removeprefix("x")): row for row in table}
+    met = {key: by_name[key] for key in ERRATA if key in by_name}
+    if met:
+        relabelled = [key for key, row in met.items() if row["class_name"] != key[0] and row["excluded"] is None]
+        twins = [key for key in met if "excluded" in ERRATA[key]]
+        found.append(
+            f"errata of 2023-03-25: {len(met)} of the {len(ERRATA)} videos that they name are here; {len(twins)} left out as a "
+            f"duplicate, {len(relabelled)} taken for malignant, the others of that patient kept together"
+        )
+    absent = [f"{folder}/{name}" for folder, name in ERRATA if (folder, name) not in by_name]
+    if absent:
+        found.append(f"the errata also name {', '.join(absent)} (perhaps with an x before it), which are not here")
+    for (_, name), row in met.items():
+        known = ERRATA_FRAMES.get(name)
+        if known and row["n_frames"] != known:
+            found.append(f"{row['path']} has {row['n_frames']} numbered frames in a row; the errata count {known}")
+    both = [row for row in table if row["excluded"] and "other class" in row["excluded"]]
+    if both:
+        found.append(
+            f"{len(both)} videos share frames with a video of the other class and are left out; the errata do not settle which "
+            "label is right (users of the release have reported ten such folders)"
+        )
+    return found
 
 
 def read(row: dict, settings: BusvSource, data_root: Path, max_frames: int) -> Recording:

@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from lddm.latent.spec import LatentSpec
 from lddm.latent.whitening import Whitening
 from lddm.nn.blocks import ResBlock2d, group_norm, sinusoidal
-from lddm.nn.condition import ImageCondition
+from lddm.nn.condition import Condition, ImageCondition, vector_condition
+from lddm.nn.embedder import Embedder
 
 
 class Denoiser(nn.Module):
     """Base class. The condition is computed separately, so that sampling computes it once for all steps."""
 
-    condition: ImageCondition
+    condition: Condition
 
     def fit(self, whitening: Whitening) -> None:
         """Hook: receive the fitted whitening before training. No-op by default."""
@@ -140,13 +141,20 @@ class TimeBlock(nn.Module):
 
 
 class VectorDenoiser(Denoiser):
-    """Residual network with adaptive normalisation for a global vector; arguments as in `MapDenoiser`."""
+    """Residual network with adaptive normalisation for a global vector.
 
-    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+    Args:
+        spec, size, width, depth, classes: as in `MapDenoiser`.
+        embedder: frozen embedder of x0; None = features of x0 are learnt with the rest.
+    """
+
+    def __init__(
+        self, spec: LatentSpec, size: int, width: int, depth: int, classes: int, embedder: Embedder | None = None
+    ):
         super().__init__()
         self.width = width
         dim = 4 * width
-        self.condition = ImageCondition(size, None, max(8, width // 4), dim, classes)
+        self.condition = vector_condition(embedder, size, max(8, width // 4), dim, classes)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.proj_in = nn.Linear(spec.dim, dim)
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
@@ -193,7 +201,16 @@ class SelfAttention2d(nn.Module):
         return x + seen.transpose(1, 2).reshape(x.shape)
 
 
-def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> Denoiser:
-    """The denoiser of a kind of latent."""
-    kind = VectorDenoiser if spec.kind == "vector" else MapDenoiser
-    return kind(spec, size, width, depth, classes)
+def build_denoiser(
+    spec: LatentSpec, size: int, width: int, depth: int, classes: int, embedder: Embedder | None = None
+) -> Denoiser:
+    """The denoiser of a kind of latent.
+
+    Raises:
+        ValueError: an embedder for another latent than a vector.
+    """
+    if spec.kind == "vector":
+        return VectorDenoiser(spec, size, width, depth, classes, embedder)
+    if embedder is not None:
+        raise ValueError(f"a latent '{spec.kind}' needs features of x0 on its grid, which an embedder does not give")
+    return MapDenoiser(spec, size, width, depth, classes)

@@ -57,7 +57,7 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
     z = torch.empty_like(noise)
     for start in range(0, count, AT_A_TIME):
         part = slice(start, start + AT_A_TIME)
-        z[part] = model.sample_ode(
+        z[part] = model.sample_steps(
             noise[part], dataset.x0[index[part]], label[part], options, guidance_scale[part, None]
         )
         if start // AT_A_TIME % 8 == 7:

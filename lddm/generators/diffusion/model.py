@@ -27,10 +27,12 @@ class LatentDiffusion(LatentGenerator):
         super().__init__(settings, spec, size, classes)
         used = classes if settings.use_label else 0
         network = (spec, size, settings.width, settings.depth, used)
-        self.denoiser = build_denoiser(*network)
+        self.denoiser = build_denoiser(*network, self.new_embedder())
         self.student: Student | None = None
         if settings.distillation:  # it learns when the denoiser has (lddm.generators.diffusion.distillation)
-            student = Student(build_denoiser(*network), settings.distillation, settings.num_train_timesteps)
+            student = Student(
+                build_denoiser(*network, self.new_embedder()), settings.distillation, settings.num_train_timesteps
+            )
             self.student = student.requires_grad_(False)
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
@@ -48,8 +50,9 @@ class LatentDiffusion(LatentGenerator):
             LddmError: one step is asked of a model that was not distilled, or not for this guidance.
         """
         noise = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
-        denoised = self.sample_student if options.sampler == "distilled" else self.sample_ode
-        return self.transform.invert(denoised(noise, x0, label, options))
+        if options.sampler == "distilled":
+            return self.transform.invert(self.sample_student(noise, x0, label, options))
+        return self.transform.invert(self.sample_steps(noise, x0, label, options, rng=rng))
 
     def sample_student(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
         """What the student makes of noise (B, N): normalised z (B, N)."""
@@ -60,10 +63,21 @@ class LatentDiffusion(LatentGenerator):
         self.student.check(options)
         return self.student(noise, noise.new_full((len(noise),), options.guidance_scale), x0, label)
 
-    def sample_ode(
-        self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions, guidance_scale: Tensor | None = None
+    def sample_steps(
+        self,
+        noise: Tensor,
+        x0: Tensor,
+        label: Tensor,
+        options: SamplingOptions,
+        guidance_scale: Tensor | None = None,
+        rng: Rng | None = None,
     ) -> Tensor:
-        """What the sampler makes of noise (B, N): normalised z (B, N); `guidance_scale` (B, 1): a scale for each."""
+        """What the sampler makes of noise (B, N): normalised z (B, N).
+
+        Args:
+            guidance_scale: float (B, 1), a scale for each instead of that of the options.
+            rng: source of the noise that sampler ddpm adds at each step.
+        """
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
 
         @cache  # once for all steps, and the unconditioned side only where guidance asks for it
@@ -76,4 +90,4 @@ class LatentDiffusion(LatentGenerator):
         def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
             return self.denoiser.denoise(z, timestep, *condition(conditioned))
 
-        return denoise(self.settings, options, noise, predict, guidance_scale)
+        return denoise(self.settings, options, noise, predict, guidance_scale, rng)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lddm.generators.sampling import SamplingOptions
+from lddm.errors import LddmError
+from lddm.generators.sampling import Rng, SamplingOptions
 from lddm.settings.models import DenoiserSettings
 
 Scheduler = Any  # one of diffusers', which name their tensors by types that no tensor has
@@ -19,11 +20,19 @@ def make_scheduler(settings: DenoiserSettings, sampler: str) -> Scheduler:
 
     Args:
         settings: noise schedule and what the denoiser predicts.
-        sampler: "ddim" (for flow matching its counterpart, Euler steps) or "unipc" (Zhao et al. 2023).
+        sampler: "ddim" (for flow matching its counterpart, Euler steps), "unipc" (Zhao et al. 2023), or "ddpm" (ancestral,
+            Ho et al. 2020, algorithm 2, with the variance of q(z_t-1 | z_t, z_0)).
+
+    Raises:
+        LddmError: "ddpm" with flow matching, whose path has no noise schedule.
     """
-    if sampler not in ("ddim", "unipc"):
+    if sampler not in ("ddim", "ddpm", "unipc"):
         raise ValueError(f"unknown sampler '{sampler}'")
     straight = settings.prediction_type == "flow_prediction"
+    if straight and sampler == "ddpm":
+        raise LddmError(
+            "sampler 'ddpm' does not sample models of prediction_type 'flow_prediction'", "take sampler ddim or unipc"
+        )
     noised = {
         "beta_schedule": settings.beta_schedule,
         "prediction_type": settings.prediction_type,
@@ -42,6 +51,12 @@ def make_scheduler(settings: DenoiserSettings, sampler: str) -> Scheduler:
         from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.num_train_timesteps)
+    if sampler == "ddpm":
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+        return DDPMScheduler(
+            num_train_timesteps=settings.num_train_timesteps, clip_sample=False, variance_type="fixed_small", **noised
+        )
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     return DDIMScheduler(
@@ -60,6 +75,7 @@ def denoise(
     noise: Tensor,
     predict: Callable[[Tensor, Tensor, bool], Tensor],
     guidance_scale: Tensor | None = None,
+    rng: Rng | None = None,
 ) -> Tensor:
     """From noise to a sample, with classifier-free guidance (Ho & Salimans 2022, eq. 6).
 
@@ -67,10 +83,17 @@ def denoise(
         noise: float (B, ...), standard normal.
         predict: (noisy, timestep (B,), conditioned?) -> prediction; unconditioned, it knows what guidance does not sharpen.
         guidance_scale: scales that broadcast to `noise`, instead of the one of `options`.
+        rng: source of the noise that ancestral sampling adds at each step; the other samplers add none.
 
     Returns:
         float, of the shape of `noise`.
     """
+    if options.sampler == "ddpm" and rng is None:
+        raise ValueError("sampler ddpm needs a source of noise")
+    # A list of generators: each video draws its own noise, whatever batch it is in.
+    added = (
+        {"generator": rng if isinstance(rng, torch.Generator) else list(rng or ())} if options.sampler == "ddpm" else {}
+    )
     scheduler = make_scheduler(settings, options.sampler)
     scheduler.set_timesteps(options.num_inference_steps)
     scale = options.guidance_scale if guidance_scale is None else guidance_scale
@@ -81,7 +104,7 @@ def denoise(
         if guidance_scale is not None or options.guidance_scale != 1:
             free = predict(sample, each, False)
             prediction = free + scale * (prediction - free)
-        sample = scheduler.step(prediction, timestep, sample, return_dict=False)[0]
+        sample = scheduler.step(prediction, timestep, sample, return_dict=False, **added)[0]
     return sample
 
 

@@ -13,6 +13,7 @@ from lddm.autoencoder.encode import encode_clips
 from lddm.autoencoder.losses import r1_penalty
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.train import AutoencoderTask, ClipDataset, train_autoencoder
+from lddm.autoencoder.validate import CHOICE
 from lddm.data.frames import fold_clips
 from lddm.data.ranges import to_float
 from lddm.errors import LddmError
@@ -335,16 +336,18 @@ def test_adversarial_training_moves_all_networks(tiny_store, motion_of, tmp_path
     assert {"spatial/loss", "temporal/loss", "r1", "feature_matching", "adversarial_time"} <= names
 
 
-@pytest.mark.parametrize(("start", "kept"), [(0, "last"), (6, "best")])
-def test_adversarial_training_keeps_the_last_average(tiny_store, tmp_path, caplog, monkeypatch, start, kept):
-    """L1 would choose the weights of the time before the adversarial losses set in."""
-    values = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr("lddm.autoencoder.train.validation_error", lambda *_: {"l1": next(values)})
+@pytest.mark.parametrize(("start", "step"), [(0, 6), (6, 3)])
+def test_adversarial_training_keeps_what_is_best_by_perception_and_motion(
+    tiny_store, tmp_path, caplog, monkeypatch, start, step
+):
+    """L1 would choose the blurred weights of the time before the adversarial losses set in."""
+    values = iter([{"l1": 1.0, CHOICE: 2.0}, {"l1": 2.0, CHOICE: 1.0}, {"l1": 3.0, CHOICE: 3.0}])
+    monkeypatch.setattr("lddm.autoencoder.train.validation_error", lambda *_: next(values))
     changes = {"adversarial_weight": 0.1, "adversarial_start": start, "discriminator_width": 4}
     settings = SPADE.model_copy(update=changes)
     with caplog.at_level("INFO"):
         train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "s", tmp_path / "m.safetensors", lambda *_: None)
-    assert ("kept the weights of step 3" in caplog.text) == (kept == "best")
+    assert f"kept the weights of step {step}:" in caplog.text
 
 
 def test_validation_clips_are_of_all_patients_and_videos():

@@ -71,6 +71,24 @@ def test_busv_errata_clusters_and_contradictions(tmp_path):
     assert table["excluded"].isna().sum() == 8 + 1 + 2
 
 
+def test_busv_is_compared_with_what_is_known_of_the_release(tmp_path):
+    raw = busv_tree(tmp_path)
+    few = busv.compared_with_release(busv.rows(BusvSource(), tmp_path, CLASSES))
+    n = len(list(raw.glob("*/*")))
+    assert f"{n} videos" in few[0] and f"{188 - n} are missing" in few[0]
+    assert any("benign/66ef02e7f1b9a0ef" in line and "not here" in line for line in few)
+    (first,) = sorted((raw / "benign").iterdir())[:1]
+    first.rename(raw / "benign/x63c9ba1377f35bf6")
+    rows = busv.rows(BusvSource(), tmp_path, CLASSES)
+    told = "\n".join(busv.compared_with_release(rows))
+    assert "1 of the 5 videos that they name are here" in told and "1 taken for malignant" in told
+    frames = next(row["n_frames"] for row in rows if "63c9ba1377f35bf6" in row["path"])
+    assert f"has {frames} numbered frames in a row; the errata count 97" in told
+    whole = rows + [dict(rows[-1], path=f"busv/rawframes/benign/{i:x}") for i in range(188 - len(rows))]
+    assert "as many as the release" in busv.compared_with_release(whole)[0]
+    assert "1 are not part of it" in busv.compared_with_release([*whole, whole[-1]])[0]
+
+
 def test_a_black_frame_of_all_busv_videos_clusters_none(tmp_path):
     for video in busv_tree(tmp_path, frames=4).glob("*/*"):
         Image.fromarray(np.zeros((48, 48), np.uint8)).save(video / "000004.png")

@@ -32,7 +32,7 @@ def write_valid(reader: str, folder: Path) -> None:
     elif reader == "dicom":
         write_dicom(folder / "d.dcm", FRAMES, 10)
     else:
-        for path in (HERE.parents[2] / "config").glob("*.yaml"):
+        for path in (HERE.parents[2] / "config").rglob("*.yaml"):
             shutil.copyfile(path, folder / path.name)
 
 

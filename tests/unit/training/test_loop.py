@@ -214,6 +214,28 @@ def test_the_average_warms_up_and_decay_zero_keeps_the_last_weights():
     assert expected > 25  # with the full decay from the start it would be below one
 
 
+def test_the_optimiser_has_the_betas_rates_and_limit_of_its_settings(tmp_path, monkeypatch):
+    made, real, norms = [], torch.optim.AdamW, []
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
+    changes = {"steps": 7, "adam_beta1": 0.5, "adam_beta2": 0.9, "grad_clip": None, "learning_rate": 0.01}
+    task = Bad("spread", range(7), factor=1e6)  # large gradients
+    clip = nn.utils.clip_grad_norm_
+
+    def clipped(parameters, limit):
+        parameters = list(parameters)
+        before = parameters[0].grad.clone()
+        norms.append(clip(parameters, limit))
+        assert torch.equal(parameters[0].grad, before), "a gradient was clipped"
+        return norms[-1]
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", clipped)
+    training = TRAINING.model_copy(update=changes)
+    train(task, training, 3, tmp_path, lambda *_: None, learning_rates={"spread": 0.0025})
+    slope, spread = (optimizer.param_groups[0] for optimizer in made)
+    assert slope["betas"] == spread["betas"] == (0.5, 0.9) and max(norms) > 1e3
+    assert spread["lr"] == pytest.approx(slope["lr"] / 4) and slope["lr"] == learning_rate(training, 6)
+
+
 def test_two_precisions_train_in_one_process(tmp_path):
     seen = {}
     for precision in ("no", "bf16", "no"):

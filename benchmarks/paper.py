@@ -1,0 +1,194 @@
+"""The comparison of the paper, in one table: its variant, ours, cINN, motion transfer, x0 repeated, pixel diffusion.
+
+    python -m benchmarks.paper --config config/paper/phantom.yaml
+    python -m benchmarks.paper --config config/paper/busv_busi.yaml --ours config/paper/ours_busv_busi.yaml --data-root FOLDER
+
+Runs the workflow with the paper's variant and with our method on the same data, trains LDDM and cINN again with other seeds
+on the same stage 1, scores them as the rule `score` does, and writes results/<experiment>/study/: table.md, quality.csv,
+differences.csv, classification.csv. Each part is made once, so the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+import yaml
+
+from benchmarks.paper_table import Sources, write_tables
+from lddm.data.frames import FrameStore
+from lddm.errors import LddmError
+from lddm.files import atomic_path, read_json, sha256, write_json
+from lddm.generators.sampling import SamplingOptions
+from lddm.metrics.score import score
+from lddm.settings import Settings, build
+from lddm.synthesis.animate import Animator
+from lddm.synthesis.synthesize import first_frames, synthesize
+from lddm.synthesis.train_generator import train_generator
+from lddm.training.identity import code_hash, content_hash
+from lddm.training.weights import count_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ("seed", "index", "preprocess", "split", "quality", "domain_network")  # alike in both experiments
+AGAIN = {"paper": ("lddm", "cinn"), "ours": ("lddm",)}  # what is trained with further seeds
+TIMED = 8  # stills that are animated to measure seconds a video
+
+
+def merged(paths: list[Path]) -> dict[str, Any]:
+    """Configs on top of each other, section by section, as Snakemake merges them."""
+
+    def merge(below: dict, above: dict) -> dict:
+        both = dict(below)
+        for key, value in above.items():
+            inner = isinstance(value, dict) and isinstance(both.get(key), dict)
+            both[key] = merge(both[key], value) if inner else value
+        return both
+
+    raw: dict[str, Any] = {}
+    for path in paths:
+        raw = merge(raw, yaml.safe_load(path.read_text()) or {})
+    return raw
+
+
+def our_config(paper: dict[str, Any]) -> dict[str, Any]:
+    """Our method with its default networks on the data of the paper's variant."""
+    usual = ["real", "real+aug", "real+static", "real+lddm"]
+    classification = dict(paper.get("classification", {}))
+    chosen = [name for name in classification.get("regimes", usual) if name in usual]
+    samples = {"samples": paper["synthesis"]["samples"]} if "samples" in paper.get("synthesis", {}) else {}
+    return {
+        **{key: paper[key] for key in (*SHARED, "data_root", "weights_dir", "tracking") if key in paper},
+        "experiment": f"{paper.get('experiment', 'phantom')}_ours",
+        "classification": classification | {"regimes": chosen},
+        "synthesis": {"generators": ["lddm", "static"], **samples},
+        "report": {"title": "LDDM, our method"},
+    }
+
+
+def check_same_data(paper: Settings, ours: Settings) -> None:
+    """Raise LddmError unless both experiments see the same clips and are scored alike."""
+    differing = [name for name in SHARED if getattr(paper, name) != getattr(ours, name)]
+    if differing:
+        raise LddmError(
+            f"the two experiments differ in {', '.join(differing)}, so their scores cannot be compared",
+            "make these sections the same in both configs",
+        )
+
+
+def run_workflow(raw: dict[str, Any], folder: Path, cores: str, arguments: list[str]) -> None:
+    """The whole workflow of one experiment; finished jobs are not run again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{raw['experiment']}.yaml"
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(raw, sort_keys=False))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", cores]
+    done = subprocess.run([*command, "--configfile", str(path), *arguments])
+    if done.returncode:
+        raise LddmError(f"the workflow of {raw['experiment']} failed", "its log is above; run the same command again")
+
+
+def train_again(settings: Settings, results: Path, fold: int, name: str, number: int, out: Path) -> None:
+    """Training `number` of a generator on the fold's stage 1, its held-out videos, and their scores -> a JSON file.
+
+    The training has another seed; its videos have the noise of the first training, and the scores the same halves of
+    patients.
+    """
+    section = getattr(settings, {"lddm": "diffusion"}.get(name, name))
+    identity = {
+        "settings": content_hash([section, settings.synthesis, settings.quality]),
+        "latents": sha256(results / f"fold-{fold}/latents.safetensors"),
+        "code": code_hash("autoencoder", "generators", "latent", "nn", "training", "metrics"),
+    }
+    if out.is_file() and read_json(out)["identity"] == identity:
+        return
+    store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
+    work = out.with_suffix("")
+    bundle, manifest = work / "generators" / name / "bundle", work / "heldout.parquet"
+    stage1 = results / f"fold-{fold}/autoencoder/model.safetensors"
+    latents = results / f"fold-{fold}/latents.safetensors"
+    began = time.monotonic()
+    train_generator(
+        name, section, stage1, latents, store, fold, settings.seed + 1000 * number, work / "state", bundle,
+        lambda *_: None,
+    )  # fmt: skip
+    trained = time.monotonic() - began
+    synthesize(settings.synthesis, name, bundle, store, splits, fold, "heldout", 0, 1, settings.seed, manifest)
+    domain = results / f"fold-{fold}/domain_network/model.safetensors"
+    rows, _ = score(
+        settings.quality, name, store, splits, fold, domain, Path(settings.weights_dir), [manifest], settings.seed,
+        results / "cache",
+    )  # fmt: skip
+    write_json(out, {"identity": identity, "train_s": trained, "rows": rows})
+
+
+def measure_costs(settings: Settings, results: Path, fold: int, name: str, out: Path) -> None:
+    """Parameters of stage 1 and of the generator, and seconds to animate a still (a batch of `TIMED`), on this machine."""
+    if out.is_file():
+        return
+    store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
+    table, x0 = first_frames(store, splits, fold, "heldout")
+    animator = Animator.load(results / f"fold-{fold}/generators/{name}/bundle")
+    wanted = settings.synthesis
+    options = SamplingOptions(wanted.sampler, wanted.num_inference_steps, wanted.guidance_scale, wanted.guidance_target)
+    count = min(TIMED, len(x0))
+    began = time.monotonic()
+    animator.animate_batch(x0[:count], table["label"].to_numpy()[:count], list(range(count)), options, count)
+    uses_stage1 = name not in ("pixel", "static")
+    parameters = {
+        "generator": count_parameters(animator.generator),
+        "stage 1": count_parameters(animator.autoencoder) if uses_stage1 else 0,
+    }
+    seconds = (time.monotonic() - began) / count
+    write_json(out, {"seconds_a_video": seconds, "threads": torch.get_num_threads(), "parameters": parameters})
+
+
+def study(kind: str, settings: Settings, trainings: int) -> None:
+    """Further trainings and costs of one experiment."""
+    results = Path("results") / settings.experiment
+    for fold in range(settings.split.folds_to_run):
+        for name in AGAIN[kind]:
+            for number in range(1, trainings):
+                out = results / f"study/trainings/fold-{fold}/{name}-{number}.json"
+                print(f"{settings.experiment}, fold {fold}: training {number + 1} of {trainings} of {name}", flush=True)
+                train_again(settings, results, fold, name, number, out)
+    for name in settings.synthesis.generators:
+        measure_costs(settings, results, 0, name, results / f"study/costs/{name}.json")
+
+
+def main(
+    config: Annotated[list[Path], typer.Option(help="config of the paper's variant; several are merged")],
+    ours: Annotated[
+        list[Path] | None, typer.Option(help="config of our method; none = its defaults on the same data")
+    ] = None,
+    trainings: Annotated[int, typer.Option(min=1, help="trainings of LDDM and cINN on each stage 1")] = 3,
+    data_root: Annotated[str, typer.Option(help="folder of the raw data, if the config needs one")] = "",
+    cores: Annotated[str, typer.Option(help="cores of the workflow")] = "all",
+    snakemake: Annotated[str, typer.Option(help="further arguments of Snakemake, in one string")] = "",
+) -> None:
+    """Run, train again, score, and write the table."""
+    raw = merged(config)
+    if data_root:
+        raw["data_root"] = data_root
+    other = (merged(ours) | ({"data_root": data_root} if data_root else {})) if ours else our_config(raw)
+    both = {"paper": build.load(raw), "ours": build.load(other)}
+    check_same_data(both["paper"], both["ours"])
+    place = Path("results") / both["paper"].experiment / "study"
+    for kind, given in (("paper", raw), ("ours", other)):
+        run_workflow(given | {"experiment": both[kind].experiment}, place / "configs", cores, snakemake.split())
+        study(kind, both[kind], trainings)
+    sources = {kind: Sources(Path("results") / s.experiment, s) for kind, s in both.items()}
+    print(write_tables(sources, place))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except LddmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
