@@ -29,7 +29,7 @@ from lddm.metrics.resampling import interval, jackknife_groups, leave_out
 from lddm.metrics.video_networks import kinetics_i3d
 from lddm.metrics.weights import WeightsAbsent
 
-LEAST = 8  # patients on each side; below that a distance of 400 dimensions says nothing
+LEAST = 4  # patients on each side; an interval over fewer says nothing
 REAL = "real, other patients"
 SAME_AS_FROZEN = "static"
 COLUMNS = ["version", "n", "fvd", "ci_low", "ci_high", "minus_real", "minus_real_low", "minus_real_high", "times_real"]
@@ -49,17 +49,29 @@ def damaged(clips: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def sides(patients: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One clip of each of n patients, and of each of as many others: two arrays of indices, (m,) each, m <= n.
+    """Clips of some patients, and as many of as many others: indices, (m,) each, m <= n.
+
+    Of each patient one clip is taken before another has two.
 
     Raises:
         LddmError: too few patients.
     """
-    _, first = np.unique(np.asarray(patients, dtype=str), return_index=True)
-    order = np.random.default_rng(seed).permutation(first)
+    patients = np.asarray(patients, dtype=str)
+    _, first = np.unique(patients, return_index=True)
+    order = patients[np.random.default_rng(seed).permutation(first)]
     half = min(n, len(order) // 2)
     if half < LEAST:
-        raise LddmError(f"expected test clips of at least {2 * LEAST} patients, got {len(order)}", "use more patients")
-    return np.sort(order[:half]), np.sort(order[half : 2 * half])
+        raise LddmError(
+            f"expected test clips of at least {2 * LEAST} patients, got {len(order)}",
+            "choose a fold or a run with more",
+        )
+    turn = pd.Series(patients).groupby(patients).cumcount().to_numpy()  # a patient's first clip, second, ...
+    chosen = []
+    for names in (order[:half], order[half : 2 * half]):
+        index = np.flatnonzero(np.isin(patients, names))
+        chosen.append(index[np.argsort(turn[index], kind="stable")][:n])
+    count = min(map(len, chosen))
+    return np.sort(chosen[0][:count]), np.sort(chosen[1][:count])
 
 
 def generated(results: Path, fold: int, clip_ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -102,7 +114,7 @@ def _without(mine: np.ndarray, others: np.ndarray, groups: tuple[np.ndarray, np.
 
 def main(
     results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
-    n: Annotated[int, typer.Option(help="clips on each side, one a patient; fewer if there are fewer patients")] = 60,
+    n: Annotated[int, typer.Option(help="clips on each side, or as many as there are")] = 60,
     fold: Annotated[int, typer.Option(help="fold whose test patients are used")] = 0,
     seed: Annotated[int, typer.Option(help="which patients, and the order of shuffled frames")] = 0,
     weights_dir: Annotated[Path, typer.Option(help="folder of the pretrained networks")] = Path("weights"),

@@ -10,14 +10,19 @@ from lddm.metrics.distances import frechet
 RNG = np.random.default_rng(0)
 
 
-def test_the_two_sides_share_no_patient_and_have_one_clip_of_each():
+def test_the_two_sides_share_no_patient_and_take_one_clip_of_each_first():
     patients = np.repeat([f"p{i}" for i in range(30)], 3)
     mine, theirs = sides(patients, 12, 0)
-    assert len(set(patients[mine])) == len(set(patients[theirs])) == 12
+    assert len(set(patients[mine])) == len(set(patients[theirs])) == len(mine) == 12
     assert not set(patients[mine]) & set(patients[theirs])
-    assert len(sides(patients, 60, 0)[0]) == 15 and not np.array_equal(mine, sides(patients, 12, 1)[0])
-    with pytest.raises(LddmError, match="at least 16 patients, got 15"):
-        sides(patients[:45], 60, 0)
+    assert not np.array_equal(mine, sides(patients, 12, 1)[0])
+    mine, theirs = sides(patients, 20, 0)  # 15 patients a side, five of them twice
+    assert len(mine) == len(theirs) == 20 and len(set(patients[mine])) == 15
+    assert len(sides(patients, 60, 0)[0]) == 45
+    uneven = np.array(["a"] * 9 + [f"p{i}" for i in range(7)])
+    assert [len(side) for side in sides(uneven, 60, 0)] == [4, 4]
+    with pytest.raises(LddmError, match="at least 8 patients, got 7"):
+        sides(patients[:21], 60, 0)
 
 
 def test_half_speed_shows_each_frame_twice():
