@@ -154,7 +154,7 @@ def test_a_classifier(monkeypatch, tiny_store):
     clips = tiny_store[0].clip_frames(tiny_store[0].clips)
     x = entry.prepare(clips)
     assert np.array_equal(entry.prepare(clips[..., ::-1]), x[..., ::-1])
-    assert entry.build()(torch.from_numpy(x)).shape == (len(clips),)
+    assert entry.build(3)(torch.from_numpy(x)).shape == (len(clips), 3)
 
 
 def test_a_generator(monkeypatch, tiny_store, motion_of, tmp_path):

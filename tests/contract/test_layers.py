@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "lddm"
-BASE = {"errors", "files", "version"}
+BASE = {"errors", "files", "task", "version"}
 # package -> packages it may import, besides itself and BASE
 MAY_IMPORT = {
     "version": set(),
     "errors": set(),
     "files": set(),
+    "task": set(),
     "settings": set(),
     "statistics": set(),
     "io": set(),

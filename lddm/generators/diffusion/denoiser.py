@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,14 +55,23 @@ class MapDenoiser(Denoiser):
         size: height and width S of x0.
         width: channels.
         depth: residual blocks.
-        classes: number of class labels, 0 = unconditional.
+        classes: number of class labels, 0 = none.
+        target_range: lowest and highest value of a label that is a number.
     """
 
-    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+    def __init__(
+        self,
+        spec: LatentSpec,
+        size: int,
+        width: int,
+        depth: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
         super().__init__()
         self.spec, self.width = spec, width
         dim = 4 * width
-        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes)
+        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes, target_range)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         numbers = spec.coefficient_rows * (spec.frames + 1)
         if numbers:
@@ -142,11 +153,19 @@ class TimeBlock(nn.Module):
 class VectorDenoiser(Denoiser):
     """Residual network with adaptive normalisation for a global vector; arguments as in `MapDenoiser`."""
 
-    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+    def __init__(
+        self,
+        spec: LatentSpec,
+        size: int,
+        width: int,
+        depth: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
         super().__init__()
         self.width = width
         dim = 4 * width
-        self.condition = ImageCondition(size, None, max(8, width // 4), dim, classes)
+        self.condition = ImageCondition(size, None, max(8, width // 4), dim, classes, target_range)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.proj_in = nn.Linear(spec.dim, dim)
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
@@ -193,7 +212,9 @@ class SelfAttention2d(nn.Module):
         return x + seen.transpose(1, 2).reshape(x.shape)
 
 
-def build_denoiser(spec: LatentSpec, size: int, width: int, depth: int, classes: int) -> Denoiser:
+def build_denoiser(
+    spec: LatentSpec, size: int, width: int, depth: int, classes: int, target_range: Sequence[float] | None = None
+) -> Denoiser:
     """The denoiser of a kind of latent."""
     kind = VectorDenoiser if spec.kind == "vector" else MapDenoiser
-    return kind(spec, size, width, depth, classes)
+    return kind(spec, size, width, depth, classes, target_range)
