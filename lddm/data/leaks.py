@@ -19,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lddm.data.splits import origins
 from lddm.files import write_json
+from lddm.task import Task, levels
 
 FOLDS = 5
 PERMUTATIONS = 99
@@ -107,6 +108,17 @@ class LeakReport:
             + (f"Alone: {best}. " if best else "")
             + "A classifier can learn how the files were made instead of what they show; balance or re-export them"
         )
+
+
+def with_classes(videos: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[str]]:
+    """Files and names of their classes; quartiles of a target stand for classes."""
+    if not task.is_regression:
+        return videos, list(task.classes)
+    used = videos["excluded"].isna()
+    label = np.where(used, levels(videos["label"].where(used).to_numpy(dtype=float)), -1)
+    spans = videos.loc[used, "label"].groupby(label[used]).agg(["min", "max"])
+    names = [f"{task.name} {task.show(low)} to {task.show(high)}" for low, high in spans.to_numpy()]
+    return videos.assign(label=label), names
 
 
 def leak_report(videos: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> LeakReport:

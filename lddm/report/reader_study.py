@@ -16,6 +16,7 @@ from PIL import Image
 from lddm.errors import LddmError
 from lddm.files import atomic_path, write_table
 from lddm.report.results import Results
+from lddm.task import levels
 
 FEWEST = 4  # clips of a study, the minimum of --clips
 SIDE = 384  # pixels of a shown clip, real and synthetic alike
@@ -82,7 +83,8 @@ def _choose(found: Results, count: int, generators: list[str], rng: np.random.Ge
         )  # fmt: skip
         raise LddmError(f"{count} clips of different patients wanted, {len(pool)} patients held out", hint)
     order = rng.permutation(len(pool))
-    by_class = [[i for i in order if pool[i][2]["label"] == label] for label in sorted({p[2]["label"] for p in pool})]
+    level = levels(np.array([row["label"] for _, _, row in pool]))
+    by_class = [[i for i in order if level[i] == one] for one in np.unique(level)]
     mixed = [part[i] for i in range(len(pool)) for part in by_class if i < len(part)][:count]
     rows = []
     for index, source in zip(mixed, rng.permutation(sources), strict=True):

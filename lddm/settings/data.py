@@ -79,12 +79,15 @@ class BusvSource(Section):
 
 
 class FolderSource(Section):
-    """Anyone's data: <folder>/<class>/<video, image or DICOM files>, plus an optional CSV of patients."""
+    """Anyone's data: <folder>/<class>/<video, image or DICOM files>, plus an optional CSV of patients, and one of targets."""
 
     kind: Literal["folder"] = "folder"
     folder: str = Field("folder", description="below data_root")
     patients: str | None = Field(
         None, description="CSV below the folder with columns file, patient_id; see docs/data.md"
+    )
+    targets: str | None = Field(
+        None, description="for a regression: CSV below the folder with the columns file and index.target.name"
     )
     fps: float = Field(25.0, gt=0, description="frame rate in Hz for files that do not state one")
     licence: str = Field("unknown", description="licence of the files, carried into the index")

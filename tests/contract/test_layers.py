@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "synthesis": {"settings", "autoencoder", "generators", "latent", "training", "data", "io", "motion", "nn"},
     "metrics": {"settings", "statistics", "training", "data", "motion", "nn"},
     "classification": {"settings", "statistics", "training", "data", "motion", "nn"},
-    "report": {"settings", "data", "tracking"},  # data: the leak report; tracking: versions of the code
+    "report": {"settings", "statistics", "data", "tracking"},  # data: the leak report; tracking: versions of the code
     "tracking": {"settings"},
     "job": {"settings", "tracking"},
 }

@@ -45,6 +45,7 @@ SOURCES = [source for source, samples in SETTINGS.synthesis.samples.items() if s
 SHARDS = range(SETTINGS.synthesis.shards)
 SEEDS = range(SETTINGS.classification.seeds)
 POINTS = build.sweep_points(SETTINGS)
+SEVERAL_CLASSES = SETTINGS.index.task in ("classes", "ordinal")  # and not two, or a number
 # `real` is scored against real videos (the reference), `reconstruction` is the autoencoder alone.
 SCORED = planned.scored(SETTINGS)
 
