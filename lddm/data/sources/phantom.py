@@ -43,7 +43,7 @@ def rows(settings: PhantomSource, seed: int, classes: list[str], task: Task = BI
         for number in range(count):
             path = f"phantom:{kind}/{number:06d}"
             label = _label(task, settings, seed, kind, number)
-            content = f"{settings.model_dump_json()} {seed} {path}{_content(task)}".encode()
+            content = f"{_content(settings, task)} {seed} {path}".encode()
             table.append(
                 {
                     "id": f"phantom-{kind}-{number:06d}",
@@ -154,9 +154,11 @@ def _is_high(label: float, settings: PhantomSource, task: Task) -> bool:
     return bool(label >= middle)
 
 
-def _content(task: Task) -> str:
-    """What the task adds to the identity of a simulated video."""
-    return "" if task.kind == "binary" else f" {task.to_meta()}"
+def _content(settings: PhantomSource, task: Task) -> str:
+    """What a simulated video depends on: the source and, unless there are two classes, the task."""
+    if task.kind == "binary":
+        return settings.model_dump_json(exclude={"stiffness"})
+    return f"{settings.model_dump_json()} {task.to_meta()}"
 
 
 def _parse(path: str) -> tuple[str, int]:
