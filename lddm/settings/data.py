@@ -146,9 +146,10 @@ class IndexSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _no_classes(cls, given: Any) -> Any:
-        """A regression has no classes, so their default does not apply."""
-        if isinstance(given, dict) and given.get("task") == "regression":
-            return {"classes": []} | given
+        """A regression has no classes, so their default, which config.yaml holds, does not apply."""
+        usual = cls.model_fields["classes"].default
+        if isinstance(given, dict) and given.get("task") == "regression" and given.get("classes", usual) == usual:
+            return given | {"classes": []}
         return given
 
     @model_validator(mode="after")
