@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,11 @@ class MotionTransfer(Generator):
 
 def _nearest(known: Tensor, wanted: float) -> Tensor:
     """Places of the entries whose number is among the `NEAREST` nearest ones; none for NaN."""
-    distance = (known - wanted).abs()
-    if not torch.isfinite(distance).any():
+    numbers = known[torch.isfinite(known)].unique()  # copies of a clip (mirrored, backwards) have one number
+    if math.isnan(wanted):
         return torch.zeros(0, dtype=torch.int64)
-    values = distance[torch.isfinite(distance)].unique()  # copies of a clip (mirrored, backwards) have one number
-    return torch.nonzero(distance <= values[min(NEAREST, len(values)) - 1]).flatten()
+    nearest = numbers[(numbers - wanted).abs().argsort(stable=True)[:NEAREST]]
+    return torch.nonzero(torch.isin(known, nearest)).flatten()
 
 
 def fit_motion_transfer(

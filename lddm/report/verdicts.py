@@ -70,7 +70,8 @@ def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
     return [
         f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): {name} {getattr(row, delta):+.3f} "
         f"[{row.ci_low:+.3f}, {row.ci_high:+.3f}], {p_text(row.p_holm, row.p_sign)}, higher in {row.runs_better} of "
-        f"{row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients. This is the part that only motion can explain."
+        f"{row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients. This is the part that only motion can "
+        "explain."
         for row in rows.itertuples()
     ]
 
