@@ -267,8 +267,9 @@ def regime_copies(wildcards):
 
 
 def option(name):
-    """Param: the command line option `name` with the files of the input of that name; empty without any."""
-    return lambda wildcards, input: " ".join(f"--{name} {quote(str(path))}" for path in input.get(name, []))
+    """Param: the command line option of the input `name` with its files; empty without any."""
+    flag = "--" + name.replace("_", "-")
+    return lambda wildcards, input: " ".join(f"{flag} {quote(str(path))}" for path in input.get(name, []))
 
 
 def synthetic_option(wildcards, input):
