@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.data.patients import join_sources
-from lddm.data.sources import busi, busv, folder, phantom, pocus
+from lddm.data.sources import blues, busi, busv, camus, echonet_dynamic, folder, phantom, pocus
 from lddm.data.sources.base import COLUMNS, content_hash
 from lddm.errors import LddmError
 from lddm.files import atomic_path
@@ -21,7 +21,15 @@ from lddm.task import Task
 
 logger = logging.getLogger(__name__)
 
-SOURCES = {"busi": busi, "busv": busv, "folder": folder, "pocus": pocus}
+SOURCES = {
+    "blues": blues,
+    "busi": busi,
+    "busv": busv,
+    "camus": camus,
+    "echonet_dynamic": echonet_dynamic,
+    "folder": folder,
+    "pocus": pocus,
+}
 
 
 def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from lddm.settings.base import Section
+from lddm.settings.measured_sources import BluesSource, CamusSource, EchonetDynamicSource, pair_of
 from lddm.task import Task
 
 
@@ -41,7 +42,7 @@ class PhantomSource(Section):
     def _listed(cls, given: Any) -> Any:
         """YAML has lists, not tuples."""
         if isinstance(given, dict) and isinstance(given.get("stiffness"), list):
-            return given | {"stiffness": tuple(given["stiffness"])}
+            return given | {"stiffness": pair_of(given["stiffness"])}
         return given
 
     @model_validator(mode="after")
@@ -93,7 +94,17 @@ class FolderSource(Section):
     licence: str = Field("unknown", description="licence of the files, carried into the index")
 
 
-Source = Annotated[PhantomSource | BusiSource | PocusSource | BusvSource | FolderSource, Field(discriminator="kind")]
+Source = Annotated[
+    PhantomSource
+    | BusiSource
+    | PocusSource
+    | BusvSource
+    | FolderSource
+    | BluesSource
+    | CamusSource
+    | EchonetDynamicSource,
+    Field(discriminator="kind"),
+]
 
 
 class TargetSettings(Section):
@@ -112,8 +123,7 @@ class TargetSettings(Section):
     def _listed(cls, given: Any) -> Any:
         """YAML has lists, not tuples, and whole numbers without a point."""
         if isinstance(given, dict) and isinstance(given.get("range"), list):
-            numbers = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in given["range"]]
-            return given | {"range": tuple(numbers)}
+            return given | {"range": pair_of(given["range"])}
         return given
 
     @model_validator(mode="after")
