@@ -57,7 +57,7 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
     join_sources(rows)
     table = index_table(rows)
     if task.is_regression:
-        table["label"] = table["label"].astype(float)
+        table["label"] = table["label"].astype(float).mask(table["excluded"].notna())
         check_targets(table, task)
     else:
         check_index(table, settings.classes)

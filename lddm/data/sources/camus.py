@@ -8,7 +8,7 @@ The public release, half a heart cycle of each view, from end-diastole to end-sy
 Pairs of end-diastole and end-systole as PNG, with areas from their masks:
 
     images/<patient>_{2CH,4CH}_{ED,ES}.png
-    areas.csv                         patient, view, area_fraction_change, ...
+    areas.csv                         patient_id, view, area_fraction_change, ...
 
 Licence CC BY-NC-SA 4.0. Both views of a patient have one label: the ejection fraction, or the mean of their area fraction
 changes.
@@ -106,9 +106,9 @@ def _rows(settings: CamusSource, data_root: Path, measure: str, label: Label) ->
 
 def _areas(path: Path, measure: str) -> dict[str, float]:
     """Patient -> mean over the views."""
-    table = read_csv(path, ("patient", "view", measure), "copy areas.csv again")
+    table = read_csv(path, ("patient_id", "view", measure), "copy areas.csv again")
     numbers = [parse_number(text, f"{path}: row {row}, {measure}") for row, text in enumerate(table[measure], start=2)]
-    return table.assign(value=numbers).groupby("patient")["value"].mean().to_dict()
+    return table.assign(value=numbers).groupby("patient_id")["value"].mean().to_dict()
 
 
 def _stated(path: Path, measure: str) -> float:
