@@ -112,6 +112,15 @@ class Task:
         return number
 
 
+def level_names(labels: np.ndarray, task: Task) -> list[str]:
+    """Names of `levels(labels)`, from low to high: class names, or the span of the numbers of each group with its unit."""
+    if not task.is_regression:
+        return list(task.classes)
+    values, level = np.asarray(labels, dtype=float), levels(np.asarray(labels, dtype=float))
+    groups = [values[level == one] for one in np.unique(level[level >= 0])]
+    return [f"{task.name} {task.show(group.min())} to {task.show(group.max())}" for group in groups]
+
+
 def levels(labels: np.ndarray, count: int = LEVELS) -> np.ndarray:
     """What labels are balanced and stratified by: int64 (n,).
 

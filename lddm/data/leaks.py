@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lddm.data.splits import origins
 from lddm.files import write_json
-from lddm.task import Task, levels
+from lddm.task import Task, level_names, levels
 
 FOLDS = 5
 PERMUTATIONS = 99
@@ -114,11 +114,8 @@ def with_classes(videos: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[s
     """Files and names of their classes; quartiles of a target stand for classes."""
     if not task.is_regression:
         return videos, list(task.classes)
-    used = videos["excluded"].isna()
-    label = np.where(used, levels(videos["label"].where(used).to_numpy(dtype=float)), -1)
-    spans = videos.loc[used, "label"].groupby(label[used]).agg(["min", "max"])
-    names = [f"{task.name} {task.show(low)} to {task.show(high)}" for low, high in spans.to_numpy()]
-    return videos.assign(label=label), names
+    used = videos["label"].where(videos["excluded"].isna()).to_numpy(dtype=float)
+    return videos.assign(label=levels(used)), level_names(used, task)
 
 
 def leak_report(videos: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> LeakReport:

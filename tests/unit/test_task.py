@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lddm.errors import LddmError
-from lddm.task import Task, levels
+from lddm.task import Task, level_names, levels
 
 EF = Task("regression", (), "ejection fraction", "%", 0.0, 100.0)
 LUNG = Task("ordinal", ("normal", "mild", "severe"))
@@ -41,6 +41,12 @@ def test_the_meta_of_a_store_carries_the_task(task):
 
 def test_a_store_that_names_no_task_has_classes():
     assert Task.of_meta({"classes": ["a", "b"]}) == Task("binary", ("a", "b"))
+
+
+def test_quartiles_are_named_by_their_span_and_unit():
+    values = np.array([10.0, 12, 30, 33, 50, 55, 70, 71, np.nan])
+    assert level_names(values, EF)[0] == "ejection fraction 10 % to 12 %" and len(level_names(values, EF)) == 4
+    assert level_names(np.array([0, 2]), LUNG) == ["normal", "mild", "severe"]
 
 
 def test_levels_are_classes_or_quartiles():
