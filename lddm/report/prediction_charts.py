@@ -92,6 +92,8 @@ def agreement_chart(runs: list[dict[str, Any]], task: Task) -> Figure:
         for height, style in ((bias, "-"), (bias - spread, ":"), (bias + spread, ":")):
             below.axhline(height, color="#333333", linewidth=0.9, linestyle=style)
         below.set_xlabel(f"true (top), mean of both\n(bottom): {what}", fontsize=8)
-    grid[0, 0].set_ylabel(f"predicted {what}")
-    grid[1, 0].set_ylabel(f"predicted less true {what}")
+    grid[0, 0].set_ylabel(f"predicted {what}", fontsize=8)
+    grid[1, 0].set_ylabel(
+        f"predicted less true [{legible(task.unit)}]" if task.unit else "predicted less true", fontsize=8
+    )
     return figure
