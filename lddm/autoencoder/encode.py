@@ -13,7 +13,7 @@ from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips
-from lddm.latent.dataset import save_latents
+from lddm.latent.dataset import known_labels, save_latents
 from lddm.training.parallel import pick_device
 
 
@@ -64,7 +64,7 @@ def encode_clips(
         std=torch.cat(stds),
         flipped=torch.cat(flips),
         backward=torch.cat(backwards),
-        label=torch.tensor(table["label"].where(table["labelled"], -1).to_numpy(), dtype=torch.int64),
+        label=known_labels(table["label"], table["labelled"]),
         train=train,
     )
     return len(mean)

@@ -75,7 +75,7 @@ class ClipDataset:
         motion = self.motion[index] if self.motion is not None else None
         if backward is not None:
             frames = np.where(backward[:, None, None, None], frames[:, ::-1], frames)
-            if motion is not None and self.backward_motion is not None and backward.any():
+            if motion is not None and backward.any() and self.backward_motion is not None:  # measured if there are any
                 motion = motion.mix(self.backward_motion[index], torch.from_numpy(backward))
         video = to_float(torch.from_numpy(frames).to(self.device))[:, None]
         motion = motion.to(self.device) if motion is not None else None

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from lddm.classification.heads import Head, head_of
+from lddm.classification.measures import prediction_columns, primary_of, run_scores
 from lddm.classification.networks import CLASSIFIERS, Classifier
 from lddm.classification.regimes import Clips, augmented_clips, pseudo_labelled_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import area_under_curve, best_threshold
@@ -23,6 +25,7 @@ from lddm.data.splits import choose_videos
 from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.settings.evaluation import ClassificationSettings
+from lddm.task import Task
 from lddm.training.identity import Identity, code_hash
 from lddm.training.state import remove_state
 
@@ -60,6 +63,8 @@ def classify(
     Returns:
         The files seed-<s>.json.
     """
+    task = Task.of_meta(store.meta)
+    head = head_of(task)
     entry, own = CLASSIFIERS[classifier], {str(name): values for name, values in section.training_overrides.items()}
     training = own.get(classifier, section.training)
     train, val, test = (real_clips(store, splits, fold, part) for part in ("train", "val", "test"))
@@ -74,7 +79,14 @@ def classify(
     val_inputs, test_input = inputs.of(val), inputs.of(test)[0]
     animated_inputs = None if animated is None else inputs.of(animated)
     pretrained = entry.pretrained() if entry.pretrained else None
-    data = {"train": train, "val": val, "test": test, "added": animated, "pretrained": pretrained}
+    data = {
+        "task": task.to_meta(),
+        "train": train,
+        "val": val,
+        "test": test,
+        "added": animated,
+        "pretrained": pretrained,
+    }
     role = {"classifier": classifier, "regime": regime, "fold": fold}
     identity = Identity.of(section, seed, data, PACKAGES, **role)
     paths = []
@@ -102,6 +114,7 @@ def classify(
                 state / f"training-{number}",
                 partial(_log_seed, on_log, number),
                 identity.extended(number=number),
+                head,
             )
             about = {
                 "classifier": classifier,
@@ -113,8 +126,9 @@ def classify(
                 "n_added": 0 if added is None else len(added),
                 "steps": training.steps,
                 "identity": identity.digest,
+                **task.to_meta(),
             }
-            write_json(done, about | _evaluate(network, val, val_inputs[0], test, test_input))
+            write_json(done, about | _evaluate(network, val, val_inputs[0], test, test_input, head))
             remove_state(state / f"training-{number}")
         paths.append(out_dir / f"seed-{number}.json")
     for path in paths:  # all at the end: a job that is killed leaves its finished seeds in `state`, not half a result
@@ -165,21 +179,35 @@ class PreparedInputs:
         return self.entry.prepare(clips.frames[chosen]), clips.labels[chosen]
 
 
-def _evaluate(network: Any, val: Clips, val_input: np.ndarray, test: Clips, test_input: np.ndarray) -> dict[str, Any]:
-    """Probabilities of test videos at a threshold chosen on validation videos; a video's is the mean of its clips'."""
-    val_videos = _by_video(val.table, predict(network, val_input))
-    test_videos = _by_video(test.table, predict(network, test_input))
-    labels = val_videos["label"].to_numpy()
-    probability = val_videos["probability"].to_numpy()
-    return {
-        "threshold": best_threshold(labels, probability),
-        "val_auc": area_under_curve(labels, probability),
-        "test_auc": area_under_curve(test_videos["label"].to_numpy(), test_videos["probability"].to_numpy()),
-        "predictions": test_videos.to_dict(orient="records"),
-    }
+def _evaluate(
+    network: Any, val: Clips, val_input: np.ndarray, test: Clips, test_input: np.ndarray, head: Head
+) -> dict[str, Any]:
+    """Predictions for test videos, and for two classes a threshold chosen on validation videos; a video's prediction is the
+    mean of its clips'."""
+    task = head.task
+    val_videos = by_video(val.table, predict(network, val_input, head=head), task)
+    test_videos = by_video(test.table, predict(network, test_input, head=head), task)
+    found: dict[str, Any] = {}
+    if task.kind == "binary":
+        found["threshold"] = best_threshold(val_videos["label"].to_numpy(), val_videos["probability"].to_numpy())
+    primary = primary_of(task)
+    for part, videos in (("val", val_videos), ("test", test_videos)):
+        found[f"{part}_{primary}"] = _primary(task, videos)
+    return found | {"predictions": test_videos.to_dict(orient="records")}
 
 
-def _by_video(table: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:
-    grouped = table[["id", "patient_id", "label"]].assign(probability=probability).groupby("id", sort=True)
-    columns = {"patient_id": "first", "label": "first", "probability": "mean"}
-    return grouped.agg(columns).reset_index().astype({"label": int, "patient_id": str})
+def _primary(task: Task, videos: pd.DataFrame) -> float:
+    if task.kind == "binary":
+        return area_under_curve(videos["label"].to_numpy(), videos["probability"].to_numpy())
+    about = task.to_meta()
+    return float(run_scores(about, videos, np.ones((1, len(videos))))[primary_of(task)][0])
+
+
+def by_video(table: pd.DataFrame, predicted: np.ndarray, task: Task) -> pd.DataFrame:
+    """One row per video: id, patient_id, label, class_name, and the mean prediction of its clips."""
+    given = prediction_columns(task, predicted)
+    grouped = table[["id", "patient_id", "label"]].assign(**given).groupby("id", sort=True)
+    columns = {"patient_id": "first", "label": "first"} | dict.fromkeys(given, "mean")
+    videos = grouped.agg(columns).reset_index().astype({"label": task.dtype, "patient_id": str})
+    videos.insert(3, "class_name", [task.show(label) for label in videos["label"]])
+    return videos

@@ -13,51 +13,63 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from lddm.classification.measures import primary_of, run_scores
 from lddm.classification.statistics import area_under_curve, auc_influence, bootstrap_p_value, delong
 from lddm.statistics.multiple_testing import holm
+from lddm.task import Task
 
 Runs = dict[tuple[int, int], dict[str, Any]]  # (fold, seed) -> content of seed-<s>.json
 
 ALPHA = 0.05
-COLUMNS = [
-    "classifier",
-    "regime",
-    "against",
-    "delta_auc",
-    "ci_low",
-    "ci_high",
-    "p_bootstrap",
-    "p_delong",
-    "p_holm",
-    "p_sign",
-    "runs_better",
-    "n_runs",
-    "n_test",
-    "n_patients",
-    "verdict",
-]
+BINARY = Task()
 
 
-def compare(classifier: str, regimes: dict[str, Runs], draws: Callable[[str, str], np.ndarray]) -> list[dict[str, Any]]:
-    """Compare AUCs on the same test videos, fold by fold and seed by seed: one row per pair of regimes.
+def comparison_columns(task: Task = BINARY) -> list[str]:
+    """Columns of comparisons.csv; the difference is that of the primary metric of the task."""
+    return [
+        "classifier",
+        "regime",
+        "against",
+        f"delta_{primary_of(task)}",
+        "ci_low",
+        "ci_high",
+        "p_bootstrap",
+        "p_delong",
+        "p_holm",
+        "p_sign",
+        "runs_better",
+        "n_runs",
+        "n_test",
+        "n_patients",
+        "verdict",
+    ]
 
-    `p_bootstrap`: two-sided, patients and seeds redrawn. `p_delong`: patients as the only chance, the trained networks
-    as they are. `p_holm`: the larger of both, corrected by Holm over the comparisons of a classifier; the verdict is
-    about this one. `p_sign`: "<=" where the bootstrap has too few resamples to tell how much smaller it is, else "=".
-    `runs_better`: in how many of the pairs of fold and seed the regime has the higher AUC.
+
+def compare(
+    classifier: str, regimes: dict[str, Runs], draws: Callable[[str, str], np.ndarray], task: Task = BINARY
+) -> list[dict[str, Any]]:
+    """Compare the primary metric (for two classes the AUC) on the same test videos, fold by fold and seed by seed.
+
+    One row per pair of regimes. `p_bootstrap`: two-sided, patients and seeds redrawn. `p_delong`: patients as the only chance,
+    the trained networks as they are; empty unless there are two classes. `p_holm`: the larger of both, corrected by Holm over
+    the comparisons of a classifier; the verdict is about this one. `p_sign`: "<=" where the bootstrap has too few resamples to
+    tell how much smaller it is, else "=". `runs_better`: in how many of the pairs of fold and seed the regime has the higher
+    value.
 
     Args:
-        draws: of two regimes, the difference of their AUCs and its bootstrap draws, (1 + resamples,).
+        draws: of two regimes, the difference of their values and its bootstrap draws, (1 + resamples,).
+        task: what a label is.
     """
+    delta = f"delta_{primary_of(task)}"
     rows = [
         {"classifier": classifier, "regime": regime, "against": against}
-        | _compare(regimes[regime], regimes[against], draws(regime, against))
+        | _compare(regimes[regime], regimes[against], draws(regime, against), task)
         for regime, against in _pairs(list(regimes))
     ]
-    corrected = holm(np.array([max(row["p_bootstrap"], row["p_delong"]) for row in rows]))
+    corrected = holm(np.array([np.nanmax([row["p_bootstrap"], row["p_delong"]]) for row in rows]))
     for row, p in zip(rows, corrected, strict=True):
-        bound = row.pop("at_floor") and row["p_bootstrap"] >= row["p_delong"]
-        row |= {"p_holm": p, "p_sign": "<=" if bound else "=", "verdict": _verdict(row["delta_auc"], p)}
+        bound = row.pop("at_floor") and not row["p_bootstrap"] < row["p_delong"]
+        row |= {"p_holm": p, "p_sign": "<=" if bound else "=", "verdict": _verdict(row[delta], p)}
     return rows
 
 
@@ -68,26 +80,27 @@ def _pairs(regimes: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _compare(first: Runs, second: Runs, draws: np.ndarray) -> dict[str, Any]:
+def _compare(first: Runs, second: Runs, draws: np.ndarray, task: Task) -> dict[str, Any]:
     common = sorted(set(first) & set(second))
     folds = sorted({fold for fold, _ in common})
     variance, better, patients, videos = 0.0, 0, 0, 0
     for fold in folds:
         runs = [key for key in common if key[0] == fold]
         tables = [[pd.DataFrame(cell[key]["predictions"]) for cell in (first, second)] for key in runs]
-        influence = np.mean([_influence(a) - _influence(b) for a, b in tables], axis=0)
         members = tables[0][0]["patient_id"].to_numpy()
-        variance += delong(influence, members) ** 2 / len(folds) ** 2
-        better += sum(_auc(a) > _auc(b) for a, b in tables)
+        if task.kind == "binary":
+            influence = np.mean([_influence(a) - _influence(b) for a, b in tables], axis=0)
+            variance += delong(influence, members) ** 2 / len(folds) ** 2
+        better += sum(_value(a, task) > _value(b, task) for a, b in tables)
         patients, videos = patients + len(set(members)), videos + len(members)
     low, high = np.nanpercentile(draws[1:], [2.5, 97.5])
     return {
-        "delta_auc": float(draws[0]),
+        f"delta_{primary_of(task)}": float(draws[0]),
         "ci_low": float(low),
         "ci_high": float(high),
         "p_bootstrap": bootstrap_p_value(draws[1:]),
         "at_floor": bool((draws[1:] > 0).all() or (draws[1:] < 0).all()),
-        "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))),
+        "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))) if task.kind == "binary" else np.nan,
         "runs_better": better,
         "n_runs": len(common),
         "n_test": videos,
@@ -95,8 +108,11 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _auc(table: pd.DataFrame) -> float:
-    return area_under_curve(table["label"].to_numpy(), table["probability"].to_numpy())
+def _value(table: pd.DataFrame, task: Task) -> float:
+    """The primary metric of a run."""
+    if task.kind == "binary":
+        return area_under_curve(table["label"].to_numpy(), table["probability"].to_numpy())
+    return float(run_scores(task.to_meta(), table, np.ones((1, len(table))))[primary_of(task)][0])
 
 
 def _influence(table: pd.DataFrame) -> np.ndarray:

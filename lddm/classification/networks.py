@@ -32,13 +32,14 @@ class Classifier:
     Attributes:
         prepare: clips uint8 (n, T + 1, S, S) -> float32 (n, C, ...), the network's input; a mirrored clip gives a
             mirrored input (last axis), so that training may flip inputs.
-        build: a fresh network, input -> one logit (B,).
+        build: a fresh network that gives some numbers (one for two classes and for a target, one per class or step for more
+            classes; see `lddm.classification.heads`): outputs -> (input -> (B, outputs)).
         pretrained: the network whose weights `build` begins with, None for one that is trained from scratch.
         costly: `prepare` takes as long as training: inputs are computed once for all jobs that need them.
     """
 
     prepare: Callable[[np.ndarray], np.ndarray]
-    build: Callable[[], nn.Module]
+    build: Callable[[int], nn.Module]
     pretrained: Callable[[], nn.Module] | None = None
     costly: bool = False
 
@@ -75,34 +76,34 @@ def stills_input(clips: np.ndarray) -> np.ndarray:
 class StrainNetwork(nn.Module):
     """Three blocks of 2-D convolutions with 24, 48 and 64 channels, on inputs of at most 32 x 32."""
 
-    def __init__(self, channels: tuple[int, ...] = (3, 24, 48, 64)):
+    def __init__(self, outputs: int = 1, channels: tuple[int, ...] = (3, 24, 48, 64)):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip(channels[:-1], channels[1:], strict=True):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU(), nn.MaxPool2d(2)]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels[-1], 1))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B,)."""
+        """(B, 3, S, S) -> (B, outputs)."""
         # The mean over the frame; a maximum finds the lesion sooner, but with few videos it learns single patients.
-        return self.head(self.body(x).mean(dim=(2, 3)))[:, 0]
+        return self.head(self.body(x).mean(dim=(2, 3)))
 
 
 class Tiny3d(nn.Module):
     """Three blocks of 3-D convolutions with 8, 16 and 32 channels."""
 
-    def __init__(self, channels: tuple[int, ...] = (1, 8, 16, 32)):
+    def __init__(self, outputs: int = 1, channels: tuple[int, ...] = (1, 8, 16, 32)):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip(channels[:-1], channels[1:], strict=True):
             layers += [nn.Conv3d(before, after, 3, padding=1), nn.GroupNorm(4, after), nn.SiLU(), nn.MaxPool3d(2)]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels[-1], 1))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, T', S', S') -> (B,)."""
-        return self.head(self.body(x).mean(dim=(2, 3, 4)))[:, 0]
+        """(B, 1, T', S', S') -> (B, outputs)."""
+        return self.head(self.body(x).mean(dim=(2, 3, 4)))
 
 
 CLASSIFIERS: dict[str, Classifier] = {

@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lddm.classification.heads import head_of
+from lddm.classification.measures import prediction_columns
 from lddm.classification.networks import CLASSIFIERS
 from lddm.classification.train import PACKAGES, predict, train_classifier
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.errors import LddmError
 from lddm.settings.evaluation import PseudoLabelSettings
+from lddm.task import Task
 from lddm.training.identity import Identity, clips_content
 from lddm.training.state import remove_state
 
@@ -42,15 +45,18 @@ def pseudo_label(
         state: resumable states; the caller removes them (`remove_pseudo_label_state`) when the table has been written.
 
     Returns:
-        One row per training clip: clip_id, id, label (0 or 1; -1 = left unlabelled), probability (mean of the members),
-        given (True: the label is known, not guessed). Equally many of either class: the most confident of each.
+        One row per training clip: clip_id, id, label (-1, or NaN for targets = left unlabelled), given (True: the label is
+        known, not guessed), and the mean of the members: probability, p_<class>, or prediction (as in
+        `lddm.classification.measures.prediction_columns`). Of classes equally many each, the most confident; of targets those
+        that the members agree on most.
 
     Raises:
         LddmError: no classifier is set, or all training videos are labelled.
     """
     if section.classifier is None:
         raise LddmError("pseudo_labels.classifier is null", "name a network, e.g. strain")
-    entry = CLASSIFIERS[section.classifier]
+    entry, task = CLASSIFIERS[section.classifier], Task.of_meta(store.meta)
+    head = head_of(task)
     clips, val = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
     given = clips["labelled"].to_numpy()
     if given.all():
@@ -64,13 +70,14 @@ def pseudo_label(
     held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
     # The labels of the others are hidden, so they are not part of the identity either.
     data = {
+        "task": task.to_meta(),
         "known": clips_content(store, clips[given]),
         "others": clips_content(store, clips[~given].drop(columns="label")),
         "val": clips_content(store, val),
         "pretrained": entry.pretrained() if entry.pretrained else None,
     }
     identity = Identity.of(section, seed, data, PACKAGES, fold=fold)
-    probabilities = []
+    predictions = []
     for member in range(section.ensemble_size):
         network = train_classifier(
             entry.build,
@@ -83,18 +90,52 @@ def pseudo_label(
             state / f"member-{member}",
             partial(_log_member, on_log, member),
             identity.extended(member=member),
+            head,
         )
-        probabilities.append(predict(network, inputs))
-    probability = np.mean(probabilities, axis=0)
-    named = np.where(given, labels, most_confident(np.where(given, np.nan, probability), section.share))
-    logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & (named >= 0)).sum(), (named < 0).sum())
-    table = clips[["clip_id", "id"]].assign(label=named.astype(np.int64), probability=probability, given=given)
-    return table.reset_index(drop=True)
+        predictions.append(predict(network, inputs, head=head))
+    named = labels.astype(task.dtype)
+    named[~given] = guessed(task, np.stack(predictions)[:, ~given], section.share)
+    left = np.isnan(named) if task.is_regression else named < 0
+    logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & ~left).sum(), left.sum())
+    mean = prediction_columns(task, np.mean(predictions, axis=0))
+    return clips[["clip_id", "id"]].assign(label=named, **mean, given=given).reset_index(drop=True)
 
 
 def remove_pseudo_label_state(state: Path) -> None:
     """Remove the resumable states of `pseudo_label`; call it when the table has been written."""
     remove_state(state, *(path.name for path in state.glob("member-*")))
+
+
+def guessed(task: Task, predictions: np.ndarray, share: float) -> np.ndarray:
+    """Labels for a `share` of the clips, unknown for the others.
+
+    Args:
+        predictions: of each member: float (members, n) or (members, n, classes).
+
+    Returns:
+        (n,) of the type of a label.
+    """
+    mean = predictions.mean(axis=0)
+    if task.kind == "binary":
+        return most_confident(mean, share)
+    if task.is_regression:
+        spread = predictions.std(axis=0)
+        agreed = np.argsort(spread, kind="stable")[: int(share * len(mean))]
+        named = np.full(len(mean), np.nan)
+        named[agreed] = np.clip(mean[agreed], task.low, task.high)
+        return named
+    return most_confident_classes(mean, share)
+
+
+def most_confident_classes(probability: np.ndarray, share: float) -> np.ndarray:
+    """Name for each class its most probable clips among those that it is the most probable class of, as many of each as far as
+    there are, `share` of all: float (n, classes) -> int64 (n,), -1 for the rest."""
+    count, classes = probability.shape
+    named, best = np.full(count, -1, dtype=np.int64), probability.argmax(axis=1)
+    for label in range(classes):
+        order = np.argsort(-probability[:, label], kind="stable")
+        named[order[best[order] == label][: int(share * count / classes)]] = label
+    return named
 
 
 def most_confident(probability: np.ndarray, share: float) -> np.ndarray:

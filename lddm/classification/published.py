@@ -42,22 +42,22 @@ TORCHVISION: dict[str, Shape] = {
 
 
 class FromTorchvision(nn.Module):
-    """A video network of torchvision with one logit.
+    """A video network of torchvision.
 
     r3d_18, mc3_18, r2plus1d_18: Tran et al. 2018; s3d: Xie et al. 2018; mvit_v2_s: Li et al. 2022; swin3d_t: Liu et al. 2022.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, outputs: int = 1):
         super().__init__()
         from torchvision.models import get_model
 
         self.shape = TORCHVISION[name]
         # The head is built again, so that all other layers have the sizes of the publication.
-        self.network = get_model(name, weights=None, num_classes=1)
+        self.network = get_model(name, weights=None, num_classes=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, T, S, S) in [-1, 1] -> (B,)."""
-        return self.network(resized(x, self.shape).expand(-1, 3, -1, -1, -1))[:, 0]
+        """(B, 1, T, S, S) in [-1, 1] -> (B, outputs)."""
+        return self.network(resized(x, self.shape).expand(-1, 3, -1, -1, -1))
 
 
 class C3d(nn.Module):
@@ -67,7 +67,7 @@ class C3d(nn.Module):
     # channels of the convolutions before each pooling
     LEVELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
-    def __init__(self):
+    def __init__(self, outputs: int = 1):
         super().__init__()
         layers: list[nn.Module] = []
         before = 1
@@ -81,12 +81,12 @@ class C3d(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Sequential(
             nn.Linear(512 * 4 * 4, 4096), nn.ReLU(), nn.Dropout(0.5),
-            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4096, 1),
+            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4096, outputs),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, T, S, S) in [-1, 1] -> (B,)."""
-        return self.head(self.body(resized(x, self.SHAPE)))[:, 0]
+        """(B, 1, T, S, S) in [-1, 1] -> (B, outputs)."""
+        return self.head(self.body(resized(x, self.SHAPE)))
 
 
 class StillNetwork(nn.Module):
@@ -94,14 +94,14 @@ class StillNetwork(nn.Module):
 
     SMALLEST = 64  # pixels; below that its last maps are single cells
 
-    def __init__(self):
+    def __init__(self, outputs: int = 1):
         super().__init__()
         network: Any = copy.deepcopy(efficientnet_lite0()).requires_grad_(True)
         self.network = network
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(network.num_features, 1))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(network.num_features, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, F, S, S) in [-1, 1] -> (B,)."""
+        """(B, 1, F, S, S) in [-1, 1] -> (B, outputs)."""
         count, frames = x.shape[0], x.shape[2]
         x = x.transpose(1, 2).flatten(0, 1)  # (B * F, 1, S, S)
         if x.shape[-1] < self.SMALLEST:
@@ -110,7 +110,7 @@ class StillNetwork(nn.Module):
         features = self.network.forward_head(
             self.network.forward_features(x.expand(-1, 3, -1, -1)), pre_logits=True
         )  # (B * F, C)
-        return self.head(features.unflatten(0, (count, frames)).mean(dim=1))[:, 0]
+        return self.head(features.unflatten(0, (count, frames)).mean(dim=1))
 
 
 def resized(x: Tensor, shape: Shape) -> Tensor:

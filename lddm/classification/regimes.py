@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lddm.data.frames import FrameStore, fold_clips
+from lddm.data.frames import FrameStore, fold_clips, is_named
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 
@@ -70,8 +70,9 @@ def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copi
             raise LddmError(f"'{min(unknown)}' was not searched for copies", "run the rule score again")
         kept = ~table["sample_id"].isin(listed.loc[listed["copied"], "sample_id"]).to_numpy()
         logger.info("%d of %d synthetic videos are left out as copies of training videos", (~kept).sum(), len(kept))
+        classes = 0 if table["label"].dtype.kind == "f" else max(2, table["label"].nunique())
         frames, table = frames[kept], table[kept].reset_index(drop=True)
-        if table["label"].nunique() < 2:
+        if table["label"].nunique() < classes:
             raise LddmError(
                 "a class has only copies of training videos left", "set classification.exclude_copies false"
             )
@@ -84,7 +85,7 @@ def pseudo_labelled_clips(store: FrameStore, splits: pd.DataFrame, fold: int, ps
     table = table.merge(
         pd.read_parquet(pseudo_labels)[["clip_id", "label", "given"]], on="clip_id", validate="one_to_one"
     )
-    table = table[~table["given"] & ~table["labelled"] & (table["label"] >= 0)].reset_index(drop=True)
+    table = table[~table["given"] & ~table["labelled"] & is_named(table["label"])].reset_index(drop=True)
     return Clips(store.clip_frames(table), table["label"].to_numpy(), table)
 
 

@@ -111,7 +111,7 @@ def _scores(
     with np.errstate(divide="ignore", invalid="ignore"):
         sensitivity, specificity = true_positive / n_positive, true_negative / n_negative
         return {
-            "auc": _auc(positive, probability, weights),
+            "auc": weighted_auc(positive, probability, weights),
             "patient_auc": _patient_auc(positive, probability, weights, patients),
             "accuracy": (true_positive + true_negative) / total,
             "balanced_accuracy": (sensitivity + specificity) / 2,
@@ -124,7 +124,8 @@ def _scores(
         }
 
 
-def _auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC of bool (n,) and float (n,) for each row of weights (b, n): (b,)."""
     higher = (probability[positive][:, None] > probability[~positive][None]).astype(np.float64)
     higher += 0.5 * (probability[positive][:, None] == probability[~positive][None])
     pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
@@ -139,7 +140,7 @@ def _patient_auc(
         2 * patient + positive, return_index=True, return_inverse=True, return_counts=True
     )
     mean = np.bincount(inverse, weights=probability) / counts
-    return _auc(positive[first], mean, weights[:, first])
+    return weighted_auc(positive[first], mean, weights[:, first])
 
 
 def _calibration_error(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:

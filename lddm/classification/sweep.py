@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lddm.classification.comparisons import COLUMNS as COMPARED
+from lddm.classification.comparisons import comparison_columns
 from lddm.classification.table import COLUMNS as SCORED
 from lddm.classification.table import evaluate
 from lddm.settings.evaluation import ClassificationSettings
@@ -33,11 +33,12 @@ def sweep_tables(
         table, tests = evaluate(members, section, seed)
         scored.append(table.assign(**point))
         compared.append(tests.assign(**point))
-    return _joined(scored, SCORED), _joined(compared, COMPARED)
+    return _joined(scored, SCORED), _joined(compared, comparison_columns())
 
 
 def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=POINT + columns)
-    joined = pd.concat(tables, ignore_index=True)[POINT + columns]
+    joined = pd.concat(tables, ignore_index=True)
+    joined = joined[POINT + [column for column in joined if column not in POINT]]
     return joined.sort_values(POINT, kind="stable", ignore_index=True)

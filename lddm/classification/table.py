@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lddm.classification.comparisons import COLUMNS as COMPARED
-from lddm.classification.comparisons import Runs, compare
-from lddm.classification.statistics import METRICS, patient_weights, scores, seed_weights
+from lddm.classification.comparisons import Runs, compare, comparison_columns
+from lddm.classification.measures import bounds_of, metrics_of, primary_of, run_scores, task_of
+from lddm.classification.statistics import patient_weights, seed_weights
 from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.settings.evaluation import ClassificationSettings
+from lddm.task import Task
 
 RunDraws = dict[tuple[int, int], np.ndarray]  # (fold, seed) -> value and draws with other patients, (1 + resamples,)
 
@@ -40,7 +41,8 @@ def classification_table(files: list[Path], section: ClassificationSettings, see
 
     A value is the mean over folds and seeds. Its 95 % interval comes from a bootstrap that redraws, in each fold,
     test patients within their class and seeds; all regimes share the draws, so that differences are paired. The p-value
-    is that of tables/comparisons.csv, the one family of tests; metrics other than the AUC have intervals only.
+    is that of tables/comparisons.csv, the one family of tests; metrics other than the primary one of the task (for two classes
+    the AUC) have intervals only.
 
     Args:
         files: seed-<s>.json of all folds, classifiers and regimes.
@@ -64,14 +66,29 @@ def evaluate(files: list[Path], section: ClassificationSettings, seed: int) -> t
     """classification.csv and comparisons.csv from the same draws."""
     drawn = Draws(section.bootstrap, seed)
     rows, compared = [], []
-    for classifier, regimes in read_cells(files).items():
+    cells = read_cells(files)
+    task = common_task(cells)
+    for classifier, regimes in cells.items():
         values = {regime: run_draws(runs, drawn) for regime, runs in regimes.items()}
-        auc = {regime: found["auc"] for regime, found in values.items()}
-        tests = compare(classifier, regimes, partial(_between, auc, drawn))
+        primary = {regime: found[primary_of(task)] for regime, found in values.items()}
+        tests = compare(classifier, regimes, partial(_between, primary, drawn), task)
         p_values = {row["regime"]: row["p_holm"] for row in tests if row["against"] == "real"}
-        rows += _rows(classifier, regimes, values, p_values, drawn)
+        rows += _rows(classifier, regimes, values, p_values, drawn, task)
         compared += tests
-    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(compared, columns=COMPARED)
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(compared, columns=comparison_columns(task))
+
+
+def common_task(cells: dict[str, dict[str, Runs]]) -> Task:
+    """The task of all runs; binary without any.
+
+    Raises:
+        LddmError: they have several.
+    """
+    tasks = {task_of(run) for regimes in cells.values() for runs in regimes.values() for run in runs.values()}
+    if len(tasks) > 1:
+        listed = "; ".join(sorted(task.said() for task in tasks))
+        raise LddmError(f"classifiers have different labels: {listed}", "run the rule classify again")
+    return next(iter(tasks), Task())
 
 
 def read_cells(files: list[Path]) -> dict[str, dict[str, Runs]]:
@@ -96,7 +113,8 @@ class Draws:
         if fold not in self.videos:
             rng = np.random.default_rng([self.seed, fold])
             patients, labels = (predictions[name].to_numpy() for name in ("patient_id", "label"))
-            drawn = patient_weights(patients, self.resamples, rng, labels)
+            classes = None if labels.dtype.kind == "f" else labels  # targets have no class to redraw within
+            drawn = patient_weights(patients, self.resamples, rng, classes)
             self.videos[fold] = ids, np.concatenate([np.ones((1, len(ids)), dtype=drawn.dtype), drawn])
         known, weights = self.videos[fold]
         if known != ids:
@@ -116,12 +134,11 @@ def bootstrap(runs: Runs, drawn: Draws) -> dict[str, np.ndarray]:
 
 def run_draws(runs: Runs, drawn: Draws) -> dict[str, RunDraws]:
     """Metric -> the value of each run and its draws with other patients."""
-    found: dict[str, RunDraws] = {metric: {} for metric in METRICS}
+    task = common_task({"": {"": runs}})
+    found: dict[str, RunDraws] = {metric: {} for metric in metrics_of(task)}
     for key, result in sorted(runs.items()):
         table = pd.DataFrame(result["predictions"])
-        labels, probability, patients = (table[name].to_numpy() for name in ("label", "probability", "patient_id"))
-        weights = drawn.weights(key[0], table)
-        for metric, values in scores(labels, probability, result["threshold"], weights, patients).items():
+        for metric, values in run_scores(result, table, drawn.weights(key[0], table)).items():
             found[metric][key] = values
     return found
 
@@ -162,10 +179,11 @@ def _rows(
     values: dict[str, dict[str, RunDraws]],
     p_values: dict[str, float],
     drawn: Draws,
+    task: Task,
 ) -> list[dict[str, Any]]:
     rows = []
-    for metric in METRICS:
-        least, most = {"log_loss": (0.0, np.inf), "ece": (-1.0, 1.0)}.get(metric, (0.0, 1.0))
+    for metric in metrics_of(task):
+        least, most = bounds_of(metric, task)
         for regime, runs in regimes.items():
             n_test = {fold: len(result["predictions"]) for (fold, _), result in runs.items()}
             draws = combine(values[regime][metric], drawn)
@@ -177,7 +195,7 @@ def _rows(
                 "n_folds": len(n_test),
                 "n_seeds": len({number for _, number in runs}),
                 "n_test": sum(n_test.values()),
-                "p_value": p_values.get(regime) if metric == "auc" else None,
+                "p_value": p_values.get(regime) if metric == primary_of(task) else None,
             }
             if regime != "real" and "real" in values:
                 row |= _interval(

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lddm.classification.statistics import area_under_curve
+from lddm.classification.heads import BINARY, Head
 from lddm.settings.models import Training
 from lddm.training.identity import Identity
 from lddm.training.loop import train
@@ -29,7 +28,14 @@ class ClassifierTask:
     """Batches of real and added examples; see `lddm.training.loop.Task`."""
 
     def __init__(
-        self, network: nn.Module, real: Inputs | None, added: Inputs | None, share: float, batch_size: int, seed: int
+        self,
+        network: nn.Module,
+        real: Inputs | None,
+        added: Inputs | None,
+        share: float,
+        batch_size: int,
+        seed: int,
+        head: Head = BINARY,
     ):
         """
         Args:
@@ -38,6 +44,7 @@ class ClassifierTask:
             share: share of added examples in a batch where there are both.
         """
         self.networks: dict[str, nn.Module] = {"classifier": network}
+        self.head = head
         added_size = batch_size if real is None else 0 if added is None else round(share * batch_size)
         sizes = ((real, batch_size - added_size), (added, added_size))
         self.parts = [
@@ -64,13 +71,14 @@ class ClassifierTask:
 
     def loss(self, name: str, batch: tuple[Tensor, Tensor], step: int, rng: torch.Generator):
         inputs, labels = batch
-        logits = self.networks[name](inputs)
-        return F.binary_cross_entropy_with_logits(logits, labels.float()), {}
+        return self.head.loss(self.networks[name](inputs), labels), {}
 
 
 def _balanced(examples: Inputs, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Examples and an order in which the rarer class is repeated until both are equally frequent."""
+    """Examples and an order in which rarer classes are repeated until all are equally frequent; targets are as they come."""
     inputs, labels = examples
+    if np.issubdtype(labels.dtype, np.floating):
+        return inputs, labels, np.arange(len(labels))
     labels = labels.astype(np.int64)
     members = [np.flatnonzero(labels == value) for value in np.unique(labels)]
     most = max(len(m) for m in members)
@@ -79,17 +87,17 @@ def _balanced(examples: Inputs, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 @torch.no_grad()
-def predict(network: nn.Module, inputs: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Probability of the positive class for each clip: float64 (n,)."""
+def predict(network: nn.Module, inputs: np.ndarray, batch_size: int = 32, head: Head = BINARY) -> np.ndarray:
+    """Prediction for each clip, as `Head.predict`: float64 (n,) or (n, classes)."""
     device = next(network.parameters()).device
     logits = [
         network(torch.from_numpy(inputs[i : i + batch_size]).to(device)) for i in range(0, len(inputs), batch_size)
     ]
-    return torch.cat(logits).double().sigmoid().cpu().numpy()
+    return head.predict(torch.cat(logits))
 
 
 def train_classifier(
-    build: Callable[[], nn.Module],
+    build: Callable[[int], nn.Module],
     training: Training,
     real: Inputs | None,
     added: Inputs | None,
@@ -99,22 +107,21 @@ def train_classifier(
     state_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
     identity: Identity | None = None,
+    head: Head = BINARY,
 ) -> nn.Module:
     """Train with a seed and keep the weights with the lowest loss on validation patients.
 
     Args:
         state_dir: of the resumable state, which the caller removes when the result has been written.
         identity: what the training is, data and labels included; None as for `lddm.training.loop.train`.
+        head: what a label is.
     """
     torch.manual_seed(seed)  # initial weights
-    network = build()
-    task = ClassifierTask(network, real, added, share, training.batch_size, seed)
+    network = build(head.outputs)
+    task = ClassifierTask(network, real, added, share, training.batch_size, seed, head)
 
     def validate(networks: dict[str, nn.Module]) -> dict[str, float]:
-        probability = predict(networks["classifier"], val[0])
-        clipped = np.clip(probability, 1e-7, 1 - 1e-7)
-        loss = -np.mean(np.where(val[1] == 1, np.log(clipped), np.log(1 - clipped)))
-        return {"loss": float(loss), "auc": area_under_curve(val[1], probability)}
+        return head.validate(val[1], predict(networks["classifier"], val[0], head=head))
 
     train(task, training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
     return network

@@ -133,6 +133,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
     """Join the results of all jobs that the settings plan into tables/*.csv."""
     whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
+        from lddm.classification.confusion import confusion_table
         from lddm.classification.sweep import sweep_tables
         from lddm.classification.table import evaluate
         from lddm.files import write_table
@@ -153,6 +154,8 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
             "sweep": swept,
             "sweep_comparisons": swept_comparisons,
         }
+        if (confusion := confusion_table(cells)) is not None:
+            tables["confusion"] = confusion
         run.artifacts(*(write_table(table, out_dir / f"{name}.csv") for name, table in tables.items()))
 
 

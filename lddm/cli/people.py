@@ -16,6 +16,8 @@ from lddm.job import set_up_logging
 if TYPE_CHECKING:
     import numpy as np
 
+    from lddm.task import Task
+
 app = typer.Typer()
 
 SHOWN = 8  # samples of a strip
@@ -47,6 +49,9 @@ def animate(
         str, typer.Option(help="native = the still's own size; model = the square of the model")
     ] = "native",
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
+    target: Annotated[
+        float | None, typer.Option(help="target of a model that was trained on numbers, in its unit [default: unknown]")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="strip and loop with the baselines of the same fold beside it")
     ] = False,
@@ -70,6 +75,7 @@ def animate(
     recording = (read_dicom if is_dicom(image) else read_image)(image, max_frames=1)
     still = recording.frames[0]
     animator = Animator.load(model)
+    asked_for = asked_label(animator.task, label, target)
 
     def draw(one: Animator, count: int) -> np.ndarray:
         """Videos of the still by one generator: uint8 (count, length + 1, H, W)."""
@@ -77,9 +83,10 @@ def animate(
         name, began = one.about["generator"], time.monotonic()
         shown: Size = size if one is animator or one.has_native_size else "model"  # type: ignore[assignment]
         with working(f"drawing {count} of {name}"):
-            made = one.animate(still, count, seed, label or -1, options, length=length or None, size=shown)
+            made = one.animate(still, count, seed, asked_for, options, length=length or None, size=shown)
         note = f", {one.size} x {one.size} pixels: it has no native size" if shown != size else ""
-        typer.echo(f"drew {count} of {name} in {time.monotonic() - began:.1f} s{note}")
+        asked = f" ({one.task.show(asked_for)})" if label or target is not None else ""
+        typer.echo(f"drew {count} of {name}{asked} in {time.monotonic() - began:.1f} s{note}")
         return made
 
     videos = draw(animator, samples)
@@ -119,6 +126,19 @@ def working(text: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         shown.add_task(text, total=None)
         yield
+
+
+def asked_label(task: Task, label: str, target: float | None) -> float:
+    """What --label and --target ask for; None = unknown.
+
+    Raises:
+        LddmError: --label for a model of numbers, or --target for a model of classes.
+    """
+    if label and task.is_regression:
+        raise LddmError(f"--label {label}: this model knows no classes", f"pass --target ({task.said()})")
+    if target is not None and not task.is_regression:
+        raise LddmError(f"--target {target:g}: this model knows no numbers", f"pass --label ({task.said()})")
+    return task.check(label or target)
 
 
 def _beside(model: Path) -> list[Path]:

@@ -95,7 +95,8 @@ def split(
         from lddm.data.splits import check_no_leak, check_stills, make_splits
         from lddm.files import atomic_path
 
-        table = make_splits(FrameStore.open(frames).videos, section, seed)
+        store = FrameStore.open(frames)
+        table = make_splits(store.videos, section, seed, len(store.meta["classes"]))
         check_no_leak(table)
         if stills:
             check_stills(table, section.folds_to_run)
@@ -191,10 +192,11 @@ def pseudo_label(
     ):
         from lddm.classification.pseudo_labels import pseudo_label as work
         from lddm.classification.pseudo_labels import remove_pseudo_label_state
+        from lddm.data.frames import is_named
         from lddm.files import atomic_path
 
         table = work(section, *open_data(frames, splits), fold, state, seed, run.metrics)
-        run.metrics(0, {"pseudo_labelled": int((~table["given"] & (table["label"] >= 0)).sum())})
+        run.metrics(0, {"pseudo_labelled": int((~table["given"] & is_named(table["label"])).sum())})
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
         remove_pseudo_label_state(state)

@@ -92,11 +92,12 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
         )
     if len(classes) > 2:
         found.append(
-            f"{len(classes)} class folders ({', '.join(classes)}); a study has two: the config names those with the most "
-            f"patients ({', '.join(two)}), choose others in index.classes, or merge folders"
+            f"{len(classes)} class folders ({', '.join(classes)}): the config names the two with the most patients "
+            f"({', '.join(two)}); choose others in index.classes, or list all there and set index.task to classes, or to ordinal "
+            "if they go from low to high"
         )
     if len(classes) < 2:
-        found.append(f"{len(classes)} class folders ({', '.join(classes)}); a study has two: add the other one")
+        found.append(f"{len(classes)} class folders ({', '.join(classes)}); a study has at least two: add another one")
     moving = usable[usable["kind"] == "video"]
     if moving.empty:
         found.append("no usable video: this folder can only be a pool of stills, beside a source of videos")

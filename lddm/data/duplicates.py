@@ -199,5 +199,6 @@ def cluster_duplicates(table: pd.DataFrame, hashes: list[np.ndarray], frames: in
         table.loc[rows, "cluster"] = f"cluster-{number:04d}"
         usable = rows[table.loc[rows, "excluded"].isna()]
         if table.loc[usable, "label"].nunique() > 1:
-            table.loc[usable, "excluded"] = "shares frames with a file of another class"
+            other = "target" if table["label"].dtype.kind == "f" else "class"
+            table.loc[usable, "excluded"] = f"shares frames with a file of another {other}"
     return table

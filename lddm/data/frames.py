@@ -118,6 +118,11 @@ class FrameStore:
         return self.frames[videos["first_frame"].to_numpy(dtype=np.int64)]
 
 
+def is_named(labels: pd.Series) -> pd.Series:
+    """Where labels are known: classes are int with -1 for unknown, numbers float with NaN."""
+    return labels.notna() if labels.dtype.kind == "f" else labels >= 0
+
+
 def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:
     """The usable clips of one part (train, val or test) of a fold, in a fixed order; `labelled`: its label may be used.
 

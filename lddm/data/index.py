@@ -11,16 +11,25 @@ from pathlib import Path
 import pandas as pd
 
 from lddm.data.patients import join_sources
-from lddm.data.sources import busi, busv, folder, phantom, pocus
+from lddm.data.sources import blues, busi, busv, camus, echonet_dynamic, folder, phantom, pocus
 from lddm.data.sources.base import COLUMNS, content_hash
 from lddm.errors import LddmError
 from lddm.files import atomic_path
 from lddm.io.recording import Recording
-from lddm.settings.data import IndexSettings
+from lddm.settings.data import IndexSettings, Source
+from lddm.task import Task
 
 logger = logging.getLogger(__name__)
 
-SOURCES = {"busi": busi, "busv": busv, "folder": folder, "pocus": pocus}
+SOURCES = {
+    "blues": blues,
+    "busi": busi,
+    "busv": busv,
+    "camus": camus,
+    "echonet_dynamic": echonet_dynamic,
+    "folder": folder,
+    "pocus": pocus,
+}
 
 
 def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataFrame:
@@ -36,17 +45,55 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
     folders = [source.folder for source in settings.sources if source.kind != "phantom"]
     check_locale([*settings.classes, *folders], (Path(data_root) / folder for folder in folders))
     rows: list[dict] = []
+    task = settings.labels
     for source in settings.sources:
         if source.kind == "phantom":
-            rows += phantom.rows(source, seed, settings.classes)
+            rows += phantom.rows(source, seed, settings.classes, task)
+        elif task.is_regression:
+            rows += _target_rows(source, Path(data_root), task)
         else:
             rows += SOURCES[source.kind].rows(source, Path(data_root), settings.classes)
         logger.info("%s: %d files in all so far", source.kind, len(rows))
     join_sources(rows)
     table = index_table(rows)
-    check_index(table, settings.classes)
+    if task.is_regression:
+        table["label"] = table["label"].astype(float).mask(table["excluded"].notna())
+        check_targets(table, task)
+    else:
+        check_index(table, settings.classes)
     _log_shared_patients(table, settings)
     return table
+
+
+def _target_rows(source: Source, data_root: Path, task: Task) -> list[dict]:
+    """Index rows whose label is a number; those without one are excluded.
+
+    Raises:
+        LddmError: the source knows no numbers.
+    """
+    module = SOURCES[source.kind]
+    if not hasattr(module, "target_rows"):
+        able = ", ".join(["phantom", *(name for name, one in SOURCES.items() if hasattr(one, "target_rows"))])
+        raise LddmError(
+            f"index.task regression: source '{source.kind}' has no numbers, only classes", f"take one of {able}"
+        )
+    return module.target_rows(source, data_root, task)
+
+
+def check_targets(table: pd.DataFrame, task: Task) -> None:
+    """Raise LddmError unless ids are unique and there is a video with a target in range; exclude files with others."""
+    _check_ids(table)
+    outside = table["excluded"].isna() & ~table["label"].between(task.low, task.high)
+    table.loc[outside, "excluded"] = [
+        f"{task.name} {task.show(value)} is not within index.target.range" for value in table.loc[outside, "label"]
+    ]
+    if not (table["excluded"].isna() & (table["kind"] == "video")).any():
+        reasons = table["excluded"].value_counts().head(3)
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.items()) or "none"
+        raise LddmError(
+            f"no usable video has a target ({task.said()}); exclusions: {listed}",
+            "check index.target: its name, unit and range",
+        )
 
 
 def index_table(rows: list[dict]) -> pd.DataFrame:
@@ -95,9 +142,7 @@ def _log_shared_patients(table: pd.DataFrame, settings: IndexSettings) -> None:
 
 def check_index(table: pd.DataFrame, classes: list[str]) -> None:
     """Raise LddmError unless ids are unique and each class has a usable video."""
-    double = table["id"][table["id"].duplicated()]
-    if len(double):
-        raise LddmError(f"two files have the id {double.iloc[0]}", "name each source folder once")
+    _check_ids(table)
     usable = table[table["excluded"].isna()]
     folders = sorted(set(table["class_name"]) - {""})
     for label, name in enumerate(classes):
@@ -113,6 +158,12 @@ def check_index(table: pd.DataFrame, classes: list[str]) -> None:
                 if near
                 else "check index.classes, the source's folders and its task",
             )
+
+
+def _check_ids(table: pd.DataFrame) -> None:
+    double = table["id"][table["id"].duplicated()]
+    if len(double):
+        raise LddmError(f"two files have the id {double.iloc[0]}", "name each source folder once")
 
 
 def write_index(table: pd.DataFrame, path: Path) -> None:
@@ -131,7 +182,7 @@ def read_row(row: dict, settings: IndexSettings, data_root: Path, max_frames: in
         if source.kind != row["source"]:
             continue
         if source.kind == "phantom":
-            return Recording.steady(*phantom.read(row["path"], source, seed))
+            return Recording.steady(*phantom.read(row["path"], source, seed, task=settings.labels))
         if Path(row["path"]).is_relative_to(source.folder):
             return SOURCES[source.kind].read(row, source, Path(data_root), max_frames)
     raise LddmError(f"no configured source matches the index row {row['id']}", "run the rule index again")

@@ -19,11 +19,12 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lddm.data.splits import origins
 from lddm.files import write_json
+from lddm.task import Task, level_names, levels
 
 FOLDS = 5
 PERMUTATIONS = 99
 MOST_FILES = 2000  # more are sampled by patient: the test would take minutes and find nothing else
-PREDICTED = 0.65  # balanced accuracy from which a class counts as predicted, if p is small too
+PREDICTED = 0.15  # balanced accuracy above chance from which a class counts as predicted, if p is small too
 PERFECT = 0.95
 SIGNIFICANT = 0.05
 NUMBERS = {"fps": "frame rate", "n_frames": "number of frames", "height": "height", "width": "width"}
@@ -35,9 +36,10 @@ class Predictability:
 
     Attributes:
         files, patients: how many were used.
-        score: balanced accuracy of all metadata together, 0.5 = chance.
+        score: balanced accuracy of all metadata together; chance is one over the number of classes.
         p_value: of `score`, by permutation of the patients' classes; None where the score is too low to matter.
         single: metadata -> balanced accuracy of it alone, best first.
+        classes: number of classes.
     """
 
     files: int
@@ -45,6 +47,12 @@ class Predictability:
     score: float
     p_value: float | None
     single: dict[str, float]
+    classes: int = 2
+
+    @property
+    def chance(self) -> float:
+        """Balanced accuracy of a guess."""
+        return 1 / self.classes
 
     @property
     def alarming(self) -> bool:
@@ -99,14 +107,24 @@ class LeakReport:
         chance = "" if found.p_value is None else f", p = {found.p_value:.2f}"
         numbers = f"balanced accuracy {found.score:.2f}{chance}, {found.patients} patients"
         if not found.alarming:
-            return f"file metadata alone do not predict the class ({numbers}; chance is 0.50)"
-        best = ", ".join(f"{name} {score:.2f}" for name, score in list(found.single.items())[:3] if score > PREDICTED)
+            return f"file metadata alone do not predict the class ({numbers}; chance is {found.chance:.2f})"
+        best = ", ".join(
+            f"{name} {score:.2f}" for name, score in list(found.single.items())[:3] if score > found.chance + PREDICTED
+        )
         few = "; so few patients may be chance" if (found.p_value or 0) > SIGNIFICANT else ""
         return (
             f"WARNING: FILE METADATA ALONE PREDICT THE CLASS ({numbers}{few}). "
             + (f"Alone: {best}. " if best else "")
             + "A classifier can learn how the files were made instead of what they show; balance or re-export them"
         )
+
+
+def with_classes(videos: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[str]]:
+    """Files and names of their classes; quartiles of a target stand for classes."""
+    if not task.is_regression:
+        return videos, list(task.classes)
+    used = videos["label"].where(videos["excluded"].isna()).to_numpy(dtype=float)
+    return videos.assign(label=levels(used)), level_names(used, task)
 
 
 def leak_report(videos: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> LeakReport:
@@ -149,12 +167,12 @@ def predict_class(files: pd.DataFrame, seed: int = 0) -> Predictability | None:
     score = _score(np.column_stack(list(features.values())), labels, folds)
     single = {name: _score(values, labels, folds) for name, values in features.items()}
     p_value = None
-    if score >= PREDICTED:
+    if score >= 1 / len(counts) + PREDICTED:
         values = np.column_stack(list(features.values()))
         drawn = [_score(values, _permuted(per_group, fold_of_group, rng)[first], folds) for _ in range(PERMUTATIONS)]
         p_value = (1 + sum(value >= score - 1e-9 for value in drawn)) / (1 + PERMUTATIONS)
     best_first = dict(sorted(single.items(), key=lambda item: -item[1]))
-    return Predictability(len(files), len(groups), score, p_value, best_first)
+    return Predictability(len(files), len(groups), score, p_value, best_first, len(counts))
 
 
 def _features(files: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -242,7 +242,7 @@ def _write_tables(
         "fps": common_rate(videos, settings),
         "fit": settings.fit,
         "clip_length": settings.clip_length,
-        "classes": sources.classes,
+        **sources.labels.to_meta(),
     }
     write_json(folder / "meta.json", meta)
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from lddm.data.duplicates import connected
 from lddm.errors import LddmError
 from lddm.settings.data import SplitSettings
+from lddm.task import LEVELS, levels
 
 logger = logging.getLogger(__name__)
 
@@ -18,32 +19,32 @@ FEW_VALIDATION = 10  # groups of a class below which model choice and decision t
 COLUMNS = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split", "labelled"]
 
 
-def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFrame:
+def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int, classes: int = 2) -> pd.DataFrame:
     """Divide the usable files of a frame store.
 
     A group is a connected component of patients and clusters over videos and stills; it is never divided. The videos
     of fold k's groups are its test part, some of the others its val part. A still is in "train" (the pool of labelled
     stills), unless its group holds test or val videos of the fold: then it is "withheld".
 
-    Folds and validation parts are stratified by class and, where videos come from several sources, by source, as far as
-    each has enough groups: else a part could hold one class of one clinic only.
+    Folds and validation parts are stratified by class, or by quartile of a target, and, where videos come from several sources,
+    by source, as far as each has enough groups: else a part could hold one class of one clinic only.
 
     Args:
         videos: videos.parquet of the store.
+        classes: number of classes; 0 = labels are numbers.
 
     Returns:
         One row per fold and usable file: fold, id, kind, label, patient_id, cluster, group, split, and labelled:
         whether training may know its label.
 
     Raises:
-        LddmError: a class has too few patients.
+        LddmError: a class, or a quartile of the target, has too few patients.
     """
     usable = videos[videos["excluded"].isna()].sort_values("id").reset_index(drop=True)
     usable["group"] = _groups(usable)
     moving = usable[usable["kind"] == "video"]
-    # The label of a group is that of most of its videos.
-    by_group = moving.groupby("group")["label"].agg(lambda labels: labels.mode().iloc[0]).sort_index()
-    _check_counts(by_group, settings, _class_names(usable), len(moving))
+    by_group = _group_labels(moving)
+    _check_counts(by_group, settings, _class_names(usable, classes), len(moving), classes or by_group.nunique())
     folder = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed)
     names, labels = by_group.index.to_numpy(), by_group.to_numpy()
     strata = _strata(moving, by_group, settings.folds)
@@ -60,7 +61,8 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.
         table.loc[pool.index[hidden], "labelled"] = False
         parts.append(table[COLUMNS])
     splits = pd.concat(parts, ignore_index=True)
-    _warn_of_few(splits[splits["fold"] < settings.folds_to_run], _class_names(usable))
+    levels_known = splits.assign(label=splits["group"].map(by_group).fillna(-1).astype(int))
+    _warn_of_few(levels_known[levels_known["fold"] < settings.folds_to_run], _class_names(usable, classes))
     return splits
 
 
@@ -76,7 +78,13 @@ def check_stills(splits: pd.DataFrame, folds: int) -> None:
     """
     for fold, part in splits[splits["fold"] < folds].groupby("fold"):
         pool = part[(part["kind"] == "image") & (part["split"] == "train")]
-        missing = sorted(set(part.loc[part["kind"] == "video", "label"]) - set(pool["label"]))
+        if len(pool) == 0 and part["label"].dtype.kind == "f":
+            raise LddmError(
+                f"fold {fold} has no still image to animate",
+                "add images with a target, or set synthesis.samples.stills to 0 and classification.regimes to [real]",
+            )
+        classes = part["label"].dtype.kind != "f"
+        missing = sorted(set(part.loc[part["kind"] == "video", "label"]) - set(pool["label"])) if classes else []
         if missing:
             raise LddmError(
                 f"fold {fold} has no still image of label {', '.join(map(str, missing))} to animate: {len(pool)} images are "
@@ -86,7 +94,9 @@ def check_stills(splits: pd.DataFrame, folds: int) -> None:
 
 
 def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
-    """Rows of `count` videos, half of each class, patient by patient; a class with fewer gives all it has, with a warning.
+    """Rows of `count` videos, as many of each class, patient by patient; a class with fewer gives all it has, with a warning.
+
+    Where labels are numbers, quartiles of the target take the place of classes.
 
     Nested: for one seed, the choice of 16 videos is part of the choice of 32, and it is the same for all regimes.
 
@@ -98,9 +108,10 @@ def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarr
         return np.arange(len(table))
     rng = np.random.default_rng([seed, 7])
     chosen: list[str] = []
-    labels = sorted(table["label"].unique())
+    level = levels(table["label"].to_numpy())
+    labels = sorted(np.unique(level))
     for place, label in enumerate(labels):
-        members = table[table["label"] == label]
+        members = table[level == label]
         patients = sorted(members["patient_id"].unique())
         order = {patients[i]: rank for rank, i in enumerate(rng.permutation(len(patients)))}
         videos = members.drop_duplicates("id").sort_values("id", kind="stable")
@@ -108,7 +119,7 @@ def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarr
         share = count // len(labels) + (place < count % len(labels))
         if len(videos) < share:
             logger.warning(
-                "label %s has %d videos, fewer than its half of the %d asked for: the classes are not balanced",
+                "label %s has %d videos, fewer than its part of the %d asked for: the classes are not balanced",
                 label, len(videos), count,
             )  # fmt: skip
         chosen += videos["id"].head(share).tolist()
@@ -128,9 +139,20 @@ def _groups(table: pd.DataFrame) -> list[str]:
     return names
 
 
-def _class_names(table: pd.DataFrame) -> dict[int, str]:
-    """Label -> "class 'name'", or "label 0" where the table has no names."""
-    names = {0: "label 0", 1: "label 1"}
+def _group_labels(moving: pd.DataFrame) -> pd.Series:
+    """Group -> class of most of its videos, or quartile of the mean target of its videos; int, by name."""
+    labels = moving.groupby("group")["label"]
+    if moving["label"].dtype.kind == "f":
+        mean = labels.mean().sort_index()
+        return pd.Series(levels(mean.to_numpy()), index=mean.index)
+    return labels.agg(lambda found: found.mode().iloc[0]).sort_index()
+
+
+def _class_names(table: pd.DataFrame, classes: int = 2) -> dict[int, str]:
+    """Label -> "class 'name'", or "label 0" where the table has no names; quartiles of a target for 0 classes."""
+    if classes == 0:
+        return {level: f"quartile {level + 1} of the target" for level in range(LEVELS)}
+    names = {label: f"label {label}" for label in range(classes)}
     if "class_name" in table:
         known = table.dropna(subset="class_name").drop_duplicates("label")
         names |= {int(row.label): f"class '{row.class_name}'" for row in known.itertuples()}
@@ -193,8 +215,10 @@ def fitting_split(count: int, settings: SplitSettings) -> tuple[int, int] | None
     return next(choices, None)
 
 
-def _check_counts(by_group: pd.Series, settings: SplitSettings, names: dict[int, str], videos: int) -> None:
-    counts = {label: int((by_group == label).sum()) for label in sorted(set(by_group) | {0, 1})}
+def _check_counts(
+    by_group: pd.Series, settings: SplitSettings, names: dict[int, str], videos: int, classes: int
+) -> None:
+    counts = {label: int((by_group == label).sum()) for label in sorted(set(by_group) | set(range(classes)))}
     fraction = settings.val_fraction
     for label, count in counts.items():
         if _enough(count, settings.folds, fraction, settings.min_patients):

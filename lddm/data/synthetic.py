@@ -18,6 +18,7 @@ MANIFEST = (
     "x0_id",
     "clip_id",
     "label",
+    "class_name",
     "patient_id",
     "cluster",
     "sample",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -35,7 +35,7 @@ class Generator(SavedModule):
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
-            label: int64 (B,), -1 unknown.
+            label: classes int64 (B,), -1 unknown; or numbers float (B,), NaN unknown.
             rng: a generator per video, or one for the whole batch.
             options: how to sample; each generator uses those that apply to it.
             decode: stage 1, (x0, z) -> frames.
@@ -53,14 +53,18 @@ class LatentGenerator(Generator):
         settings: the generator's own section.
         spec: structure of z.
         size: height and width S of x0.
-        classes: number of class labels.
+        classes: number of class labels; 0 = a label is a number.
+        target_range: lowest and highest number; None for classes.
     """
 
     settings_type: ClassVar[type[Section]]
 
-    def __init__(self, settings: Any, spec: LatentSpec, size: int, classes: int):
+    def __init__(
+        self, settings: Any, spec: LatentSpec, size: int, classes: int, target_range: Sequence[float] | None = None
+    ):
         super().__init__()
         self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
+        self.target_range = None if target_range is None else tuple(target_range)
         self.transform = LatentTransform(spec)
 
     def new_embedder(self) -> Embedder | None:
@@ -94,11 +98,16 @@ class LatentGenerator(Generator):
             "settings": self.settings.model_dump(mode="json"),
             "spec": self.spec.to_dict(),
             "size": self.size,
-            "classes": self.classes,
+            **label_arguments(self.classes, self.target_range),
         }
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
         """As `SavedModule.from_arguments`."""
         settings = read_settings(cls.settings_type, about, path)
-        return cls(settings, LatentSpec(**about["spec"]), about["size"], about["classes"])
+        return cls(settings, LatentSpec(**about["spec"]), about["size"], about["classes"], about.get("target_range"))
+
+
+def label_arguments(classes: int, target_range: Sequence[float] | None) -> dict[str, Any]:
+    """What a weight file says of labels, as JSON; the range only where there is one."""
+    return {"classes": classes} | ({} if target_range is None else {"target_range": list(target_range)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from lddm.generators.base import LatentGenerator
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.generators.trainer import LatentTrainer
 from lddm.latent.spec import LatentSpec
-from lddm.nn.condition import vector_condition
+from lddm.nn.condition import unknown_like, vector_condition
 from lddm.settings.models import CinnSettings
 
 CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
@@ -26,10 +27,17 @@ class ConditionalFlow(LatentGenerator):
     name = "cinn"
     settings_type = CinnSettings
 
-    def __init__(self, settings: CinnSettings, spec: LatentSpec, size: int, classes: int):
-        super().__init__(settings, spec, size, classes)
-        used = classes if settings.use_label else 0
-        self.condition = vector_condition(self.new_embedder(), size, 16, CONDITION, used)
+    def __init__(
+        self,
+        settings: CinnSettings,
+        spec: LatentSpec,
+        size: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
+        super().__init__(settings, spec, size, classes, target_range)
+        used = (classes, target_range) if settings.use_label else (0, None)
+        self.condition = vector_condition(self.new_embedder(), size, 16, CONDITION, *used)
         from lddm.generators.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
         self.flow = build_flow(settings, spec.normalised_size, CONDITION)
@@ -67,7 +75,7 @@ class FlowTrainer(LatentTrainer[ConditionalFlow]):
         """Negative log-likelihood in nats per dimension."""
         x0, z, label = batch
         dropped = torch.rand(len(label), generator=rng) < self.settings.label_dropout  # trains the unknown label, too
-        label = label.masked_fill(dropped.to(label.device), -1)
+        label = label.masked_fill(dropped.to(label.device), unknown_like(label))
         nll = -self.networks[name].log_prob(z, x0, label).mean() / z.shape[1]
         return nll, {"nll_per_dim": nll}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ from lddm.generators.base import LatentGenerator
 from lddm.generators.sampling import Rng, SamplingOptions, integers, normal
 from lddm.latent.dataset import LatentDataset, LatentSet
 from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import is_known
 from lddm.settings.models import GaussianSettings
+from lddm.task import Task
 
+POWERS = 3  # 1, u, u^2
+VALUES = 101  # quantiles of the numbers of training latents
 PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)  # of the ridge regression, per training latent; features have unit variance
 
 
@@ -26,7 +31,8 @@ class ConditionalGaussian(LatentGenerator):
     """p(z | x0, label) = N(mean z of the label + (features - their mean for the label) @ slope, covariance), z normalised.
 
     The features are the mean and the standard deviation of x0 in each cell of a grid. Slope and covariance are the same for
-    all labels. Arguments as in `LatentGenerator`.
+    all labels. The means of a label that is a number are a quadratic function of it, by least squares. Arguments as in
+    `LatentGenerator`.
     """
 
     name = "gaussian"
@@ -34,35 +40,51 @@ class ConditionalGaussian(LatentGenerator):
     feature_scale: Tensor  # float (F,), standard deviation of each feature
     label_count: Tensor  # int64 (classes,), training latents of each label
 
-    def __init__(self, settings: GaussianSettings, spec: LatentSpec, size: int, classes: int):
-        super().__init__(settings, spec, size, classes)
+    label_value: Tensor  # float (VALUES,), quantiles of the numbers of training latents; empty for classes
+
+    def __init__(
+        self,
+        settings: GaussianSettings,
+        spec: LatentSpec,
+        size: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
+        super().__init__(settings, spec, size, classes, target_range)
         features = 2 * settings.grid**2
+        if target_range is not None:
+            self.register_buffer("label_value", torch.full((VALUES,), math.nan))
         self.register_buffer("feature_scale", torch.ones(features))
         self.register_buffer("label_count", torch.zeros(classes, dtype=torch.int64))
-        # One row per label, and the means of all training latents in the last row, for unknown labels.
-        self.feature_mean = _fitted(classes + 1, features)
+        # One row per label (or coefficient of a number), and the means of all training latents in the last row, for unknown
+        # labels.
+        self.rows = classes if target_range is None else POWERS
+        self.feature_mean = _fitted(self.rows + 1, features)
         size = spec.normalised_size
-        self.z_mean = _fitted(classes + 1, size)
+        self.z_mean = _fitted(self.rows + 1, size)
         self.slope = _fitted(features, size)
         self.factor = _fitted(size, size)  # lower triangular; covariance = factor @ factor.T
 
     @torch.no_grad()
     def predict(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The mean of normalised z given x0 float (B, 1, S, S) and label int64 (B,): float (B, N)."""
-        row = self._row(label)
-        features = (self._pool(x0) - self.feature_mean[row]) / self.feature_scale
-        return self.z_mean[row] + features @ self.slope
+        """The mean of normalised z given x0 float (B, 1, S, S) and label (B,): float (B, N)."""
+        feature_mean, z_mean = self._means(label)
+        features = (self._pool(x0) - feature_mean) / self.feature_scale
+        return z_mean + features @ self.slope
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`; the options of diffusion do not apply.
 
-        Each video of an unknown label (-1) gets a random one, in proportion to the training latents of each label.
+        Each video of an unknown label gets a random one, in proportion to the training latents of each label.
         """
         noise = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         total = int(self.label_count.sum())
         if total:
             place = torch.tensor(integers(rng, [total] * len(x0)), device=label.device)
             label = torch.where(label < 0, torch.searchsorted(self.label_count.cumsum(0), place, right=True), label)
+        elif self.target_range is not None and torch.isfinite(self.label_value).all():
+            place = torch.tensor(integers(rng, [VALUES] * len(x0)), device=label.device)
+            label = torch.where(is_known(label), label, self.label_value[place])
         return self.transform.invert(self.predict(x0, label) + noise @ self.factor.T)
 
     @torch.no_grad()
@@ -97,12 +119,35 @@ class ConditionalGaussian(LatentGenerator):
         """Means of features and of z: of each label, and of all latents for a label that has none."""
         features = self._pool(x0)
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has no scale)
+        if self.target_range is not None:
+            self._fit_numbers(features, z, label)
+            return
         self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.classes))
         for row in range(self.classes + 1):
             of_label = label == row
             chosen = of_label if of_label.any() else torch.ones_like(of_label)
             self.feature_mean[row] = features[chosen].mean(dim=0)
             self.z_mean[row] = z[chosen].mean(dim=0)
+
+    def _fit_numbers(self, features: Tensor, z: Tensor, label: Tensor) -> None:
+        """Features and z as quadratic functions of the number; the means of all latents where too few numbers are known."""
+        known = is_known(label)
+        enough = len(label[known].unique()) > POWERS
+        if enough:
+            self.label_value.copy_(torch.quantile(label[known], torch.linspace(0, 1, VALUES).to(label)))
+        for mean, values in ((self.feature_mean, features), (self.z_mean, z)):
+            mean[-1] = values.mean(dim=0)
+            mean[0] = mean[-1]
+            if enough:
+                powers = self._powers(label[known]).double()
+                mean[:-1] = torch.linalg.lstsq(powers, values[known].double()).solution.to(mean)
+
+    def _powers(self, label: Tensor) -> Tensor:
+        """1, u and u^2 of numbers (B,) with u from -1 to 1 over the range: float (B, POWERS)."""
+        assert self.target_range is not None
+        low, high = self.target_range
+        place = 2 * (label - low) / (high - low) - 1
+        return torch.stack([place**power for power in range(POWERS)], dim=1)
 
     def _covariance(self, predicted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
         """Covariance of z given x0 and label, such that samples for training stills vary as training latents do.
@@ -130,9 +175,9 @@ class ConditionalGaussian(LatentGenerator):
 
     def _centred(self, x0: Tensor, z: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Scaled features (n, F) and z (n, N), both without their means of the label; float64."""
-        row = self._row(label)
-        features = (self._pool(x0) - self.feature_mean[row]) / self.feature_scale
-        return features.double().cpu().numpy(), (z - self.z_mean[row]).double().cpu().numpy()
+        feature_mean, z_mean = self._means(label)
+        features = (self._pool(x0) - feature_mean) / self.feature_scale
+        return features.double().cpu().numpy(), (z - z_mean).double().cpu().numpy()
 
     def _axes(self) -> np.ndarray:
         """Principal axes of the maps and rows of white z, and log-amplitudes, one per column: float64 (N, N), orthogonal."""
@@ -143,6 +188,18 @@ class ConditionalGaussian(LatentGenerator):
         size = self.spec.size
         axes[:size, :size] = self.spec.apply(torch.eye(size).to(turns[0]), *turns).cpu().numpy()
         return axes
+
+    def _means(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of features (B, F) and of z (B, N) for labels (B,)."""
+        if self.target_range is None:
+            row = self._row(label)
+            return self.feature_mean[row], self.z_mean[row]
+        known = (is_known(label) & self.settings.use_label)[:, None]
+        powers = self._powers(torch.nan_to_num(label).to(self.z_mean))
+        return (
+            torch.where(known, powers @ self.feature_mean[:-1], self.feature_mean[-1]),
+            torch.where(known, powers @ self.z_mean[:-1], self.z_mean[-1]),
+        )
 
     def _row(self, label: Tensor) -> Tensor:
         """The row of the means for each label; the last one for -1, and for all where the label is not used."""
@@ -170,7 +227,8 @@ def fit_gaussian(
     keep_state: bool = False,
 ) -> None:
     """Fit in closed form, without seed and state (arguments as `LatentTrainer.fit`)."""
-    model = ConditionalGaussian(settings, latents.spec, store.size, len(store.meta["classes"]))
+    labels = len(store.meta["classes"]), Task.of_meta(store.meta).target_range
+    model = ConditionalGaussian(settings, latents.spec, store.size, *labels)
     model.transform.load_state_dict(latents.transform.state_dict())
     dataset, val_dataset = (LatentDataset(latents, store, part, torch.device("cpu")) for part in (True, False))
     on_log(0, model.fit(dataset, val_dataset))

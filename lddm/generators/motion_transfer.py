@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,29 +15,32 @@ from lddm.generators.sampling import Rng, SamplingOptions, integers
 from lddm.latent.dataset import LatentSet
 from lddm.latent.spec import LatentSpec
 
+NEAREST = 8  # numbers of training clips that one is drawn from
+
 
 class MotionTransfer(Generator):
     """A bank of training latents; z does not depend on x0.
 
-    A still of a known class gets the z of a training clip of that class.
+    A still of a known class gets the z of a training clip of that class, one of a known number the z of a clip whose number is
+    among the nearest.
     """
 
     name = "motion_transfer"
     bank: Tensor  # float (entries, D)
-    bank_label: Tensor  # int64 (entries,)
+    bank_label: Tensor  # int64 (entries,), classes, or float (entries,), numbers
 
-    def __init__(self, spec: LatentSpec, entries: int):
+    def __init__(self, spec: LatentSpec, entries: int, numbers: bool = False):
         super().__init__()
-        self.spec = spec
+        self.spec, self.numbers = spec, numbers
         self.register_buffer("bank", torch.zeros(entries, spec.size))
-        self.register_buffer("bank_label", torch.zeros(entries, dtype=torch.int64))
+        self.register_buffer("bank_label", torch.zeros(entries, dtype=torch.float32 if numbers else torch.int64))
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """A random bank entry of the label (of any label where it is -1 or the bank has none): float (B, D)."""
+        """A random bank entry of the label (of any label where it is unknown or the bank has none): float (B, D)."""
         known, allowed = self.bank_label.cpu(), []
         for wanted in label.tolist():
-            same = torch.nonzero(known == wanted).flatten()
+            same = _nearest(known, wanted) if self.numbers else torch.nonzero(known == wanted).flatten()
             allowed.append(same if len(same) else torch.arange(len(self.bank)))
         drawn = integers(rng, [len(entries) for entries in allowed])
         chosen = torch.stack([entries[i] for entries, i in zip(allowed, drawn, strict=True)])
@@ -49,19 +53,29 @@ class MotionTransfer(Generator):
     @classmethod
     def from_latents(cls, latents: LatentSet) -> MotionTransfer:
         """The bank of the train entries' posterior means."""
-        model = cls(latents.spec, int(latents.train.sum()))
+        model = cls(latents.spec, int(latents.train.sum()), latents.label.is_floating_point())
         model.bank.copy_(latents.mean[latents.train])
         model.bank_label.copy_(latents.label[latents.train])
         return model
 
     def arguments(self) -> dict[str, Any]:
         """As `SavedModule.arguments`."""
-        return {"spec": self.spec.to_dict(), "entries": len(self.bank)}
+        about = {"spec": self.spec.to_dict(), "entries": len(self.bank)}
+        return about | ({"numbers": True} if self.numbers else {})
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> MotionTransfer:
         """As `SavedModule.from_arguments`."""
-        return cls(LatentSpec(**about["spec"]), about["entries"])
+        return cls(LatentSpec(**about["spec"]), about["entries"], about.get("numbers", False))
+
+
+def _nearest(known: Tensor, wanted: float) -> Tensor:
+    """Places of the entries whose number is among the `NEAREST` nearest ones; none for NaN."""
+    numbers = known[torch.isfinite(known)].unique()  # copies of a clip (mirrored, backwards) have one number
+    if math.isnan(wanted):
+        return torch.zeros(0, dtype=torch.int64)
+    nearest = numbers[(numbers - wanted).abs().argsort(stable=True)[:NEAREST]]
+    return torch.nonzero(torch.isin(known, nearest)).flatten()
 
 
 def fit_motion_transfer(

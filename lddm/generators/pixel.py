@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
-from lddm.generators.base import Decode, Generator
+from lddm.generators.base import Decode, Generator, label_arguments
 from lddm.generators.diffusion.process import add_noise, denoise, loss_weights, make_scheduler
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.generators.trainer import PACKAGES
 from lddm.latent.dataset import LatentSet
+from lddm.nn.condition import ClassEmbedding, label_embedding
 from lddm.settings.models import PixelSettings
+from lddm.task import Task
 from lddm.training.identity import Identity, clips_content
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -37,15 +39,24 @@ class PixelDiffusion(Generator):
         settings: the section `pixel`.
         size: height and width S of a frame; a multiple of 8.
         frames: T.
-        classes: number of class labels.
+        classes: number of class labels; 0 = a label is a number.
+        target_range: lowest and highest number; None for classes.
     """
 
     name = "pixel"
     scale: Tensor  # ()
 
-    def __init__(self, settings: PixelSettings, size: int, frames: int, classes: int):
+    def __init__(
+        self,
+        settings: PixelSettings,
+        size: int,
+        frames: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
         super().__init__()
         self.settings, self.size, self.frames, self.classes = settings, size, frames, classes
+        self.target_range = target_range
         from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel  # here: it takes seconds to import
 
         width = settings.width
@@ -62,19 +73,17 @@ class PixelDiffusion(Generator):
             cross_attention_dim=LABEL,
             attention_head_dim=16,
         )
-        self.label = nn.Embedding(classes + 1, LABEL)  # the last row: unknown
+        self.label = label_embedding(classes, target_range, LABEL) or ClassEmbedding(1, LABEL)
         self.register_buffer("scale", torch.ones(()))  # standard deviation of the differences
 
     def predict(
         self, noisy: Tensor, timestep: Tensor, x0: Tensor, label: Tensor, image_mask: Tensor, label_mask: Tensor
     ) -> Tensor:
         """Noisy differences (B, 1, T, S, S) -> prediction of the same shape; masks: bool (B,), False drops."""
-        unknown = self.label.num_embeddings - 1
-        use = label_mask & (label >= 0) & self.settings.use_label
-        index = torch.where(use, label, unknown)
+        embedded = self.label(label, label_mask & self.settings.use_label)
         image = torch.where(image_mask[:, None, None, None], x0, torch.zeros_like(x0))
         seen = torch.cat([noisy, image[:, :, None].expand_as(noisy)], dim=1)  # (B, 2, T, S, S)
-        return self.network(seen, timestep, self.label(index)[:, None]).sample
+        return self.network(seen, timestep, embedded[:, None]).sample
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the part that training calls."""
@@ -101,12 +110,14 @@ class PixelDiffusion(Generator):
     def arguments(self) -> dict[str, Any]:
         """As `SavedModule.arguments`."""
         settings = self.settings.model_dump(mode="json")
-        return {"settings": settings, "size": self.size, "frames": self.frames, "classes": self.classes}
+        labels = label_arguments(self.classes, self.target_range)
+        return {"settings": settings, "size": self.size, "frames": self.frames} | labels
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
         """As `SavedModule.from_arguments`."""
-        return cls(read_settings(PixelSettings, about, path), about["size"], about["frames"], about["classes"])
+        settings = read_settings(PixelSettings, about, path)
+        return cls(settings, about["size"], about["frames"], about["classes"], about.get("target_range"))
 
 
 class PixelDataset:
@@ -124,7 +135,7 @@ class PixelDataset:
         return len(self.clips)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 float (B, 1, S, S), differences to it float (B, 1, T, S, S), label int64 (B,)."""
+        """x0 float (B, 1, S, S), differences to it float (B, 1, T, S, S), label (B,)."""
         frames = self.store.clip_frames(self.clips.iloc[index])
         frames = np.where(self.backward[index][:, None, None, None], frames[:, ::-1], frames)
         video = to_float(torch.from_numpy(frames).to(self.device))[:, None]  # (B, 1, T + 1, S, S)
@@ -183,7 +194,8 @@ def fit_pixel(
     """
     torch.manual_seed(seed)
     device = pick_device()
-    model = PixelDiffusion(settings, store.size, store.clip_length, len(store.meta["classes"]))
+    labels = len(store.meta["classes"]), Task.of_meta(store.meta).target_range
+    model = PixelDiffusion(settings, store.size, store.clip_length, *labels)
     dataset, val_dataset = (PixelDataset(latents, store, part, device) for part in (True, False))
     some = dataset.read(np.arange(0, len(dataset), max(1, len(dataset) // 64)))[1]
     model.scale.copy_(some.square().mean().sqrt().clamp_min(1e-3))

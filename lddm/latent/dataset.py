@@ -32,7 +32,7 @@ class LatentSet:
         spec: the structure of z.
         mean, std: float32 (n, D), q(z | x) of each entry, in physical units.
         clip: clip ids, n strings; `flipped` bool (n,), mirrored; `backward` bool (n,), from the last frame to the first;
-            `label` int64 (n,), -1 unknown; `train` bool (n,), else val.
+            `label` (n,), classes int64 with -1 unknown, or numbers float32 with NaN unknown; `train` bool (n,), else val.
         transform: to normalised z, fitted to the train entries.
     """
 
@@ -65,7 +65,7 @@ class LatentSet:
         """The same with other labels of the train entries.
 
         Args:
-            labels: int, by clip id; -1 = unknown.
+            labels: by clip id; int with -1 = unknown, or float with NaN = unknown.
 
         Raises:
             LddmError: a clip has none.
@@ -75,8 +75,19 @@ class LatentSet:
         )
         if missing:
             raise LddmError(f"clip {min(missing)} has no row in the table of labels", "run the rule pseudo_label again")
-        new = torch.tensor(labels.reindex(self.clip).fillna(-1).to_numpy(dtype=np.int64))
+        found = labels.reindex(self.clip)
+        if labels.dtype.kind == "f" and self.label.is_floating_point():
+            new = torch.tensor(found.to_numpy(dtype=np.float32))
+        else:
+            new = torch.tensor(found.fillna(-1).to_numpy(dtype=np.int64))
         return dataclasses.replace(self, label=torch.where(self.train, new, self.label))
+
+
+def known_labels(labels: pd.Series, known: pd.Series) -> Tensor:
+    """Labels (n,) as generators have them: classes int64, numbers float32; -1 or NaN where they are not `known`."""
+    if labels.dtype.kind == "f":
+        return torch.tensor(labels.where(known).to_numpy(dtype=np.float32))
+    return torch.tensor(labels.where(known, -1).to_numpy(), dtype=torch.int64)
 
 
 def save_latents(
@@ -129,7 +140,7 @@ class LatentDataset:
         return len(self.x0)
 
     def read(self, index: np.ndarray, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label int64 (B,); `rng` on the CPU."""
+        """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label (B,); `rng` on the CPU."""
         chosen = torch.from_numpy(np.asarray(index)).to(self.x0.device)
         noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng).to(self.mean)
         z = self.mean[chosen] + self.std[chosen] * noise

@@ -12,21 +12,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import t as student_t
 
+from lddm.task import levels
+
 SPLITS = 3  # divisions of the test patients into halves; each is used in both directions
 GROUPS = 20  # groups of patients that the jackknife leaves out one after the other
 
 
 def halves(patients: np.ndarray, labels: Sequence | np.ndarray, seed: int, count: int = SPLITS) -> list[np.ndarray]:
-    """Divide patients into two halves, `count` times, balanced by class.
+    """Divide patients into two halves, `count` times, balanced by class or by quartile of a target.
 
     Args:
-        patients, labels: patient and class of each video, (n,). A patient with several classes counts with the first.
+        patients, labels: patient and class (int) or target (float) of each video, (n,). A patient with several
+            classes counts with the first.
 
     Returns:
         For each division a mask (n,): the videos of the first half. All videos of a patient are on one side.
     """
     names, first, inverse = np.unique(np.asarray(patients, dtype=str), return_index=True, return_inverse=True)
-    classes = np.asarray(labels)[first]
+    classes = levels(np.asarray(labels))[first]
     masks = []
     for number in range(count):
         order = np.random.default_rng([seed, number]).permutation(len(names))

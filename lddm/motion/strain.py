@@ -20,7 +20,7 @@ def strain_maps(clips: np.ndarray) -> np.ndarray:
     Returns:
         float32 (n, 2, H, W): slope of the strain (1 / pixel, times H so that it is of order 1) and of the displacement.
     """
-    frames = range(2, clips.shape[1], 2)
+    frames = range(2, clips.shape[1], 2) or range(1, clips.shape[1])  # of two frames, the one that there is
     axial = optical_flow(clips, "forward", frames)[:, :, 0]  # (n, T', H, W)
     smooth = uniform_filter1d(uniform_filter1d(axial, 3, axis=2), 3, axis=3)
     strain = np.gradient(smooth, axis=2)

@@ -1,6 +1,9 @@
-"""The condition of a generator: features of x0 and its class label."""
+"""The condition of a generator: features of x0 and its label, a class or a number."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,66 @@ from torch.nn import functional as F
 
 from lddm.nn.blocks import ImagePyramid, log2_ratio, max_log2_ratio
 from lddm.nn.embedder import Embedder
+
+WAVES = 4  # pairs of sine and cosine that a number is embedded by
+
+
+def is_known(label: Tensor) -> Tensor:
+    """Where a label is known: bool (B,). Classes are int64 with -1 for unknown, numbers are float with NaN."""
+    return ~torch.isnan(label) if label.is_floating_point() else label >= 0
+
+
+def unknown_like(label: Tensor) -> float:
+    """The value that stands for an unknown label of this type."""
+    return math.nan if label.is_floating_point() else -1
+
+
+class ClassEmbedding(nn.Embedding):
+    """One vector per class; the last row stands for an unknown one."""
+
+    def forward(self, label: Tensor, mask: Tensor | None = None) -> Tensor:
+        """label int64 (B,), -1 unknown, and mask bool (B,), False = drop -> (B, dim)."""
+        unknown = self.num_embeddings - 1
+        index = torch.where(label < 0, unknown, label)
+        if mask is not None:
+            index = torch.where(mask, index, unknown)
+        return super().forward(index)
+
+
+class NumberEmbedding(nn.Module):
+    """A number as a smooth vector: itself and some waves over its range, through two layers; unknown is a learned vector.
+
+    Fourier features as for time steps (Vaswani et al. 2017), with wave lengths of 4, 2, 4/3 and 1 ranges, since what a target
+    does to motion is smooth.
+
+    Args:
+        target_range: lowest and highest value in training; the network extrapolates beyond, without warrant.
+        dim: size of the vector.
+    """
+
+    span: Tensor  # float (2,)
+
+    def __init__(self, target_range: Sequence[float], dim: int):
+        super().__init__()
+        self.register_buffer("span", torch.tensor([float(value) for value in target_range]))
+        self.layers = nn.Sequential(nn.Linear(1 + 2 * WAVES, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.unknown = nn.Parameter(torch.randn(dim))  # as nn.Embedding begins
+
+    def forward(self, label: Tensor, mask: Tensor | None = None) -> Tensor:
+        """label float (B,), NaN unknown, and mask bool (B,), False = drop -> (B, dim)."""
+        known = is_known(label) if mask is None else is_known(label) & mask
+        place = (torch.nan_to_num(label).to(self.span) - self.span[0]) / (self.span[1] - self.span[0])
+        place = 2 * place - 1  # the range is -1 to 1
+        waves = torch.arange(1, WAVES + 1, device=label.device) * (math.pi / 4) * place[:, None]
+        vector = self.layers(torch.cat([place[:, None], waves.sin(), waves.cos()], dim=1))
+        return torch.where(known[:, None], vector, self.unknown)
+
+
+def label_embedding(classes: int, target_range: Sequence[float] | None, dim: int) -> nn.Module | None:
+    """The embedding of a label: of one of `classes`, or of a number in a range; None where there is neither."""
+    if target_range is not None:
+        return NumberEmbedding(target_range, dim)
+    return ClassEmbedding(classes + 1, dim) if classes else None
 
 
 class ImageCondition(nn.Module):
@@ -22,10 +85,19 @@ class ImageCondition(nn.Module):
             4 x 4, for networks that read the vector only.
         width: channels of the first level; the features have min(2**levels, 4) * width.
         dim: size of the vector.
-        classes: labels 0..classes-1; -1 stands for unknown. 0 = the label is not used at all.
+        classes: labels 0..classes-1; -1 stands for unknown. 0 = no classes.
+        target_range: lowest and highest value of a label that is a number. None (and 0 classes) = the label is not used.
     """
 
-    def __init__(self, size: int, grid: int | None, width: int, dim: int, classes: int):
+    def __init__(
+        self,
+        size: int,
+        grid: int | None,
+        width: int,
+        dim: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
         super().__init__()
         half = size // 2
         levels = max_log2_ratio(half) if grid is None else log2_ratio(half, grid, "half of size")
@@ -33,7 +105,7 @@ class ImageCondition(nn.Module):
         self.channels = self.pyramid.channels[-1]
         self.pooled = nn.Linear(self.channels, dim)
         self.null_image_embedding = nn.Parameter(torch.zeros(self.channels))
-        self.label = nn.Embedding(classes + 1, dim) if classes else None  # the last row: unknown
+        self.label = label_embedding(classes, target_range, dim)
 
     def forward(
         self, x0: Tensor, label: Tensor, image_mask: Tensor | None = None, label_mask: Tensor | None = None
@@ -42,7 +114,7 @@ class ImageCondition(nn.Module):
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
-            label: int64 (B,), -1 unknown.
+            label: int64 (B,), -1 unknown; or float (B,), NaN unknown.
             image_mask, label_mask: bool (B,), False drops; None keeps all.
 
         Returns:
@@ -51,7 +123,8 @@ class ImageCondition(nn.Module):
         features = self.pyramid(F.avg_pool2d(x0, 2))[-1]
         if image_mask is not None:
             features = torch.where(image_mask[:, None, None, None], features, self.null_image_embedding[:, None, None])
-        return features, _add_label(self.label, self.pooled(features.mean(dim=(2, 3))), label, label_mask)
+        vector = self.pooled(features.mean(dim=(2, 3)))
+        return features, vector if self.label is None else vector + self.label(label, label_mask)
 
 
 class EmbeddedCondition(nn.Module):
@@ -59,16 +132,16 @@ class EmbeddedCondition(nn.Module):
 
     Args:
         embedder: x0 -> (B, embedder.dim). It is frozen once it has been trained.
-        dim, classes: as in `ImageCondition`.
+        dim, classes, target_range: as in `ImageCondition`.
     """
 
-    def __init__(self, embedder: Embedder, dim: int, classes: int):
+    def __init__(self, embedder: Embedder, dim: int, classes: int, target_range: Sequence[float] | None = None):
         super().__init__()
         self.embedder = embedder
         self.norm = nn.LayerNorm(embedder.dim, elementwise_affine=False)  # embeddings have any scale
         self.pooled = nn.Linear(embedder.dim, dim)
         self.null_image_embedding = nn.Parameter(torch.zeros(embedder.dim))
-        self.label = nn.Embedding(classes + 1, dim) if classes else None  # the last row: unknown
+        self.label = label_embedding(classes, target_range, dim)
 
     def forward(
         self, x0: Tensor, label: Tensor, image_mask: Tensor | None = None, label_mask: Tensor | None = None
@@ -78,25 +151,22 @@ class EmbeddedCondition(nn.Module):
             embedding = self.norm(self.embedder(x0))
         if image_mask is not None:
             embedding = torch.where(image_mask[:, None], embedding, self.null_image_embedding)
-        return x0.new_zeros(len(x0), 0, 1, 1), _add_label(self.label, self.pooled(embedding), label, label_mask)
+        vector = self.pooled(embedding)
+        return x0.new_zeros(len(x0), 0, 1, 1), vector if self.label is None else vector + self.label(label, label_mask)
 
 
 Condition = ImageCondition | EmbeddedCondition
 
 
-def vector_condition(embedder: Embedder | None, size: int, width: int, dim: int, classes: int) -> Condition:
+def vector_condition(
+    embedder: Embedder | None,
+    size: int,
+    width: int,
+    dim: int,
+    classes: int,
+    target_range: Sequence[float] | None = None,
+) -> Condition:
     """The condition of a generator of vectors: a frozen embedding, or features that it learns; see the two classes."""
     if embedder is not None:
-        return EmbeddedCondition(embedder, dim, classes)
-    return ImageCondition(size, None, width, dim, classes)
-
-
-def _add_label(table: nn.Embedding | None, vector: Tensor, label: Tensor, mask: Tensor | None) -> Tensor:
-    """vector (B, dim), label int64 (B,), -1 unknown, mask bool (B,), False drops -> (B, dim); no table, no label."""
-    if table is None:
-        return vector
-    unknown = table.num_embeddings - 1
-    index = torch.where(label < 0, unknown, label)
-    if mask is not None:
-        index = torch.where(mask, index, unknown)
-    return vector + table(index)
+        return EmbeddedCondition(embedder, dim, classes, target_range)
+    return ImageCondition(size, None, width, dim, classes, target_range)

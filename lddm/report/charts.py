@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lddm.report.metric_names import CHANCE, primary, shown
 from lddm.report.style import UNITS, colour, empty, in_order, label, span
 
 # metric, source of the videos, reference, title
@@ -73,8 +74,9 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         axes.set_xscale("log")
 
 
-def sweep_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
-    """One panel per classifier and varied amount: the metric of each regime over the amount, with its interval."""
+def sweep_chart(table: pd.DataFrame) -> Figure:
+    """One panel per classifier and varied amount: the tested metric of each regime over the amount, with its interval."""
+    metric = primary(table)
     rows = table[table["metric"] == metric]
     usual = {axis: rows[axis].mode().iloc[0] for axis in SWEPT}
     panels = [
@@ -95,7 +97,7 @@ def sweep_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
             axes.fill_between(
                 line[axis], line["ci_low"], line["ci_high"], color=colour(regime), alpha=0.15, linewidth=0
             )
-        axes.axhline(0.5, color="#cccccc", linewidth=0.8)
+        axes.axhline(CHANCE[metric], color="#cccccc", linewidth=0.8)
         if axis == SWEPT[0]:
             axes.set_xscale("log", base=2)
             axes.set_xticks(sorted(mine[axis].unique()), [str(n) for n in sorted(mine[axis].unique())])
@@ -107,11 +109,12 @@ def sweep_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
 
 
 def _what(metric: str, rows: pd.DataFrame) -> str:
-    return f"{metric.upper()} on {span(rows['n_test'])} test videos, 95 % interval"
+    return f"{shown(metric)} on {span(rows['n_test'])} test videos, 95 % interval"
 
 
-def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
-    """One panel per classifier: the metric under each regime with its interval, and a line at the value of `real`."""
+def ablation_chart(table: pd.DataFrame) -> Figure:
+    """One panel per classifier: the metric that is tested under each regime, with its interval and a line at that of `real`."""
+    metric = primary(table)
     rows = table[table["metric"] == metric]
     classifiers = list(dict.fromkeys(rows["classifier"]))
     regimes = in_order(rows["regime"].tolist())
@@ -131,7 +134,7 @@ def ablation_chart(table: pd.DataFrame, metric: str = "auc") -> Figure:
                 axes.annotate("*", (row["ci_high"], place), xytext=(4, -4), textcoords="offset points", fontsize=12)
         if "real" in mine.index:
             axes.axvline(mine.loc["real", "mean"], color="#000000", linewidth=0.8, linestyle=":")
-        axes.axvline(0.5, color="#cccccc", linewidth=0.8)
+        axes.axvline(CHANCE[metric], color="#cccccc", linewidth=0.8)
         axes.set_title(f"classifier: {classifier}")
         axes.set_xlabel(f"{_what(metric, mine)}\n*: p < 0.05 against real")
         axes.set_yticks(np.arange(len(regimes)), [label(regime) for regime in regimes])

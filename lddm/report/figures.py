@@ -7,10 +7,13 @@ from pathlib import Path
 from lddm.report.charts import ablation_chart, quality_chart, sweep_chart
 from lddm.report.curves import curves
 from lddm.report.failures import failures
+from lddm.report.prediction_charts import agreement_chart, confusion_chart
 from lddm.report.results import Results
 from lddm.report.strips import choose, loop, strips
 from lddm.report.style import save
 from lddm.settings import Settings
+
+SOMETIMES = ("sweep.png", "confusion.png", "agreement.png")
 
 
 def figures(settings: Settings, results: Path, out_dir: Path) -> list[Path]:
@@ -23,14 +26,17 @@ def figures(settings: Settings, results: Path, out_dir: Path) -> list[Path]:
 
     Returns:
         strips.png, failures.png, curves.png, quality.png, ablation.png and loops/loop-<i>.webp below `out_dir`; sweep.png if
-        there is a sweep.
+        there is a sweep, confusion.png of more than two classes, agreement.png of a regression.
     """
     found = Results(results, settings)
     rows = choose(found, settings.report.strips)
     fps = found.meta()["fps"]
-    for old in [*out_dir.glob("loops/loop-*.webp"), *out_dir.glob("sweep.png")]:  # of an earlier run with more of them
-        old.unlink()
-    sweep = found.sweep()
+    for old in [
+        *out_dir.glob("loops/loop-*.webp"),
+        *(out_dir / name for name in SOMETIMES),
+    ]:  # of an earlier run with more
+        old.unlink(missing_ok=True)
+    sweep, confusion, task = found.sweep(), found.confusion(), found.task()
     return [
         save(strips(rows, fps), out_dir / "strips.png"),
         save(strips(failures(found), fps), out_dir / "failures.png"),
@@ -38,5 +44,11 @@ def figures(settings: Settings, results: Path, out_dir: Path) -> list[Path]:
         save(quality_chart(found.quality()), out_dir / "quality.png"),
         save(ablation_chart(found.classification()), out_dir / "ablation.png"),
         *([save(sweep_chart(sweep), out_dir / "sweep.png")] if len(sweep) else []),
+        *([save(confusion_chart(confusion, list(task.classes)), out_dir / "confusion.png")] if len(confusion) else []),
+        *(
+            [save(agreement_chart(found.classification_runs(), task), out_dir / "agreement.png")]
+            if task.is_regression
+            else []
+        ),
         *(loop(title, versions, fps, out_dir / f"loops/loop-{i}.webp") for i, (title, versions) in enumerate(rows)),
     ]

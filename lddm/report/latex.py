@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lddm.report.label_counts import label_counts
+from lddm.report.metric_names import LATEX, LATEX_DELTA, primary
 from lddm.report.results import Results
 from lddm.report.style import in_order, label, span
 
@@ -25,7 +26,6 @@ NOTE = (
     "95\\,\\% intervals over patients, ranges over folds where there are several. A dash: not computed."
 )
 BLIND = " $^c$ blind to motion: a frozen video scores as well or better."
-CLASSIFICATION = ("auc", "accuracy", "sensitivity", "specificity", "f1")
 
 
 def tables(found: Results) -> str:
@@ -65,23 +65,24 @@ def _quality_cell(part: pd.DataFrame) -> str:
 
 
 def classification_latex(table: pd.DataFrame, labels: str) -> str:
-    """Networks and regimes down, metrics across; the AUC with its interval and its difference to real videos alone.
+    """Networks and regimes down, metrics across; the tested one with its interval and its difference to real videos alone.
 
     Args:
         labels: how many labels the classifiers use, for the note.
     """
-    body = []
+    body, tested = [], primary(table)
+    columns = LATEX[tested]
     for classifier, part in table.groupby("classifier", sort=False):
         for place, regime in enumerate(in_order(part["regime"].unique().tolist())):
             rows = part[part["regime"] == regime].set_index("metric")
-            cells = [f"{rows.loc[metric, 'mean']:.3f}" for metric in CLASSIFICATION]
-            cells[0] += rf" {{\scriptsize [{rows.loc['auc', 'ci_low']:.3f}, {rows.loc['auc', 'ci_high']:.3f}]}}"
-            delta, p = rows.loc["auc", "delta_vs_real"], rows.loc["auc", "p_value"]
+            cells = [f"{rows.loc[metric, 'mean']:.3f}" for metric in columns]
+            cells[0] += rf" {{\scriptsize [{rows.loc[tested, 'ci_low']:.3f}, {rows.loc[tested, 'ci_high']:.3f}]}}"
+            delta, p = rows.loc[tested, "delta_vs_real"], rows.loc[tested, "p_value"]
             change = "--" if pd.isna(delta) else f"${delta:+.3f}$ ({'$<$0.001' if p < 0.001 else f'{p:.3f}'})"
             name = escape(classifier) if place == 0 else ""
             body.append(" & ".join([name, escape(label(regime)), *cells, change]))
         body[-1] += r" \\ \addlinespace"
-    head = ["Network", "Training videos", "AUC", "Accuracy", "Sensitivity", "Specificity", "F1", r"$\Delta$AUC ($p$)"]
+    head = ["Network", "Training videos", *columns.values(), rf"$\Delta${LATEX_DELTA[tested]} ($p$)"]
     first = table.iloc[0]
     note = (
         f"{first['n_test']} test videos, {first['n_folds']} fold(s), {first['n_seeds']} seeds; 95\\,\\% intervals over patients "

@@ -22,6 +22,11 @@ from lddm.report.results import Results
 from lddm.report.verdicts import sentences
 from lddm.settings import Settings
 
+PREDICTIONS = {
+    "confusion.png": "confusion matrices: true and predicted class of test videos",
+    "agreement.png": "predicted and true numbers of test videos, and their differences (Bland-Altman)",
+}
+
 
 def page(settings: Settings, results: Path, out: Path) -> None:
     """Write the page from the result files and figures of an experiment.
@@ -103,13 +108,24 @@ def _scores(found: Results) -> list[str]:
     ]
 
 
+def _drawn(found: Results, name: str) -> bool:
+    task = found.task()
+    return task.is_regression if name == "agreement.png" else not (task.is_regression or task.kind == "binary")
+
+
+def _tests(found: Results) -> str:
+    bootstrap = "a bootstrap over patients and seeds"
+    return f"the larger one of {bootstrap} and of DeLong’s test" if found.task().kind == "binary" else bootstrap
+
+
 def _classification(found: Results) -> list[str]:
     return [
         f"<p>{ablation_note(found)}</p>",
         image(found.root / "figures/ablation.png", "classifier performance by regime"),
+        *(image(found.root / "figures" / name, text) for name, text in PREDICTIONS.items() if _drawn(found, name)),
         ablation_table(found.classification()),
         "<h3>Pairs of regimes</h3>",
-        "<p>On the same test videos. p: the larger one of a bootstrap over patients and seeds and of DeLong’s test, "
+        f"<p>On the same test videos. p: {_tests(found)}, "
         "corrected by Holm over the pairs of a classifier. LDDM against repeated stills is what only motion can explain.</p>",
         comparison_table(found.comparisons()),
         sweep(found, found.root / "figures"),

@@ -28,6 +28,13 @@ def data_table(found: Results) -> str:
         lines.append([html.escape(str(cell)) if place < 4 else cell for place, cell in enumerate(cells)])
     meta = found.meta()
     text = f"<p>{meta['size']} x {meta['size']} pixels, {meta['fps']:g} Hz, clips of x0 and {meta['clip_length']} frames.</p>"
+    task = found.task()
+    if task.is_regression:
+        targets = videos.loc[videos["excluded"].isna(), "label"]
+        values = " / ".join(f"{value:.3g}" for value in targets.quantile([0, 0.25, 0.5, 0.75, 1]))
+        text += (
+            f"<p>Target: {html.escape(task.said())}; minimum, quartiles and maximum of the files used: {values}.</p>"
+        )
     return text + table(["source, kind, class", "files", "used", "patients", "excluded"], lines)
 
 
@@ -36,10 +43,10 @@ def leaks(found: Results) -> str:
     if "lddm.data.leaks" not in sys.modules and find_spec("lddm.data.leaks") is None:
         return ""
     try:
-        from lddm.data.leaks import leak_report
+        from lddm.data.leaks import leak_report, with_classes
     except ImportError as missing:
         return f"<p>No leak report: {html.escape(str(missing))} in the environment of this rule.</p>"
-    lines = leak_report(found.videos(), found.meta()["classes"]).lines()
+    lines = leak_report(*with_classes(found.videos(), found.task())).lines()
     loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
     return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
 

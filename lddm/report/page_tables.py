@@ -10,12 +10,10 @@ import pandas as pd
 from lddm.report.failures import flagged
 from lddm.report.html import folded, image, number, table
 from lddm.report.label_counts import label_counts
+from lddm.report.metric_names import NAMES, ONE_VERSUS_REST, delta_column, primary, shown
 from lddm.report.results import Results
 from lddm.report.style import UNITS, in_order, label, span
 from lddm.report.verdicts import p_text, verdict
-
-# Metrics of the ablation that the page shows; tables/classification.csv has all.
-SHOWN = {"auc": "AUC", "balanced_accuracy": "balanced accuracy", "brier": "Brier score", "log_loss": "log loss"}
 
 
 def quality_table(quality: pd.DataFrame, source: str) -> str:
@@ -91,13 +89,14 @@ def ablation_note(found: Results) -> str:
     runs = found.classification_runs()
     if not runs:
         return ""
+    tested = shown(primary(found.classification()))
     added = sorted({run["n_added"] for run in runs if run["n_added"]})
     steps = sorted({run["steps"] for run in runs})
     return (
         f"Labels that a classifier uses: {label_counts(found)}. Added synthetic videos: "
         f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. Validation videos "
-        "choose when training stops and the threshold. p-values (AUC only): those of the pairs below, corrected by Holm over "
-        "all pairs of a classifier. "
+        f"choose when training stops and, for two classes, the threshold. p-values ({tested} only): those of the pairs below, "
+        "corrected by Holm over all pairs of a classifier. "
         "The generators have seen all labelled training videos of the fold, a classifier only those counted here."
     )
 
@@ -105,14 +104,14 @@ def ablation_note(found: Results) -> str:
 def ablation_table(ablation: pd.DataFrame) -> str:
     lines = []
     for (classifier, metric), part in ablation.groupby(["classifier", "metric"], sort=False):
-        if metric not in SHOWN:
+        if metric not in NAMES and not metric.startswith(ONE_VERSUS_REST):
             continue
         for regime in in_order(part["regime"].tolist()):
             row = part[part["regime"] == regime].iloc[0]
             lines.append(
                 [
                     html.escape(f"{classifier}: {label(regime)}"),
-                    SHOWN[metric],
+                    html.escape(shown(metric)),
                     str(int(row["n_test"])),
                     f"{number(row['mean'])}<small>{number(row['ci_low'])} to {number(row['ci_high'])}</small>",
                     "" if pd.isna(row["delta_vs_real"]) else f"{row['delta_vs_real']:+.3f}<small>{row['delta_ci_low']:+.3f} to "
@@ -126,13 +125,21 @@ def ablation_table(ablation: pd.DataFrame) -> str:
 
 def comparison_table(compared: pd.DataFrame) -> str:
     """Pairs of regimes on the same test videos."""
-    head = ["pair", "difference of AUC", "p", "better in", "test videos (patients)", "verdict"]
+    delta = delta_column(compared)
+    head = [
+        "pair",
+        f"difference of {shown(delta.removeprefix('delta_'))}",
+        "p",
+        "better in",
+        "test videos (patients)",
+        "verdict",
+    ]
     return table(
         head,
         [
             [
                 html.escape(f"{row.classifier}: {label(row.regime)} against {label(row.against)}"),
-                f"{row.delta_auc:+.3f}<small>{row.ci_low:+.3f} to {row.ci_high:+.3f}</small>",
+                f"{getattr(row, delta):+.3f}<small>{row.ci_low:+.3f} to {row.ci_high:+.3f}</small>",
                 p_text(row.p_holm, row.p_sign),
                 f"{row.runs_better} of {row.n_runs} runs",
                 f"{row.n_test} ({row.n_patients})",
@@ -148,7 +155,10 @@ def sweep(found: Results, figures: Path) -> str:
     compared = found.sweep_comparisons()
     if compared.empty:
         return ""
-    parts = ["<h3>Other amounts</h3>", image(figures / "sweep.png", "AUC by number of real videos and regime")]
+    parts = [
+        "<h3>Other amounts</h3>",
+        image(figures / "sweep.png", "classifier performance by number of real videos and regime"),
+    ]
     for (videos, share), part in compared.groupby(["real_videos", "synthetic_share"], sort=True):
         count = f"{videos} real videos" if videos else "all real videos"
         parts += [f"<h4>{count}, {share:g} of a batch synthetic</h4>", comparison_table(part)]

@@ -16,6 +16,7 @@ from PIL import Image
 from lddm.errors import LddmError
 from lddm.files import atomic_path, write_table
 from lddm.report.results import Results
+from lddm.task import level_names, levels
 
 FEWEST = 4  # clips of a study, the minimum of --clips
 SIDE = 384  # pixels of a shown clip, real and synthetic alike
@@ -50,12 +51,14 @@ def reader_study(results: Path, out: Path, key: Path, count: int, generators: li
     rows = _choose(found, count, generators, rng)
     meta = found.meta()
     study = hashlib.sha256(f"{results.name} {seed} {[row['clip_id'] for row in rows]}".encode()).hexdigest()[:12]
+    labels = np.array([row["label"] for row in rows])
+    level, classes = levels(labels), level_names(labels, found.task())  # of a number, readers tell the quartile
     items, table = [], []
     for place, row in enumerate(rows):
         name = hashlib.sha256(f"{study} {place} {rng.integers(2**62)}".encode()).hexdigest()[:10]
         items.append({"item": name, "clip": _webp(row.pop("clip"), meta["fps"])})
-        table.append({"item": name, "class_name": meta["classes"][int(row["label"])]} | row)
-    content = {"study": study, "classes": meta["classes"], "items": items}
+        table.append({"item": name, "class_name": classes[level[place]]} | row)
+    content = {"study": study, "classes": classes, "items": items}
     page = TEMPLATE.read_text(encoding="utf-8")
     page = page.replace("{{title}}", html.escape(f"Reader study {study}"))
     page = page.replace("{{content}}", json.dumps(content).replace("<", "\\u003c"))
@@ -82,7 +85,8 @@ def _choose(found: Results, count: int, generators: list[str], rng: np.random.Ge
         )  # fmt: skip
         raise LddmError(f"{count} clips of different patients wanted, {len(pool)} patients held out", hint)
     order = rng.permutation(len(pool))
-    by_class = [[i for i in order if pool[i][2]["label"] == label] for label in sorted({p[2]["label"] for p in pool})]
+    level = levels(np.array([row["label"] for _, _, row in pool]))
+    by_class = [[i for i in order if level[i] == one] for one in np.unique(level)]
     mixed = [part[i] for i in range(len(pool)) for part in by_class if i < len(part)][:count]
     rows = []
     for index, source in zip(mixed, rng.permutation(sources), strict=True):

@@ -17,6 +17,7 @@ from lddm.files import read_json, reading
 from lddm.report.plan import Plan
 from lddm.settings import Settings, planned
 from lddm.settings.build import identity, load
+from lddm.task import Task
 
 WHOLE = "settings/whole.yaml"  # written by the workflow before the first job
 
@@ -94,6 +95,15 @@ class Results:
     def sweep_comparisons(self) -> pd.DataFrame:
         """tables/sweep_comparisons.csv; no rows without a sweep."""
         return self._table("sweep_comparisons")
+
+    def confusion(self) -> pd.DataFrame:
+        """tables/confusion.csv; no rows for two classes and for a regression."""
+        task = self.task()
+        return pd.DataFrame() if task.kind == "binary" or task.is_regression else self._table("confusion")
+
+    def task(self) -> Task:
+        """What a label is."""
+        return Task.of_meta(self.meta())
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.root / "tables" / f"{name}.csv"

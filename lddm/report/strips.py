@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from lddm.files import atomic_path
 from lddm.report.fonts import class_names, legible, pillow_font, use_fonts
 from lddm.report.style import empty, in_order, label
+from lddm.task import levels
 
 if TYPE_CHECKING:
     from lddm.report.results import Results
@@ -32,16 +34,17 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
     """The first `count` held-out clips, spread over the patients and classes of the first fold, in all versions.
 
     Returns:
-        For each: a title (class, patient) and the versions that begin with the same frame.
+        For each: a title (class or target, patient) and the versions that begin with the same frame.
     """
     folds = results.folds()
     videos = results.synthetic(folds[0], "heldout") if folds else {}
     if not videos:
         return []
     first = next(iter(videos.values()))[1].dropna(subset=["clip_id"]).drop_duplicates("patient_id")
-    by_class = [part for _, part in first.groupby("label", sort=True)]
+    by_class = [part for _, part in first.groupby(levels(first["label"].to_numpy()), sort=True)]
     chosen = [part.iloc[i] for i in range(count) for part in by_class if i < len(part)][:count]
-    classes = class_names(results.meta()["classes"])
+    task = results.task()
+    task = replace(task, classes=tuple(class_names(list(task.classes))))
     rows = []
     for place in chosen:
         versions: Row = {"real": results.real_clip(place["clip_id"])}
@@ -50,7 +53,7 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
             at = np.flatnonzero((manifest["clip_id"] == place["clip_id"]).to_numpy())
             if len(at):
                 versions[name] = clips[at[0]]
-        rows.append((f"{classes[int(place['label'])]}, {place['patient_id']}", versions))
+        rows.append((f"{task.show(place['label'])}, {place['patient_id']}", versions))
     return rows
 
 

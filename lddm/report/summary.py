@@ -8,6 +8,7 @@ import pandas as pd
 
 from lddm.files import write_json
 from lddm.report.headline import headline_scores
+from lddm.report.metric_names import delta_column, primary
 from lddm.report.provenance import write_provenance
 from lddm.report.results import Results, flat
 from lddm.report.verdicts import sentences
@@ -60,16 +61,17 @@ def summary(settings: Settings, results: Path, out: Path) -> None:
 
 
 def headline(quality: pd.DataFrame, ablation: pd.DataFrame, compared: pd.DataFrame) -> dict[str, float]:
-    """Flat numbers: quality/<generator>/<metric>, classification/<classifier>/<regime>/auc and .../delta_auc, and
-    classification/<classifier>/motion_delta_auc, LDDM against repeated stills."""
+    """Flat numbers: quality/<generator>/<metric>, classification/<classifier>/<regime>/auc and .../delta_auc (or another metric
+    that is tested), and classification/<classifier>/motion_delta_auc, LDDM against repeated stills."""
     numbers: dict[str, float] = {}
     for metric, generator, rows in headline_scores(quality):
         numbers[f"quality/{generator}/{metric}"] = round(float(rows["value"].mean()), 6)
-    for row in ablation[ablation["metric"] == "auc"].itertuples():
-        numbers[f"classification/{row.classifier}/{row.regime}/auc"] = round(float(row.mean), 6)
+    tested, delta = primary(ablation), delta_column(compared)
+    for row in ablation[ablation["metric"] == tested].itertuples():
+        numbers[f"classification/{row.classifier}/{row.regime}/{tested}"] = round(float(row.mean), 6)
         if pd.notna(row.delta_vs_real):
-            numbers[f"classification/{row.classifier}/{row.regime}/delta_auc"] = round(float(row.delta_vs_real), 6)
+            numbers[f"classification/{row.classifier}/{row.regime}/{delta}"] = round(float(row.delta_vs_real), 6)
     motion = compared[(compared["regime"] == "real+lddm") & (compared["against"] == "real+static")]
     for row in motion.itertuples():
-        numbers[f"classification/{row.classifier}/motion_delta_auc"] = round(float(row.delta_auc), 6)
+        numbers[f"classification/{row.classifier}/motion_{delta}"] = round(float(getattr(row, delta)), 6)
     return numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from lddm.report.metric_names import delta_column, primary, shown
 from lddm.report.style import in_order, label, span
 
 ALPHA = 0.05
@@ -12,7 +13,7 @@ ALPHA = 0.05
 def verdict(row: pd.Series) -> str:
     """better, worse or not distinguishable from `real`, for a row of classification.csv; "not tested" without a p-value.
 
-    Only the AUC is tested; the other metrics have intervals.
+    Only the primary metric of the task is tested (for two classes the AUC); the others have intervals.
     """
     if pd.isna(row["p_value"]):
         return "not tested"
@@ -26,9 +27,9 @@ def sentences(quality: pd.DataFrame, ablation: pd.DataFrame, comparisons: pd.Dat
     return motion_sentences(comparisons) + ablation_sentences(ablation) + quality_sentences(quality)
 
 
-def ablation_sentences(table: pd.DataFrame, metric: str = "auc") -> list[str]:
-    """What each regime does to each classifier."""
-    said = []
+def ablation_sentences(table: pd.DataFrame) -> list[str]:
+    """What each regime does to each classifier, by the metric that is tested."""
+    said, metric = [], primary(table)
     for classifier, rows in table[table["metric"] == metric].groupby("classifier", sort=False):
         by_regime = rows.set_index("regime")
         if "real" not in by_regime.index:
@@ -39,8 +40,8 @@ def ablation_sentences(table: pd.DataFrame, metric: str = "auc") -> list[str]:
             if regime != "real"
         ]
         said.append(
-            f"Classifier {classifier}: AUC {_with_interval(by_regime.loc['real'])} on real videos; {', '.join(told)}. "
-            f"In brackets: 95 % interval; n = {span(rows['n_test'])} test videos."
+            f"Classifier {classifier}: {shown(metric)} {_with_interval(by_regime.loc['real'])} on real videos; "
+            f"{', '.join(told)}. In brackets: 95 % interval; n = {span(rows['n_test'])} test videos."
         )
     return said
 
@@ -63,11 +64,14 @@ def p_text(p: float, sign: str) -> str:
 
 def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
     """What only motion can explain: LDDM against the same stills without motion."""
+    delta = delta_column(comparisons)
+    name = shown(delta.removeprefix("delta_"))
     rows = comparisons[(comparisons["regime"] == "real+lddm") & (comparisons["against"] == "real+static")]
     return [
-        f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): AUC {row.delta_auc:+.3f} [{row.ci_low:+.3f}, "
-        f"{row.ci_high:+.3f}], {p_text(row.p_holm, row.p_sign)}, higher in {row.runs_better} of {row.n_runs} runs, {row.n_test} "
-        f"test videos of {row.n_patients} patients. This is the part that only motion can explain."
+        f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): {name} {getattr(row, delta):+.3f} "
+        f"[{row.ci_low:+.3f}, {row.ci_high:+.3f}], {p_text(row.p_holm, row.p_sign)}, higher in {row.runs_better} of "
+        f"{row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients. This is the part that only motion can "
+        "explain."
         for row in rows.itertuples()
     ]
 

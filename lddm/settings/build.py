@@ -126,14 +126,16 @@ def check_data_folders(settings: Settings) -> None:
 
 
 def patients_digests(settings: Settings) -> dict[str, str | None]:
-    """SHA-256 of each table of patients that the sources name, by its path below data_root; None if there is no such file.
+    """SHA-256 of each table of patients or targets that the sources name, by its path below data_root; None where there is none.
 
     The index depends on their content, so the workflow compares it; where data_root lies is of no concern.
     """
     named = [
-        f"{source.folder}/{source.patients}"
+        f"{source.folder}/{table}"
         for source in settings.index.sources
-        if isinstance(source, FolderSource) and source.patients is not None
+        if isinstance(source, FolderSource)
+        for table in (source.patients, source.targets)
+        if table is not None
     ]
     found = {name: Path(settings.data_root) / name for name in named}
     return {name: sha256(path) if path.is_file() else None for name, path in found.items()}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from lddm.settings.base import Section
+from lddm.settings.measured_sources import BluesSource, CamusSource, EchonetDynamicSource, pair_of
+from lddm.task import Task
 
 
 class PhantomSource(Section):
@@ -29,6 +31,25 @@ class PhantomSource(Section):
     motion: float = Field(
         1.0, ge=0, le=1, description="share of lesions whose stiffness follows their class; 0 hides the class in motion"
     )
+    stiffness: tuple[float, float] = Field(
+        (0.4, 4.0),
+        description="Young's modulus of lesions relative to gland, lowest and highest, where it has more than the two levels "
+        "of a binary task; classes divide it evenly on a logarithmic scale, from soft to stiff",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """YAML has lists, not tuples."""
+        if isinstance(given, dict) and isinstance(given.get("stiffness"), list):
+            return given | {"stiffness": pair_of(given["stiffness"])}
+        return given
+
+    @model_validator(mode="after")
+    def _positive(self):
+        if not 0 < self.stiffness[0] < self.stiffness[1]:
+            raise ValueError("stiffness: expected two positive numbers, the lower one first")
+        return self
 
 
 class BusiSource(Section):
@@ -59,32 +80,111 @@ class BusvSource(Section):
 
 
 class FolderSource(Section):
-    """Anyone's data: <folder>/<class>/<video, image or DICOM files>, plus an optional CSV of patients."""
+    """Anyone's data: <folder>/<class>/<video, image or DICOM files>, plus an optional CSV of patients, and one of targets."""
 
     kind: Literal["folder"] = "folder"
     folder: str = Field("folder", description="below data_root")
     patients: str | None = Field(
         None, description="CSV below the folder with columns file, patient_id; see docs/data.md"
     )
+    targets: str | None = Field(
+        None, description="for a regression: CSV below the folder with the columns file and index.target.name"
+    )
     fps: float = Field(25.0, gt=0, description="frame rate in Hz for files that do not state one")
     licence: str = Field("unknown", description="licence of the files, carried into the index")
 
 
-Source = Annotated[PhantomSource | BusiSource | PocusSource | BusvSource | FolderSource, Field(discriminator="kind")]
+Source = Annotated[
+    PhantomSource
+    | BusiSource
+    | PocusSource
+    | BusvSource
+    | FolderSource
+    | BluesSource
+    | CamusSource
+    | EchonetDynamicSource,
+    Field(discriminator="kind"),
+]
+
+
+class TargetSettings(Section):
+    """The number of a regression."""
+
+    name: str = Field(
+        "target", min_length=1, description="what it is; tables that come with the data have a column of this name"
+    )
+    unit: str = Field("", description="its unit, e.g. %; empty = none")
+    range: tuple[float, float] = Field(
+        (0.0, 1.0), description="lowest and highest value; files with others are left out, with the reason"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """YAML has lists, not tuples, and whole numbers without a point."""
+        if isinstance(given, dict) and isinstance(given.get("range"), list):
+            return given | {"range": pair_of(given["range"])}
+        return given
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range: expected the lower value first, got {self.range[0]:g} and {self.range[1]:g}")
+        return self
 
 
 class IndexSettings(Section):
     """Which raw files there are, and what they show."""
+
+    task: Literal["binary", "classes", "ordinal", "regression"] = Field(
+        "binary",
+        description="what a label is: binary = one of two classes; classes = one of up to 20; ordinal = the same, ordered from "
+        "low to high; regression = a number (target)",
+    )
 
     sources: list[Source] = Field(
         [PhantomSource()], min_length=1, description="where videos and still images come from"
     )
     classes: list[str] = Field(
         ["benign", "malignant"],
-        min_length=2,
-        max_length=2,
-        description="class names; the position is the label, the last is the positive class",
+        max_length=20,
+        description="class names; the position is the label; of two, the last is the positive class; of ordered ones, the last "
+        "is the highest; none for a regression",
     )
+    target: TargetSettings | None = Field(None, description="the number of a regression; null for classes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_classes(cls, given: Any) -> Any:
+        """A regression has no classes, so their default, which config.yaml holds, does not apply."""
+        usual = cls.model_fields["classes"].default
+        if isinstance(given, dict) and given.get("task") == "regression" and given.get("classes", usual) == usual:
+            return given | {"classes": []}
+        return given
+
+    @model_validator(mode="after")
+    def _fits_task(self):
+        regression = self.task == "regression"
+        if regression and (self.target is None or self.classes):
+            raise ValueError("task regression: expected target with name, unit and range, and no classes")
+        if not regression and self.target is not None:
+            raise ValueError(f"task {self.task}: target is for task regression, leave it out")
+        if self.task == "binary" and len(self.classes) != 2:
+            raise ValueError(
+                f"task binary: expected two classes, got {len(self.classes)}; set task to classes or ordinal, or name two and "
+                "leave the others out (their files are listed in the index with the reason)"
+            )
+        if not regression and len(self.classes) < 2:
+            raise ValueError(f"task {self.task}: expected at least two classes, got {len(self.classes)}")
+        return self
+
+    @property
+    def labels(self) -> Task:
+        """The task, as tables and models have it."""
+        if self.target is None:
+            return Task(self.task, tuple(self.classes))
+        low, high = self.target.range
+        return Task("regression", (), self.target.name, self.target.unit, low, high)
 
     @model_validator(mode="after")
     def _distinct(self):
@@ -116,7 +216,7 @@ class PreprocessSettings(Section):
         description="keep videos slower than 0.9 fps with their own rate; false = leave them out, since their motion would "
         "look faster",
     )
-    clip_length: int = Field(16, ge=2, description="T: frames of a clip that follow x0")
+    clip_length: int = Field(16, ge=1, description="T: frames of a clip that follow x0")
     clip_hop: int = Field(17, ge=1, description="frames between the starts of two clips of a video")
     max_clips: int = Field(8, ge=1, description="clips of a video at the most, spread evenly")
     max_frames: int = Field(2000, ge=17, description="raw frames of a file that are read at the most")
@@ -154,10 +254,14 @@ class SplitSettings(Section):
     max_labelled_videos: int | None = Field(
         None,
         ge=4,
-        description="training videos whose label anything may know, half of each class; the others are unlabelled for the "
+        description="training videos whose label anything may know, as many of each class; the others are unlabelled for the "
         "generators and no use to the classifiers; null = all",
     )
-    min_patients: int = Field(4, ge=2, description="patients that each class needs in train, and one in val and test")
+    min_patients: int = Field(
+        4,
+        ge=2,
+        description="patients that each class (or quartile of the target) needs in train, and one in val and test",
+    )
 
     @model_validator(mode="after")
     def _within(self):

@@ -89,11 +89,6 @@ def _wrong_count(item: Any) -> str:
     short, context = item["type"] == "too_short", item["ctx"]
     limit = context["min_length"] if short else context["max_length"]
     got = context["actual_length"]
-    if item["loc"][-2:] == ("index", "classes"):
-        return (
-            f"a study has two classes, got {got}; name two folders and leave the others out (their files are listed in "
-            "the index with the reason), or run one experiment per pair"
-        )
     return f"expected at {'least' if short else 'most'} {limit} {'entry' if limit == 1 else 'entries'}, got {got}"
 
 

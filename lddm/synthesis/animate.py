@@ -22,6 +22,7 @@ from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import with_smaller_batch
 from lddm.synthesis.native import NativeStill
 from lddm.synthesis.seeds import content_id, seeds_of, video_seed
+from lddm.task import Task
 from lddm.training.parallel import pick_device
 
 OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
@@ -38,7 +39,7 @@ class Animator:
 
     def __init__(self, bundle: Bundle, device: torch.device | None = None):
         self.device = device or pick_device()
-        self.about = bundle.about
+        self.about, self.task = bundle.about, Task.of_meta(bundle.about)
         self.autoencoder = bundle.autoencoder.to(self.device)
         self.generator = bundle.generator.to(self.device)
 
@@ -105,7 +106,7 @@ class Animator:
         image: np.ndarray,
         samples: int = 1,
         seed: int = 0,
-        label: int | str = -1,
+        label: float | str | None = None,
         options: SamplingOptions | None = None,
         batch_size: int = 16,
         length: int | None = None,
@@ -120,7 +121,7 @@ class Animator:
             image: uint8 (H, W), any size of at least 8 x 8.
             samples: videos.
             seed: the noise of a video depends on the seed, the content of the fitted image and the number of the sample.
-            label: class of the still, by number or name; -1 = unknown.
+            label: class of the still, by number or name, or its target; None = unknown.
             options: sampler, steps and guidance; None is the bundle's own (`sampling`).
             batch_size: videos at a time.
             length: frames after the still, at least 1; None is T, the clip length of training. Longer videos continue the
@@ -131,12 +132,13 @@ class Animator:
             uint8 (samples, length + 1, H, W), or (samples, length + 1, S, S) for "model"; frame 0 is the still.
 
         Raises:
-            LddmError: not a grayscale uint8 image, an unknown class or size, a model that has no motion to apply to the
-                still ("native"), a sampler that the generator was not distilled for, or too little memory for half a batch.
+            LddmError: not a grayscale uint8 image, an unknown class or size, a target out of range, a model that has no motion to
+                apply to the still ("native"), a sampler that the generator was not distilled for, or too little memory for half
+                a batch.
         """
         self._check(image, length, size)
         window = self.about["frames"]
-        frames, options, label = length or window, options or self.sampling(), self._label_number(label)
+        frames, options, known = length or window, options or self.sampling(), self.task.check(label)
         how = self.about.get("fit", "pad")
         still = fit_square(image[None], self.size, how)[0]
         shown, name = image if size == "native" else still, content_id(still)
@@ -158,9 +160,9 @@ class Animator:
             for sample in range(samples):
 
                 def candidates(frame: torch.Tensor, place: int, sample: int = sample) -> Layers:
-                    return self._layers(frame, label, seeds(sample, place, CANDIDATES), options, batch_size)
+                    return self._layers(frame, known, seeds(sample, place, CANDIDATES), options, batch_size)
 
-                first = self._layers(x0, label, seeds(sample, 0, 1), options, batch_size)
+                first = self._layers(x0, known, seeds(sample, 0, 1), options, batch_size)
                 layers = extend(self._decoder, x0, first, candidates, frames, overlap)
                 videos[sample, 1:] = list(native.frames(layers)) if native else self._compose(x0, layers)
             return videos
@@ -170,7 +172,7 @@ class Animator:
 
             def draw(x0: np.ndarray, place: int) -> np.ndarray:
                 numbers = [one for sample in range(samples) for one in seeds(sample, place, len(x0) // samples)]
-                first, labels = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.full(len(x0), label)
+                first, labels = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.full(len(x0), known)
                 return self.animate_batch(first, labels, numbers, options, batch_size).astype(np.float32)
 
             x0 = np.repeat(still[None], samples, 0)
@@ -182,14 +184,14 @@ class Animator:
 
     @torch.no_grad()
     def _layers(
-        self, x0: torch.Tensor, label: int, seeds: list[int], options: SamplingOptions, batch_size: int
+        self, x0: torch.Tensor, label: float, seeds: list[int], options: SamplingOptions, batch_size: int
     ) -> Layers:
         """Sample layers for one x0 float (1, 1, S, S), once for each seed."""
         parts = []
         for start in range(0, len(seeds), batch_size):
             rng = [torch.Generator().manual_seed(number) for number in seeds[start : start + batch_size]]
             frames = x0.expand(len(rng), -1, -1, -1)
-            labels = torch.full((len(rng),), label, device=self.device)
+            labels = self._labels(np.full(len(rng), label))
             parts.append(self._decoder.layers(frames, self.generator.sample(frames, labels, rng, options)))
         return Layers(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Layers)))
 
@@ -224,7 +226,7 @@ class Animator:
 
         Args:
             x0: uint8 (n, S, S), or (n, k S, k S): then the model sees them reduced, and what it draws moves them as they are.
-            labels: int (n,), -1 unknown.
+            labels: classes int (n,), -1 unknown; or targets float (n,), NaN unknown.
             seed: one for each video, or one for all: then each video's own follows from it, from the content of its x0 and
                 from the number of equal x0 before it.
             options: sampler, steps and guidance; None is the bundle's own (`sampling`).
@@ -247,7 +249,7 @@ class Animator:
         for start in range(0, len(x0), batch_size):
             part = slice(start, start + batch_size)
             still = self._networks_form(x0[part] if static else reduced(x0[part], self.size))
-            label = torch.from_numpy(np.array(labels[part], dtype=np.int64)).to(self.device)
+            label = self._labels(labels[part])
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
             if larger and not static:
                 z = self.generator.sample(still, label, rng, options)
@@ -287,12 +289,7 @@ class Animator:
                 'take the size "model" (lddm animate --size model)',
             )
 
-    def _label_number(self, label: int | str) -> int:
-        classes = self.about["classes"]
-        if isinstance(label, str):
-            if label not in classes:
-                raise LddmError(f"unknown class '{label}'", f"expected one of {', '.join(classes)}")
-            return classes.index(label)
-        if not -1 <= label < len(classes):
-            raise LddmError(f"label {label} is out of range", f"expected -1 (unknown) to {len(classes) - 1}")
-        return label
+    def _labels(self, labels: np.ndarray) -> torch.Tensor:
+        """Labels (n,) as generators have them, on the device."""
+        dtype = np.float32 if self.task.is_regression else np.int64
+        return torch.from_numpy(np.array(labels, dtype=dtype)).to(self.device)

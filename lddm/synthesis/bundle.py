@@ -19,12 +19,13 @@ from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
 from lddm.generators.registry import find_generator
 from lddm.settings.models import SynthesisSettings
+from lddm.task import Task
 
 CARD = """# Model card: {generator} ({experiment})
 
 Turns a still ultrasound image into a short video ({frames} frames after the still, {fps:g} Hz, {size} x {size} pixels).
 
-* **Trained on** {clips} clips of fold {fold} of experiment `{experiment}`, seed {seed}; classes: {classes}.
+* **Trained on** {clips} clips of fold {fold} of experiment `{experiment}`, seed {seed}; labels: {labels}.
 * **Licence of the training data**: {licences}. It may bind the model and its videos.
 * **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
 * **Not for** diagnosis, treatment, or any decision about a patient. The motion is invented; it is drawn from what
@@ -61,7 +62,7 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         with atomic_path(folder / name) as temporary:
             shutil.copyfile(source, temporary)
     with atomic_path(folder / "MODEL_CARD.md") as temporary:
-        lists = {name: ", ".join(about[name]) or "not stated" for name in ("classes", "licences")}
+        lists = {"licences": ", ".join(about["licences"]) or "not stated", "labels": Task.of_meta(about).said()}
         temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}
     head = {"lddm": version.__version__, "generator": generator, "sha256": hashes}

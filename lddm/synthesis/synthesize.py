@@ -20,6 +20,7 @@ from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.memory import with_smaller_batch
 from lddm.synthesis.seeds import video_seed
+from lddm.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def first_frames(store: FrameStore, splits: pd.DataFrame, fold: int, source: str
     """What is animated: the clips of held-out (test) videos, or the labelled stills of other patients.
 
     Returns:
-        A table (x0_id, clip_id, label, patient_id, cluster) and x0 uint8 (n, S, S) in the same order.
+        A table (x0_id, clip_id, label, class_name, patient_id, cluster) and x0 uint8 (n, S, S) in the same order.
     """
     if source == "heldout":
         clips = fold_clips(store, splits, fold, "test")
@@ -38,7 +39,10 @@ def first_frames(store: FrameStore, splits: pd.DataFrame, fold: int, source: str
         stills = fold_stills(store, splits, fold)
         table = stills.assign(x0_id=stills["id"], clip_id=None)
         x0 = store.still_frames(stills)
-    return table[["x0_id", "clip_id", "label", "patient_id", "cluster"]].reset_index(drop=True), np.asarray(x0)
+    task = Task.of_meta(store.meta)
+    table = table.assign(class_name=[task.show(label) for label in table["label"]])
+    columns = ["x0_id", "clip_id", "label", "class_name", "patient_id", "cluster"]
+    return table[columns].reset_index(drop=True), np.asarray(x0)
 
 
 def synthesize(

@@ -18,6 +18,7 @@ from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentSet
 from lddm.settings.base import Section
 from lddm.synthesis.bundle import write_bundle
+from lddm.task import Task
 from lddm.training.parallel import is_first
 from lddm.training.state import remove_state
 from lddm.training.weights import count_parameters
@@ -70,7 +71,7 @@ def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: Late
         "frames": store.clip_length,
         "fps": store.fps,
         "fit": store.meta.get("fit", "pad"),
-        "classes": store.meta["classes"],
+        **Task.of_meta(store.meta).to_meta(),
         "clips": len({name for name, train in zip(latents.clip, latents.train.tolist(), strict=True) if train}),
         "licences": sorted(store.videos["licence"].dropna().unique().tolist()),
         "settings": {} if settings is None else settings.model_dump(mode="json"),

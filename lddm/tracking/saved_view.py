@@ -15,8 +15,8 @@ NAME = "Pipelines"
 LONGEST = 5000  # characters of a tag's value
 # Metrics that are charted, the most informative first; the others are in the table.
 CHARTED = (
-    "classification/.*motion_delta_auc",
-    "classification/.*/auc",
+    "classification/.*motion_delta_(auc|auc_macro|quadratic_kappa|r2)",
+    "classification/.*/(auc|auc_macro|quadratic_kappa|r2)",
     "quality/.*/(fvd|frechet_video)",
     "quality/.*/flow.*",
 )

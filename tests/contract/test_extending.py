@@ -23,7 +23,7 @@ from lddm.data import index
 from lddm.generators.sampling import SamplingOptions
 from lddm.io.video import write_video
 from lddm.settings.build import load, stage_json
-from lddm.settings.data import IndexSettings
+from lddm.settings.data import IndexSettings, TargetSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/extending.md").read_text()
@@ -32,7 +32,7 @@ NEW = {text.split("# ", 1)[1].split()[0]: text for text in BLOCKS if text.starts
 ADDED = {text.split()[1].rstrip(","): text for text in BLOCKS if text.startswith("# lddm/")}
 # Names that the page says in prose: (file, what stands there, what it becomes).
 NAMED = (
-    ("lddm/settings/data.py", "| FolderSource,", "| FolderSource | LabSource,"),
+    ("lddm/settings/data.py", "| EchonetDynamicSource,", "| EchonetDynamicSource\n    | LabSource,"),
     ("lddm/settings/models.py", '"motion_transfer", "pixel"]', '"motion_transfer", "pixel", "sway"]'),
     ("lddm/settings/evaluation.py", '"swin3d_t"\n]', '"swin3d_t", "change"\n]'),
     (
@@ -126,6 +126,49 @@ def lab_data(data):
     return data
 
 
+@pytest.fixture
+def lungs(tmp_path):
+    """The trees of the pages: lung videos of three classes, and heart videos with a table of ejection fractions."""
+    for c, name in enumerate(("normal", "b-lines", "consolidation")):
+        for number in range(2):
+            path = tmp_path / "lungs" / name / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, film(10 * c + number), 20)
+    for number in range(3):
+        path = tmp_path / f"hearts/clinic/{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, film(50 + number), 20)
+    table = "file,ejection_fraction\nclinic/0.mp4,62\nclinic/1.mp4,35.5\nclinic/2.mp4,\n"
+    (tmp_path / "hearts/targets.csv").write_text(table)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", ["docs/extending.md", "docs/data.md"])
+def test_three_classes_and_a_number_without_code(page, lungs):
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)]
+    several, number = (next(b for b in blocks if b["index"].get("task") == task) for task in ("ordinal", "regression"))
+    classes = load(several).index
+    table = index.build_index(classes, lungs, 0)
+    assert table["class_name"].value_counts().to_dict() == dict.fromkeys(classes.classes, 2)
+    assert (table["label"].map(dict(enumerate(classes.classes))) == table["class_name"]).all()
+    targets = load(number).index
+    table = index.build_index(targets, lungs, 0).sort_values("path")
+    assert table["label"].tolist()[:2] == [62, 35.5] and table["excluded"].iloc[2].startswith("no ejection_fraction")
+    assert targets.labels.show(35.5) == "35.5 %"
+
+
+def test_a_source_of_its_own_may_have_numbers(lab_data, monkeypatch):
+    module("lddm/data/sources/lab.py", monkeypatch)
+    added("lddm/data/index.py", monkeypatch, "SOURCES")
+    source = added("lddm/settings/data.py", monkeypatch)["LabSource"](folder="mine")
+    cases = pd.read_csv(lab_data / "mine/cases.csv").assign(ejection_fraction=[50, 60, 70, 20, 30, ""])
+    cases.to_csv(lab_data / "mine/cases.csv", index=False)
+    target = TargetSettings(name="ejection_fraction", unit="%", range=(0.0, 100.0))
+    settings = IndexSettings.model_construct(task="regression", sources=[source], classes=[], target=target)
+    table = index.build_index(settings, lab_data, 0)
+    assert sorted(table["label"].dropna()) == [20, 30, 50, 60, 70] and table["excluded"].notna().sum() == 1
+
+
 def test_a_source_of_its_own(lab_data, monkeypatch):
     module("lddm/data/sources/lab.py", monkeypatch)
     added("lddm/data/index.py", monkeypatch, "SOURCES")
@@ -154,7 +197,7 @@ def test_a_classifier(monkeypatch, tiny_store):
     clips = tiny_store[0].clip_frames(tiny_store[0].clips)
     x = entry.prepare(clips)
     assert np.array_equal(entry.prepare(clips[..., ::-1]), x[..., ::-1])
-    assert entry.build()(torch.from_numpy(x)).shape == (len(clips),)
+    assert entry.build(3)(torch.from_numpy(x)).shape == (len(clips), 3)
 
 
 def test_a_generator(monkeypatch, tiny_store, motion_of, tmp_path):

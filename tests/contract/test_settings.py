@@ -133,8 +133,8 @@ def test_stage_json_of_another_stage_is_refused(text: str):
         ({"autoencoder": {"training": {"compile": "true"}}}, r"(?s)compile.*nested --config"),
         ({"index": {"classes": [False, True]}}, r"(?s)index\.classes\.0.*quote"),
         ({"index": {"classes": ["a", 2026]}}, r"(?s)index\.classes\.1.*quote"),
-        ({"index": {"classes": ["a", "b", "c"]}}, r"index\.classes: a study has two classes, got 3"),
-        ({"index": {"classes": ["a"]}}, r"index\.classes: a study has two classes, got 1"),
+        ({"index": {"classes": ["a", "b", "c"]}}, r"index: task binary: expected two classes, got 3"),
+        ({"index": {"classes": ["a"]}}, r"index: task binary: expected two classes, got 1"),
         ({"classification": {"classifiers": []}}, r"classifiers: expected at least 1 entry, got 0"),
         (
             {"classification": {"training_overrides": {"strain": {"stpes": 9}}}},

@@ -45,6 +45,7 @@ SOURCES = [source for source, samples in SETTINGS.synthesis.samples.items() if s
 SHARDS = range(SETTINGS.synthesis.shards)
 SEEDS = range(SETTINGS.classification.seeds)
 POINTS = build.sweep_points(SETTINGS)
+SEVERAL_CLASSES = SETTINGS.index.task in ("classes", "ordinal")  # and not two, or a number
 # `real` is scored against real videos (the reference), `reconstruction` is the autoencoder alone.
 SCORED = planned.scored(SETTINGS)
 
@@ -266,8 +267,9 @@ def regime_copies(wildcards):
 
 
 def option(name):
-    """Param: the command line option `name` with the files of the input of that name; empty without any."""
-    return lambda wildcards, input: " ".join(f"--{name} {quote(str(path))}" for path in input.get(name, []))
+    """Param: the command line option of the input `name` with its files; empty without any."""
+    flag = "--" + name.replace("_", "-")
+    return lambda wildcards, input: " ".join(f"{flag} {quote(str(path))}" for path in input.get(name, []))
 
 
 def synthetic_option(wildcards, input):

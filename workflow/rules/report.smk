@@ -61,6 +61,16 @@ rule tabulate:
             category="Other amounts",
             labels={"what": "comparisons at other amounts", "kind": "table"},
         ),
+        confusion=(
+            report(
+                f"{RESULTS}/tables/confusion.csv",
+                caption="../report/confusion.rst",
+                category="Classification",
+                labels={"what": "confusion matrices", "kind": "table"},
+            )
+            if SEVERAL_CLASSES
+            else []
+        ),
     log:
         f"{LOGS}/tabulate.log",
     benchmark:
@@ -131,6 +141,16 @@ rule figures:
                 labels={"what": "ablation at other amounts", "kind": "chart"},
             )
             if POINTS
+            else []
+        ),
+        predictions=(
+            report(
+                f"{RESULTS}/figures/{'agreement' if SETTINGS.index.labels.is_regression else 'confusion'}.png",
+                caption="../report/confusion.rst",
+                category="Classification",
+                labels={"what": "predictions of test videos", "kind": "chart"},
+            )
+            if SEVERAL_CLASSES or SETTINGS.index.labels.is_regression
             else []
         ),
     log:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lddm.data.identity import Identity, read_identity
 from lddm.data.patients import assign_patients
@@ -16,12 +17,15 @@ from lddm.data.patients_match import match_patients
 from lddm.data.pseudonyms import data_key
 from lddm.data.sources.base import file_row, frame_folders, label_of, read_recording, safe_path, source_folder
 from lddm.data.sources.skipped import find_masks, is_clutter, is_mask_name, is_two_valued, why_not_read
+from lddm.data.targets import find_target, read_targets, target_columns
+from lddm.errors import LddmError
 from lddm.io.dicom.read import is_cine, is_dicom
 from lddm.io.frame_folder import ABOUT, FEWEST, nearly_frame_folders
 from lddm.io.image import frame_count, is_moving_gif
 from lddm.io.recording import Recording
 from lddm.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, UnreadableFile
 from lddm.settings.data import FolderSource
+from lddm.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,34 @@ def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[di
     for note in found.notes:
         logger.warning("%s: %s", settings.folder, note)
     return found.rows
+
+
+def target_rows(settings: FolderSource, data_root: Path, task: Task) -> list[dict]:
+    """Index rows of all files in folders of any name, with the targets of the source's CSV.
+
+    Raises:
+        LddmError: no CSV is named, it cannot be meant, or it names no file that is there.
+    """
+    if settings.targets is None:
+        raise LddmError(
+            f"index.task regression: source folder '{settings.folder}' names no CSV of targets",
+            f"set its targets to a CSV with the columns file and {task.name}",
+        )
+    folder = source_folder(data_root, settings.folder)
+    targets = read_targets(folder / settings.targets, task)
+    table = rows(settings, data_root, sorted(place.name for place in folder.iterdir() if place.is_dir()))
+    files = [(data_root / row["path"]).relative_to(folder).as_posix() for row in table]
+    names = Counter(PurePosixPath(file).name for file in files)
+    for row, file in zip(table, files, strict=True):
+        target = find_target(targets, file, names[PurePosixPath(file).name])
+        row |= target_columns(target, task, f"not in {settings.targets}") | (
+            {"excluded": row["excluded"]} if row["excluded"] else {}
+        )
+    if table and all(math.isnan(row["label"]) for row in table):
+        raise LddmError(
+            f"{folder / settings.targets} names none of the {len(table)} files", f"its paths are read from {folder}"
+        )
+    return table
 
 
 def survey(

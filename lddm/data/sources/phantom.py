@@ -2,7 +2,8 @@
 
 Nothing is stored: the path `phantom:video/000012` names a patient, and the same seed and settings simulate the same
 one. What tells the classes apart is set by `appearance` (how often a lesion looks like its class) and `motion` (how
-often it is as stiff as its class); with the default a single frame is not enough.
+often it is as stiff as its class); with the default a single frame is not enough. Beside the two classes of the default there
+may be more, from soft to stiff, or the stiffness itself as a number.
 """
 
 from __future__ import annotations
@@ -17,19 +18,32 @@ from lddm.phantom.anatomy import draw_anatomy, draw_lesion, draw_stiffness, samp
 from lddm.phantom.imaging import draw_scatterers, image
 from lddm.phantom.motion import compression_pattern, probe_motion
 from lddm.settings.data import PhantomSource
+from lddm.task import Task
 
 LICENCE = "CC0-1.0 (simulated)"
 KINDS = ("video", "still")
+BINARY = Task()
 
 
-def rows(settings: PhantomSource, seed: int, classes: list[str]) -> list[dict]:
-    """Index rows of all videos and stills; labels alternate, so that classes are balanced. Nothing is simulated."""
+def rows(settings: PhantomSource, seed: int, classes: list[str], task: Task = BINARY) -> list[dict]:
+    """Index rows of all videos and stills; labels alternate, so that classes are balanced. Nothing is simulated.
+
+    Raises:
+        LddmError: the range of a target does not hold all stiffnesses.
+    """
+    if task.is_regression and not (task.low <= settings.stiffness[0] and settings.stiffness[1] <= task.high):
+        low, high = settings.stiffness
+        raise LddmError(
+            f"stiffness of phantoms, {low:g} to {high:g} times that of gland, is not within index.target.range, "
+            f"{task.low:g} to {task.high:g} {task.unit}".rstrip(),
+            "widen index.target.range, or narrow the source's stiffness",
+        )
     table = []
     for kind, count in zip(KINDS, (settings.videos, settings.stills), strict=True):
         for number in range(count):
             path = f"phantom:{kind}/{number:06d}"
-            label = number % 2
-            content = f"{settings.model_dump_json()} {seed} {path}".encode()
+            label = _label(task, settings, seed, kind, number)
+            content = f"{_content(settings, task)} {seed} {path}".encode()
             table.append(
                 {
                     "id": f"phantom-{kind}-{number:06d}",
@@ -37,7 +51,7 @@ def rows(settings: PhantomSource, seed: int, classes: list[str]) -> list[dict]:
                     "kind": "video" if kind == "video" else "image",
                     "path": path,
                     "label": label,
-                    "class_name": classes[label],
+                    "class_name": "" if task.is_regression else classes[int(label)],
                     "patient_id": f"phantom-{kind}-{number:06d}",
                     "fps": settings.fps if kind == "video" else float("nan"),
                     "n_frames": settings.frames if kind == "video" else 1,
@@ -53,7 +67,7 @@ def rows(settings: PhantomSource, seed: int, classes: list[str]) -> list[dict]:
 
 
 def read(
-    path: str, settings: PhantomSource, seed: int, as_video: bool = False, draw: int = 0
+    path: str, settings: PhantomSource, seed: int, as_video: bool = False, draw: int = 0, task: Task = BINARY
 ) -> tuple[np.ndarray, float]:
     """Simulate one patient.
 
@@ -62,6 +76,7 @@ def read(
         settings: the source.
         seed: the experiment's.
         as_video: give the video that a still is the first frame of (for upper bounds; the pipeline never does).
+        task: what a label is.
         draw: 0 is the patient's video; other numbers give other draws of p(video | x0, class): the same first frame and
             class, another motion of the probe and another stiffness of lesion and gland (for upper bounds too).
 
@@ -71,22 +86,33 @@ def read(
     kind, number = _parse(path)
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     hidden = np.random.default_rng([seed, KINDS.index(kind), number, draw]) if draw else None
-    frames, anatomy = simulate(rng, settings, label=number % 2, hidden=hidden)
+    frames, anatomy = simulate(rng, settings, _label(task, settings, seed, kind, number), hidden, task)
     if kind == "still" and not as_video:
         frames = frames[:1]
     return frames, settings.fps
 
 
 def simulate(
-    rng: np.random.Generator, settings: PhantomSource, label: int, hidden: np.random.Generator | None = None
+    rng: np.random.Generator,
+    settings: PhantomSource,
+    label: float,
+    hidden: np.random.Generator | None = None,
+    task: Task = BINARY,
 ) -> tuple[np.ndarray, object]:
     """One labelled video uint8 (T, S, S) and the anatomy behind it; `hidden` draws what its first frame does not show."""
     size, margin = settings.size, settings.size // 4  # the strongest compression shifts tissue by size / 8
-    malignant_look = bool(label) if rng.random() < settings.appearance else rng.random() < 0.5
-    stiff = bool(label) if rng.random() < settings.motion else rng.random() < 0.5
-    lesion = draw_lesion(rng, malignant_look, stiff)
-    if hidden is not None:
-        lesion = dataclasses.replace(lesion, stiffness=draw_stiffness(hidden, stiff))
+    malignant_look = _is_high(label, settings, task) if rng.random() < settings.appearance else rng.random() < 0.5
+    if task.kind == "binary":
+        stiff = bool(label) if rng.random() < settings.motion else rng.random() < 0.5
+        lesion = draw_lesion(rng, malignant_look, stiff)
+        if hidden is not None:
+            lesion = dataclasses.replace(lesion, stiffness=draw_stiffness(hidden, stiff))
+    else:
+        follows = rng.random() < settings.motion
+        lesion = draw_lesion(rng, malignant_look, stiff=False)
+        own = hidden or rng
+        stiffness = _stiffness(own, settings, task, label if follows else None)
+        lesion = dataclasses.replace(lesion, stiff=stiffness > 1, stiffness=stiffness)
     anatomy = draw_anatomy(rng, lesion, size, margin, hidden)
     pattern = compression_pattern(anatomy, size, margin)
     pressed, shift = probe_motion(rng, settings.frames, settings.fps, size)
@@ -101,6 +127,38 @@ def simulate(
     depth = np.arange(size)[:, None] / size
     gain = np.exp(-0.9 * depth - np.cumsum(anatomy.attenuation, axis=0)[view, view])
     return image(moved, strengths, gain, rng), anatomy
+
+
+def _label(task: Task, settings: PhantomSource, seed: int, kind: str, number: int) -> float:
+    """Label of a patient: classes in turn, or a stiffness that is uniform on a logarithmic scale."""
+    if not task.is_regression:
+        return number % len(task.classes)
+    rng = np.random.default_rng([seed, KINDS.index(kind), number, 0, 1])
+    return float(np.exp(rng.uniform(*np.log(settings.stiffness))))
+
+
+def _stiffness(rng: np.random.Generator, settings: PhantomSource, task: Task, label: float | None) -> float:
+    """Young's modulus relative to gland of a lesion with this label; of any label for None."""
+    low, high = np.log(settings.stiffness)
+    drawn = rng.uniform()
+    if label is not None and task.is_regression:
+        return float(label)
+    if label is not None:
+        drawn = (label + drawn) / len(task.classes)
+    return float(np.exp(low + drawn * (high - low)))
+
+
+def _is_high(label: float, settings: PhantomSource, task: Task) -> bool:
+    """Whether a label is among the upper half, whose lesions have the malignant look."""
+    middle = np.sqrt(np.prod(settings.stiffness)) if task.is_regression else len(task.classes) / 2
+    return bool(label >= middle)
+
+
+def _content(settings: PhantomSource, task: Task) -> str:
+    """What a simulated video depends on: the source and, unless there are two classes, the task."""
+    if task.kind == "binary":
+        return settings.model_dump_json(exclude={"stiffness"})
+    return f"{settings.model_dump_json()} {task.to_meta()}"
 
 
 def _parse(path: str) -> tuple[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,14 +56,23 @@ class MapDenoiser(Denoiser):
         size: height and width S of x0.
         width: channels.
         depth: residual blocks.
-        classes: number of class labels, 0 = unconditional.
+        classes: number of class labels, 0 = none.
+        target_range: lowest and highest value of a label that is a number.
     """
 
-    def __init__(self, spec: LatentSpec, size: int, width: int, depth: int, classes: int):
+    def __init__(
+        self,
+        spec: LatentSpec,
+        size: int,
+        width: int,
+        depth: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
         super().__init__()
         self.spec, self.width = spec, width
         dim = 4 * width
-        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes)
+        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes, target_range)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         numbers = spec.coefficient_rows * (spec.frames + 1)
         if numbers:
@@ -144,17 +155,24 @@ class VectorDenoiser(Denoiser):
     """Residual network with adaptive normalisation for a global vector.
 
     Args:
-        spec, size, width, depth, classes: as in `MapDenoiser`.
+        spec, size, width, depth, classes, target_range: as in `MapDenoiser`.
         embedder: frozen embedder of x0; None = features of x0 are learnt with the rest.
     """
 
     def __init__(
-        self, spec: LatentSpec, size: int, width: int, depth: int, classes: int, embedder: Embedder | None = None
+        self,
+        spec: LatentSpec,
+        size: int,
+        width: int,
+        depth: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+        embedder: Embedder | None = None,
     ):
         super().__init__()
         self.width = width
         dim = 4 * width
-        self.condition = vector_condition(embedder, size, max(8, width // 4), dim, classes)
+        self.condition = vector_condition(embedder, size, max(8, width // 4), dim, classes, target_range)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.proj_in = nn.Linear(spec.dim, dim)
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
@@ -202,7 +220,13 @@ class SelfAttention2d(nn.Module):
 
 
 def build_denoiser(
-    spec: LatentSpec, size: int, width: int, depth: int, classes: int, embedder: Embedder | None = None
+    spec: LatentSpec,
+    size: int,
+    width: int,
+    depth: int,
+    classes: int,
+    target_range: Sequence[float] | None = None,
+    embedder: Embedder | None = None,
 ) -> Denoiser:
     """The denoiser of a kind of latent.
 
@@ -210,7 +234,7 @@ def build_denoiser(
         ValueError: an embedder for another latent than a vector.
     """
     if spec.kind == "vector":
-        return VectorDenoiser(spec, size, width, depth, classes, embedder)
+        return VectorDenoiser(spec, size, width, depth, classes, target_range, embedder)
     if embedder is not None:
         raise ValueError(f"a latent '{spec.kind}' needs features of x0 on its grid, which an embedder does not give")
-    return MapDenoiser(spec, size, width, depth, classes)
+    return MapDenoiser(spec, size, width, depth, classes, target_range)

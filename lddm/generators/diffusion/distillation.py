@@ -15,6 +15,7 @@ from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.sampling import SamplingOptions
 from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentDataset
+from lddm.nn.condition import unknown_like
 from lddm.settings.models import DistillationSettings
 from lddm.training.identity import Identity
 from lddm.training.loop import train
@@ -28,7 +29,7 @@ CHECKED = 256  # pairs of validation stills that choose the weights
 
 @dataclass(frozen=True)
 class Pairs:
-    """Noise and normalised z, float (n, N), with the x0 of a dataset, label, int64 (n,), and guidance_scale, float (n,)."""
+    """Noise and normalised z, float (n, N), with the x0 of a dataset, label (n,), and guidance_scale, float (n,)."""
 
     noise: Tensor
     z: Tensor
@@ -48,8 +49,12 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
     assert settings is not None
     rng, device = torch.Generator().manual_seed(seed), dataset.x0.device
     index = torch.randint(len(dataset), (count,), generator=rng)
-    label = torch.randint(max(1, model.classes), (count,), generator=rng)
-    label[torch.rand(count, generator=rng) < model.settings.label_dropout] = -1
+    if model.target_range is None:
+        label = torch.randint(max(1, model.classes), (count,), generator=rng)
+    else:
+        low, high = model.target_range
+        label = low + (high - low) * torch.rand(count, generator=rng)
+    label[torch.rand(count, generator=rng) < model.settings.label_dropout] = unknown_like(label)
     guidance_scale = 1 + (settings.max_guidance_scale - 1) * torch.rand(count, generator=rng)
     noise = torch.randn((count, model.spec.normalised_size), generator=rng)
     index, label, guidance_scale, noise = (values.to(device) for values in (index, label, guidance_scale, noise))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -23,10 +24,17 @@ class LatentDiffusion(LatentGenerator):
     name = "lddm"
     settings_type = DiffusionSettings
 
-    def __init__(self, settings: DiffusionSettings, spec: LatentSpec, size: int, classes: int):
-        super().__init__(settings, spec, size, classes)
-        used = classes if settings.use_label else 0
-        network = (spec, size, settings.width, settings.depth, used)
+    def __init__(
+        self,
+        settings: DiffusionSettings,
+        spec: LatentSpec,
+        size: int,
+        classes: int,
+        target_range: Sequence[float] | None = None,
+    ):
+        super().__init__(settings, spec, size, classes, target_range)
+        used = (classes, target_range) if settings.use_label else (0, None)
+        network = (spec, size, settings.width, settings.depth, *used)
         self.denoiser = build_denoiser(*network, self.new_embedder())
         self.student: Student | None = None
         if settings.distillation:  # it learns when the denoiser has (lddm.generators.diffusion.distillation)

@@ -39,6 +39,7 @@ def stills(tmp_path, tiny_store, **changes):
             "x0_id": rows["id"],
             "clip_id": None,
             "label": rows["label"],
+            "class_name": "",
             "patient_id": rows["patient_id"],
             "cluster": None,
             "sample": 0,
@@ -50,13 +51,13 @@ def stills(tmp_path, tiny_store, **changes):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_network_gives_one_logit_and_mirrors_like_its_clips(name):
+def test_every_network_gives_as_many_numbers_as_asked_and_mirrors_like_its_clips(name):
     clips = np.random.default_rng(0).integers(0, 255, (2, 17, 32, 32), dtype=np.uint8)
     entry = CLASSIFIERS[name]
     inputs = entry.prepare(clips)
     with torch.device("meta"), torch.no_grad():  # shapes without weights: C3D alone has 78 million
-        network = entry.build().to("meta").eval()  # `still` brings weights
-        assert network(torch.empty(inputs.shape)).shape == (2,)
+        network = entry.build(3).to("meta").eval()  # `still` brings weights
+        assert network(torch.empty(inputs.shape)).shape == (2, 3)
     mirrored = entry.prepare(np.ascontiguousarray(clips[..., ::-1]))
     if name != "strain":  # optical flow is not exactly symmetric
         assert np.allclose(mirrored, inputs[..., ::-1], atol=1e-6)

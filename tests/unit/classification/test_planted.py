@@ -93,7 +93,7 @@ def test_the_threshold_comes_from_validation_videos_and_never_from_test_videos(t
     says = {"val": lambda label: 0.1 + 0.1 * label, "test": lambda label: 0.7 + 0.2 * label}  # best cuts: 0.15 and 0.8
     asked = iter(("val", "test"))
 
-    def predicted(network, inputs):
+    def predicted(network, inputs, head):
         part = next(asked)
         assert len(inputs) == len(labels[part])
         return labels[part].sort_index().map(says[part]).to_numpy()
@@ -137,7 +137,8 @@ def test_a_leaked_patient_or_duplicate_is_found(column, part, tiny_store, tmp_pa
     held_out = splits[splits["split"] == part].iloc[0]
     clean = pd.DataFrame(
         {"sample_id": ["a", "b"], "generator": "lddm", "source": "stills", "x0_id": ["still-18", "still-19"],
-         "clip_id": None, "label": [0, 1], "patient_id": ["p18", "p19"], "cluster": ["dup-x", None], "sample": 0, "seed": 0}
+         "clip_id": None, "label": [0, 1], "class_name": "", "patient_id": ["p18", "p19"], "cluster": ["dup-x", None],
+         "sample": 0, "seed": 0}
     )  # fmt: skip
     frames = np.zeros((2, 9, 32, 32), np.uint8)
     save_synthetic(tmp_path / "clean.npy", frames, clean)

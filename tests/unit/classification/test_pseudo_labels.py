@@ -63,7 +63,7 @@ def test_hidden_labels_change_nothing(tiny_store, tmp_path):
 
 def test_sure_guesses_of_a_classifier_that_knows_are_right(tiny_store, tmp_path, monkeypatch):
     truth = fold_clips(*hidden(tiny_store), 0, "train")["label"].to_numpy()
-    monkeypatch.setattr(module, "predict", lambda network, inputs: 0.2 + 0.6 * truth)
+    monkeypatch.setattr(module, "predict", lambda network, inputs, head: 0.2 + 0.6 * truth)
     table = guessed(tiny_store, tmp_path)
     named = table["label"] >= 0
     assert (table["label"] == truth)[named].all() and (~named).any()

@@ -311,7 +311,9 @@ def test_the_config_fits_what_was_found(tmp_path):
     settings = build.load(yaml.safe_load(found.config))
     assert settings.index.classes == ["a", "b"] and (settings.split.folds, settings.split.min_patients) == (3, 3)
     advice = "\n".join(found.advice)
-    assert "those with the most patients (a, b)" in advice and "the run would stop: class 'a' has 6 patients" in advice
+    assert (
+        "the two with the most patients (a, b)" in advice and "the run would stop: class 'a' has 6 patients" in advice
+    )
 
 
 def test_metadata_that_give_the_class_away_are_said_by_check_data(tmp_path):

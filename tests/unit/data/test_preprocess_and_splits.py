@@ -225,7 +225,7 @@ def test_small_validation_parts_and_unbalanced_choices_are_said(caplog):
     assert "validation has" not in caplog.text
     table = videos_table([f"p{i}" for i in range(60)], None, labels, "video")
     assert (
-        len(choose_videos(table, 40, 0)) == 35 and "label 1 has 15 videos, fewer than its half of the 40" in caplog.text
+        len(choose_videos(table, 40, 0)) == 35 and "label 1 has 15 videos, fewer than its part of the 40" in caplog.text
     )
 
 

@@ -254,6 +254,7 @@ def scored(tiny_store, tmp_path, monkeypatch):
                     "x0_id": table["id"],
                     "clip_id": clip_ids or table["clip_id"],
                     "label": table["label"],
+                    "class_name": "",
                     "patient_id": table["patient_id"],
                     "cluster": None,
                     "sample": [0] * len(test) + [1] * len(test),

@@ -43,7 +43,7 @@ def results(tiny_experiment, tiny_store, settings, tmp_path):
             {
                 "sample_id": test["id"], "generator": generator, "source": "heldout", "x0_id": test["id"],
                 "clip_id": test["clip_id"], "label": test["label"], "patient_id": test["patient_id"], "cluster": None,
-                "sample": 0, "seed": 0,
+                "class_name": "", "sample": 0, "seed": 0,
             }
         )  # fmt: skip
         save_synthetic(root / f"fold-0/synthetic/{generator}/heldout/shard-0.npy", store.clip_frames(test), manifest)

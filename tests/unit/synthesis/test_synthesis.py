@@ -223,7 +223,7 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
     videos = [np.load(tmp_path / f"v-{i}.npz") for i in range(2)]
     assert all(video["frames"].shape == (9, 50, 70) and "synthetic" in str(video["comment"]) for video in videos)
     assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
-    assert re.search(r"drew 2 of lddm in [0-9.]+ s", done.stdout)
+    assert re.search(r"drew 2 of lddm \(b\) in [0-9.]+ s", done.stdout)
     with Image.open(tmp_path / "v-strip.png") as strip:  # a line a sample
         assert strip.width > 500 and strip.height > 200
 

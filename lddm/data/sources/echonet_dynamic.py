@@ -1,0 +1,90 @@
+"""EchoNet-Dynamic: apical four-chamber videos with ejection fractions (Ouyang et al., Nature 580:252-256, 2020).
+
+    Videos/<FileName>.avi
+    FileList.csv         FileName, EF, ESV, EDV, ..., FPS, NumberOfFrames, Split
+    VolumeTracings.csv   FileName, X1, Y1, X2, Y2, Frame: the ventricle traced at end-diastole and at end-systole (optional)
+
+The release is for research only, by agreement with Stanford University. Each video is of a patient of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lddm.data.sources.base import file_row, read_csv, read_recording, safe_path, source_folder
+from lddm.data.sources.measured import is_still_patient, span_columns
+from lddm.data.targets import parse_number, target_columns
+from lddm.errors import LddmError
+from lddm.io.recording import Recording
+from lddm.settings.data import EchonetDynamicSource
+from lddm.task import Task
+
+LICENCE = "Stanford University Dataset Research Use Agreement"
+TRACINGS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
+HINT = "copy FileList.csv of the release beside Videos"
+
+
+def rows(settings: EchonetDynamicSource, data_root: Path, classes: list[str]) -> list[dict]:
+    """Index rows of all videos with the class of their value."""
+
+    def label(value: float) -> dict[str, Any]:
+        return span_columns(value, settings.spans, classes, settings.measure)
+
+    return _rows(settings, data_root, settings.measure, label)
+
+
+def target_rows(settings: EchonetDynamicSource, data_root: Path, task: Task) -> list[dict]:
+    """Index rows of all videos with a number of FileList.csv: the column of the task's name, e.g. EF."""
+    return _rows(settings, data_root, task.name, lambda value: target_columns(value, task, "FileList.csv does not say"))
+
+
+def read(row: dict, settings: EchonetDynamicSource, data_root: Path, max_frames: int) -> Recording:
+    """The video from its traced end-diastole on, or that frame alone for a still; from frame 0 where none is traced."""
+    path = safe_path(data_root, row["path"])
+    recording = read_recording(path, max_frames)
+    first = (
+        end_diastole(data_root / settings.folder / "VolumeTracings.csv", path.stem)
+        if settings.from_end_diastole
+        else None
+    )
+    if first is None or first >= len(recording.frames):
+        recording = recording.noted("no tracing: it begins at frame 0") if settings.from_end_diastole else recording
+        first = 0
+    return recording.part(first, first + 1 if row["kind"] == "image" else len(recording.frames))
+
+
+def end_diastole(tracings: Path, name: str) -> int | None:
+    """The frame of the larger one of the traced areas of a video; None if it is not traced.
+
+    A tracing is a long axis and short chords (X1, Y1)-(X2, Y2) across it; chords at equal distances have an area in proportion to
+    the sum of their lengths times the axis.
+    """
+    if not tracings.is_file():
+        return None
+    table = read_csv(tracings, TRACINGS, "copy VolumeTracings.csv of the release again")
+    own = table[table["FileName"].str.removesuffix(".avi") == name]
+    areas: dict[int, float] = {}
+    for frame, part in own.groupby(own["Frame"].astype(int)):
+        x1, y1, x2, y2 = (part[column].astype(float).to_numpy() for column in TRACINGS[1:5])
+        length = np.hypot(x2 - x1, y2 - y1)
+        areas[int(frame)] = float(length[0] * length[1:].mean()) if len(length) > 1 else 0.0
+    return max(areas, key=lambda frame: areas[frame]) if areas else None
+
+
+def _rows(settings: EchonetDynamicSource, data_root: Path, column: str, label) -> list[dict]:
+    folder = source_folder(data_root, settings.folder)
+    listed = read_csv(folder / "FileList.csv", ("FileName", column), HINT)
+    table = []
+    for number, (name, value) in enumerate(zip(listed["FileName"], listed[column], strict=True), start=2):
+        path = folder / "Videos" / f"{name.removesuffix('.avi')}.avi"
+        if not path.is_file():
+            continue
+        about = label(parse_number(value, f"{folder / 'FileList.csv'}: row {number}, {column}"))
+        kind = "image" if is_still_patient(path.stem, settings.still_share) else "video"
+        table.append(file_row("echonet_dynamic", path, data_root, kind=kind, licence=LICENCE, **about))
+    if not table:
+        raise LddmError(f"{folder / 'Videos'} holds none of the files of FileList.csv", "unpack the release there")
+    return table
