@@ -23,7 +23,7 @@ def native_size() -> dict[str, Any]:
     image = rng.integers(30, 255, (HEIGHT, WIDTH), dtype=np.uint8)
     fit = SquareFit.of(image.shape, SIZE, "pad")
     flat = torch.zeros(1, 1, FRAMES, SIZE, SIZE)
-    layers = Layers(torch.randn(1, FRAMES, 2, SIZE, SIZE), flat, flat, flat)
+    layers = Layers(torch.randn(1, FRAMES, 2, SIZE, SIZE), flat, flat)
     still = to_float(torch.from_numpy(image))[None, None]
     motion = torch.randn(1, 2, HEIGHT, WIDTH)
 

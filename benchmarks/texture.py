@@ -1,7 +1,7 @@
 """Sharpness, fog and motion of drawn videos as ratios to the real ones; `python -m benchmarks.texture results/<experiment>`.
 
 The real clips of a fold's held-out patients against what each generator draws from their first frames. Writes
-results/<experiment>/texture.csv and prints a table for docs/results.md.
+results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from lddm.data.ranges import to_float
 from lddm.data.synthetic import load_synthetic
 from lddm.files import write_table
 from lddm.metrics.motion import flow_statistics, high_share, power_spectrum, temporal_difference
-from lddm.motion.field_of_view import field_of_view
+from lddm.motion.field_of_view import erode, field_of_view
 
 DARK = 20  # grey levels: a pixel that stays below it is free of echoes
+RIM = 3  # pixels: the edge of a fan stands still in both videos
 RESAMPLES = 2000
 
 
@@ -43,8 +44,16 @@ def sharpness(frames: np.ndarray, view: np.ndarray) -> np.ndarray:
     return np.sqrt((detail**2 * view[:, None]).sum(axis=(2, 3), dtype=np.float64) / counts)
 
 
-def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Mean grey level that drawn frames add where the real video stays below `DARK` throughout; NaN where nothing does.
+def inner_view(x0: np.ndarray) -> np.ndarray:
+    """The field of view of first frames uint8 (n, S, S) without its outermost pixels, which stand still: bool (n, S, S)."""
+    mask = field_of_view(to_float(torch.from_numpy(x0))[:, None])
+    return erode(mask, RIM)[:, 0].numpy()
+
+
+def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
+    """Grey level that drawn frames 1..T add where the real video stays below `DARK` throughout; NaN where nothing does.
+
+    With `brighter_only`, pixels that became darker on average count as zero: darkening does not make up for fog.
 
     Args:
         drawn: uint8 (n, T + 1, S, S); the first frame is x0.
@@ -55,7 +64,8 @@ def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray) -> np.ndarray:
         float64 (n,).
     """
     dark = view & (real.max(axis=1) < DARK)
-    added = (drawn.astype(np.float32) - real).mean(axis=1)
+    added = (drawn[:, 1:].astype(np.float32) - real[:, 1:]).mean(axis=1)  # (n, S, S)
+    added = added.clip(min=0) if brighter_only else added
     counts = dark.sum(axis=(1, 2))
     return np.divide((added * dark).sum(axis=(1, 2)), counts, out=np.full(len(real), np.nan), where=counts > 0)
 
@@ -70,6 +80,7 @@ def measures(clips: np.ndarray, real: np.ndarray, view: np.ndarray) -> dict[str,
         "temporal difference": temporal_difference(clips)[:, 0],
         "flicker": high_share(power_spectrum(clips))[:, 0],
         "fog": fog(clips, real, view),
+        "fog, brighter pixels": fog(clips, real, view, brighter_only=True),
     }
 
 
@@ -81,17 +92,26 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
         means = table.groupby("patient")[["drawn", "real"]].mean()
         statistic: Callable[..., np.floating] = (
             (lambda a, b, axis=-1: a.mean(axis=axis))
-            if measure == "fog"
+            if measure.startswith("fog")
             else (lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis))
         )
         data = (means["drawn"].to_numpy(), means["real"].to_numpy())
-        interval = bootstrap(data, statistic, paired=True, n_resamples=RESAMPLES, rng=0, method="percentile")
-        low, high = interval.confidence_interval
-        row = {"videos of": name, "measure": measure, "unit": "grey levels" if measure == "fog" else "share of real"}
-        rows.append(
-            row | {"value": float(statistic(*data)), "low": low, "high": high, "patients": len(means)}
-            | {"clips": len(table), "largest": float(table["drawn"].max()) if measure == "fog" else np.nan}
-        )  # fmt: skip
+        low = high = np.nan
+        if len(means) > 1:
+            interval = bootstrap(data, statistic, paired=True, n_resamples=RESAMPLES, rng=0, method="percentile")
+            low, high = interval.confidence_interval
+        row = {
+            "videos of": name,
+            "measure": measure,
+            "unit": "grey levels" if measure.startswith("fog") else "share of real",
+            "value": float(statistic(*data)) if len(means) else np.nan,
+            "low": low,
+            "high": high,
+            "patients": len(means),
+            "videos": len(table),
+            "largest": float(table["drawn"].max()),
+        }
+        rows.append(row)
     return rows
 
 
@@ -108,16 +128,17 @@ def main(
         videos, manifest = load_synthetic(sorted((folder / "heldout").glob("shard-*.npy")))
         chosen = by_clip.loc[manifest["clip_id"]]
         real = store.clip_frames(chosen)
-        view = field_of_view(to_float(torch.from_numpy(real[:, :1])))[:, 0].numpy()
+        view = inner_view(real[:, 0])
         truth = measures(real, real, view)
         rows += compared(folder.name, measures(np.asarray(videos), real, view), truth, chosen["patient_id"].to_numpy())
     table = pd.DataFrame(rows)
-    write_table(table, results / "texture.csv")
+    write_table(table, results / f"texture-fold-{fold}.csv")
     shown = table.assign(
         value=[f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})" for r in table.itertuples()]
     ).pivot(index="videos of", columns="measure", values="value")  # fmt: skip
     print(shown[list(truth)].to_string())
-    print(f"n = {len(chosen)} clips of {chosen['patient_id'].nunique()} patients")
+    counts = table.groupby("videos of")["videos"].max()
+    print(f"{chosen['patient_id'].nunique()} patients; videos: {counts.to_dict()}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, l
 from lddm.nn.precision import in_float32
 
 OPEN = 4.0  # logit of visibility before training: 0.98
-LARGEST_LOG_GAIN = math.log(4)  # ASSUME: pixels become at most four times as bright and at least a quarter as bright
+# ASSUME: pixels become at most twice as bright and at least half as bright, so that noise in shadows stays dark.
+LARGEST_LOG_GAIN = math.log(2)
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,13 @@ class Layers:
 
     Attributes:
         motion: float (B, T, 2, S, S) in pixels, (axial, lateral): where in x0 the tissue of a pixel comes from.
-        occlusion_logits: float (B, 1, T, S, S); sigmoid(logits - OPEN) of a pixel is new tissue inside the field of view.
-        inpainted: float (B, 1, T, S, S), log-gain of the new tissue on x0.
-        residual: float (B, 1, T, S, S), log-gain of all.
+        occlusion_logits: float (B, 1, T, S, S); sigmoid(logits - OPEN) is the share of a pixel that new tissue covers.
+        log_gain: float (B, 1, T, S, S); see `apply_gain`.
     """
 
     motion: Tensor
     occlusion_logits: Tensor
-    inpainted: Tensor
-    residual: Tensor
+    log_gain: Tensor
 
     def in_full(self) -> Layers:
         """The same in float32."""
@@ -62,12 +61,13 @@ class Layers:
 class WarpDecoder(nn.Module):
     """Move x0 by a low-rank motion field, let new tissue enter the view, and change the brightness of all by a low-rank gain.
 
-    frame_t = exp(o_t n + sum_j b_j(t) rho_j) [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero. The
-    log-gains rho_j, the log-gain n of new tissue and its maps of occlusion o_t are painted by a top-down network from the maps
-    and the features of x0 at every scale, modulated by the coefficients through AdaIN. A gain leaves black as it is and keeps the
-    contrast of speckle; light that is added paints fog over shadows (docs/results.md). o_t is one where the field points out of
-    x0's field of view, and elsewhere what the network says: tissue that comes from behind a fold or from another plane. Outside
-    the field of view x0 stays as it is, so that the edge of a fan stands still while tissue slides past.
+    frame_t = gain_t [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero and the log-gain is
+    s_t n + sum_j b_j(t) rho_j, limited to a factor of two. A top-down network makes rho_j, the log-gain n of new tissue and the
+    occlusion maps behind s_t from the maps and the features of x0 at every scale, modulated by the coefficients through AdaIN. A
+    gain leaves black as it is and keeps the contrast of speckle; light that is added makes fog in shadows (docs/results.md,
+    "Texture"). s_t is tissue that comes from behind a fold or from another plane; o_t is s_t, and one where the field points out
+    of x0's field of view. Outside the field of view x0 stays as it is, so that the edge of a fan stands still while tissue
+    slides past.
 
     Args:
         spec: any kind; from a vector or a grid the maps and coefficients are decoded first.
@@ -84,11 +84,9 @@ class WarpDecoder(nn.Module):
         self.factors = None
         if spec.kind != "low_rank":
             side = spec.map_size if spec.kind == "grid" else map_size
-            self.inner = LatentSpec(
-                "low_rank", spec.frames, motion_rank=ranks[0], residual_rank=ranks[1], map_size=side
-            )
+            self.inner = LatentSpec("low_rank", spec.frames, motion_rank=ranks[0], gain_rank=ranks[1], map_size=side)
         code = 4 * width
-        # Down to the grid of the maps. The residual is synthesised at half resolution; only motion needs the full one.
+        # Down to the grid of the maps. Gain and occlusion are made at half resolution; only motion needs the full one.
         self.pyramid = ImagePyramid(size, width, log2_ratio(size, self.inner.map_size, "size"))
         channels = self.pyramid.channels[::-1]  # coarsest first
         if spec.kind != "low_rank":
@@ -102,8 +100,7 @@ class WarpDecoder(nn.Module):
             ResBlock2d(before + after, after, code) for before, after in zip(channels, channels[1:-1], strict=False)
         )
         last = channels[-2] if len(channels) > 1 else channels[0]
-        painted = 2 * self.inner.residual_rank + 1  # rho_j, occlusion maps, n
-        conv_out = nn.Conv2d(last, painted, 3, 1, 1)
+        conv_out = nn.Conv2d(last, 2 * self.inner.gain_rank + 1, 3, 1, 1)  # rho_j, occlusion maps, n
         for parameter in conv_out.parameters():
             nn.init.zeros_(parameter)  # begin as the pure warp
         self.conv_out = nn.Sequential(group_norm(last), nn.SiLU(), conv_out)
@@ -120,7 +117,7 @@ class WarpDecoder(nn.Module):
         fov_mask = field_of_view(x0)
         occlusion = 1 - (1 - out_of_view(fov_mask, layers.motion)) * torch.sigmoid(OPEN - layers.occlusion_logits)
         still = x0[:, :, None]
-        frames = brighten(moved + occlusion * (still - moved), occlusion * layers.inpainted + layers.residual)
+        frames = apply_gain(moved + occlusion * (still - moved), layers.log_gain)
         return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), still), layers.motion)
 
     def layers(self, x0: Tensor, z: Tensor) -> Layers:
@@ -131,18 +128,18 @@ class WarpDecoder(nn.Module):
         else:
             maps, rows = self.factors(z, features[0])
         rows = unit_rows(rows)
-        rank, added = self.inner.motion_rank, self.inner.residual_rank
+        rank, gains = self.inner.motion_rank, self.inner.gain_rank
         fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))  # (B, K, 2, h, w)
         motion = compose_motion(fields, rows[:, :rank], self.size)
-        painted = self._paint(features, maps, rows)  # (B, 2R + 1, S, S)
-        residual, occlusion_logits = (
+        images = self._images(features, maps, rows)  # (B, 2R + 1, S, S)
+        log_gain, occlusion_logits = (
             torch.einsum("brt,brhw->bthw", rows[:, rank:], part)[:, None]  # (B, 1, T, S, S)
-            for part in painted[:, : 2 * added].chunk(2, dim=1)
+            for part in images[:, : 2 * gains].chunk(2, dim=1)
         )
-        inpainted = painted[:, 2 * added :, None].expand_as(residual)
-        return Layers(motion, occlusion_logits, inpainted, residual)
+        new = torch.sigmoid(occlusion_logits - OPEN)
+        return Layers(motion, occlusion_logits, log_gain + new * images[:, 2 * gains :, None])
 
-    def _paint(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
+    def _images(self, features: list[Tensor], maps: Tensor, rows: Tensor) -> Tensor:
         code = self.coefficients(rows.flatten(1))
         hidden = self.blocks[0](self.conv_in(torch.cat([maps, features[0]], dim=1)), code)
         for block, skip in zip(self.blocks[1:], features[1:], strict=False):
@@ -182,9 +179,14 @@ class LowRankHead(nn.Module):
         return self.maps(hidden), rows
 
 
-def brighten(frames: Tensor, log_gain: Tensor) -> Tensor:
-    """Frames, -1 = black, times exp(`log_gain`), which is limited; both float of one shape."""
-    return (frames + 1) * log_gain.clamp(-LARGEST_LOG_GAIN, LARGEST_LOG_GAIN).exp() - 1
+def apply_gain(frames: Tensor, log_gain: Tensor) -> Tensor:
+    """Multiply grey levels, -1 = black, by exp(log-gain), which saturates smoothly at a factor of two.
+
+    Args:
+        frames: float, any shape.
+        log_gain: float of the same shape.
+    """
+    return (frames + 1) * (LARGEST_LOG_GAIN * torch.tanh(log_gain / LARGEST_LOG_GAIN)).exp() - 1
 
 
 @in_float32

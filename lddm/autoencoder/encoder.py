@@ -16,9 +16,9 @@ from lddm.nn.blocks import group_norm, log2_ratio
 
 
 class LowRankEncoder(nn.Module):
-    """Encodes measured motion unchanged and learns a code for the residual.
+    """Encodes measured motion unchanged and learns a code of the gain.
 
-    The residual code is bilinear like the motion: coefficients b_j(t) over time, maps r_j over space. The network reads
+    The code of the gain is bilinear like the motion: coefficients b_j(t) over time, maps r_j over space. The network reads
     each frame beside the warped x0.
 
     Args:
@@ -44,10 +44,10 @@ class LowRankEncoder(nn.Module):
                 for layer in (nn.Conv2d(before, after, 3, 2, 1), group_norm(after), nn.SiLU())
             ]
         )
-        last, rank = channels[-1], spec.residual_rank
+        last, rank = channels[-1], spec.gain_rank
         self.mix = nn.Sequential(nn.Conv3d(last, last, 3, padding=1), group_norm(last), nn.SiLU())
         self.temporal_coefficients = nn.Conv1d(last, rank, 3, padding=1)
-        self.residual_maps = nn.Conv3d(last, 2 * rank, 1)
+        self.gain_maps = nn.Conv3d(last, 2 * rank, 1)
 
     def forward(self, video: Tensor, motion: MotionCode) -> Posterior:
         """video float (B, 1, T + 1, S, S) in [-1, 1] and its measured motion -> q(z | x)."""
@@ -58,10 +58,10 @@ class LowRankEncoder(nn.Module):
         features = self.mix(features.unflatten(0, (len(video), -1)).transpose(1, 2))  # (B, C, T, h, w)
         coefficients = self.temporal_coefficients(features.mean(dim=(-2, -1)))  # (B, R, T)
         coefficients = unit_rows(coefficients)
-        residual, spread = self.residual_maps(features).chunk(2, dim=1)  # (B, R, T, h, w) each
-        residual = torch.einsum("brt,brthw->brhw", coefficients, residual) / self.spec.frames
+        gain, spread = self.gain_maps(features).chunk(2, dim=1)  # (B, R, T, h, w) each
+        gain = torch.einsum("brt,brthw->brhw", coefficients, gain) / self.spec.frames
         spread = spread.mean(dim=2).clamp(-8, 4)
-        maps = torch.cat([motion.maps.flatten(1, 2), residual], dim=1)
+        maps = torch.cat([motion.maps.flatten(1, 2), gain], dim=1)
         rows = torch.cat([motion.coefficients, coefficients], dim=1)
         fixed_maps = torch.full_like(motion.maps.flatten(1, 2), 2 * math.log(self.MOTION_STD))
         amplitude = motion.maps.square().mean(dim=(2, 3, 4)).sqrt()  # (B, K)

@@ -49,7 +49,7 @@ class Autoencoder(SavedModule):
             self.decoder: WarpDecoder | SPADEDecoder
             width = settings.decoder_width or settings.width
             if settings.decoder == "warp":
-                ranks = (settings.motion_rank, settings.residual_rank)
+                ranks = (settings.motion_rank, settings.gain_rank)
                 self.decoder = WarpDecoder(self.spec, size, width, ranks, settings.map_size)
             else:
                 self.decoder = SPADEDecoder(self.spec, size, width, settings.gradient_checkpointing, published)
@@ -135,5 +135,5 @@ def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:
     if settings.latent == "grid":
         grid = {"channels": settings.grid_channels, "grid_frames": settings.grid_frames}
         return LatentSpec("grid", frames, map_size=settings.map_size, **grid)
-    ranks = {"motion_rank": settings.motion_rank, "residual_rank": settings.residual_rank}
+    ranks = {"motion_rank": settings.motion_rank, "gain_rank": settings.gain_rank}
     return LatentSpec("low_rank", frames, map_size=settings.map_size, **ranks)

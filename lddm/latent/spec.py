@@ -17,7 +17,7 @@ class LatentSpec:
 
     `vector` (the paper): z is one global vector of `dim` numbers.
     `low_rank` (ours): z = (maps aligned with x0, temporal coefficients). The maps are `motion_rank` displacement
-    fields (axial, lateral) and `residual_rank` code maps of the residual branch, `map_size` pixels high and wide; each
+    fields (axial, lateral) and `gain_rank` code maps of the gain, `map_size` pixels high and wide; each
     field and each code map has one coefficient per frame. Motion of frame t = sum_k a_k(t) B_k: the local strain that a
     global vector loses stays where it is. The amplitude of the motion is in the maps B_k, in pixels; each row a_k has a
     root mean square of one.
@@ -28,7 +28,7 @@ class LatentSpec:
         frames: T.
         dim: size of the vector (vector only).
         motion_rank: K (low_rank only).
-        residual_rank: R (low_rank only).
+        gain_rank: R (low_rank only).
         map_size: height and width of the maps (low_rank and grid).
         channels: numbers of a cell of the grid (grid only).
         grid_frames: steps of time of the grid (grid only).
@@ -38,7 +38,7 @@ class LatentSpec:
     frames: int
     dim: int = 0
     motion_rank: int = 0
-    residual_rank: int = 0
+    gain_rank: int = 0
     map_size: int = 0
     channels: int = 0
     grid_frames: int = 0
@@ -46,12 +46,12 @@ class LatentSpec:
     @property
     def map_channels(self) -> int:
         """Channels of the maps: K axial-lateral pairs, then R code maps; or those of the grid, step after step."""
-        return self.channels * self.grid_frames if self.kind == "grid" else 2 * self.motion_rank + self.residual_rank
+        return self.channels * self.grid_frames if self.kind == "grid" else 2 * self.motion_rank + self.gain_rank
 
     @property
     def coefficient_rows(self) -> int:
-        """Rows of coefficients: K of the motion, then R of the residual."""
-        return self.motion_rank + self.residual_rank
+        """Rows of coefficients: K of the motion, then R of the gain."""
+        return self.motion_rank + self.gain_rank
 
     @property
     def size(self) -> int:
@@ -76,7 +76,7 @@ class LatentSpec:
         return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
 
     def per_channel(self, values: Tensor) -> Tensor:
-        """One value of each field and residual map (B, K + R) -> one of each channel of the maps (B, 2K + R, 1, 1)."""
+        """One value of each field and gain map (B, K + R) -> one of each channel of the maps (B, 2K + R, 1, 1)."""
         fields = values[:, : self.motion_rank].repeat_interleave(2, dim=1)
         return torch.cat([fields, values[:, self.motion_rank :]], dim=1)[:, :, None, None]
 

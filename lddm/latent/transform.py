@@ -18,7 +18,7 @@ SMALLEST = 1e-9  # avoids 0 / 0 where nothing moves
 class LatentTransform(nn.Module):
     """An invertible map from z in physical units to numbers that are each standardised, with explicit log-amplitudes.
 
-    Field or residual map k of a low-rank z has an amplitude a_k, the root mean square over cells and frames of what it adds.
+    Field or gain map k of a low-rank z has an amplitude a_k, the root mean square over cells and frames of its part of the sum.
     Normalised z consists of
 
     - the maps B_k (with root mean square a_k) and the rows a_k(t) of the same size, both white (`Whitening`). They have the
@@ -115,7 +115,7 @@ class LatentTransform(nn.Module):
         return self.spec.join(maps, unit_rows(rows) * amplitude[:, :, None]), amplitude
 
     def _map_amplitude(self, maps: Tensor) -> Tensor:
-        """Root mean square of each field, over both components, and of each residual map: (B, K + R)."""
+        """Root mean square of each field, over both components, and of each gain map: (B, K + R)."""
         power = maps.square().mean(dim=(2, 3))
         fields = power[:, : 2 * self.spec.motion_rank].unflatten(1, (self.spec.motion_rank, 2)).mean(dim=2)
         return torch.cat([fields, power[:, 2 * self.spec.motion_rank :]], dim=1).sqrt()

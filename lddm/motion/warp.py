@@ -16,25 +16,26 @@ LOBES = 4  # of the Lanczos kernel
 def refine(image: Tensor) -> Tensor:
     """Insert samples halfway between those of an image, by a Lanczos kernel of eight taps (Duchon 1979).
 
-    Bicubic interpolation takes 7 to 15 % of the finest detail (what a Gaussian of 1 px removes) of an image that is moved by a
-    fraction of a pixel; of a refined one, 2 to 8 %.
+    Bicubic interpolation blurs an image that is moved by a fraction of a pixel; on the refined image it does so about half as
+    much (docs/results.md, "Texture").
 
     Args:
-        image: float (B, C, H, W).
+        image: float (B, C, H, W), H and W at least 2.
 
     Returns:
         float (B, C, 2 H - 1, 2 W - 1), whose samples 2 i are those of the image.
     """
-    place = torch.arange(-LOBES + 0.5, LOBES, device=image.device)
-    kernel = torch.sinc(place) * torch.sinc(place / LOBES)
-    return _with_halfway(_with_halfway(image, kernel / kernel.sum()).mT, kernel / kernel.sum()).mT
+    return _with_halfway(_with_halfway(image).mT).mT
 
 
-def _with_halfway(image: Tensor, kernel: Tensor) -> Tensor:
+def _with_halfway(image: Tensor) -> Tensor:
     """An image (B, C, H, W) with samples inserted between its rows: (B, C, 2 H - 1, W)."""
+    place = torch.arange(-LOBES + 0.5, LOBES, device=image.device, dtype=image.dtype)
+    kernel = torch.sinc(place) * torch.sinc(place / LOBES)
     padded = F.pad(image, (0, 0, LOBES - 1, LOBES - 1), mode="replicate")
-    channels = image.shape[1]
-    between = F.conv2d(padded, kernel[None, None, :, None].expand(channels, 1, -1, 1), groups=channels)
+    count = image.shape[2] - 1
+    # A sum, not a convolution: those of a GPU round to TF32.
+    between = sum(weight * padded[:, :, i : i + count] for i, weight in enumerate((kernel / kernel.sum()).unbind()))
     both = torch.stack([image[:, :, :-1], between], dim=3).flatten(2, 3)  # (B, C, 2 H - 2, W)
     return torch.cat([both, image[:, :, -1:]], dim=2)
 
@@ -44,37 +45,45 @@ def warp(image: Tensor, motion: Tensor, mode: str = "bicubic", beyond: str = "bo
     """Backward warp: out(p) = image(p + motion(p)).
 
     Args:
-        image: float (B, C, H, W), or of any finer grid whose corners are those of H x W (see `refine`).
+        image: float (B, C, H, W), or on a finer grid with the same corners (see `refine`).
         motion: float (B, 2, H, W) in pixels, (axial, lateral).
         mode: "bicubic" (keeps speckle sharp) or "bilinear".
         beyond: what lies beyond the frame: its "border", repeated, or its "reflection".
 
     Returns:
         float (B, C, H, W).
+
+    Raises:
+        ValueError: the grid of the image is neither that of the motion nor finer.
     """
-    height, width = motion.shape[-2:]
-    rows = torch.arange(height, device=motion.device, dtype=motion.dtype)[:, None] + motion[:, 0]
-    columns = torch.arange(width, device=motion.device, dtype=motion.dtype) + motion[:, 1]
-    # align_corners=True: the centre of pixel i lies at 2 i / (n - 1) - 1.
-    grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], dim=-1)  # (B, H, W, 2)
-    return F.grid_sample(image, grid.to(image), mode=mode, padding_mode=beyond, align_corners=True)
+    return warp_sequence(image, motion[:, None], mode, beyond)[:, :, 0]
 
 
 @in_float32
-def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic") -> Tensor:
+def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic", beyond: str = "border") -> Tensor:
     """Warp one image by a field for each frame.
 
     Args:
-        x0: float (B, C, H, W), or refined.
+        x0: float (B, C, H, W), or on a finer grid.
         motion: float (B, T, 2, H, W) in pixels.
+        mode, beyond: as in `warp`.
 
     Returns:
         float (B, C, T, H, W).
+
+    Raises:
+        ValueError: as `warp`.
     """
-    batch, frames = motion.shape[:2]
-    repeated = x0[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)  # (B T, C, H, W)
-    warped = warp(repeated, motion.flatten(0, 1), mode)
-    return warped.unflatten(0, (batch, frames)).transpose(1, 2)  # (B, C, T, H, W)
+    frames, height, width = motion.shape[1], *motion.shape[-2:]
+    if min(height, width) < 2 or (x0.shape[-2] - 1) % (height - 1) or (x0.shape[-1] - 1) % (width - 1):
+        raise ValueError(f"an image of {tuple(x0.shape[-2:])} is not on the grid of a motion of {(height, width)}")
+    rows = torch.arange(height, device=motion.device, dtype=motion.dtype)[:, None] + motion[:, :, 0]
+    columns = torch.arange(width, device=motion.device, dtype=motion.dtype) + motion[:, :, 1]
+    # align_corners=True: the centre of pixel i lies at 2 i / (n - 1) - 1.
+    grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], dim=-1)  # (B, T, H, W, 2)
+    flat = grid.flatten(1, 2).to(x0)  # (B, T H, W, 2): all frames are read from one image
+    warped = F.grid_sample(x0, flat, mode=mode, padding_mode=beyond, align_corners=True)  # (B, C, T H, W)
+    return warped.unflatten(2, (frames, height))
 
 
 @in_float32

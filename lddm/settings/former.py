@@ -14,6 +14,7 @@ KEYS: dict[str, str] = {
     "autoencoder.feature_weight": "renamed autoencoder.feature_matching_weight",
     "autoencoder.gradient_penalty": "renamed autoencoder.r1_weight",
     "autoencoder.checkpointing": "renamed autoencoder.gradient_checkpointing",
+    "autoencoder.residual_rank": "renamed autoencoder.gain_rank",
     "autoencoder.reversal": "renamed autoencoder.time_reversal",
     **{
         f"{section}.{old}": f"renamed {section}.{new}"

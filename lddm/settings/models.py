@@ -37,7 +37,7 @@ class AutoencoderSettings(Section):
 
     decoder: Literal["warp", "spade"] = Field(
         "warp",
-        description="warp: low-rank motion field moves x0, plus a learned residual (frugal); spade: every frame is "
+        description="warp: low-rank motion field moves x0, times a learned gain (frugal); spade: every frame is "
         "synthesised, z by AdaIN and x0 by SPADE at every scale (the paper)",
     )
     latent: Literal["low_rank", "vector", "grid"] = Field(
@@ -59,7 +59,7 @@ class AutoencoderSettings(Section):
         description="passes of optical flow: each further one measures what the last one left; a classifier of strain keeps "
         "0.94 of its AUC on clips moved by one pass, 0.98 with two",
     )
-    residual_rank: int = Field(2, ge=1, description="R: residual maps of decoder warp")
+    gain_rank: int = Field(2, ge=1, description="R: gain maps of decoder warp")
     map_size: int = Field(8, ge=2, description="height and width of the maps, or of the grid")
     grid_channels: int = Field(4, ge=1, description="numbers of a cell when latent is grid")
     grid_frames: int = Field(4, ge=1, description="steps of time when latent is grid")

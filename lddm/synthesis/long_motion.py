@@ -31,7 +31,7 @@ def extend(
     u'(p) = v(p) + f u(p + v(p)), so that every frame is the real still, interpolated once. Old and new layers are blended over
     the overlap.
 
-    ASSUME: u and what was painted into the first frame of a window fade until its end (f is half a cosine from 1 to 0), since
+    ASSUME: u and the gain of the first frame of a window fade until its end (f is half a cosine from 1 to 0), since
     tissue comes back and brightness does not drift. Without that, displacements would add up to a random walk and rough fields
     to a marbled texture.
 
@@ -69,8 +69,7 @@ def extend(
 def frames_of(layers: Layers, first: int, last: int) -> Layers:
     """The frames `first` to `last` - 1, counted from 0."""
     part = slice(first, last)
-    painted = (layers.occlusion_logits, layers.inpainted, layers.residual)
-    return Layers(layers.motion[:, part], *(values[:, :, part] for values in painted))
+    return Layers(layers.motion[:, part], layers.occlusion_logits[:, :, part], layers.log_gain[:, :, part])
 
 
 def _continued(origin: Tensor, motion: Tensor) -> Tensor:
@@ -81,8 +80,8 @@ def _continued(origin: Tensor, motion: Tensor) -> Tensor:
 
 def _composed(origin: Layers, window: Layers, motion: Tensor) -> Layers:
     """Layers of a window relative to the still; `motion` is already."""
-    before = warp_sequence(origin.residual[:, :, 0], window.motion)  # (1, 1, T, S, S)
-    return Layers(motion, window.occlusion_logits, window.inpainted, window.residual + _fading(motion) * before)
+    before = warp_sequence(origin.log_gain[:, :, 0], window.motion)  # (1, 1, T, S, S)
+    return Layers(motion, window.occlusion_logits, window.log_gain + _fading(motion) * before)
 
 
 def _fading(motion: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ def _joined(known: Layers, new: Layers, overlap: int) -> Layers:
     share = torch.arange(1, overlap + 1, device=known.motion.device, dtype=known.motion.dtype) / (overlap + 1)
     weight = share[:, None, None]
     parts = []
-    for axis, field in zip((1, 2, 2, 2), fields(Layers), strict=True):
+    for axis, field in zip((1, 2, 2), fields(Layers), strict=True):
         old, late = getattr(known, field.name), getattr(new, field.name)
         kept, shared = old.split([old.shape[axis] - overlap, overlap], dim=axis)
         begun, rest = late.split([overlap, late.shape[axis] - overlap], dim=axis)

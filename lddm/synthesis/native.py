@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lddm.autoencoder.decoder import OPEN, Layers, brighten
+from lddm.autoencoder.decoder import OPEN, Layers, apply_gain
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit
 from lddm.motion.warp import bicubic_weights, refine, warp
@@ -72,14 +72,13 @@ class NativeStill:
             uint8 (H, W).
         """
         new = torch.sigmoid(layers.occlusion_logits - OPEN)
-        log_gain = new * layers.inpainted + layers.residual
-        for parts in zip(layers.motion[0], new[0, 0], log_gain[0, 0], strict=True):
+        for parts in zip(layers.motion[0], new[0, 0], layers.log_gain[0, 0], strict=True):
             yield to_uint8(self._frame(*parts))[0, 0].cpu().numpy()
 
     def _frame(self, motion: Tensor, new: Tensor, log_gain: Tensor) -> Tensor:
         """One frame float (1, 1, H, W): motion (2, S, S), and (S, S) each of the share of new tissue and the log-gain."""
         moved = warp(self.tissue, (self.enlarge(motion) * self.scale)[None], beyond="reflection")
-        moved = brighten(moved + self.enlarge(new) * (self.tissue[..., ::2, ::2] - moved), self.enlarge(log_gain))
+        moved = apply_gain(moved + self.enlarge(new) * (self.tissue[..., ::2, ::2] - moved), self.enlarge(log_gain))
         return self.still + self.share * (moved.clamp(-1, 1) - self.still)
 
 

@@ -55,7 +55,7 @@ SMALL = SHARED | {
     },
 }  # fmt: skip
 SMALL_OURS = SHARED | {
-    "autoencoder": {"width": 8, "residual_rank": 1, "training": FEW},
+    "autoencoder": {"width": 8, "gain_rank": 1, "training": FEW},
     "diffusion": {"width": 16, "depth": 1, "training": FEW}
     | {"distillation": {"num_pairs": 8, "num_inference_steps": 2, "steps": 4}},
     "synthesis": {"shards": 1, "samples": {"heldout": 2, "stills": 1}},

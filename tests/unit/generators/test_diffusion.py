@@ -17,7 +17,7 @@ from lddm.settings.models import DiffusionSettings, DistillationSettings, Traini
 from lddm.training.weights import load_weights, save_weights
 
 VECTOR = LatentSpec("vector", frames=8, dim=5)
-MAPS = LatentSpec("low_rank", frames=8, motion_rank=2, residual_rank=1, map_size=4)
+MAPS = LatentSpec("low_rank", frames=8, motion_rank=2, gain_rank=1, map_size=4)
 GRID = LatentSpec("grid", frames=8, channels=3, grid_frames=2, map_size=4)
 QUICK = Training(steps=4, batch_size=4, log_every=2, val_every=2, checkpoint_every=2, warmup_steps=1)
 SMALL = DiffusionSettings(width=16, depth=1, distillation=None, training=QUICK)

@@ -15,7 +15,7 @@ from lddm.settings.build import load
 from lddm.settings.models import DiffusionSettings, DistillationSettings, PixelSettings, Training
 
 VECTOR = LatentSpec("vector", frames=8, dim=5)
-MAPS = LatentSpec("low_rank", frames=8, motion_rank=2, residual_rank=1, map_size=4)
+MAPS = LatentSpec("low_rank", frames=8, motion_rank=2, gain_rank=1, map_size=4)
 ONE_STEP = SamplingOptions("distilled", guidance_scale=2.0)
 TEN_STEPS = SamplingOptions("unipc", 10, guidance_scale=2.0)
 

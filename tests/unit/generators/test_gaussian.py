@@ -17,7 +17,7 @@ from lddm.settings.models import GaussianSettings
 
 VECTOR = LatentSpec("vector", frames=8, dim=6)
 KINDS = {
-    "low_rank": LatentSpec("low_rank", frames=8, motion_rank=1, residual_rank=1, map_size=4),
+    "low_rank": LatentSpec("low_rank", frames=8, motion_rank=1, gain_rank=1, map_size=4),
     "vector": VECTOR,
     "grid": LatentSpec("grid", frames=8, map_size=4, channels=2, grid_frames=2),
 }

@@ -4,7 +4,7 @@ import torch
 
 from lddm.latent.spec import LatentSpec
 
-SPEC = LatentSpec("low_rank", frames=5, motion_rank=3, residual_rank=2, map_size=4)
+SPEC = LatentSpec("low_rank", frames=5, motion_rank=3, gain_rank=2, map_size=4)
 
 
 def test_split_and_join_are_inverses():

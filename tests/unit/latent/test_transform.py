@@ -10,7 +10,7 @@ from lddm.latent.transform import LatentTransform
 from lddm.training.weights import save_weights
 
 SPECS = {
-    "low_rank": LatentSpec("low_rank", frames=8, motion_rank=2, residual_rank=1, map_size=4),
+    "low_rank": LatentSpec("low_rank", frames=8, motion_rank=2, gain_rank=1, map_size=4),
     "vector": LatentSpec("vector", frames=8, dim=5),
     "grid": LatentSpec("grid", frames=8, map_size=4, channels=2, grid_frames=2),
 }

@@ -5,7 +5,7 @@ import torch
 from lddm.latent.spec import LatentSpec
 from lddm.latent.whitening import Whitening
 
-LOW_RANK = LatentSpec("low_rank", frames=8, motion_rank=1, residual_rank=1, map_size=4)
+LOW_RANK = LatentSpec("low_rank", frames=8, motion_rank=1, gain_rank=1, map_size=4)
 
 
 def latents(n=4000):

@@ -8,7 +8,7 @@ from lddm.latent.strain_limit import limit_strain
 from lddm.motion.invertibility import LARGEST_STRAIN, SMALLEST_DETERMINANT, largest_strain
 from lddm.motion.warp import compose_motion
 
-SPEC = LatentSpec("low_rank", 6, motion_rank=2, residual_rank=1, map_size=8)
+SPEC = LatentSpec("low_rank", 6, motion_rank=2, gain_rank=1, map_size=8)
 SIZE = 64
 NOISE = 30 * torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -36,6 +36,11 @@ def test_a_refined_image_keeps_more_of_its_detail():
     assert sharp / plain > 1.03
 
 
+def test_an_image_on_another_grid_is_refused():
+    with pytest.raises(ValueError, match="not on the grid"):
+        warp(torch.zeros(1, 1, 32, 32), torch.zeros(1, 2, 16, 16))
+
+
 def test_motion_is_a_sum_of_maps_times_coefficients():
     maps = torch.ones(1, 2, 2, 4, 4) * torch.tensor([1.0, 10.0])[None, :, None, None, None]
     coefficients = torch.tensor([[[1.0, 2.0], [0.5, 0.0]]])

@@ -12,7 +12,7 @@ from lddm.motion.warp import compose_motion, warp_sequence
 from lddm.settings.models import AutoencoderSettings
 
 SIZE = 128
-SPEC = LatentSpec("low_rank", frames=4, motion_rank=2, residual_rank=1, map_size=8)
+SPEC = LatentSpec("low_rank", frames=4, motion_rank=2, gain_rank=1, map_size=8)
 
 
 def code():

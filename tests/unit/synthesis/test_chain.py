@@ -78,15 +78,15 @@ class Mover:
     """A decoder that warps, and nothing else."""
 
     def compose(self, x0, layers):
-        return Decoded(warp_sequence(x0, layers.motion) + layers.residual, layers.motion)
+        return Decoded(warp_sequence(x0, layers.motion) + layers.log_gain, layers.motion)
 
 
-def pushes(rows, residual=0.0):
+def pushes(rows, log_gain=0.0):
     """Layers (n, ...) of pushes along the rows, (n, T) in pixels."""
     rows = torch.as_tensor(np.array(rows), dtype=torch.float32)
     motion = torch.stack([rows, torch.zeros_like(rows)], dim=2)[..., None, None].expand(-1, -1, 2, 32, 32)
     flat = torch.ones(len(rows), 1, rows.shape[1], 32, 32)
-    return Layers(motion, -OPEN * flat, 0 * flat, residual * flat)
+    return Layers(motion, -OPEN * flat, log_gain * flat)
 
 
 def swing(place, speed, phase):
@@ -121,8 +121,8 @@ def test_displacements_are_composed_not_added():
     ramp = torch.arange(32.0)[:, None].expand(32, 32)
     first, then = pushes([[0.1] * T]), pushes([[0.0] * T])
     down = (0.1 * (ramp - 16)).expand(1, T, 32, 32)
-    first = Layers(torch.stack([down, 0 * down], 2), first.occlusion_logits, first.inpainted, first.residual)
-    push = Layers(then.motion + torch.tensor([2.0, 0])[:, None, None], *[then.inpainted] * 3)
+    first = Layers(torch.stack([down, 0 * down], 2), first.occlusion_logits, first.log_gain)
+    push = Layers(then.motion + torch.tensor([2.0, 0])[:, None, None], *[then.log_gain] * 2)
     moved = extend(Mover(), torch.zeros(1, 1, 32, 32), first, lambda *_: push, 20, 4).motion[0, -1, 0]
     assert moved[10, 5].item() == pytest.approx(2 + 0.5 * 0.1 * (12 - 16), abs=1e-4)
 
@@ -136,10 +136,10 @@ def test_pushes_do_not_add_up_and_the_nearer_of_two_like_windows_is_kept():
     assert on.motion[0, -1, 0, 5, 5] < 0
 
 
-def test_painted_light_fades_and_does_not_add_up():
+def test_a_gain_fades_and_does_not_add_up():
     x0 = torch.zeros(1, 1, 32, 32)
     layers = extend(Mover(), x0, pushes([[0.0] * T], 0.1), lambda *_: pushes([[0.0] * T], 0.1), 200, 4)
-    assert layers.residual[0, 0, :, 5, 5].max() < 0.25
+    assert layers.log_gain[0, 0, :, 5, 5].max() < 0.25
 
 
 def test_one_window_is_cut_and_an_overlap_of_a_whole_window_is_refused():

@@ -1,0 +1,43 @@
+"""Sharpness and fog of known answers."""
+
+import numpy as np
+import pytest
+
+from benchmarks.texture import compared, fog, sharpness
+
+VIEW = np.ones((2, 16, 16), bool)
+
+
+def test_fog_counts_drawn_frames_and_dark_pixels_only():
+    real = np.full((2, 5, 16, 16), 10, np.uint8)
+    real[:, :, :8] = 100
+    drawn = real.copy()
+    drawn[:, 1:] += 6
+    assert fog(drawn, real, VIEW) == pytest.approx([6, 6])
+    drawn[:, 1:, 8:, :8], drawn[:, 1:, 8:, 8:] = 14, 6  # half brighter, half darker
+    assert fog(drawn, real, VIEW) == pytest.approx([0, 0])
+    assert fog(drawn, real, VIEW, brighter_only=True) == pytest.approx([2, 2])
+    assert np.isnan(fog(drawn, np.full_like(real, 90), VIEW)).all()
+
+
+def test_sharpness_is_that_of_each_frame_within_the_view():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (2, 3, 16, 16)).astype(np.uint8)
+    frames[:, 2] = 128
+    found = sharpness(frames, VIEW)
+    assert found.shape == (2, 3) and (found[:, :2] > 30).all() and (found[:, 2] == 0).all()
+    left = VIEW & (np.arange(16) < 8)
+    changed = frames.copy()
+    changed[..., 10:] = 0  # 1 px of smoothing does not reach across
+    assert sharpness(changed, left & (np.arange(16) < 5)) == pytest.approx(
+        sharpness(frames, left & (np.arange(16) < 5))
+    )
+
+
+def test_an_interval_needs_two_patients_and_an_undefined_measure_is_left_empty():
+    values = {"sharpness": np.array([1.0, 2.0]), "fog": np.array([np.nan, np.nan])}
+    rows = {row["measure"]: row for row in compared("lddm", values, values, np.array(["a", "a"]))}
+    assert rows["sharpness"]["value"] == 1 and np.isnan(rows["sharpness"]["low"])
+    assert np.isnan(rows["fog"]["value"]) and rows["fog"]["videos"] == 0
+    two = compared("lddm", values, {"sharpness": np.array([1.0, 1.0]), "fog": values["fog"]}, np.array(["a", "b"]))
+    assert two[0]["value"] == 1.5 and two[0]["low"] == 1 and two[0]["high"] == 2
