@@ -18,11 +18,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import bootstrap
 
 from lddm.data.frames import FrameStore, fold_clips
-from lddm.data.ranges import to_float
+from lddm.data.ranges import to_float, to_uint8
 from lddm.data.synthetic import load_synthetic
 from lddm.files import write_table
 from lddm.metrics.motion import flow_statistics, high_share, power_spectrum, temporal_difference
 from lddm.motion.field_of_view import erode, field_of_view
+from lddm.motion.warp import refine, warp
 
 DARK = 20  # grey levels: a pixel that stays below it is free of echoes
 RIM = 3  # pixels: the edge of a fan stands still in both videos
@@ -115,6 +116,19 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
     return rows
 
 
+def interpolated(x0: np.ndarray, view: np.ndarray) -> pd.DataFrame:
+    """Sharpness of first frames uint8 (n, S, S) that are moved by part of a pixel along both axes, as a share of their own."""
+    still = to_float(torch.from_numpy(x0))[:, None]
+    own, rows = sharpness(x0[:, None], view)[:, 0], []
+    for shift in (0.25, 0.5):
+        motion = torch.full((len(x0), 2, *x0.shape[1:]), shift)
+        for name, source in (("bicubic", still), ("refined", refine(still))):
+            moved = to_uint8(warp(source, motion))[:, 0].numpy()
+            share = sharpness(moved[:, None], view)[:, 0] / own
+            rows.append({"pixels": shift, "interpolation": name, "mean": share.mean(), "lowest": share.min()})
+    return pd.DataFrame(rows)
+
+
 def main(
     results: Annotated[Path, typer.Argument(help="a finished run, e.g. results/lung")],
     fold: Annotated[int, typer.Option(help="its fold")] = 0,
@@ -137,6 +151,8 @@ def main(
         value=[f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})" for r in table.itertuples()]
     ).pivot(index="videos of", columns="measure", values="value")  # fmt: skip
     print(shown[list(truth)].to_string())
+    firsts = store.clip_frames(by_clip.groupby("patient_id").head(1))[:, 0]
+    print(interpolated(firsts, inner_view(firsts)).round(3).to_string(index=False))
     counts = table.groupby("videos of")["videos"].max()
     print(f"{chosen['patient_id'].nunique()} patients; videos: {counts.to_dict()}")
 

@@ -35,7 +35,8 @@ def _with_halfway(image: Tensor) -> Tensor:
     padded = F.pad(image, (0, 0, LOBES - 1, LOBES - 1), mode="replicate")
     count = image.shape[2] - 1
     # A sum, not a convolution: those of a GPU round to TF32.
-    between = sum(weight * padded[:, :, i : i + count] for i, weight in enumerate((kernel / kernel.sum()).unbind()))
+    taps = enumerate((kernel / kernel.sum()).unbind())
+    between = torch.stack([weight * padded[:, :, i : i + count] for i, weight in taps]).sum(dim=0)
     both = torch.stack([image[:, :, :-1], between], dim=3).flatten(2, 3)  # (B, C, 2 H - 2, W)
     return torch.cat([both, image[:, :, -1:]], dim=2)
 
