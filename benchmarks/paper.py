@@ -26,6 +26,7 @@ from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
 from lddm.generators.sampling import SamplingOptions
+from lddm.metrics.present import present
 from lddm.metrics.score import score
 from lddm.settings import Settings, build
 from lddm.synthesis.animate import Animator
@@ -100,40 +101,46 @@ def train_again(settings: Settings, results: Path, fold: int, name: str, number:
     patients.
     """
     section = getattr(settings, {"lddm": "diffusion"}.get(name, name))
-    identity = {
-        "settings": content_hash([section, settings.synthesis, settings.quality]),
-        "latents": sha256(results / f"fold-{fold}/latents.safetensors"),
-        "code": code_hash("autoencoder", "generators", "latent", "nn", "training", "metrics"),
+    latents = results / f"fold-{fold}/latents.safetensors"
+    training = {
+        "settings": content_hash([section, settings.synthesis]),
+        "latents": sha256(latents),
+        "code": code_hash("generators", "latent", "nn", "training"),
     }
-    if out.is_file() and read_json(out)["identity"] == identity:
+    scores = {
+        "settings": content_hash(settings.quality),
+        "weights": present(settings.weights_dir),
+        "code": code_hash("metrics"),
+    }
+    if out.is_file() and read_json(out)["identity"] == [training, scores]:
         return
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     work = out.with_suffix("")
-    bundle, manifest = work / "generators" / name / "bundle", work / "heldout.parquet"
-    stage1 = results / f"fold-{fold}/autoencoder/model.safetensors"
-    latents = results / f"fold-{fold}/latents.safetensors"
-    began = time.monotonic()
-    train_generator(
-        name, section, stage1, latents, store, fold, settings.seed + 1000 * number, work / "state", bundle,
-        lambda *_: None,
-    )  # fmt: skip
-    trained = time.monotonic() - began
-    synthesize(settings.synthesis, name, bundle, store, splits, fold, "heldout", 0, 1, settings.seed, manifest)
+    made, manifest = work / "made.json", work / "heldout.parquet"
+    if not made.is_file() or read_json(made)["identity"] != training:  # else only the scores are old
+        stage1, bundle = results / f"fold-{fold}/autoencoder/model.safetensors", work / "generators" / name / "bundle"
+        seed, began = settings.seed + 1000 * number, time.monotonic()
+        train_generator(name, section, stage1, latents, store, fold, seed, work / "state", bundle, lambda *_: None)
+        seconds = time.monotonic() - began
+        synthesize(settings.synthesis, name, bundle, store, splits, fold, "heldout", 0, 1, settings.seed, manifest)
+        write_json(made, {"identity": training, "training_s": seconds})
     domain = results / f"fold-{fold}/domain_network/model.safetensors"
     rows, _ = score(
         settings.quality, name, store, splits, fold, domain, Path(settings.weights_dir), [manifest], settings.seed,
         results / "cache",
     )  # fmt: skip
-    write_json(out, {"identity": identity, "train_s": trained, "rows": rows})
+    write_json(out, {"identity": [training, scores], "rows": rows})
 
 
 def measure_costs(settings: Settings, results: Path, fold: int, name: str, out: Path) -> None:
     """Parameters of stage 1 and of the generator, and seconds to animate a still (a batch of `TIMED`), on this machine."""
-    if out.is_file():
+    bundle = results / f"fold-{fold}/generators/{name}/bundle"
+    identity = content_hash([sha256(bundle / "bundle.json"), settings.synthesis])
+    if out.is_file() and read_json(out)["identity"] == identity:
         return
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     table, x0 = first_frames(store, splits, fold, "heldout")
-    animator = Animator.load(results / f"fold-{fold}/generators/{name}/bundle")
+    animator = Animator.load(bundle)
     wanted = settings.synthesis
     options = SamplingOptions(wanted.sampler, wanted.num_inference_steps, wanted.guidance_scale, wanted.guidance_target)
     count = min(TIMED, len(x0))
@@ -145,7 +152,8 @@ def measure_costs(settings: Settings, results: Path, fold: int, name: str, out: 
         "stage 1": count_parameters(animator.autoencoder) if uses_stage1 else 0,
     }
     seconds = (time.monotonic() - began) / count
-    write_json(out, {"seconds_a_video": seconds, "threads": torch.get_num_threads(), "parameters": parameters})
+    threads = torch.get_num_threads()
+    write_json(out, {"identity": identity, "seconds_a_video": seconds, "threads": threads, "parameters": parameters})
 
 
 def study(kind: str, settings: Settings, trainings: int) -> None:
