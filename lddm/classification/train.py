@@ -26,7 +26,7 @@ Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
 
 
 class ClassifierTask:
-    """Batches of real and added examples; see `lddm.training.loop.Task`."""
+    """Batches of real and added examples; see `lddm.training.step.Task`."""
 
     def __init__(
         self, network: nn.Module, real: Inputs | None, added: Inputs | None, share: float, batch_size: int, seed: int
