@@ -48,9 +48,8 @@ def update_where(average: AveragedModel, network: nn.Module, decay: float, finit
             floating if averaged.is_floating_point() else copied, (averaged, current), strict=True
         ):
             place.append(tensor.detach())
-    for averaged, current in zip(average.module.buffers(), network.buffers(), strict=True):
-        for place, tensor in zip(copied, (averaged, current), strict=True):
-            place.append(tensor.detach())
+    copied[0].extend(average.module.buffers())
+    copied[1].extend(network.buffers())
     torch._foreach_lerp_(floating[0], floating[1], [weight] * len(floating[0]))
     if copied[0]:
         torch._foreach_copy_(*copied)

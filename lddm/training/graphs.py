@@ -114,7 +114,7 @@ class GraphedStep(Step):
         torch.manual_seed(step_seed(self.seed * 8 + 4, number))  # dropout has no other source
 
     def _zero(self) -> None:
-        torch._foreach_zero_([*(parameter.grad for parameter in self._parameters), self._loss])  # type: ignore[list-item]
+        torch._foreach_zero_([*(p.grad for p in self._parameters if p.grad is not None), self._loss])
 
     def _body(self) -> None:
         """Forward and backward pass of the micro-batch that `_feed` has pointed to; adds to loss and gradients."""
@@ -122,7 +122,10 @@ class GraphedStep(Step):
         loss, logs = self.backward(self.name, batch, 0, self._generators[1])
         assert loss is not None
         self._loss.add_(loss)
-        self._logs = {name: torch.as_tensor(value, device=self.device).detach() for name, value in logs.items()}
+        self._logs = {
+            name: value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self.device)
+            for name, value in logs.items()
+        }
 
     def _record(self, step: int) -> None:
         first = step * self.parts + self.mine[0]
@@ -261,7 +264,7 @@ _REPLAYED: WeakKeyDictionary[nn.Module, dict[str, tuple[int, Replayed]]] = WeakK
 def replayed(network: nn.Module, method: str = "__call__") -> Replayed:
     """The `Replayed` of a network's method: the same for each call, until the weights are elsewhere (`network.to`)."""
     of_network = _REPLAYED.setdefault(network, {})
-    place = next(network.parameters()).data_ptr()
+    place = next((parameter.data_ptr() for parameter in network.parameters()), 0)
     if method not in of_network or of_network[method][0] != place:
         whose = ref(network)  # the values of the table must not keep its keys alive
 
