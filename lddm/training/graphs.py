@@ -122,10 +122,13 @@ class GraphedStep(Step):
         loss, logs = self.backward(self.name, batch, 0, self._generators[1])
         assert loss is not None
         self._loss.add_(loss)
-        self._logs = {
-            name: value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self.device)
-            for name, value in logs.items()
-        }
+        for name, value in logs.items():  # into fixed memory: the update, and each run of the recording, know no other
+            if name not in self._logs:
+                self._logs[name] = torch.zeros((), device=self.device)
+            if isinstance(value, Tensor):
+                self._logs[name].copy_(value.detach())
+            else:
+                self._logs[name].fill_(value)
 
     def _record(self, step: int) -> None:
         first = step * self.parts + self.mine[0]
@@ -144,7 +147,8 @@ class GraphedStep(Step):
             self._restore_buffers()
         if not difference < TOLERANCE:
             logger.warning(
-                "the CUDA graph of the step gives other gradients (relative difference %.2g): operations are launched one by one",
+                "the CUDA graph of the step gives other gradients (relative difference %.2g), operations are launched one "
+                "by one",
                 difference,
             )
             return

@@ -125,18 +125,17 @@ class DeviceUpdate(HostUpdate):
         super().__init__(networks, optimizers, averages, training, progress)
         self.device = device
         for name, optimizer in optimizers.items():
-            for (
-                group
-            ) in optimizer.param_groups:  # a graph of the step reads the rate from the device, where it is float32
-                kind = torch.float64 if device.type == "cpu" else torch.float32
+            # A graph of the step reads the rate from the device, whose kernel takes float32.
+            kind = torch.float64 if device.type == "cpu" else torch.float32
+            for group in optimizer.param_groups:
                 group["lr"] = torch.tensor(training.learning_rate, dtype=kind, device=device)
             averages[name].n_averaged = averages[name].n_averaged.to(device)
         # skipped since the last read, in a row at the end, most in a row since the last read
         self._skips = torch.tensor([0, progress.in_a_row, progress.in_a_row], device=device)
-        self._last: dict[
-            tuple[str, ...], Tensor
-        ] = {}  # names -> number of the last step that was not finite, and its values
-        self._means: dict[tuple[str, ...], Tensor] = {}  # names -> their sums, and how often they were added
+        # By names of networks: number of the last step that was not finite, and its values.
+        self._last: dict[tuple[str, ...], Tensor] = {}
+        # By names of numbers: their sums, and how often they were added.
+        self._means: dict[tuple[str, ...], Tensor] = {}
         self._number = torch.zeros((), dtype=torch.float64, device=device)
 
     def begin(self) -> None:
@@ -231,9 +230,8 @@ class DeviceUpdate(HostUpdate):
             for names, tensor in self._means.items():
                 *sums, count = [next(flat) for _ in tensor]
                 tensor.zero_()  # in place: a graph adds to it
-                for name, value in zip(
-                    names, sums, strict=True
-                ):  # a name may be logged beside others, later beside more
+                # A name may be logged beside some others at first, and beside more later.
+                for name, value in zip(names, sums, strict=True):
                     before = totals.get(name, (0.0, 0.0))
                     totals[name] = (before[0] + value, before[1] + count)
         return {name: total / count for name, (total, count) in totals.items() if count} | super().flush()

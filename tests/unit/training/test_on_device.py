@@ -10,6 +10,7 @@ from torch import nn
 from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training import graphs, loop
+from lddm.training.graphs import GraphedStep
 from lddm.training.loop import train
 from lddm.training.schedule import IndexTable, step_generator, step_indices
 from lddm.training.update import DeviceUpdate
@@ -145,13 +146,22 @@ def test_nothing_is_read_between_two_lines_of_the_log(tmp_path, on_device, monke
 
 @pytest.mark.parametrize("changes", [{}, {"accumulation": 2}])
 @pytest.mark.parametrize("bad", [None, 3])
-def test_recorded_steps_are_plain_steps(tmp_path, on_device, caplog, changes, bad):
+def test_recorded_steps_are_plain_steps(tmp_path, on_device, monkeypatch, caplog, changes, bad):
     expected = run(Single(bad), tmp_path / "host", **changes)
     on_device()
+    places, call = set(), GraphedStep.__call__
+
+    def watched(self, step):
+        call(self, step)
+        tensors = [*(p.grad for p in self._parameters), self._loss, *self._logs.values(), *self.update._means.values()]
+        places.add(tuple(tensor.data_ptr() for tensor in tensors))
+
+    monkeypatch.setattr(GraphedStep, "__call__", watched)
     with caplog.at_level(logging.INFO):
         assert_same(expected, run(Single(bad), tmp_path / "device", **changes))
     said = "the step is two CUDA graphs" if not changes else "the step is a CUDA graph and the update"
     assert said in caplog.text
+    assert len(places) == 1, "a recording reads and writes where it was made"
 
 
 def test_a_recording_that_repeats_its_noise_is_not_used(tmp_path, on_device, monkeypatch, caplog):
