@@ -84,7 +84,7 @@ bench: $(STAMP) ## our speed as ratios -> benchmarks/latest.json
 	@"$(BIN)/python" -m benchmarks
 	@echo "Made benchmarks/latest.json"
 
-bench-gpu: $(STAMP) ## the paper's size on a GPU: time, share of peak, memory -> benchmarks/gpu.json
+bench-gpu: $(STAMP) ## all speeds on a GPU in eight minutes, with roofline and peers -> benchmarks/gpu.json
 	@"$(BIN)/python" -m benchmarks.gpu
 
 study-generators: $(STAMP) ## after `make run`: generators with several seeds, controls, times -> results/phantom/study/

@@ -19,6 +19,7 @@ from benchmarks.generator_costs import generator_costs
 from benchmarks.metric_speed import extraction, scoring
 from benchmarks.native_size import native_size
 from benchmarks.overhead import planning, preprocessing_memory, start_of_jobs
+from benchmarks.peers import stage2_peers
 from benchmarks.timing import alternate, row
 from lddm.files import write_json
 
@@ -107,7 +108,12 @@ def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, A
     )
     what += f", guidance {options.guidance_scale:g}"
     return row(
-        name, seconds[0] / batch, seconds[1] / batch, "s/clip", f"{SIZE} px, {FRAMES} frames, batch {batch}, {what}"
+        name,
+        seconds[0] / batch,
+        seconds[1] / batch,
+        "s/clip",
+        f"{SIZE} px, {FRAMES} frames, batch {batch}, {what}",
+        batch,
     )
 
 
@@ -147,6 +153,7 @@ def pixels() -> dict[str, Any]:
         seconds[1] * options.num_inference_steps / 2,
         "s/clip",
         setting,
+        batch,
     )
 
 
@@ -170,7 +177,11 @@ def stage1_step() -> dict[str, Any]:
         steps.append(step)
     seconds = alternate(*steps)
     return row(
-        "stage1_step_vs_paper", *seconds, "s/step", f"{SIZE} px, {FRAMES} frames, batch {batch}, width 16, L1 and KL"
+        "stage1_step_vs_paper",
+        *seconds,
+        "s/step",
+        f"{SIZE} px, {FRAMES} frames, batch {batch}, width 16, L1 and KL",
+        batch,
     )
 
 
@@ -178,7 +189,7 @@ def main() -> None:
     """Print each ratio as it comes, and write all of them."""
     rows: list[dict[str, Any]] = []
     speed = (preprocessing, synthesis, synthesis_paper, pixels, native_size, stage1_step, extraction, scoring)
-    for benchmark in (*speed, generator_costs, planning, start_of_jobs, preprocessing_memory):
+    for benchmark in (*speed, stage2_peers, generator_costs, planning, start_of_jobs, preprocessing_memory):
         made = benchmark()
         for new in made if isinstance(made, list) else [made]:
             print(f"{new['name']}: {new['ratio']:.3g} ({new['ours']:.4g} against {new['peer']:.4g} {new['unit']})")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,33 +14,68 @@ from typing import Any
 import torch
 
 REPEATS = 5
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def alternate(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, float]:
     """Median seconds of both, after one warm-up each."""
-    ours(), peer()
-    times: tuple[list[float], list[float]] = ([], [])
+    first, second = in_turns([ours, peer], repeats)
+    return first, second
+
+
+def in_turns(works: list[Callable[[], Any]], repeats: int = REPEATS, warm_up: int = 1) -> list[float]:
+    """Median seconds of each, run in turns so that a busy machine disturbs all alike."""
+    for _ in range(warm_up):
+        for work in works:
+            work()
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(repeats):
-        for place, work in enumerate((ours, peer)):
+        for place, work in enumerate(works):
             began = time.perf_counter()
             work()
             times[place].append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])
+    return [statistics.median(of_one) for of_one in times]
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def device_name() -> str:
+    """Name of the GPU, or of the CPU where there is none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
 
 
 def machine() -> str:
     """What the numbers were measured on."""
-    name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-            break
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{name}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
+    return f"{processor()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
 
 
-def row(name: str, ours: float, peer: float, unit: str, setting: str) -> dict[str, Any]:
-    """One entry of latest.json; `ratio` = ours / peer."""
+@functools.cache
+def commit() -> str:
+    """The commit of the checkout, with "+" behind it if files differ from it; "unknown" without git."""
+    try:
+        run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=True)
+        name = run(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        return name + ("+" if run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def row(
+    name: str, ours: float, peer: float, unit: str, setting: str, batch: int | None = None, device: str | None = None
+) -> dict[str, Any]:
+    """One entry of latest.json; `ratio` = ours / peer.
+
+    Args:
+        batch: clips or latents at a time, where there is a batch.
+        device: name of what computed; default: the CPU.
+    """
     return {
         "name": name,
         "ours": round(ours, 6),
@@ -46,5 +83,8 @@ def row(name: str, ours: float, peer: float, unit: str, setting: str) -> dict[st
         "ratio": round(ours / peer, 4),
         "unit": unit,
         "setting": setting,
+        "batch": batch,
+        "device": device or processor(),
         "machine": machine(),
+        "commit": commit(),
     }

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lddm.autoencoder.clips import ClipDataset
 from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
-from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.latent.dataset import known_labels, save_latents
 from lddm.training.parallel import pick_device

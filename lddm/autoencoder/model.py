@@ -101,7 +101,7 @@ class Autoencoder(SavedModule):
 
     def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
         """Encode, draw z, decode: the path of training."""
-        noise = torch.randn((len(video), self.spec.size), generator=rng).to(video)
+        noise = torch.randn((len(video), self.spec.size), generator=rng, device=rng.device).to(video)
         return self.reconstruct(video, motion, noise)
 
     def reconstruct(self, video: Tensor, motion: MotionCode | None, noise: Tensor) -> tuple[Decoded, Posterior]:

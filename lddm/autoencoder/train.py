@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lddm.autoencoder import losses
+from lddm.autoencoder.clips import Batch, ClipDataset, HostBatch
 from lddm.autoencoder.discriminators import SpatialDiscriminator, TemporalDiscriminator
 from lddm.autoencoder.measured import MeasuredMotion
 from lddm.autoencoder.model import Autoencoder
 from lddm.autoencoder.published import PublishedSpatialDiscriminator, PublishedTemporalDiscriminator
 from lddm.autoencoder.validate import CHOICE, validation_error
 from lddm.data.frames import FrameStore, fold_clips
-from lddm.data.ranges import to_float
-from lddm.motion.low_rank import MotionCode
 from lddm.motion.warp import compose_motion
 from lddm.nn.perceptual import PerceptualLoss
 from lddm.settings.models import AutoencoderSettings
@@ -35,59 +33,12 @@ from lddm.training.validation import spread_clips
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, MotionCode | None]
 PACKAGES = ("autoencoder", "latent", "motion", "nn", "training", "data")  # whose code is part of a training's identity
 VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
 
 
-class ClipDataset:
-    """Clips of a store with their measured motion, batch by batch; only a batch's frames are in memory.
-
-    Args:
-        store: frames at the size of the model.
-        clips: rows of `fold_clips`.
-        measured: the motion of these clips; None for a decoder without motion.
-        device: of the batches.
-    """
-
-    def __init__(self, store: FrameStore, clips: pd.DataFrame, measured: MeasuredMotion | None, device: torch.device):
-        self.store, self.clips, self.device = store, clips, device
-        self._measured = measured
-        self.motion = measured.of(clips) if measured else None
-
-    @functools.cached_property
-    def backward_motion(self) -> MotionCode | None:
-        """Motion of the clips as they run backwards; most readers never ask for it."""
-        return self._measured.of(self.clips, backward=True) if self._measured else None
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def read(self, index: np.ndarray, flipped: np.ndarray | None = None, backward: np.ndarray | None = None) -> Batch:
-        """Clips float (B, 1, T + 1, S, S) in [-1, 1] and their motion.
-
-        Args:
-            index: which clips, (B,).
-            flipped: which of them are mirrored left to right, bool (B,).
-            backward: which of them run backwards, bool (B,): x0 is their last frame.
-        """
-        frames = self.store.clip_frames(self.clips.iloc[index])
-        motion = self.motion[index] if self.motion is not None else None
-        if backward is not None:
-            frames = np.where(backward[:, None, None, None], frames[:, ::-1], frames)
-            if motion is not None and backward.any() and self.backward_motion is not None:  # measured if there are any
-                motion = motion.mix(self.backward_motion[index], torch.from_numpy(backward))
-        video = to_float(torch.from_numpy(frames).to(self.device))[:, None]
-        motion = motion.to(self.device) if motion is not None else None
-        if flipped is not None:
-            mask = torch.from_numpy(flipped).to(self.device)
-            video = torch.where(mask[:, None, None, None, None], video.flip(-1), video)
-            motion = motion.flip(mask) if motion is not None else None
-        return video, motion
-
-
 class AutoencoderTask:
-    """Stage 1 as the training loop sees it; see `lddm.training.loop.Task`."""
+    """Stage 1 as the training loop sees it; see `lddm.training.step.Task`."""
 
     def __init__(
         self,
@@ -112,9 +63,26 @@ class AutoencoderTask:
         self._decoded: Tensor | None = None
 
     def batch(self, step: int) -> Batch:
+        return self.dataset.read(*self._choice(step))
+
+    @property
+    def reads_ahead(self) -> bool:
+        """As `lddm.training.feed.feed` asks."""
+        return self.dataset.reads_ahead
+
+    def host_batch(self, step: int) -> HostBatch:
+        """The part of `batch` that a thread does."""
+        return self.dataset.gather(*self._choice(step))
+
+    def upload(self, batch: HostBatch) -> Batch:
+        """The rest of `batch`."""
+        return self.dataset.upload(batch)
+
+    def _choice(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Which clips, which of them are mirrored, and which run backwards."""
         index = step_indices(len(self.dataset), self.settings.training.batch_size, self.seed, step)
         flipped, backward = np.random.default_rng([self.seed, step, 1]).random((2, len(index))) < 0.5
-        return self.dataset.read(index, flipped, backward if self.settings.time_reversal else None)
+        return index, flipped, backward if self.settings.time_reversal else None
 
     def loss(self, name: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict]:
         if name == "autoencoder":
@@ -176,7 +144,7 @@ class AutoencoderTask:
 
     def _some_frames(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """The same random frames of real and decoded clips as images (B * frames, 1, S, S): memory, not maths."""
-        chosen = torch.randperm(real.shape[2], generator=rng)[: self.settings.perceptual_frames]
+        chosen = torch.randperm(real.shape[2], generator=rng, device=rng.device)[: self.settings.perceptual_frames]
         real, fake = (v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
         return real, fake
 

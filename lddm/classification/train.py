@@ -25,7 +25,7 @@ Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
 
 
 class ClassifierTask:
-    """Batches of real and added examples; see `lddm.training.loop.Task`."""
+    """Batches of real and added examples; see `lddm.training.step.Task`."""
 
     def __init__(
         self,

@@ -74,7 +74,8 @@ class FlowTrainer(LatentTrainer[ConditionalFlow]):
     def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
         """Negative log-likelihood in nats per dimension."""
         x0, z, label = batch
-        dropped = torch.rand(len(label), generator=rng) < self.settings.label_dropout  # trains the unknown label, too
+        # Without their labels, examples train the unknown one.
+        dropped = torch.rand(len(label), generator=rng, device=rng.device) < self.settings.label_dropout
         label = label.masked_fill(dropped.to(label.device), unknown_like(label))
         nll = -self.networks[name].log_prob(z, x0, label).mean() / z.shape[1]
         return nll, {"nll_per_dim": nll}

@@ -145,7 +145,7 @@ class PixelDataset:
 
 
 class PixelTask:
-    """Pixel diffusion as the training loop sees it; see `lddm.training.loop.Task`."""
+    """Pixel diffusion as the training loop sees it; see `lddm.training.step.Task`."""
 
     def __init__(self, model: PixelDiffusion, dataset: PixelDataset, seed: int):
         self.model, self.dataset, self.seed = model, dataset, seed
@@ -167,10 +167,11 @@ def _errors(model: PixelDiffusion, scheduler, batch: tuple[Tensor, Tensor, Tenso
     """Squared error (B,) at random noise levels, and the weights of the loss (B,)."""
     x0, moved, label = batch
     settings, count = model.settings, len(x0)
-    timestep = torch.randint(settings.num_train_timesteps, (count,), generator=rng).to(x0.device)
-    noise = torch.randn(moved.shape, generator=rng).to(x0)
-    image_mask = (torch.rand(count, generator=rng) >= settings.image_dropout).to(x0.device)
-    label_mask = (torch.rand(count, generator=rng) >= settings.label_dropout).to(x0.device)
+    drawn: dict[str, Any] = {"generator": rng, "device": rng.device}
+    timestep = torch.randint(settings.num_train_timesteps, (count,), **drawn).to(x0.device)
+    noise = torch.randn(moved.shape, **drawn).to(x0)
+    image_mask = (torch.rand(count, **drawn) >= settings.image_dropout).to(x0.device)
+    label_mask = (torch.rand(count, **drawn) >= settings.label_dropout).to(x0.device)
     noisy, target = add_noise(scheduler, moved / model.scale, noise, timestep)
     prediction = model.predict(noisy, timestep, x0, label, image_mask, label_mask)
     error = (prediction - target).square().mean(dim=(1, 2, 3, 4))

@@ -19,7 +19,7 @@ from lddm.task import Task
 from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
-from lddm.training.schedule import step_generator, step_indices
+from lddm.training.schedule import IndexTable, step_generator
 from lddm.training.state import remove_state
 
 STUDENT = "student"  # subfolder of the state of a training that follows that of the generator (distillation)
@@ -29,7 +29,7 @@ OnLog = Callable[[int, dict[str, float]], None]
 
 
 class LatentTrainer(Generic[Model]):
-    """A generator and its latents, as the training loop sees them (see `lddm.training.loop.Task`).
+    """A generator and its latents, as the training loop sees them (see `lddm.training.step.CapturableTask`).
 
     Subclasses set the class attributes and add `loss` and `validate`, and `post_train` if something follows the training.
 
@@ -46,16 +46,22 @@ class LatentTrainer(Generic[Model]):
         self.model, self.settings, self.seed = model, model.settings, seed
         self.dataset, self.val_dataset = dataset, val_dataset
         self.networks: dict[str, Any] = {model.name: model.trained()}
+        self.device = dataset.x0.device
+        self.indices = IndexTable(len(dataset), self.settings.training.batch_size, seed, self.device)
+        self.batch_seed = seed + 1
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """x0, a draw of normalised z, label."""
-        index = step_indices(len(self.dataset), self.settings.training.batch_size, self.seed, step)
-        return self.dataset.read(index, step_generator(self.seed + 1, step))
+        return self.read(self.indices[step], step_generator(self.batch_seed, step, self.device))
+
+    def read(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """As `lddm.training.step.CapturableTask.read`."""
+        return self.dataset.read(index, rng)
 
     def loss(
         self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator
     ) -> tuple[Tensor | None, dict[str, Any]]:
-        """As `lddm.training.loop.Task.loss`."""
+        """As `lddm.training.step.Task.loss`; it depends neither on `step` nor on what the host reads from the device."""
         raise NotImplementedError
 
     def validate(self, networks: dict[str, Any]) -> dict[str, float]:

@@ -139,9 +139,9 @@ class LatentDataset:
     def __len__(self) -> int:
         return len(self.x0)
 
-    def read(self, index: np.ndarray, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label (B,); `rng` on the CPU."""
-        chosen = torch.from_numpy(np.asarray(index)).to(self.x0.device)
-        noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng).to(self.mean)
+    def read(self, index: np.ndarray | Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label (B,); `rng` on any device."""
+        chosen = torch.as_tensor(index).to(self.x0.device)
+        noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng, device=rng.device).to(self.mean)
         z = self.mean[chosen] + self.std[chosen] * noise
         return self.x0[chosen], self.transform(z), self.label[chosen]

@@ -93,7 +93,7 @@ def pretext_clip(frames: np.ndarray, kind: int, rng: np.random.Generator) -> np.
 
 
 class PretextTask:
-    """The pretext as the training loop sees it; see `lddm.training.loop.Task`."""
+    """The pretext as the training loop sees it; see `lddm.training.step.Task`."""
 
     def __init__(self, network: DomainNetwork, store: FrameStore, clips: pd.DataFrame, batch_size: int, seed: int):
         self.networks: dict[str, Any] = {"domain_network": network}

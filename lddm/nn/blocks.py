@@ -8,15 +8,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lddm.nn.precision import LOW
+
 
 def groups_of(channels: int, most: int = 16) -> int:
     """The largest number of groups up to `most` that divides the channels."""
     return next(g for g in range(min(most, channels), 0, -1) if channels % g == 0)
 
 
-def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
     """GroupNorm with at most 16 groups."""
-    return nn.GroupNorm(groups_of(channels), channels, affine=affine)
+    return nn.GroupNorm(groups_of(channels), channels)
+
+
+def normalise(x: Tensor, groups: int) -> Tensor:
+    """Group norm without weights, (B, C, *space) in and out in the same precision, also under autocast.
+
+    Autocast would write float32, which the next convolution rounds again, at twice the memory traffic. Mean and variance are
+    accumulated in float32 either way.
+    """
+    if x.dtype not in LOW:
+        return F.group_norm(x, groups)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.group_norm(x, groups)
 
 
 class AdaIN(nn.Module):
@@ -32,7 +46,7 @@ class AdaIN(nn.Module):
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        normal = F.group_norm(x, x.shape[1])  # one group a channel: instance norm that also takes 1-pixel maps in eval
+        normal = normalise(x, x.shape[1])  # one group a channel: instance norm that also takes 1-pixel maps in eval
         gamma, beta = self.affine(code).reshape(x.shape[0], 2 * x.shape[1], *[1] * (x.dim() - 2)).chunk(2, dim=1)
         return normal * (1 + gamma) + beta
 
@@ -45,7 +59,7 @@ class SPADE(nn.Module):
 
     def __init__(self, channels: int, image_channels: int = 1, hidden: int = 64):
         super().__init__()
-        self.norm = group_norm(channels, affine=False)
+        self.groups = groups_of(channels)
         self.shared = nn.Conv2d(image_channels, hidden, 3, padding=1)
         self.gamma = nn.Conv2d(hidden, channels, 3, padding=1)
         self.beta = nn.Conv2d(hidden, channels, 3, padding=1)
@@ -54,7 +68,7 @@ class SPADE(nn.Module):
         image = F.interpolate(image, size=x.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
         hidden = F.leaky_relu(self.shared(image), 0.2)
         gamma, beta = self.gamma(hidden)[:, :, None], self.beta(hidden)[:, :, None]  # (B, C, 1, H, W)
-        return self.norm(x) * (1 + gamma) + beta
+        return normalise(x, self.groups) * (1 + gamma) + beta
 
 
 class ResBlock2d(nn.Module):

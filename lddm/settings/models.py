@@ -279,7 +279,9 @@ class SynthesisSettings(Section):
     guidance_target: Literal["label", "image+label"] = Field(
         "label", description="what guidance sharpens; with label alone, how much things move stays as it was learnt"
     )
-    batch_size: int = Field(16, ge=1, description="videos at a time")
+    batch_size: int = Field(
+        16, ge=1, description="videos at a time; on a GPU those of the first batch, which then grows"
+    )
 
     @model_validator(mode="after")
     def _possible(self):

@@ -19,7 +19,7 @@ from lddm.generators.static import Static
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
 from lddm.synthesis.chain import extend_autoregressively
 from lddm.synthesis.long_motion import extend
-from lddm.synthesis.memory import with_smaller_batch
+from lddm.synthesis.memory import BatchSize, with_smaller_batch
 from lddm.synthesis.native import NativeStill
 from lddm.synthesis.seeds import content_id, seeds_of, video_seed
 from lddm.task import Task
@@ -133,8 +133,8 @@ class Animator:
 
         Raises:
             LddmError: not a grayscale uint8 image, an unknown class or size, a target out of range, a model that has no motion to
-                apply to the still ("native"), a sampler that the generator was not distilled for, or too little memory for half
-                a batch.
+                apply to the still ("native"), a sampler that the generator was not distilled for, or too little memory for one
+                video.
         """
         self._check(image, length, size)
         window = self.about["frames"]
@@ -217,7 +217,7 @@ class Animator:
         labels: np.ndarray,
         seed: int | Sequence[int],
         options: SamplingOptions | None = None,
-        batch_size: int = 16,
+        batch_size: int | BatchSize = 16,
     ) -> np.ndarray:
         """One video for each x0.
 
@@ -230,12 +230,13 @@ class Animator:
             seed: one for each video, or one for all: then each video's own follows from it, from the content of its x0 and
                 from the number of equal x0 before it.
             options: sampler, steps and guidance; None is the bundle's own (`sampling`).
+            batch_size: videos at a time, at first: see `BatchSize`.
 
         Returns:
             uint8 (n, T + 1, ...) of the size of x0.
 
         Raises:
-            LddmError: larger x0, and a model that draws no motion.
+            LddmError: larger x0, and a model that draws no motion; or too little memory for one video.
         """
         larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
         if larger:
@@ -246,8 +247,8 @@ class Animator:
         options = options or self.sampling()
         videos = np.empty((len(x0), self.about["frames"] + 1, *x0.shape[1:]), np.uint8)
         videos[:, 0] = x0
-        for start in range(0, len(x0), batch_size):
-            part = slice(start, start + batch_size)
+
+        def make(part: slice) -> None:
             still = self._networks_form(x0[part] if static else reduced(x0[part], self.size))
             label = self._labels(labels[part])
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
@@ -257,6 +258,9 @@ class Animator:
             else:
                 frames = self.generator.video(still, label, rng, options, self._decode)
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
+
+        sizes = BatchSize(batch_size, self.device) if isinstance(batch_size, int) else batch_size
+        sizes.each(len(x0), make)
         return videos
 
     def move(self, images: np.ndarray, x0: torch.Tensor, layers: Layers) -> np.ndarray:

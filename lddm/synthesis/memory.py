@@ -1,4 +1,4 @@
-"""Retry once with half the batch after a CUDA out-of-memory error, with a warning."""
+"""Batches as large as the device takes: they shrink after an out-of-memory error, and grow on a GPU with room for more."""
 
 from __future__ import annotations
 
@@ -13,12 +13,73 @@ from lddm.errors import LddmError
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 HINT = "ask for a smaller batch (synthesis.batch_size), or for a device that nothing else uses"
+SHARE = 0.5  # of the free memory that the next, doubled batch may be expected to take
+LARGEST = 1024  # videos at a time: beyond that nothing waits for kernel launches any more
+SMALLER = "out of memory with %d videos at a time: going on with %d"
+
+
+class BatchSize:
+    """How many videos are made at a time.
+
+    Args:
+        first: of the first batch.
+        device: of the networks. On a CPU batches do not grow: they would only take more memory.
+    """
+
+    def __init__(self, first: int, device: torch.device):
+        self.size, self.device = first, device
+        self._limit = LARGEST if device.type == "cuda" else first
+
+    def each(self, videos: int, make: Callable[[slice], None]) -> None:
+        """Call `make` with slices that together are all of `videos`, in order.
+
+        A batch that the device has too little memory for is made again in halves. The noise of a video does not depend on
+        the batch size, so all sizes give the same videos.
+
+        Raises:
+            LddmError: the device has too little memory for one video.
+        """
+        start = 0
+        while start < videos:
+            part = slice(start, min(start + self.size, videos))
+            before = self._begin()
+            try:
+                make(part)
+            except torch.OutOfMemoryError as error:
+                self._shrink(part.stop - part.start, error)
+                continue
+            if part.stop - part.start == self.size:
+                self._grow(before)
+            start = part.stop
+
+    def _shrink(self, tried: int, error: torch.OutOfMemoryError) -> None:
+        if tried < 2:
+            raise LddmError("the device has too little memory for one video at a time", HINT) from error
+        self.size = self._limit = tried // 2
+        logger.warning(SMALLER, tried, self.size)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _begin(self) -> int:
+        """Bytes that are in use before a batch."""
+        if self.device.type != "cuda":
+            return 0
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return torch.cuda.memory_allocated(self.device)
+
+    def _grow(self, before: int) -> None:
+        if self.size >= self._limit:
+            return
+        taken = torch.cuda.max_memory_allocated(self.device) - before
+        free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
+        if 2 * taken <= SHARE * (free - torch.cuda.memory_allocated(self.device)):
+            self.size = min(2 * self.size, self._limit)
 
 
 def with_smaller_batch(make: Callable[[int], Result], batch_size: int, videos: int) -> Result:
-    """Run `make(batch_size)`; if the device has too little memory for it, run it again with half the batch, once.
+    """Run `make(batch_size)`, with half the batch again and again while the device has too little memory for it.
 
-    The noise of a video does not depend on the batch size, so both give the same videos.
+    For what cannot be divided by `BatchSize`: candidates that are compared with each other.
 
     Args:
         make: makes all videos, `batch_size` at a time.
@@ -26,21 +87,16 @@ def with_smaller_batch(make: Callable[[int], Result], batch_size: int, videos: i
         videos: number of videos; a batch is never larger.
 
     Raises:
-        LddmError: half the batch does not fit either, or the batch is one video.
+        LddmError: the device has too little memory for one video.
     """
-    batch_size = max(1, min(batch_size, videos))
-    try:
-        return make(batch_size)
-    except torch.OutOfMemoryError as error:
-        if batch_size < 2:
-            raise LddmError("the device has too little memory for one video at a time", HINT) from error
-    half = batch_size // 2
-    logger.warning("out of memory with %d videos at a time: starting again with %d, once", batch_size, half)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    try:
-        return make(half)
-    except torch.OutOfMemoryError as error:
-        raise LddmError(
-            f"the device has too little memory for {batch_size} and for {half} videos at a time", HINT
-        ) from error
+    size = max(1, min(batch_size, videos))
+    while True:
+        try:
+            return make(size)
+        except torch.OutOfMemoryError as error:
+            if size < 2:
+                raise LddmError("the device has too little memory for one video at a time", HINT) from error
+            logger.warning(SMALLER, size, size // 2)
+            size //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lddm.autoencoder.clips import ClipDataset
 from lddm.autoencoder.decoder import WarpDecoder
 from lddm.autoencoder.measured import MeasuredMotion
-from lddm.autoencoder.train import ClipDataset
 from lddm.data.frames import FrameStore, fold_clips, fold_stills
 from lddm.data.ranges import to_uint8
 from lddm.data.synthetic import save_synthetic
 from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
-from lddm.synthesis.memory import with_smaller_batch
+from lddm.synthesis.memory import BatchSize
 from lddm.synthesis.seeds import video_seed
 from lddm.task import Task
 
@@ -87,19 +87,15 @@ def synthesize(
     names = table["clip_id"].where(table["clip_id"].notna(), table["x0_id"]).tolist()
     seeds = [[video_seed(seed, name, sample) for name in names] for sample in range(samples)]
 
-    def make(batch_size: int) -> np.ndarray:
-        """All samples of all first frames: uint8 (samples * n, T + 1, S, S)."""
-        videos = []
-        for sample, numbers in enumerate(seeds):
-            if generator == "reconstruction":
-                clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
-                videos.append(reconstruct(animator, store, clips, batch_size, measured))
-            else:
-                videos.append(animator.animate_batch(x0, table["label"].to_numpy(), numbers, options, batch_size))
-            logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
-        return np.concatenate(videos)
-
-    videos = with_smaller_batch(make, settings.batch_size, len(table))
+    sizes, made = BatchSize(settings.batch_size, animator.device), []
+    for sample, numbers in enumerate(seeds):
+        if generator == "reconstruction":
+            clips = fold_clips(store, splits, fold, "test").iloc[shard::shards]
+            made.append(reconstruct(animator, store, clips, sizes, measured))
+        else:
+            made.append(animator.animate_batch(x0, table["label"].to_numpy(), numbers, options, sizes))
+        logger.info("%s %s: sample %d of %d, %d videos", generator, source, sample + 1, samples, len(table))
+    videos = np.concatenate(made)  # uint8 (samples * n, T + 1, S, S)
     manifests = [table.assign(sample=sample, seed=numbers) for sample, numbers in enumerate(seeds)]
     manifest = pd.concat(manifests, ignore_index=True).assign(generator=generator, source=source)
     manifest["sample_id"] = [f"{generator}/{n}#{s}" for n, s in zip(names * samples, manifest["sample"], strict=True)]
@@ -109,19 +105,21 @@ def synthesize(
 
 @torch.no_grad()
 def reconstruct(
-    animator: Animator, store: FrameStore, clips: pd.DataFrame, batch_size: int, measured: MeasuredMotion | None
+    animator: Animator, store: FrameStore, clips: pd.DataFrame, sizes: BatchSize, measured: MeasuredMotion | None
 ) -> np.ndarray:
     """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S), the upper bound of every generator."""
     model = animator.autoencoder
     small = store.at_model_size()
     dataset = ClipDataset(small, clips, model.checked(measured, small), animator.device)
     videos = store.clip_frames(clips).copy()
-    for start in range(0, len(clips), batch_size):
-        part = slice(start, start + batch_size)
-        video, motion = dataset.read(np.arange(start, min(start + batch_size, len(clips))))
+
+    def make(part: slice) -> None:
+        video, motion = dataset.read(np.arange(part.start, part.stop))
         x0, z = video[:, :, 0], model.encode(video, motion).mean
         if store.size != animator.size and isinstance(model.decoder, WarpDecoder):
             videos[part, 1:] = animator.move(videos[part, 0], x0, model.decoder.layers(x0, z))
         else:
             videos[part, 1:] = to_uint8(model.decode(x0, z).frames)[:, 0].cpu().numpy()
+
+    sizes.each(len(clips), make)
     return videos

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -29,3 +29,28 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 
     average = AveragedModel(network, multi_avg_fn=torch.no_grad()(update), use_buffers=False)
     return average
+
+
+@torch.no_grad()
+def update_where(average: AveragedModel, network: nn.Module, decay: float, finite: Tensor) -> None:
+    """`average.update_parameters(network)` if `finite` (bool scalar) holds, without a read from the device.
+
+    `average.n_averaged` is on the device of the network. The same operations as those of `average_of` in the same precision.
+    """
+    done = average.n_averaged.double()
+    weight = 1 - ((1 + done) / (10 + done)).clamp_max(decay)
+    weight = torch.where(done == 0, 1.0, weight)  # the first update copies
+    weight = torch.where(finite, weight, 0.0).float()
+    floating: tuple[list[Tensor], list[Tensor]] = ([], [])
+    copied: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for averaged, current in zip(average.module.parameters(), network.parameters(), strict=True):
+        for place, tensor in zip(
+            floating if averaged.is_floating_point() else copied, (averaged, current), strict=True
+        ):
+            place.append(tensor.detach())
+    copied[0].extend(average.module.buffers())
+    copied[1].extend(network.buffers())
+    torch._foreach_lerp_(floating[0], floating[1], [weight] * len(floating[0]))
+    if copied[0]:
+        torch._foreach_copy_(*copied)
+    average.n_averaged.add_(finite)

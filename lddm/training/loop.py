@@ -8,13 +8,11 @@ aside: their spectral norms take a power iteration in each forward pass).
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,40 +21,22 @@ from torch.optim.swa_utils import AveragedModel
 from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training.averages import average_of
+from lddm.training.feed import feed
+from lddm.training.graphs import GraphedStep, capturable
 from lddm.training.identity import Identity, content_hash
-from lddm.training.parallel import (
-    average_gradients,
-    connect,
-    from_first,
-    is_first,
-    pick_device,
-    rank,
-    share_weights,
-    world_size,
-)
+from lddm.training.parallel import connect, from_first, is_first, pick_device, share_weights
 from lddm.training.progress import Progress
-from lddm.training.schedule import learning_rate, step_generator
 from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
+from lddm.training.step import Step, Task, micro_batches
+from lddm.training.update import DeviceUpdate, HostUpdate
 from lddm.training.weights import cpu_state
 
 logger = logging.getLogger(__name__)
 
 
-class Task(Protocol):
-    """What is trained.
-
-    Attributes:
-        networks: networks by name; each has its own optimiser and takes its turn in each step, in this order
-            (a generator and its discriminators; most tasks have one).
-    """
-
-    networks: dict[str, Any]
-
-    def batch(self, number: int) -> Any:
-        """Micro-batch `number` of the run, a pure function of the number; on any device."""
-
-    def loss(self, name: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
-        """Loss of the network (None: it rests in this step) and numbers for the log. `rng` is on the CPU."""
+def _decides_on_device(device: torch.device) -> bool:
+    """Whether nothing is read from the device between two lines of the log; the CPU has nothing to wait for."""
+    return device.type != "cpu"
 
 
 def train(
@@ -116,77 +96,53 @@ def train(
     }
     peaks = {name: (learning_rates or {}).get(name, training.learning_rate) for name in networks}
     averages = {name: average_of(network, training.ema_decay) for name, network in networks.items()}
-    parts, mine = _micro_batches(training)
     start, progress, best = _restore(Path(state_dir), identity, networks, averages, optimizers)
     if start:
         logger.info("resumed at step %d of %d", start, training.steps)
     if training.compile:
         for network in networks.values():
             network.compile()
-    buffers = [buffer for network in networks.values() for buffer in network.buffers()]
-    means = _Means()
+    on_device = _decides_on_device(device)
+    update: HostUpdate = (
+        DeviceUpdate(networks, optimizers, averages, training, progress, peaks, device)
+        if on_device
+        else HostUpdate(networks, optimizers, averages, training, progress, peaks)
+    )
+    parts, mine = micro_batches(training)
+    numbers = (step * parts + part for step in range(start, training.steps) for part in mine)
     began = time.monotonic()
-    for step in range(start, training.steps):
-        before = [buffer.clone() for buffer in buffers]  # a forward pass updates those of batch normalisation
-        losses: dict[str, Tensor] = {}
-        logged: list[dict[str, Any]] = []
-        for optimizer in optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        for part in mine:
-            batch = task.batch(step * parts + part)
-            for turn, (name, network) in enumerate(networks.items()):
-                number = step * parts + part
-                torch.manual_seed(
-                    step_generator(seed * 8 + 4 + turn, number).initial_seed()
-                )  # dropout has no other source
-                with _only(networks, network):
-                    with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-                        loss, logs = task.loss(name, batch, step, step_generator(seed * 8 + turn, number))
-                    logged.append(logs)
-                    if loss is None:
-                        continue
-                    loss = loss / len(mine)
-                    losses[name] = losses.get(name, 0) + loss.detach()
-                    loss.backward()
-        norms: dict[str, Tensor] = {}
-        for name in losses:
-            losses[name] = average_gradients(networks[name], losses[name])
-            norms[name] = nn.utils.clip_grad_norm_(networks[name].parameters(), training.grad_clip or math.inf)
-        # One read from the device per step, for all networks. All processes have the same sums, so all decide alike.
-        values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
-        if values is not None and not torch.isfinite(values).all():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
-            progress.skip(step, training.steps, losses, norms)
-        else:
-            progress.in_a_row = 0
-            for logs in logged:
-                means.add(logs)
-            for name, loss in losses.items():
-                for group in optimizers[name].param_groups:
-                    group["lr"] = learning_rate(training, step, peaks[name])
-                means.add({f"{name}/loss": loss, f"{name}/grad_norm": norms[name]})
-                optimizers[name].step()
-                averages[name].update_parameters(networks[name])
-        done = step + 1
-        if validate is not None and (done % training.val_every == 0 or done == training.steps):
-            found = from_first(validate(_averaged(averages)))
-            means.add({f"val/{key}": value for key, value in found.items()})
-            if keep_best is not None and found[keep_best] < progress.best_value:
-                progress.best_value, progress.best_step = found[keep_best], done
-                best = {name: cpu_state(average.module) for name, average in averages.items()}
-        if done % training.log_every == 0 or done == training.steps:
-            rate = (done - start) / max(1e-9, time.monotonic() - began)
-            line = means.flush() | {"steps_per_second": rate} | progress.to_log()
-            numbers = " ".join(f"{k} {v:.4g}" for k, v in line.items())
-            left = (training.steps - done) / rate
-            logger.info("step %d/%d, %d:%02d left, %s", done, training.steps, *divmod(round(left), 60), numbers)
-            on_log(done, line)
-        if done % training.checkpoint_every == 0 and done < training.steps:
-            share_weights(*networks.values(), *averages.values())  # buffers follow the data of each process
-            if is_first():
-                groups = _groups(networks, averages, optimizers, best)
-                save_state(Path(state_dir), identity, done, progress.to_dict(), groups)
+    with feed(task, numbers) as batch:
+        one_step = (GraphedStep if on_device and capturable(task) else Step)(
+            task, training, seed, device, update, batch
+        )
+        for step in range(start, training.steps):
+            one_step(step)
+            done = step + 1
+            ends = done == training.steps
+            validates = validate is not None and (done % training.val_every == 0 or ends)
+            logs, saves = (done % every == 0 for every in (training.log_every, training.checkpoint_every))
+            if validates or logs or saves or ends:
+                update.read()
+            if validate is not None and validates:
+                found = from_first(validate(_averaged(averages)))
+                update.add({f"val/{key}": value for key, value in found.items()})
+                if keep_best is not None and found[keep_best] < progress.best_value:
+                    progress.best_value, progress.best_step = found[keep_best], done
+                    best = {name: cpu_state(average.module) for name, average in averages.items()}
+            if logs or ends:
+                rate = (done - start) / max(1e-9, time.monotonic() - began)
+                line = update.flush() | {"steps_per_second": rate} | progress.to_log()
+                numbers_said = " ".join(f"{k} {v:.4g}" for k, v in line.items())
+                left = (training.steps - done) / rate
+                logger.info(
+                    "step %d/%d, %d:%02d left, %s", done, training.steps, *divmod(round(left), 60), numbers_said
+                )
+                on_log(done, line)
+            if saves and not ends:
+                share_weights(*networks.values(), *averages.values())  # buffers follow the data of each process
+                if is_first():
+                    groups = _groups(networks, averages, optimizers, best)
+                    save_state(Path(state_dir), identity, done, progress.to_dict(), groups)
     if keep_best is not None and validate is not None and not best:
         raise LddmError(
             f"validation '{keep_best}' was never finite",
@@ -201,55 +157,6 @@ def train(
         network.eval()
     share_weights(*networks.values())
     return networks
-
-
-def _micro_batches(training: Training) -> tuple[int, range]:
-    """Micro-batches of a step, and which of them are this process's.
-
-    A step has `accumulation` micro-batches for each of the `processes` of the settings, however many processes there
-    are: a run that was begun by two processes can be continued by one.
-    """
-    parts, world = training.accumulation * training.processes, world_size()
-    if parts % world:
-        raise LddmError(
-            f"{world} processes cannot share the {parts} micro-batches of a step",
-            "set training.processes to the number of processes that torchrun starts",
-        )
-    share = parts // world
-    return parts, range(rank() * share, (rank() + 1) * share)
-
-
-@contextlib.contextmanager
-def _only(networks: dict[str, nn.Module], network: nn.Module) -> Iterator[None]:
-    """Gradients for the weights of one network only: the loss of a generator passes through its discriminators."""
-    others = [p for other in networks.values() if other is not network for p in other.parameters() if p.requires_grad]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others:
-            parameter.requires_grad_(True)
-
-
-class _Means:
-    """Mean values since the last flush."""
-
-    def __init__(self):
-        self.sums: dict[str, Any] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            # Tensors stay tensors until the flush: reading one from a GPU would stall every step.
-            value = value.detach() if isinstance(value, Tensor) else value
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def flush(self) -> dict[str, float]:
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
 
 
 def _averaged(averages: dict[str, AveragedModel]) -> dict[str, nn.Module]:

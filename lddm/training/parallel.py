@@ -101,5 +101,9 @@ def average_gradients(network: nn.Module, loss: Tensor) -> Tensor:
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
     for parameter, values in zip(given, flat[:-1].split([p.numel() for p in given]), strict=True):
-        parameter.grad = values.reshape(parameter.shape).clone()
+        mean = values.reshape(parameter.shape)
+        if parameter.grad is None:
+            parameter.grad = mean.clone()
+        else:
+            parameter.grad.copy_(mean)  # in place: a CUDA graph adds to it
     return flat[-1]

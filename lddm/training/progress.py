@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from lddm.errors import LddmError
 
 logger = logging.getLogger(__name__)
+Values = Mapping[str, Tensor] | Mapping[str, float]  # scalars by network
 MOST_SKIPPED = 10  # skipped steps in a row that stop a run: weights that did not change for so long have diverged
 
 
@@ -37,7 +39,7 @@ class Progress:
         """How many steps were skipped since the first one, if any was."""
         return {"skipped_steps": float(self.skipped)} if self.skipped else {}
 
-    def skip(self, step: int, steps: int, losses: dict[str, Tensor], norms: dict[str, Tensor]) -> None:
+    def skip(self, step: int, steps: int, losses: Values, norms: Values) -> None:
         """Count a step that is not finite.
 
         Args:
@@ -50,13 +52,39 @@ class Progress:
         """
         self.skipped += 1
         self.in_a_row += 1
-        said = ", ".join(
-            f"{name}: loss {losses[name].item():g}, gradient norm {norms[name].item():g}" for name in losses
-        )
+        said = _values(losses, norms)
         logger.warning("step %d skipped, its loss or gradient is not finite (%s)", step + 1, said)
-        if self.in_a_row >= min(MOST_SKIPPED, steps):
+        self._check(self.in_a_row, step + 1, steps, said)
+
+    def skip_several(self, count: int, most: int, last: int, steps: int, losses: Values, norms: Values) -> None:
+        """Count skipped steps that the device has counted; `in_a_row` is set by the caller.
+
+        Args:
+            count: how many.
+            most: how many of them followed each other without a finite one between, at the most.
+            last: number of the last of them, from 1.
+            steps: those of the whole run.
+            losses, norms: those of the last.
+
+        Raises:
+            LddmError: as in `skip`.
+        """
+        self.skipped += count
+        said = _values(losses, norms)
+        logger.warning(
+            "%d steps skipped, their loss or gradient is not finite (the last: step %d, %s)", count, last, said
+        )
+        self._check(most, last, steps, said)
+
+    @staticmethod
+    def _check(in_a_row: int, last: int, steps: int, said: str) -> None:
+        if in_a_row >= min(MOST_SKIPPED, steps):
             raise LddmError(
-                f"{self.in_a_row} steps in a row, up to step {step + 1}, are not finite ({said})",
+                f"{in_a_row} steps in a row, up to step {last}, are not finite ({said})",
                 "lower training.learning_rate or set training.precision: 'no' (training then starts from the "
                 "beginning); with the same settings it stops at the same step",
             )
+
+
+def _values(losses: Values, norms: Values) -> str:
+    return ", ".join(f"{name}: loss {float(losses[name]):g}, gradient norm {float(norms[name]):g}" for name in losses)

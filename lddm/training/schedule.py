@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lddm.settings.models import Training
 
@@ -23,15 +25,48 @@ def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     if n < 1:
         raise ValueError("no examples")
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(n) for epoch in np.unique(positions // n).tolist()
-    }
+    epochs = {epoch: _order(n, seed, epoch) for epoch in np.unique(positions // n).tolist()}
     return np.array([epochs[p // n][p % n] for p in positions.tolist()], dtype=np.int64)
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The source of a step's noise, on the CPU so that a GPU run draws the same numbers."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
+@functools.lru_cache(maxsize=4)
+def _order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(n)
+
+
+class IndexTable:
+    """`step_indices` on a device, uploaded for many steps at a time.
+
+    Args:
+        n, batch_size, seed: as in `step_indices`.
+        device: where the indices are used.
+        ahead: steps of one upload.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, device: torch.device, ahead: int = 256):
+        self.arguments, self.device, self.ahead = (n, batch_size, seed), device, ahead
+        self._block, self._table = -1, torch.empty(0)
+
+    def __getitem__(self, step: int) -> Tensor:
+        """int64 (batch_size,) of a step, on the device."""
+        if self.device.type == "cpu":
+            return torch.from_numpy(step_indices(*self.arguments, step))
+        block, row = divmod(step, self.ahead)
+        if block != self._block:
+            steps = range(block * self.ahead, (block + 1) * self.ahead)
+            table = np.stack([step_indices(*self.arguments, one) for one in steps])
+            self._block, self._table = block, torch.from_numpy(table).to(self.device)
+        return self._table[row]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of a step's noise, a pure function of (seed, step)."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The source of a step's noise, on the device that uses it: each kind of device has its own numbers, always the same."""
+    return torch.Generator(device).manual_seed(step_seed(seed, step))
 
 
 def learning_rate(training: Training, step: int, peak: float | None = None) -> float:

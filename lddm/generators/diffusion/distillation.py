@@ -20,7 +20,7 @@ from lddm.settings.models import DistillationSettings
 from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import share_tensor
-from lddm.training.schedule import step_indices
+from lddm.training.schedule import IndexTable
 
 logger = logging.getLogger(__name__)
 AT_A_TIME = 128  # pairs that are sampled together
@@ -71,17 +71,21 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
 
 
 class DistillationTask:
-    """The student as the training loop sees it; see `lddm.training.loop.Task`."""
+    """The student as the training loop sees it; see `lddm.training.step.CapturableTask`."""
 
     def __init__(self, model: LatentDiffusion, x0: Tensor, pairs: Pairs, seed: int):
-        self.batch_size, self.seed = model.settings.training.batch_size, seed
+        self.indices = IndexTable(len(pairs.index), model.settings.training.batch_size, seed, x0.device)
+        self.batch_seed = seed  # of nothing: pairs have their noise
         self.x0, self.pairs = x0, pairs
         self.networks: dict[str, Any] = {"student": model.student}
 
     def batch(self, number: int) -> Tensor:
         """Which pairs."""
-        chosen = step_indices(len(self.pairs.index), self.batch_size, self.seed, number)
-        return torch.from_numpy(chosen).to(self.x0.device)
+        return self.indices[number]
+
+    def read(self, index: Tensor, rng: torch.Generator) -> Tensor:
+        """Which pairs."""
+        return index
 
     def loss(self, name: str, batch: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         loss = squared_error(self.networks[name], self.x0, self.pairs, batch)

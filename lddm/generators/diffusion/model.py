@@ -16,6 +16,7 @@ from lddm.generators.diffusion.student import Student
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.latent.spec import LatentSpec
 from lddm.settings.models import DiffusionSettings
+from lddm.training.graphs import replayed
 
 
 class LatentDiffusion(LatentGenerator):
@@ -69,7 +70,7 @@ class LatentDiffusion(LatentGenerator):
                 "the model was not distilled", "take sampler unipc, or set diffusion.distillation and train"
             )
         self.student.check(options)
-        return self.student(noise, noise.new_full((len(noise),), options.guidance_scale), x0, label)
+        return replayed(self.student)(noise, noise.new_full((len(noise),), options.guidance_scale), x0, label)
 
     def sample_steps(
         self,
@@ -95,7 +96,9 @@ class LatentDiffusion(LatentGenerator):
             image_mask = nothing if options.guidance_target == "image+label" else ~nothing
             return self.denoiser.condition(x0, label, image_mask, nothing)
 
+        step = replayed(self.denoiser, "denoise")
+
         def predict(z: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
-            return self.denoiser.denoise(z, timestep, *condition(conditioned))
+            return step(z, timestep, *condition(conditioned))
 
         return denoise(self.settings, options, noise, predict, guidance_scale, rng)

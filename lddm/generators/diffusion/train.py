@@ -34,10 +34,11 @@ class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
         """Weighted squared error at random noise levels."""
         x0, z, label = batch
         settings = self.settings
-        timestep = torch.randint(settings.num_train_timesteps, (len(z),), generator=rng).to(z.device)
-        noise = torch.randn(z.shape, generator=rng).to(z)
-        image_mask = (torch.rand(len(z), generator=rng) >= settings.image_dropout).to(z.device)
-        label_mask = (torch.rand(len(z), generator=rng) >= settings.label_dropout).to(z.device)
+        drawn: dict[str, Any] = {"generator": rng, "device": rng.device}
+        timestep = torch.randint(settings.num_train_timesteps, (len(z),), **drawn).to(z.device)
+        noise = torch.randn(z.shape, **drawn).to(z)
+        image_mask = (torch.rand(len(z), **drawn) >= settings.image_dropout).to(z.device)
+        label_mask = (torch.rand(len(z), **drawn) >= settings.label_dropout).to(z.device)
         noisy, target = add_noise(self.scheduler, z, noise, timestep)
         prediction = self.networks[name](noisy, timestep, x0, label, image_mask, label_mask)
         error = (prediction - target).square().mean(dim=1)

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from lddm.nn.blocks import AdaIN, ImagePyramid, ResBlock2d
+from lddm.nn.blocks import AdaIN, ImagePyramid, ResBlock2d, normalise
 from lddm.nn.condition import ImageCondition
 
 
@@ -36,3 +37,13 @@ def test_dropped_conditions_are_not_seen():
     unknown = condition(x0, torch.tensor([-1, -1]))[1]
     assert torch.equal(unknown, condition(x0, label, None, nothing)[1])
     assert not torch.equal(unknown, condition(x0, label)[1])
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_norms_keep_the_precision_of_their_input(groups):
+    x = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    assert torch.equal(normalise(x, groups), F.group_norm(x, groups))
+    with torch.autocast("cpu", torch.bfloat16):
+        low = normalise(x.bfloat16(), groups)
+    assert low.dtype == torch.bfloat16
+    assert torch.allclose(low.float(), F.group_norm(x, groups), atol=0.05)

@@ -1,4 +1,4 @@
-"""A device with too little memory: half the batch, once, with the same videos as if it had been asked for."""
+"""Batches fit the device: smaller after an error, larger where there is room, and the videos are the same."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from lddm.errors import LddmError
 from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
+from lddm.synthesis.memory import BatchSize
 from lddm.synthesis.synthesize import synthesize
 
 SYNTHESIS = SynthesisSettings(num_inference_steps=2, batch_size=4, samples={"heldout": 2, "stills": 1})
@@ -46,7 +47,7 @@ def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
     synthesize(SYNTHESIS.model_copy(update={"batch_size": asked}), *arguments, tmp_path / "cramped.npy", motion)
     assert tried[0] > half and max(tried[1:]) == half  # one try of the whole batch, none after it
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
-        f"out of memory with {tried_first} videos at a time: starting again with {half}, once"
+        f"out of memory with {tried_first} videos at a time: going on with {half}"
     ]
     assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
 
@@ -62,10 +63,58 @@ def test_a_long_video_that_does_not_fit_is_continued_with_half_the_batch(bundles
     assert "out of memory with 8 videos" in caplog.text
 
 
-def test_out_of_memory_twice_is_an_error_and_leaves_nothing(bundles, tiny_store, tmp_path, monkeypatch):
+def test_a_device_without_memory_for_one_video_is_an_error_and_leaves_nothing(
+    bundles, tiny_store, tmp_path, monkeypatch
+):
     cramped(monkeypatch, 0)
-    with pytest.raises(LddmError, match="for 3 and for 1 videos at a time"):
+    with pytest.raises(LddmError, match="for one video at a time"):
         synthesize(SYNTHESIS, "lddm", bundles / "lddm", *tiny_store, 0, "heldout", 0, 1, 0, tmp_path / "s.npy")
     with pytest.raises(LddmError, match="for one video at a time"):
         Animator.load(bundles / "lddm").animate(np.zeros((32, 32), np.uint8), batch_size=1)
     assert list(tmp_path.iterdir()) == []
+
+
+class Gpu:
+    """The memory of a made-up GPU: a batch takes a unit for each video."""
+
+    def __init__(self, monkeypatch, total):
+        self.total, self.peak, self.batches = total, 0, []
+        values = {
+            "reset_peak_memory_stats": None, "memory_allocated": 0, "memory_reserved": 0, "empty_cache": None,
+            "mem_get_info": (total, total),
+        }  # fmt: skip
+        for name, value in values.items():
+            monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *_: self.peak)
+
+    def make(self, part):
+        count = part.stop - part.start
+        self.batches.append((part.start, count))
+        if count > self.total:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.peak = count
+
+
+@pytest.mark.parametrize(
+    ("total", "first", "sizes"),
+    [
+        (1000, 4, [4, 8, 16, 32, 40]),  # the last one is what is left
+        (40, 4, [4, 8, 16, 16, 16, 16, 16, 8]),  # 32 would take more than half of what is free
+        (3, 16, [16, 8, 4, *[2] * 50]),
+    ],
+)
+def test_batches_grow_and_shrink_with_the_memory_of_a_gpu(monkeypatch, total, first, sizes):
+    gpu = Gpu(monkeypatch, total)
+    batches = BatchSize(first, torch.device("cuda"))
+    batches.each(100, gpu.make)
+    assert [count for _, count in gpu.batches] == sizes
+    done = [batch for batch in gpu.batches if batch[1] <= total]
+    assert [start for start, _ in done] == list(np.cumsum([0, *(count for _, count in done)])[:-1])
+    batches.each(8, gpu.make)  # a further set begins with what was learnt
+    assert gpu.batches[-1][1] == min(8, batches.size)
+
+
+def test_batches_of_a_cpu_stay_as_they_are():
+    made = []
+    BatchSize(3, torch.device("cpu")).each(8, made.append)
+    assert made == [slice(0, 3), slice(3, 6), slice(6, 8)]

@@ -12,8 +12,9 @@ from torch import nn
 
 from lddm.errors import LddmError
 from lddm.settings.models import Training
-from lddm.training.loop import _micro_batches, train
+from lddm.training.loop import train
 from lddm.training.schedule import step_indices
+from lddm.training.step import micro_batches
 from lddm.training.weights import load_weights, save_weights
 
 
@@ -99,7 +100,7 @@ def test_micro_batches_are_shared_by_the_processes_that_there_are(monkeypatch):
     def mine(world, rank, **changes):
         monkeypatch.setenv("WORLD_SIZE", str(world))
         monkeypatch.setenv("RANK", str(rank))
-        parts, numbers = _micro_batches(Training(**changes))
+        parts, numbers = micro_batches(Training(**changes))
         return parts, list(numbers)
 
     assert mine(1, 0) == (1, [0]) and mine(1, 0, processes=2, accumulation=2) == (4, [0, 1, 2, 3])

@@ -1,0 +1,109 @@
+"""What a piece of work must take at the least: its operations and its memory traffic against the peaks of a device.
+
+FLOPs are those of torch's counter (convolutions, matrix products, attention). Bytes are what each operation reads and writes,
+as if none were fused and no cache helped, so a fused network may pass below the bound by memory.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+# Data sheets, by a part of the device's name: dense bf16 FLOP/s, float32 FLOP/s, bytes/s of memory.
+PEAKS = {
+    "H200": (989e12, 67e12, 4.8e12),
+    "H100": (989e12, 67e12, 3.35e12),
+    "A100": (312e12, 19.5e12, 2.0e12),
+    "L40": (181e12, 90.5e12, 0.864e12),
+    "RTX 4090": (165e12, 82.6e12, 1.008e12),
+    "V100": (112e12, 15.7e12, 0.9e12),
+}
+VIEWS = ("view", "as_strided", "expand", "transpose", "permute", "slice", "select", "unsqueeze", "squeeze", "detach", "t",
+         "_unsafe_view", "alias", "split", "chunk", "unbind", "narrow", "_reshape_alias", "unfold", "diagonal")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Peak:
+    """FLOP/s and bytes/s of a device; None = not known."""
+
+    flops: float | None
+    bandwidth: float | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """FLOPs and bytes of one call; `flop` is None where torch cannot count (R1 differentiates a gradient)."""
+
+    flop: float | None
+    bytes: float | None
+
+    def bound(self, peak: Peak) -> float | None:
+        """Seconds that the device needs at the least, by arithmetic or by memory."""
+        parts = [
+            count / rate
+            for count, rate in ((self.flop, peak.flops), (self.bytes, peak.bandwidth))
+            if count is not None and rate is not None
+        ]
+        return max(parts) if parts else None
+
+
+class Traffic(TorchDispatchMode):
+    """Adds up the bytes of tensors that operations read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func._schema.name.split("::")[-1] not in VIEWS:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
+            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return out
+
+
+def count(work: Callable[[], Any]) -> Counted:
+    """FLOPs and bytes of one call, which runs twice."""
+    try:
+        with FlopCounterMode(display=False) as counter:
+            work()
+        flop = float(counter.get_total_flops())
+    except RuntimeError:
+        flop = None
+    try:
+        with Traffic() as traffic:
+            work()
+    except RuntimeError:
+        return Counted(flop, None)
+    return Counted(flop, float(traffic.bytes))
+
+
+def peak_of(device: torch.device, precision: str = "bf16") -> Peak:
+    """Data sheet of a known GPU; measured on a CPU, as large products and copies go there."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        found = next((values for part, values in PEAKS.items() if part in name), None)
+        return Peak(found[precision != "bf16"], found[2]) if found else Peak(None, None)
+    matrix, block = torch.rand(768, 768), torch.rand(8_000_000)
+    into = torch.empty_like(block)
+    product, copy = (_best(work) for work in (lambda: matrix @ matrix, lambda: into.copy_(block)))
+    return Peak(2 * 768**3 / product, 2 * block.numel() * 4 / copy)
+
+
+def _best(work: Callable[[], Any]) -> float:
+    work()
+    times = []
+    for _ in range(9):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)

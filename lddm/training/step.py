@@ -1,0 +1,138 @@
+"""One step of training: forward and backward passes over its micro-batches, then the update."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lddm.errors import LddmError
+from lddm.settings.models import Training
+from lddm.training.parallel import rank, world_size
+from lddm.training.schedule import IndexTable, step_generator, step_seed
+from lddm.training.update import HostUpdate
+
+
+class Task(Protocol):
+    """What is trained.
+
+    Attributes:
+        networks: networks by name; each has its own optimiser and takes its turn in each step, in this order
+            (a generator and its discriminators; most tasks have one).
+    """
+
+    networks: dict[str, Any]
+
+    def batch(self, number: int) -> Any:
+        """Micro-batch `number` of the run, a pure function of the number; on any device."""
+
+    def loss(self, name: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
+        """Loss of the network (None: it rests in this step) and numbers for the log. `rng` is on the device of training."""
+
+
+class CapturableTask(Task, Protocol):
+    """A task whose step can be a CUDA graph: data on the device, one network, and a loss that depends neither on `step` nor
+    on anything that the host reads from the device.
+
+    Attributes:
+        indices: the examples of each micro-batch.
+        batch_seed: seed of the random numbers of `read`.
+    """
+
+    indices: IndexTable
+    batch_seed: int
+
+    def read(self, index: Tensor, rng: torch.Generator) -> Any:
+        """`batch` from indices on the device and a source of random numbers."""
+
+
+def micro_batches(training: Training) -> tuple[int, range]:
+    """Micro-batches of a step, and which of them are this process's.
+
+    A step has `accumulation` micro-batches for each of the `processes` of the settings, however many processes there
+    are: a run that was begun by two processes can be continued by one.
+    """
+    parts, world = training.accumulation * training.processes, world_size()
+    if parts % world:
+        raise LddmError(
+            f"{world} processes cannot share the {parts} micro-batches of a step",
+            "set training.processes to the number of processes that torchrun starts",
+        )
+    share = parts // world
+    return parts, range(rank() * share, (rank() + 1) * share)
+
+
+class Step:
+    """Run a step, operation by operation.
+
+    Args:
+        task: networks, data and losses.
+        training: budget and optimiser.
+        seed: of the noise.
+        device: where the networks are.
+        update: what follows the backward pass.
+        batch: gives micro-batches by number, as `task.batch` does.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        training: Training,
+        seed: int,
+        device: torch.device,
+        update: HostUpdate,
+        batch: Callable[[int], Any],
+    ):
+        self.task, self.training, self.seed, self.device = task, training, seed, device
+        self.update, self.batch = update, batch
+        self.parts, self.mine = micro_batches(training)
+
+    def __call__(self, step: int) -> None:
+        """Step number `step`, from 0.
+
+        Raises:
+            LddmError: see `HostUpdate.finish`.
+        """
+        self.update.begin()
+        for optimizer in self.update.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        losses: dict[str, Tensor] = {}
+        logged: list[dict[str, Any]] = []
+        for part in self.mine:
+            number = step * self.parts + part
+            batch = self.batch(number)
+            for turn, (name, network) in enumerate(self.task.networks.items()):
+                torch.manual_seed(step_seed(self.seed * 8 + 4 + turn, number))  # dropout has no other source
+                with _only(self.task.networks, network):
+                    rng = step_generator(self.seed * 8 + turn, number, self.device)
+                    loss, logs = self.backward(name, batch, step, rng)
+                logged.append(logs)
+                if loss is not None:
+                    losses[name] = losses.get(name, 0) + loss
+        self.update.finish(step, losses, logged)
+
+    def backward(self, name: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
+        """Add the gradients of a micro-batch: its share of the loss of the step, and numbers for the log."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+            loss, logs = self.task.loss(name, batch, step, rng)
+        if loss is None:
+            return None, logs
+        loss = loss / len(self.mine)
+        loss.backward()
+        return loss.detach(), logs
+
+
+@contextlib.contextmanager
+def _only(networks: dict[str, nn.Module], network: nn.Module) -> Iterator[None]:
+    """Gradients for the weights of one network only: the loss of a generator passes through its discriminators."""
+    others = [p for other in networks.values() if other is not network for p in other.parameters() if p.requires_grad]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)

@@ -1,0 +1,127 @@
+"""The scripts that measure speed run to their end in tiny sizes, and count what they say they count."""
+
+import json
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import end_to_end, gpu, processes, scaling
+from benchmarks.gpu_tables import fill
+from benchmarks.peers import stage2_peers
+from benchmarks.roofline import Counted, Peak, count
+from benchmarks.timing import row
+from lddm.errors import LddmError
+from lddm.files import write_json
+
+WHOLE = {"whole_s": 12.5, "finished": False, "rules": {"encode": 3.0}}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_operations_and_traffic_are_counted_with_the_backward_pass():
+    layer, x = nn.Linear(64, 32, bias=False), torch.rand(8, 64)
+    found = count(lambda: layer(x).sum().backward())
+    assert found.flop == 2 * 2 * 8 * 64 * 32  # forward, and the gradient of the weights
+    assert found.bytes > 2 * 4 * (8 * 64 + 64 * 32 + 8 * 32)
+    view = count(lambda: x.view(-1)[:5])
+    assert view.bytes == 0 and view.flop == 0
+
+
+def test_the_slower_of_arithmetic_and_memory_is_the_bound():
+    assert Counted(1e9, 1e9).bound(Peak(1e12, 1e10)) == pytest.approx(0.1)
+    assert Counted(1e12, 1e9).bound(Peak(1e12, 1e10)) == pytest.approx(1)
+    assert Counted(None, 1e9).bound(Peak(1e12, None)) is None
+
+
+def test_rows_say_where_they_are_from():
+    made = row("a", 2.0, 4.0, "s", "small", batch=3)
+    assert made["ratio"] == 0.5 and made["batch"] == 3 and made["device"] and made["commit"]
+
+
+def test_stage_2_stands_beside_its_peers():
+    rows = {made["name"]: made for made in stage2_peers(32, 2, repeats=1)}
+    assert set(rows) == {
+        f"stage2_step_vs_{p}" for p in ("forward_pass", "diffusers_loop", "diffusers_unet", "roofline")
+    }
+    assert all(made["ratio"] > 0 and made["batch"] == 2 for made in rows.values())
+    assert rows["stage2_step_vs_forward_pass"]["ratio"] < 1
+
+
+def test_the_script_for_a_gpu_runs_to_its_end_and_fills_its_table(tmp_path, monkeypatch):
+    ran = {"averaging_s": 0.5, "ddp_s": 0.25, "difference": 0.0, "processes": 2}
+    monkeypatch.setattr(processes, "run", lambda *arguments: ran)  # has a test of its own
+    monkeypatch.setattr(end_to_end, "run", lambda *arguments: WHOLE)
+    out, page = tmp_path / "gpu.json", tmp_path / "page.md"
+    page.write_text("before\n<!-- gpu -->\nold\n<!-- /gpu -->\nafter\n")
+    gpu.main(device="cpu", quick=True, whole=True, budget=600, out=out, docs=page)
+    made = json.loads(out.read_text())
+    assert made["end_to_end"] == WHOLE and made["quick"]
+    names = {row["name"] for row in made["rows"]}
+    assert {"stage 2, denoiser: read each step", "stage 2, student: read at the log", "stage 1, warp"} < names
+    assert {"stage 1, spade, checkpointing", "stage 1, spade, channels last"} < names
+    assert "synthesis, one step, to arrays of the host" in names
+    assert all(row["device"] and row["commit"] and row["batch"] for row in made["rows"])
+    assert all(row["rate"] > 0 and row["tflop"] > 0 for row in made["rows"] if row["name"] != "several processes")
+    text = page.read_text()
+    assert text.startswith("before\n<!-- gpu -->\n") and text.endswith("<!-- /gpu -->\nafter\n") and "old" not in text
+    assert "| stage 1, warp | 4 |" in text and "12.5 s (the time was up before the end)" in text
+    assert "averaging 2, DDP 4" in text
+
+
+def test_what_has_no_time_left_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "run", lambda *arguments: {"averaging_s": 1.0, "ddp_s": 1.0, "difference": 0.0})
+    monkeypatch.setattr(gpu, "plan", lambda bench: iter([lambda: gpu.stage1(bench, "warp", 32, 8, (2,))]))
+    gpu.main(device="cpu", quick=True, whole=False, budget=0, out=tmp_path / "gpu.json", docs=None)
+    (left,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert left["left_out"] == "no time was left" and "seconds" not in left
+
+
+def test_a_page_without_marks_is_an_error(tmp_path):
+    (tmp_path / "page.md").write_text("nothing\n")
+    with pytest.raises(LddmError, match="lacks the marks"):
+        fill(tmp_path / "page.md", {})
+
+
+def test_averaging_gives_the_gradients_of_ddp():
+    made = processes.run("cpu", 2, 16, 1, 4, 1, timeout=300)
+    assert made["processes"] == 2 and made["difference"] < 1e-5 and made["ddp_s"] > 0
+
+
+def test_seconds_of_a_run_come_from_its_records(tmp_path):
+    for name, start, end in (("a", "10:00:00", "10:00:30"), ("b", "10:00:20", "10:01:05")):
+        about = {"rule": "encode", "started": f"2026-01-31T{start}+00:00", "ended": f"2026-01-31T{end}+00:00"}
+        write_json(tmp_path / f"records/encode/{name}/20260131T2300-aa/record.json", about)
+    write_json(
+        tmp_path / "records/score/a/20260131T2300-bb/record.json", {"rule": "score", "started": "2026-01-31T10:00:00"}
+    )
+    assert end_to_end.summary(tmp_path) == {"whole_s": 65.0, "rules": {"encode": 75.0}}
+    assert end_to_end.summary(tmp_path / "nothing") == {"whole_s": None, "rules": {}}
+
+
+def test_scaling_measures_each_stage_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    folder = tmp_path / "32"
+    rows = scaling.run_stage("index", 32, folder, 1) if not folder.mkdir() else []
+    for stage in ("preprocess", "split", "motion", "encode", "synthesis"):
+        rows += scaling.run_stage(stage, 32, folder, 1)
+    stages = [row["stage"] for row in rows]
+    assert stages == ["index", "preprocess", "duplicates", "split", "motion", "encode", "synthesis"]
+    assert all(row["seconds"] > 0 and row["peak_mib"] >= 0 for row in rows)
+    assert (folder / "made.parquet").is_file()
+    commands = []
+
+    class Done:
+        returncode = 0
+        stdout = json.dumps([{"stage": "scores", "seconds": 2.0, "peak_mib": 4.0}])
+
+    monkeypatch.setattr(scaling.subprocess, "run", lambda command, **_: (commands.append(command), Done())[1])
+    write_json(folder / "rows.json", [made | {"videos": 32} for made in rows])
+    all_rows = scaling.measured(32, folder, 1)
+    assert len(commands) == 1 and commands[0][commands[0].index("--stage") + 1] == "scores"
+    twice = all_rows + [made | {"videos": 64, "seconds": 2 * made["seconds"]} for made in all_rows]
+    assert "| scores | 2 s, 4 MiB | 4 s, 4 MiB | 2, 1 for 2 times the videos |" in scaling.table(twice)
