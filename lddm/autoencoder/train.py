@@ -33,7 +33,15 @@ from lddm.training.validation import spread_clips
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("autoencoder", "latent", "motion", "nn", "training", "data")  # whose code is part of a training's identity
+PACKAGES = (
+    "autoencoder",
+    "latent",
+    "motion",
+    "nn",
+    "training",
+    "data",
+    "task",
+)  # whose code is part of a training's identity
 VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
 
 

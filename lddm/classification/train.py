@@ -18,7 +18,7 @@ from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("classification", "motion", "nn", "training", "data")  # whose code is part of a training's identity
+PACKAGES = ("classification", "motion", "nn", "training", "data", "task")  # whose code is part of a training's identity
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of dimensions of a batch
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)

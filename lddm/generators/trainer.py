@@ -23,7 +23,15 @@ from lddm.training.schedule import IndexTable, step_generator
 from lddm.training.state import remove_state
 
 STUDENT = "student"  # subfolder of the state of a training that follows that of the generator (distillation)
-PACKAGES = ("generators", "latent", "motion", "nn", "training", "data")  # whose code is part of a training's identity
+PACKAGES = (
+    "generators",
+    "latent",
+    "motion",
+    "nn",
+    "training",
+    "data",
+    "task",
+)  # whose code is part of a training's identity
 Model = TypeVar("Model", bound=LatentGenerator)
 OnLog = Callable[[int, dict[str, float]], None]
 

@@ -32,7 +32,7 @@ from lddm.training.weights import load_into, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("metrics", "nn", "training", "data")  # whose source code is part of the identity of a training
+PACKAGES = ("metrics", "nn", "training", "data", "task")  # whose source code is part of the identity of a training
 SIDE = 32  # pixels that the network sees: motion, not texture
 PRETEXTS = ("real", "frozen", "shuffled", "fast", "torn")
 

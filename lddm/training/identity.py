@@ -73,14 +73,15 @@ class Identity:
 
 
 def code_hash(*packages: str) -> str:
-    """Hash of the version and of the source files (paths and bytes) of packages of lddm.
+    """Hash of the version and of the source files (paths and bytes) of packages or modules of lddm.
 
     Raises:
         ValueError: a package has no source files.
     """
     digest = hashlib.sha256(version.__version__.encode())
     for package in sorted(set(packages)):
-        files = sorted((PACKAGE / package).rglob("*.py"))
+        module = PACKAGE / f"{package}.py"
+        files = [module] if module.is_file() else sorted((PACKAGE / package).rglob("*.py"))
         if not files:
             raise ValueError(f"lddm.{package} has no source files")
         for path in files:
