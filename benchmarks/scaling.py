@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from benchmarks.timing import ROOT, commit, processor
 from lddm.files import read_json, write_json
 
 SIZE, FRAMES, LENGTH, FPS = 32, 20, 16, 10.0
-STAGES = ("index", "preprocess", "split", "motion", "encode", "synthesis", "scores")
+STAGES = ("index", "preprocess", "split", "duplicates", "motion", "encode", "synthesis", "scores")
 FOLD, SEED, GENERATOR = 0, 0, "lddm"
 
 
@@ -40,11 +41,11 @@ class Watch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
-        self._began = time.perf_counter()
+        self._began, self._cpu = time.perf_counter(), _cpu()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds = time.perf_counter() - self._began
+        self.seconds, self.cpu = time.perf_counter() - self._began, _cpu() - self._cpu
         self._done.set()
         self._thread.join()
         self.peak = max(self.peak, self._own())
@@ -60,11 +61,14 @@ class Watch:
 
     def row(self, stage: str) -> dict[str, Any]:
         """What was measured."""
-        return {
-            "stage": stage,
-            "seconds": round(self.seconds, 3),
-            "peak_mib": round((self.peak - self.start) / 1024, 1),
-        }
+        memory = round((self.peak - self.start) / 1024, 1)
+        return {"stage": stage, "seconds": round(self.seconds, 3), "cpu_s": round(self.cpu, 3), "peak_mib": memory}
+
+
+def _cpu() -> float:
+    """CPU time of this process and of those that it has waited for: other jobs on the machine do not count."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def run_stage(stage: str, videos: int, folder: Path, workers: int) -> list[dict[str, Any]]:
@@ -85,8 +89,13 @@ def run_stage(stage: str, videos: int, folder: Path, workers: int) -> list[dict[
             write_index(build_index(sources, folder, SEED), folder / "index.parquet")
         return [watch.row(stage)]
     if stage == "preprocess":
-        index = pd.read_parquet(folder / "index.parquet")
-        return _preprocess(index, sources, PreprocessSettings(size=SIZE, clip_length=LENGTH, fps=FPS), folder, workers)
+        from lddm.data.preprocess import preprocess
+
+        section = PreprocessSettings(size=SIZE, clip_length=LENGTH, fps=FPS)
+        with Watch() as watch:
+            index = pd.read_parquet(folder / "index.parquet")
+            preprocess(index, sources, section, folder, folder / "frames", SEED, workers)
+        return [watch.row(stage)]
 
     from lddm.data.frames import FrameStore
 
@@ -98,29 +107,26 @@ def run_stage(stage: str, videos: int, folder: Path, workers: int) -> list[dict[
             make_splits(store.videos, SplitSettings(), SEED).to_parquet(folder / "splits.parquet")
         return [watch.row(stage)]
     splits = pd.read_parquet(folder / "splits.parquet")
-    work = {"motion": _motion, "encode": _encode, "synthesis": _synthesis, "scores": _scores}[stage]
+    work = {
+        "duplicates": _duplicates,
+        "motion": _motion,
+        "encode": _encode,
+        "synthesis": _synthesis,
+        "scores": _scores,
+    }[stage]
     run = work(settings, store, splits, folder, workers)
     with Watch() as watch:
         run()
     return [watch.row(stage)]
 
 
-def _preprocess(index: Any, sources: Any, settings: Any, folder: Path, workers: int) -> list[dict[str, Any]]:
-    """Decoding and checks, and the search for duplicates, which is a part of it, by itself."""
-    from lddm.data import preprocess as module
+def _duplicates(settings: Any, store: Any, splits: Any, folder: Path, workers: int) -> Callable[[], Any]:
+    """Thumbnails and the search; preprocess does without them for simulated files, which share nothing."""
+    from lddm.data.duplicates import find_duplicates, video_hashes
 
-    search, inner = module.cluster_duplicates, Watch()
-
-    def watched(*arguments: Any) -> Any:
-        with inner:
-            return search(*arguments)
-
-    module.cluster_duplicates = watched  # type: ignore[assignment]
-    with Watch() as watch:
-        module.preprocess(index, sources, settings, folder, folder / "frames", SEED, workers)
-    whole = watch.row("preprocess")
-    whole["seconds"] = round(whole["seconds"] - inner.seconds, 3)
-    return [whole, inner.row("duplicates")]
+    usable = store.videos[store.videos["excluded"].isna()]
+    rows = [slice(first, first + count) for first, count in usable[["first_frame", "stored_frames"]].to_numpy()]
+    return lambda: find_duplicates([video_hashes(store.frames[part]) for part in rows])
 
 
 def _motion(settings: Any, store: Any, splits: Any, folder: Path, workers: int) -> Callable[[], Any]:
@@ -209,19 +215,20 @@ def measured(videos: int, folder: Path, workers: int, timeout: float | None = No
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each stage: seconds and MiB by number of videos, and the growth of both between the last two."""
+    """A line for each stage: seconds (of CPU time) and MiB by number of videos, and the growth between the last two."""
     counts = sorted({row["videos"] for row in rows})
     by = {(row["stage"], row["videos"]): row for row in rows}
     stages = [stage for stage in dict.fromkeys(row["stage"] for row in rows)]
-    head = "| stage | " + " | ".join(f"{count:,} videos" for count in counts) + " | growth of time, memory |"
+    head = "| stage | " + " | ".join(f"{count:,} videos" for count in counts) + " | growth of CPU time, memory |"
     lines = [head, "|---" * (len(counts) + 2) + "|"]
     for stage in stages:
-        cells = [f"{row['seconds']:.3g} s, {row['peak_mib']:.0f} MiB" for n in counts if (row := by.get((stage, n)))]
+        found = [row for count in counts if (row := by.get((stage, count)))]
+        cells = [f"{row['seconds']:.3g} s ({row['cpu_s']:.3g}), {row['peak_mib']:.0f} MiB" for row in found]
         ends = [by.get((stage, count)) for count in counts[-2:]]
         growth = "–"
         if len(ends) == 2 and ends[0] and ends[1]:
             pairs = (
-                ends[1]["seconds"] / max(1e-3, ends[0]["seconds"]),
+                ends[1]["cpu_s"] / max(1e-3, ends[0]["cpu_s"]),
                 ends[1]["peak_mib"] / max(1, ends[0]["peak_mib"]),
             )
             growth = f"{pairs[0]:.2g}, {pairs[1]:.2g} for {counts[-1] / counts[-2]:.3g} times the videos"

@@ -17,7 +17,7 @@ class Posterior:
 
     def sample(self, rng: torch.Generator) -> Tensor:
         """One reparametrised draw; `rng` is on the CPU, so that every device draws the same numbers."""
-        noise = torch.randn(self.mean.shape, generator=rng).to(self.mean)
+        noise = torch.randn(self.mean.shape, generator=rng, device=rng.device).to(self.mean)
         return self.mean + (0.5 * self.logvar).exp() * noise
 
     def kl(self) -> Tensor:

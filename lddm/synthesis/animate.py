@@ -227,10 +227,8 @@ class Animator:
         Args:
             x0: uint8 (n, S, S), or (n, k S, k S): then the model sees them reduced, and what it draws moves them as they are.
             labels: classes int (n,), -1 unknown; or targets float (n,), NaN unknown.
-            seed: one for each video, or one for all: then each video's own follows from it, from the content of its x0 and
-                from the number of equal x0 before it.
-            options: sampler, steps and guidance; None is the bundle's own (`sampling`).
-            batch_size: videos at a time, at first: see `BatchSize`.
+            seed: one for each video, or one for all, from which each follows with its x0 and the number of equal ones before.
+            options, batch_size: as in `animate`; on a GPU batches grow (`BatchSize`).
 
         Returns:
             uint8 (n, T + 1, ...) of the size of x0.
@@ -259,8 +257,7 @@ class Animator:
                 frames = self.generator.video(still, label, rng, options, self._decode)
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
 
-        sizes = BatchSize(batch_size, self.device) if isinstance(batch_size, int) else batch_size
-        sizes.each(len(x0), make)
+        (BatchSize(batch_size, self.device) if isinstance(batch_size, int) else batch_size).each(len(x0), make)
         return videos
 
     def move(self, images: np.ndarray, x0: torch.Tensor, layers: Layers) -> np.ndarray:

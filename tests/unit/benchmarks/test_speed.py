@@ -107,21 +107,22 @@ def test_seconds_of_a_run_come_from_its_records(tmp_path):
 def test_scaling_measures_each_stage_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
     folder = tmp_path / "32"
     rows = scaling.run_stage("index", 32, folder, 1) if not folder.mkdir() else []
-    for stage in ("preprocess", "split", "motion", "encode", "synthesis"):
+    for stage in ("preprocess", "split", "duplicates", "motion", "encode", "synthesis"):
         rows += scaling.run_stage(stage, 32, folder, 1)
     stages = [row["stage"] for row in rows]
-    assert stages == ["index", "preprocess", "duplicates", "split", "motion", "encode", "synthesis"]
+    assert stages == ["index", "preprocess", "split", "duplicates", "motion", "encode", "synthesis"]
     assert all(row["seconds"] > 0 and row["peak_mib"] >= 0 for row in rows)
     assert (folder / "made.parquet").is_file()
     commands = []
 
     class Done:
         returncode = 0
-        stdout = json.dumps([{"stage": "scores", "seconds": 2.0, "peak_mib": 4.0}])
+        stdout = json.dumps([{"stage": "scores", "seconds": 2.0, "cpu_s": 1.0, "peak_mib": 4.0}])
 
     monkeypatch.setattr(scaling.subprocess, "run", lambda command, **_: (commands.append(command), Done())[1])
+    monkeypatch.setattr(scaling, "commit", lambda: "abc")
     write_json(folder / "rows.json", [made | {"videos": 32} for made in rows])
     all_rows = scaling.measured(32, folder, 1)
     assert len(commands) == 1 and commands[0][commands[0].index("--stage") + 1] == "scores"
-    twice = all_rows + [made | {"videos": 64, "seconds": 2 * made["seconds"]} for made in all_rows]
-    assert "| scores | 2 s, 4 MiB | 4 s, 4 MiB | 2, 1 for 2 times the videos |" in scaling.table(twice)
+    twice = all_rows + [made | {"videos": 64, "cpu_s": 2 * made["cpu_s"]} for made in all_rows]
+    assert "| scores | 2 s (1), 4 MiB | 2 s (2), 4 MiB | 2, 1 for 2 times the videos |" in scaling.table(twice)
