@@ -1,6 +1,6 @@
 """LDDM: ultrasound image-to-video synthesis by latent dynamic diffusion models.
 
-The packages follow the method, in this order:
+The packages follow the method. Data flow in this order (which may import which is held by a test):
 
     io -> data -> motion -> autoencoder -> latent -> generators -> synthesis -> metrics -> classification -> report
 

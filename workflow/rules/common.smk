@@ -56,10 +56,12 @@ PIPELINE = build.identity(SETTINGS)
 # The address may hold a password, so jobs find it in this variable and not on their command line.
 TRACKING = f"LDDM_TRACKING_{PIPELINE}"
 os.environ[TRACKING] = (SETTINGS.tracking.uri or "") if SETTINGS.tracking.enabled else "off"
+# Threads that wait let go of their core: on a machine with other work, those that spin make a training ten times slower.
 # `lddm` of an activated environment (--use-conda) goes first, the one beside this Snakemake is the fallback.
 JOB = (
     f'env PATH="$PATH":{quote(str(Path(sys.executable).parent))} LDDM_EXPERIMENT={SETTINGS.experiment}'
     f' LDDM_PIPELINE={PIPELINE} LDDM_TRACKING="${TRACKING}"'
+    ' OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"'
 )
 
 
