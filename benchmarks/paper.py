@@ -116,7 +116,7 @@ def train_again(settings: Settings, results: Path, fold: int, name: str, number:
         return
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     work = out.with_suffix("")
-    made, manifest = work / "made.json", work / "heldout.parquet"
+    made, manifest = work / "made.json", work / "heldout.npy"
     if not made.is_file() or read_json(made)["identity"] != training:  # else only the scores are old
         stage1, bundle = results / f"fold-{fold}/autoencoder/model.safetensors", work / "generators" / name / "bundle"
         seed, began = settings.seed + 1000 * number, time.monotonic()
