@@ -34,7 +34,7 @@ COLOURS = {
     "real+motion_transfer": "#009E73",
     "real+gaussian": "#F0E442",
     "real+cinn": "#0072B2",
-    "real+pixel": "#CC79A7",
+    "real+pixel": "#603000",
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }

@@ -236,7 +236,10 @@ def test_the_page_has_the_leak_report_with_its_warnings_set_apart(results, setti
     lines = ["WARNING: frame rate alone predicts <the class>", "class a: 3 videos"]
     report = SimpleNamespace(lines=lambda: lines)
     asked = []
-    module = SimpleNamespace(leak_report=lambda videos, classes: asked.append((len(videos), classes)) or report)
+    module = SimpleNamespace(
+        leak_report=lambda videos, classes: asked.append((len(videos), classes)) or report,
+        with_classes=lambda videos, task: (videos, list(task.classes)),
+    )
     monkeypatch.setitem(sys.modules, "lddm.data.leaks", module)
     page(settings, results, results / "report.html")
     text = (results / "report.html").read_text()
