@@ -270,7 +270,7 @@ def regime_copies(wildcards):
 
 def option(name):
     """Param: the command line option of the input `name` with its files; empty without any."""
-    flag = "--" + name.replace("_", "-")
+    flag = f"--{name.replace('_', '-')}"
     return lambda wildcards, input: " ".join(f"{flag} {quote(str(path))}" for path in input.get(name, []))
 
 
