@@ -30,7 +30,7 @@ from lddm.training.averages import average_of
 from lddm.training.graphs import GraphedStep
 from lddm.training.progress import Progress
 from lddm.training.step import Step
-from lddm.training.update import DeviceUpdate, HostUpdate
+from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of
 
 FRAMES = 16
 How = Literal["read each step", "read at the log", "graphs"]
@@ -61,14 +61,12 @@ def loop_steps(task: Any, training: Training, device: torch.device, how: How) ->
     networks = task.networks
     for network in networks.values():
         network.requires_grad_(True).to(device).train()
-    optimizers = {
-        name: torch.optim.AdamW(network.parameters(), lr=training.learning_rate, fused=True)
-        for name, network in networks.items()
-    }
+    optimizers = {name: optimizer_of(network, training) for name, network in networks.items()}
     averages = {name: average_of(network, training.ema_decay) for name, network in networks.items()}
     peaks = {name: training.learning_rate for name in networks}
-    parts = (networks, optimizers, averages, training, Progress(), peaks)
-    update: HostUpdate = HostUpdate(*parts) if how == "read each step" else DeviceUpdate(*parts, device)
+    update: HostUpdate = (HostUpdate if how == "read each step" else DeviceUpdate)(
+        networks, optimizers, averages, training, Progress(), peaks
+    )
     step = (GraphedStep if how == "graphs" else Step)(task, training, 0, device, update, task.batch)
     numbers = itertools.count()
 

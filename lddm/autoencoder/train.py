@@ -33,15 +33,8 @@ from lddm.training.validation import spread_clips
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = (
-    "autoencoder",
-    "latent",
-    "motion",
-    "nn",
-    "training",
-    "data",
-    "task",
-)  # whose code is part of a training's identity
+# Whose code is part of a training's identity.
+PACKAGES = ("autoencoder", "latent", "motion", "nn", "training", "data", "task")
 VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
 
 
@@ -161,7 +154,7 @@ class AutoencoderTask:
         count = self.settings.discriminator_frames
         if count is None:
             return self._some_frames(real, fake, rng)
-        chosen = torch.randint(len(real) * real.shape[2], (count,), generator=rng).to(real.device)
+        chosen = torch.randint(len(real) * real.shape[2], (count,), generator=rng, device=rng.device).to(real.device)
         real, fake = (v.transpose(1, 2).flatten(0, 1)[chosen] for v in (real, fake))
         return real, fake
 
@@ -169,7 +162,7 @@ class AutoencoderTask:
         """What the temporal discriminator sees: the same frames in a row of both, (B, 1, t, S, S)."""
         frames = real.shape[2]
         length = min(frames, self.settings.discriminator_window or frames)
-        start = int(torch.randint(frames - length + 1, (), generator=rng))
+        start = int(torch.randint(frames - length + 1, (), generator=rng, device=rng.device))
         return real[:, :, start : start + length], fake[:, :, start : start + length]
 
 

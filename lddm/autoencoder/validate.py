@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lddm.autoencoder.clips import ClipDataset
 from lddm.autoencoder.model import Autoencoder
-from lddm.motion.low_rank import MotionCode
-
-
-class Clips(Protocol):
-    """Clips of a store, see `lddm.autoencoder.train.ClipDataset`."""
-
-    def read(self, index: np.ndarray) -> tuple[Tensor, MotionCode | None]:
-        """Clips float (B, 1, T + 1, S, S) in [-1, 1] and their motion."""
-
 
 SEEN = 4  # frames of a clip that the perceptual distance looks at, evenly spread, the last one included
 CHOICE = "perceptual_motion"  # the value that chooses the weights where adversarial losses act
@@ -26,7 +16,7 @@ CHOICE = "perceptual_motion"  # the value that chooses the weights where adversa
 @torch.no_grad()
 def validation_error(
     model: Autoencoder,
-    dataset: Clips,
+    dataset: ClipDataset,
     chosen: np.ndarray,
     batch_size: int,
     perceptual: nn.Module | None = None,

@@ -15,31 +15,32 @@ from lddm.nn.embedder import AutoencoderEmbedder
 from lddm.settings.models import EmbedderSettings, Training
 from lddm.training.identity import Identity
 from lddm.training.loop import train
-from lddm.training.schedule import step_indices
+from lddm.training.schedule import IndexTable
 
 EMBEDDER = "embedder"  # subfolder of the state of this training
 VALIDATED = 256  # frames in memory at a time
 
 
 class EmbedderTask:
-    """The autoencoder of x0 as the training loop sees it; see `lddm.training.loop.Task`.
+    """The autoencoder of x0 as the training loop sees it; see `lddm.training.step.Task`.
 
     ASSUME: L1 over all pixels and KL. The release adds LPIPS and, late, an adversarial loss (stage2_cINN/AE/modules/loss.py),
     which sharpen the decoded frame; only the code is used.
     """
 
     def __init__(self, embedder: AutoencoderEmbedder, x0: Tensor, settings: EmbedderSettings, seed: int):
-        self.x0, self.settings, self.seed = x0, settings, seed
+        self.x0, self.settings = x0, settings
+        self.indices = IndexTable(len(x0), settings.batch_size, seed, x0.device)
         self.networks: dict[str, Any] = {EMBEDDER: embedder}
 
     def batch(self, number: int) -> Tensor:
         """x0 float (B, 1, S, S)."""
-        index = step_indices(len(self.x0), self.settings.batch_size, self.seed, number)
-        return self.x0[torch.from_numpy(index).to(self.x0.device)]
+        return self.x0[self.indices[number]]
 
     def loss(self, name: str, batch: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         network = self.networks[name]
-        decoded, kl = network.reconstruct(batch, torch.randn((len(batch), network.dim), generator=rng).to(batch))
+        noise = torch.randn((len(batch), network.dim), generator=rng, device=rng.device).to(batch)
+        decoded, kl = network.reconstruct(batch, noise)
         l1 = (decoded - batch).abs().mean()
         pixels = batch[0].numel()  # the release sums over pixels and KL; a mean over pixels has the same optimum
         return l1 + self.settings.kl_weight / pixels * kl.mean(), {"l1": l1, "kl": kl.mean()}

@@ -132,8 +132,9 @@ class GraphedStep(Step):
 
     def _record(self, step: int) -> None:
         first = step * self.parts + self.mine[0]
+        # The warm-up allocates gradients in the layout of a plain step, so that norms are summed in the same order.
         for parameter in self._parameters:
-            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = None
         self.update.begin()
         self._feed(first)
         warm_up(self._body, self.device)

@@ -28,7 +28,7 @@ from lddm.training.parallel import connect, from_first, is_first, pick_device, s
 from lddm.training.progress import Progress
 from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
 from lddm.training.step import Step, Task, micro_batches
-from lddm.training.update import DeviceUpdate, HostUpdate
+from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of
 from lddm.training.weights import cpu_state
 
 logger = logging.getLogger(__name__)
@@ -84,16 +84,7 @@ def train(
     for network in networks.values():
         network.to(device).train()
     share_weights(*networks.values())
-    optimizers = {
-        name: torch.optim.AdamW(
-            network.parameters(),
-            lr=training.learning_rate,
-            betas=(training.adam_beta1, training.adam_beta2),
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        for name, network in networks.items()
-    }
+    optimizers = {name: optimizer_of(network, training) for name, network in networks.items()}
     peaks = {name: (learning_rates or {}).get(name, training.learning_rate) for name in networks}
     averages = {name: average_of(network, training.ema_decay) for name, network in networks.items()}
     start, progress, best = _restore(Path(state_dir), identity, networks, averages, optimizers)
@@ -103,10 +94,8 @@ def train(
         for network in networks.values():
             network.compile()
     on_device = _decides_on_device(device)
-    update: HostUpdate = (
-        DeviceUpdate(networks, optimizers, averages, training, progress, peaks, device)
-        if on_device
-        else HostUpdate(networks, optimizers, averages, training, progress, peaks)
+    update: HostUpdate = (DeviceUpdate if on_device else HostUpdate)(
+        networks, optimizers, averages, training, progress, peaks
     )
     parts, mine = micro_batches(training)
     numbers = (step * parts + part for step in range(start, training.steps) for part in mine)

@@ -24,8 +24,19 @@ from lddm.training.schedule import learning_rate
 Losses = dict[str, Tensor]
 
 
+def optimizer_of(network: nn.Module, training: Training) -> AdamW:
+    """AdamW as a training asks for it, with the update of all weights in one kernel."""
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+
+
 class HostUpdate:
-    """Decide on the host, after each step, whether it counts.
+    """Decide on the host whether to apply each step.
 
     Args:
         networks, optimizers, averages: by name.
@@ -112,32 +123,23 @@ class HostUpdate:
 
 
 class DeviceUpdate(HostUpdate):
-    """Decide on the device whether a step counts.
+    """Decide on the device whether to apply a step.
 
     AdamW leaves out a step whose `found_inf` is one (the protocol of torch.amp.GradScaler); averages, buffers and means are
-    selected. `read` fetches how many steps were skipped; too many in a row end the run there.
+    selected. `read` fetches how many steps were skipped; too many in a row end the run there. Arguments as in `HostUpdate`.
     """
 
-    def __init__(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, AdamW],
-        averages: Mapping[str, AveragedModel],
-        training: Training,
-        progress: Progress,
-        peaks: Mapping[str, float],
-        device: torch.device,
-    ):
-        super().__init__(networks, optimizers, averages, training, progress, peaks)
-        self.device = device
-        for name, optimizer in optimizers.items():
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.device = device = next(p.device for network in self.networks.values() for p in network.parameters())
+        for name, optimizer in self.optimizers.items():
             # A graph of the step reads the rate from the device, whose kernel takes float32.
             kind = torch.float64 if device.type == "cpu" else torch.float32
             for group in optimizer.param_groups:
-                group["lr"] = torch.tensor(training.learning_rate, dtype=kind, device=device)
-            averages[name].n_averaged = averages[name].n_averaged.to(device)
+                group["lr"] = torch.tensor(self.training.learning_rate, dtype=kind, device=device)
+            self.averages[name].n_averaged = self.averages[name].n_averaged.to(device)
         # skipped since the last read, in a row at the end, most in a row since the last read
-        self._skips = torch.tensor([0, progress.in_a_row, progress.in_a_row], device=device)
+        self._skips = torch.tensor([0, self.progress.in_a_row, self.progress.in_a_row], device=device)
         # By names of networks: number of the last step that was not finite, and its values.
         self._last: dict[tuple[str, ...], Tensor] = {}
         # By names of numbers: their sums, and how often they were added.
