@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 import typer
 import yaml
+from snakemake.utils import update_config
 
 from benchmarks.paper_table import Sources, write_tables
 from lddm.data.frames import FrameStore
@@ -43,17 +44,9 @@ TIMED = 8  # stills that are animated to measure seconds a video
 
 def merged(paths: list[Path]) -> dict[str, Any]:
     """Configs on top of each other, section by section, as Snakemake merges them."""
-
-    def merge(below: dict, above: dict) -> dict:
-        both = dict(below)
-        for key, value in above.items():
-            inner = isinstance(value, dict) and isinstance(both.get(key), dict)
-            both[key] = merge(both[key], value) if inner else value
-        return both
-
     raw: dict[str, Any] = {}
     for path in paths:
-        raw = merge(raw, yaml.safe_load(path.read_text()) or {})
+        update_config(raw, yaml.safe_load(path.read_text()) or {})
     return raw
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from lddm.classification.heads import Head, head_of
-from lddm.classification.measures import prediction_columns, primary_of, run_scores
+from lddm.classification.measures import prediction_columns, primary_of, primary_value
 from lddm.classification.networks import CLASSIFIERS, Classifier
 from lddm.classification.regimes import Clips, augmented_clips, pseudo_labelled_clips, real_clips, synthetic_clips
-from lddm.classification.statistics import area_under_curve, best_threshold
+from lddm.classification.statistics import best_threshold
 from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
 from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore
@@ -192,19 +192,12 @@ def _evaluate(
         found["threshold"] = best_threshold(val_videos["label"].to_numpy(), val_videos["probability"].to_numpy())
     primary = primary_of(task)
     for part, videos in (("val", val_videos), ("test", test_videos)):
-        found[f"{part}_{primary}"] = _primary(task, videos)
+        found[f"{part}_{primary}"] = primary_value(task, videos)
     return found | {"predictions": test_videos.to_dict(orient="records")}
 
 
-def _primary(task: Task, videos: pd.DataFrame) -> float:
-    if task.kind == "binary":
-        return area_under_curve(videos["label"].to_numpy(), videos["probability"].to_numpy())
-    about = task.to_meta()
-    return float(run_scores(about, videos, np.ones((1, len(videos))))[primary_of(task)][0])
-
-
 def by_video(table: pd.DataFrame, predicted: np.ndarray, task: Task) -> pd.DataFrame:
-    """One row per video: id, patient_id, label, class_name, and the mean prediction of its clips."""
+    """One row per video: id, patient_id, label, class_name, and the prediction averaged over its clips."""
     given = prediction_columns(task, predicted)
     grouped = table[["id", "patient_id", "label"]].assign(**given).groupby("id", sort=True)
     columns = {"patient_id": "first", "label": "first"} | dict.fromkeys(given, "mean")

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lddm.classification.measures import primary_of, run_scores
-from lddm.classification.statistics import area_under_curve, auc_influence, bootstrap_p_value, delong
+from lddm.classification.measures import primary_of, primary_value
+from lddm.classification.statistics import auc_influence, bootstrap_p_value, delong
 from lddm.statistics.multiple_testing import holm
 from lddm.task import Task
 
@@ -91,7 +91,7 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray, task: Task) -> dict[s
         if task.kind == "binary":
             influence = np.mean([_influence(a) - _influence(b) for a, b in tables], axis=0)
             variance += delong(influence, members) ** 2 / len(folds) ** 2
-        better += sum(_value(a, task) > _value(b, task) for a, b in tables)
+        better += sum(primary_value(task, a) > primary_value(task, b) for a, b in tables)
         patients, videos = patients + len(set(members)), videos + len(members)
     low, high = np.nanpercentile(draws[1:], [2.5, 97.5])
     return {
@@ -106,13 +106,6 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray, task: Task) -> dict[s
         "n_test": videos,
         "n_patients": patients,
     }
-
-
-def _value(table: pd.DataFrame, task: Task) -> float:
-    """The primary metric of a run."""
-    if task.kind == "binary":
-        return area_under_curve(table["label"].to_numpy(), table["probability"].to_numpy())
-    return float(run_scores(task.to_meta(), table, np.ones((1, len(table))))[primary_of(task)][0])
 
 
 def _influence(table: pd.DataFrame) -> np.ndarray:

@@ -12,7 +12,7 @@ from lddm.classification.agreement import METRICS as TARGET_METRICS
 from lddm.classification.agreement import target_scores
 from lddm.classification.multiclass import KAPPA, class_metrics, class_scores
 from lddm.classification.statistics import METRICS as BINARY_METRICS
-from lddm.classification.statistics import scores
+from lddm.classification.statistics import area_under_curve, scores
 from lddm.statistics.primary import PRIMARY
 from lddm.task import Task
 
@@ -80,3 +80,10 @@ def run_scores(result: Mapping[str, Any], table: pd.DataFrame, weights: np.ndarr
     if task.is_regression:
         return target_scores(labels, predicted, weights)
     return class_scores(labels, predicted, task.classes, task.kind == "ordinal", weights)
+
+
+def primary_value(task: Task, table: pd.DataFrame) -> float:
+    """The primary metric of a table of predictions; for two classes it needs no threshold."""
+    if task.kind == "binary":
+        return area_under_curve(table["label"].to_numpy(), table["probability"].to_numpy())
+    return float(run_scores(task.to_meta(), table, np.ones((1, len(table))))[primary_of(task)][0])

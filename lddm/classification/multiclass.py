@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from lddm.classification.statistics import LEAST_PROBABILITY, area_under_curve, weighted_auc
+from lddm.statistics.primary import VERSUS_REST
 
 METRICS = ("auc_macro", "accuracy", "balanced_accuracy", "log_loss", "brier")
 KAPPA = "quadratic_kappa"
-VERSUS_REST = "auc: "  # and the name of a class
 
 
 def class_metrics(classes: Sequence[str], ordinal: bool) -> tuple[str, ...]:

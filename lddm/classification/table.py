@@ -134,12 +134,11 @@ def bootstrap(runs: Runs, drawn: Draws) -> dict[str, np.ndarray]:
 
 def run_draws(runs: Runs, drawn: Draws) -> dict[str, RunDraws]:
     """Metric -> the value of each run and its draws with other patients."""
-    task = common_task({"": {"": runs}})
-    found: dict[str, RunDraws] = {metric: {} for metric in metrics_of(task)}
+    found: dict[str, RunDraws] = {}
     for key, result in sorted(runs.items()):
         table = pd.DataFrame(result["predictions"])
         for metric, values in run_scores(result, table, drawn.weights(key[0], table)).items():
-            found[metric][key] = values
+            found.setdefault(metric, {})[key] = values
     return found
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lddm.errors import LddmError
 from lddm.report.headline import headline_scores
-from lddm.report.metric_names import primary
+from lddm.report.metric_names import primary, shown
 from lddm.report.results import Results, flat
 
 
@@ -50,9 +50,12 @@ def _numbers(found: Results) -> dict[tuple[str, str], str]:
         blind = "" if part["sees_motion"].iloc[0] else " (blind to motion)"
         numbers[f"{metric}{blind}, {generator}", part["better"].iloc[0]] = _cell(part["value"].mean(), low, high, count)
     ablation = found.classification()
-    for row in ablation[ablation["metric"] == primary(ablation)].itertuples():
+    tested = primary(ablation)
+    for row in ablation[ablation["metric"] == tested].itertuples():
         count = f"n = {row.n_test}, {row.n_folds} x {row.n_seeds} runs"
-        numbers[f"AUC, {row.classifier}, {row.regime}", "higher"] = _cell(row.mean, row.ci_low, row.ci_high, count)
+        numbers[f"{shown(tested)}, {row.classifier}, {row.regime}", "higher"] = _cell(
+            row.mean, row.ci_low, row.ci_high, count
+        )
     return numbers
 
 

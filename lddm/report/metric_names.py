@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lddm.statistics.primary import PRIMARY
+from lddm.statistics.primary import PRIMARY, VERSUS_REST
 
 NAMES = {
     "auc": "AUC",
@@ -33,7 +33,6 @@ LATEX = {
 }  # fmt: skip
 LATEX_DELTA = {"auc": "AUC", "auc_macro": "AUC", "quadratic_kappa": r"$\kappa_w$", "r2": "$R^2$"}
 CHANCE = {"auc": 0.5, "auc_macro": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}  # of a classifier that knows nothing
-ONE_VERSUS_REST = "auc: "
 
 
 def primary(ablation: pd.DataFrame) -> str:
@@ -49,6 +48,6 @@ def delta_column(compared: pd.DataFrame) -> str:
 
 def shown(metric: str) -> str:
     """The name of a metric; the AUC of one class against the rest with the class."""
-    if metric.startswith(ONE_VERSUS_REST):
-        return f"AUC, {metric.removeprefix(ONE_VERSUS_REST)} against the rest"
+    if metric.startswith(VERSUS_REST):
+        return f"AUC, {metric.removeprefix(VERSUS_REST)} against the rest"
     return NAMES.get(metric, metric)

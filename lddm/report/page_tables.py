@@ -10,10 +10,11 @@ import pandas as pd
 from lddm.report.failures import flagged
 from lddm.report.html import folded, image, number, table
 from lddm.report.label_counts import label_counts
-from lddm.report.metric_names import NAMES, ONE_VERSUS_REST, delta_column, primary, shown
+from lddm.report.metric_names import NAMES, delta_column, primary, shown
 from lddm.report.results import Results
 from lddm.report.style import UNITS, in_order, label, span
 from lddm.report.verdicts import p_text, verdict
+from lddm.statistics.primary import VERSUS_REST
 
 
 def quality_table(quality: pd.DataFrame, source: str) -> str:
@@ -104,7 +105,7 @@ def ablation_note(found: Results) -> str:
 def ablation_table(ablation: pd.DataFrame) -> str:
     lines = []
     for (classifier, metric), part in ablation.groupby(["classifier", "metric"], sort=False):
-        if metric not in NAMES and not metric.startswith(ONE_VERSUS_REST):
+        if metric not in NAMES and not metric.startswith(VERSUS_REST):
             continue
         for regime in in_order(part["regime"].tolist()):
             row = part[part["regime"] == regime].iloc[0]
