@@ -70,9 +70,12 @@ def _pair(path: Path, settings: CamusSource) -> Recording:
 
 
 def _sequence(path: Path, settings: CamusSource, max_frames: int) -> Recording:
-    about = _config(path.with_name(f"Info_{path.name.split('_')[1]}.cfg"))
+    about = _config(path)
     frames, spacing = read_nifti(path, max_frames)
-    first, last = (int(parse_number(about.get(key, ""), f"{path.name}, {key}")) - 1 for key in ("ED", "ES"))
+    numbers = [parse_number(about.get(key, ""), f"{path.name}, {key}") for key in ("ED", "ES")]
+    if not np.isfinite(numbers).all():
+        raise UnreadableFile(f"{path.name}: its .cfg states no ED or ES", "copy the .cfg again")
+    first, last = (int(number) - 1 for number in numbers)
     if not (0 <= first < len(frames) and 0 <= last < len(frames)) or first == last:
         raise UnreadableFile(f"{path.name}: ED {first + 1} and ES {last + 1} of {len(frames)} frames", "copy it again")
     frames = frames[first : last + 1] if first < last else frames[last : first + 1][::-1]  # some run backwards
@@ -113,13 +116,14 @@ def _areas(path: Path, measure: str) -> dict[str, float]:
 
 def _stated(path: Path, measure: str) -> float:
     """A number of a view's .cfg file; NaN if it has none."""
-    about = _config(path.with_name(f"Info_{path.name.split('_')[1]}.cfg"))
-    return parse_number(about.get(measure, ""), f"{path.name}, {measure}")
+    return parse_number(_config(path).get(measure, ""), f"{path.name}, {measure}")
 
 
-def _config(path: Path) -> dict[str, str]:
-    """Lines `key: value`."""
+def _config(sequence: Path) -> dict[str, str]:
+    """Lines `key: value` of the .cfg file beside a sequence; none if it is missing."""
+    path = sequence.with_name(f"Info_{sequence.name.split('_')[1]}.cfg")
     if not path.is_file():
         return {}
-    pairs = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}

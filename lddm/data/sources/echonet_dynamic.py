@@ -9,10 +9,12 @@ The release is for research only, by agreement with Stanford University. Each vi
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lddm.data.sources.base import file_row, read_csv, read_recording, safe_path, source_folder
 from lddm.data.sources.measured import is_still_patient, span_columns
@@ -61,17 +63,27 @@ def end_diastole(tracings: Path, name: str) -> int | None:
 
     A tracing is a long axis and short chords (X1, Y1)-(X2, Y2) across it; chords at equal distances have an area in proportion to
     the sum of their lengths times the axis.
+
+    Raises:
+        LddmError: the table lacks a column or holds what is not a number.
     """
-    if not tracings.is_file():
-        return None
+    return _end_diastoles(tracings, tracings.stat().st_mtime_ns).get(name) if tracings.is_file() else None
+
+
+@functools.lru_cache(maxsize=1)
+def _end_diastoles(tracings: Path, changed: int) -> dict[str, int]:
+    """Video -> its end-diastole; kept, since the table has hundreds of thousands of rows and each video asks for it."""
     table = read_csv(tracings, TRACINGS, "copy VolumeTracings.csv of the release again")
-    own = table[table["FileName"].str.removesuffix(".avi") == name]
-    areas: dict[int, float] = {}
-    for frame, part in own.groupby(own["Frame"].astype(int)):
-        x1, y1, x2, y2 = (part[column].astype(float).to_numpy() for column in TRACINGS[1:5])
-        length = np.hypot(x2 - x1, y2 - y1)
-        areas[int(frame)] = float(length[0] * length[1:].mean()) if len(length) > 1 else 0.0
-    return max(areas, key=lambda frame: areas[frame]) if areas else None
+    names = table["FileName"].str.removesuffix(".avi")
+    try:
+        x1, y1, x2, y2, frames = (table[column].astype(float) for column in TRACINGS[1:])
+        chords = pd.DataFrame({"name": names, "frame": frames.astype(int), "length": np.hypot(x2 - x1, y2 - y1)})
+    except ValueError as error:
+        raise LddmError(f"{tracings}: {error}", "copy VolumeTracings.csv of the release again") from error
+    each = chords.groupby(["name", "frame"])["length"]
+    axis, count = each.first(), each.size()
+    area = (axis * (each.sum() - axis) / (count - 1)).where(count > 1, 0.0)
+    return {video: int(frame) for video, frame in area.groupby("name").idxmax()}
 
 
 def _rows(settings: EchonetDynamicSource, data_root: Path, column: str, label) -> list[dict]:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,30 @@ def test_a_nifti_sequence_is_read_upright_with_square_pixels(tmp_path, order):
         read_nifti(tmp_path / "no.nii.gz", 10)
 
 
+def test_a_nifti_archive_is_unpacked_no_further_than_its_frames(tmp_path):
+    nifti(tmp_path / "a.nii.gz", speckle(3))
+    content = gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+    with gzip.open(tmp_path / "bomb.nii.gz", "wb") as file:
+        file.write(content)
+        for _ in range(64):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    found, _ = read_nifti(tmp_path / "bomb.nii.gz", 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 2 and peak < 2**23
+
+
+@pytest.mark.parametrize("place", [80, 108])  # pixdim, vox_offset
+def test_a_nifti_header_without_finite_sizes_is_refused(tmp_path, place):
+    nifti(tmp_path / "a.nii.gz", speckle(3))
+    content = bytearray(gzip.decompress((tmp_path / "a.nii.gz").read_bytes()))
+    struct.pack_into("<f", content, place, float("nan"))
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(UnreadableFile, match="not finite"):
+        read_nifti(tmp_path / "a.nii", 10)
+
+
 @pytest.fixture
 def camus(tmp_path):
     """Two patients of the release; the second one's sequences run from end-systole to end-diastole."""
@@ -84,6 +109,9 @@ def test_half_sequences_run_from_end_diastole_and_have_the_patients_ejection_fra
     assert build_index(classes, camus, 0)["class_name"].tolist() == ["preserved"] * 2 + ["reduced"] * 2
     (camus / "camus/patient0001/Info_4CH.cfg").write_text("ED: 9\nES: 1\nEF: 60\n")
     with pytest.raises(UnreadableFile, match="ED 9 and ES 1 of 6 frames"):
+        read_row(table.to_dict("records")[0], settings, camus, 100, 0)
+    (camus / "camus/patient0001/Info_4CH.cfg").write_bytes(b"ED: 2\nEF: 60\nAge: 5\xe9\n")
+    with pytest.raises(UnreadableFile, match="states no ED or ES"):
         read_row(table.to_dict("records")[0], settings, camus, 100, 0)
 
 
