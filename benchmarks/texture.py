@@ -1,6 +1,7 @@
 """Sharpness, fog and motion of drawn videos as ratios to the real ones; `python -m benchmarks.texture results/<experiment>`.
 
-The real clips of a fold's held-out patients against what each generator draws from their first frames. Writes
+The real clips of a fold's held-out patients against what each generator draws from their first frames. Controls are real clips as
+they are, blurred, and with light added: they must read 1 and 0, less than 1, and as much fog as was added. Writes
 results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results.md.
 """
 
@@ -17,6 +18,7 @@ import typer
 from scipy.ndimage import gaussian_filter
 from scipy.stats import bootstrap
 
+from benchmarks.defects import blurred
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.synthetic import load_synthetic
@@ -27,6 +29,7 @@ from lddm.motion.warp import refine, warp
 
 DARK = 20  # grey levels: a pixel that stays below it is free of echoes
 RIM = 3  # pixels: the edge of a fan stands still in both videos
+LIGHT = 5  # grey levels that a control adds
 RESAMPLES = 2000
 
 
@@ -116,6 +119,18 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
     return rows
 
 
+def controls(real: np.ndarray) -> dict[str, np.ndarray]:
+    """Real clips uint8 (n, T + 1, S, S) as they are, blurred by 1.5 px, and with `LIGHT` more in the frames after x0."""
+    rng = np.random.default_rng(0)
+    lit = real.copy()
+    lit[:, 1:] = np.minimum(lit[:, 1:], 255 - LIGHT) + LIGHT
+    return {
+        "control: real": real,
+        "control: blurred": np.stack([blurred(clip, rng) for clip in real]),
+        f"control: {LIGHT} grey levels of light": lit,
+    }
+
+
 def interpolated(x0: np.ndarray, view: np.ndarray) -> pd.DataFrame:
     """Sharpness of first frames uint8 (n, S, S) that are moved by part of a pixel along both axes, as a share of their own."""
     still = to_float(torch.from_numpy(x0))[:, None]
@@ -137,7 +152,11 @@ def main(
     store = FrameStore.open(results / "data" / "frames")
     clips = fold_clips(store, pd.read_parquet(results / "data" / "splits.parquet"), fold, "test")
     by_clip = clips.set_index("clip_id")
-    rows = []
+    real, rows = store.clip_frames(clips), []
+    view = inner_view(real[:, 0])
+    truth = measures(real, real, view)
+    for name, made in controls(real).items():
+        rows += compared(name, measures(made, real, view), truth, clips["patient_id"].to_numpy())
     for folder in sorted((results / f"fold-{fold}" / "synthetic").iterdir()):
         videos, manifest = load_synthetic(sorted((folder / "heldout").glob("shard-*.npy")))
         chosen = by_clip.loc[manifest["clip_id"]]

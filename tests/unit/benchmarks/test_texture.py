@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.texture import compared, fog, sharpness
+from benchmarks.texture import LIGHT, compared, controls, fog, sharpness
 
 VIEW = np.ones((2, 16, 16), bool)
 
@@ -41,3 +41,11 @@ def test_an_interval_needs_two_patients_and_an_undefined_measure_is_left_empty()
     assert np.isnan(rows["fog"]["value"]) and rows["fog"]["videos"] == 0
     two = compared("lddm", values, {"sharpness": np.array([1.0, 1.0]), "fog": values["fog"]}, np.array(["a", "b"]))
     assert two[0]["value"] == 1.5 and two[0]["low"] == 1 and two[0]["high"] == 2
+
+
+def test_controls_are_found_and_real_clips_pass():
+    real = np.random.default_rng(0).integers(0, 15, (2, 4, 16, 16)).astype(np.uint8)
+    as_it_is, soft, lit = controls(real).values()
+    assert fog(as_it_is, real, VIEW) == pytest.approx([0, 0]) and fog(lit, real, VIEW) == pytest.approx([LIGHT, LIGHT])
+    assert (sharpness(soft, VIEW) < 0.5 * sharpness(real, VIEW)).all()
+    assert np.array_equal(lit[:, 0], real[:, 0])
