@@ -172,7 +172,7 @@ def stage1(
     for batch in sorted({*batches, *compiled}):
         shape: tuple[Any, ...] = (decoder, size, batch, width, bench.device)
         about = {"batch": batch, "size": size, "width": width}
-        # Operations that checkpointing repeats are no work that was asked for.
+        # Operations that checkpointing repeats do not count as work.
         counted = bench.counted(lambda shape=shape: stage1_steps(*shape))
         for variant, options in variants.items() if batch in batches else ():
             bench.measure(name + variant, stage1_steps(*shape, **options), peak, batch, counted, **about)

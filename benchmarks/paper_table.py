@@ -65,7 +65,7 @@ class Sources:
         return table[table["source"] == "heldout"].reset_index(drop=True)
 
     def costs(self, name: str) -> dict[str, Any]:
-        """Seconds a video and parameters; empty for what is no generator."""
+        """Seconds per video and number of parameters; empty for real videos and reconstructions."""
         path = self.folder / f"study/costs/{name}.json"
         return read_json(path) if path.is_file() else {}
 

@@ -72,7 +72,7 @@ def _cpu() -> float:
 
 
 def run_stage(stage: str, videos: int, folder: Path, workers: int) -> list[dict[str, Any]]:
-    """Run one stage of one number of videos; its inputs are what the stages before left in the folder."""
+    """Run one stage for one dataset size; earlier stages have left its inputs in the folder."""
     import pandas as pd
 
     from lddm.settings.data import IndexSettings, PhantomSource, PreprocessSettings, SplitSettings

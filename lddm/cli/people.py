@@ -132,7 +132,7 @@ def asked_label(task: Task, label: str, target: float | None) -> float:
     """What --label and --target ask for; None = unknown.
 
     Raises:
-        LddmError: --label for a model of numbers, or --target for a model of classes.
+        LddmError: --label with a regression model, or --target with a classification model.
     """
     if label and task.is_regression:
         raise LddmError(f"--label {label}: this model knows no classes", f"pass --target ({task.said()})")

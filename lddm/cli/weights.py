@@ -63,7 +63,7 @@ def fetch(names: Names = [], weights_dir: Folder = Path("weights"), origin: From
             else:
                 typer.echo(f"{name}: {found}")
     else:
-        # What is in packages only is another form of what has an address, so its absence is no failure unless asked for.
+        # Entries without an address are converted copies of others, so they count as missing only if they are named.
         for name in known if names else [n for n in known if REGISTRY[n].url or REGISTRY[n].package is None]:
             try:
                 typer.echo(f"{name}: {find(name, weights_dir, again=True)}")

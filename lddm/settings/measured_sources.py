@@ -10,7 +10,7 @@ from lddm.settings.base import Section
 
 
 def pair_of(given: Any) -> Any:
-    """A list of YAML as a tuple of floats; what is no list of numbers is left to the checks of the type."""
+    """Convert a YAML list to a tuple of floats; leave anything else to the type check."""
     if not isinstance(given, list):
         return given
     return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in given)

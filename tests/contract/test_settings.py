@@ -18,7 +18,7 @@ from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, Spli
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
-ON_TOP_OF = {"phantom_cpu.yaml": "phantom.yaml"}  # configs that are no experiment alone
+ON_TOP_OF = {"phantom_cpu.yaml": "phantom.yaml"}  # configs that are not complete experiments
 
 
 def merged(path: Path) -> dict:

@@ -19,7 +19,7 @@ AFTER_GENERATOR |= AFTER_TABLES
 AFTER_AUTOENCODER = {"encode", "train_generator"} | AFTER_GENERATOR
 
 
-ON_TOP_OF = {"paper/phantom_cpu.yaml": "paper/phantom.yaml"}  # configs that are no experiment alone
+ON_TOP_OF = {"paper/phantom_cpu.yaml": "paper/phantom.yaml"}  # configs that are not complete experiments
 
 
 @pytest.mark.parametrize(

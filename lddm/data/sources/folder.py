@@ -80,7 +80,7 @@ def target_rows(settings: FolderSource, data_root: Path, task: Task) -> list[dic
         )
     if table and all(math.isnan(row["label"]) for row in table):
         raise LddmError(
-            f"{folder / settings.targets} names none of the {len(table)} files", f"its paths are read from {folder}"
+            f"{folder / settings.targets} names none of the {len(table)} files", f"give paths relative to {folder}"
         )
     return table
 

@@ -19,7 +19,7 @@ MEAN, STD = 1.5, 0.5
 
 
 def ideal_noise(scheduler):
-    """E[noise | z_t] where z_0 is normal with `MEAN` and `STD`."""
+    """E[noise | z_t] for z_0 ~ N(`MEAN`, `STD`^2)."""
 
     def predict(z, timestep, conditioned):
         alpha = scheduler.alphas_cumprod[timestep].double()[:, None]
