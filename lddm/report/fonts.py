@@ -6,9 +6,6 @@ import functools
 import re
 import unicodedata
 
-import matplotlib
-from matplotlib import font_manager
-from matplotlib.ft2font import FT2Font
 from PIL import ImageFont
 
 DEFAULT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic and more
@@ -19,6 +16,8 @@ REGULAR = (400, "normal", "regular", "book")  # weights
 
 def legible(text: str) -> str:
     """The text with each letter that no font has replaced by its code point, e.g. (U+826F), so that texts stay distinct."""
+    if text.isascii() and text.isprintable():
+        return text  # the default font has it, and matplotlib need not be imported
     letters = unicodedata.normalize("NFC", text)
     return "".join(letter if _fonts(letter) is not None else f"(U+{ord(letter):04X})" for letter in letters)
 
@@ -32,6 +31,8 @@ def class_names(classes: list[str]) -> list[str]:
 
 def use_fonts(*texts: str) -> None:
     """Let matplotlib fall back to the fonts that these texts need."""
+    import matplotlib
+
     families = list(matplotlib.rcParams["font.family"])
     for text in texts:
         families += [name for name, _ in _fonts(unicodedata.normalize("NFC", text)) or [] if name not in families]
@@ -64,6 +65,8 @@ def _fonts(text: str) -> list[tuple[str, str]] | None:
 @functools.cache
 def _candidates() -> list[tuple[str, str]]:
     """Family and file of all usable fonts: the default first, then by name, regular weights before others."""
+    from matplotlib import font_manager
+
     known = [
         (entry.name, entry.weight not in REGULAR, entry.fname)
         for entry in font_manager.fontManager.ttflist
@@ -75,6 +78,8 @@ def _candidates() -> list[tuple[str, str]]:
 @functools.cache
 def _letters(path: str) -> frozenset[int]:
     """Code points that a font has; none if it cannot be opened."""
+    from matplotlib.ft2font import FT2Font
+
     try:
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError):

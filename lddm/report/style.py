@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lddm.files import atomic_path
+from lddm.report.names import label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,27 +39,10 @@ COLOURS = {
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }
+__all__ = ["colour", "empty", "in_order", "label", "save", "span"]
 OTHER = "#C0C0C0"  # generators and regimes that are not in the list
 ORDER = tuple(COLOURS)
 FOLDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-LABELS = {
-    "reconstruction": "autoencoder alone",
-    "lddm": "LDDM (ours)",
-    "cinn": "cINN",
-    "gaussian": "conditional Gaussian",
-    "motion_transfer": "motion transfer",
-    "pixel": "pixel diffusion",
-    "static": "x0 repeated",
-    "real+aug": "real + augmentation",
-    "real+pseudo": "real + pseudo-labels",
-    "real+static": "real + repeated stills",
-    "real+motion_transfer": "real + motion transfer",
-    "real+gaussian": "real + conditional Gaussian",
-    "real+cinn": "real + cINN",
-    "real+pixel": "real + pixel diffusion",
-    "real+lddm": "real + LDDM",
-    "lddm_only": "LDDM only",
-}
 # Units of the numbers in quality.csv; the others have none.
 UNITS = {
     "fvd": "squared features",
@@ -88,11 +72,6 @@ plt.rcParams.update(
         "svg.hashsalt": "lddm",
     }
 )
-
-
-def label(name: str) -> str:
-    """What people read for a generator or regime."""
-    return LABELS.get(name, name)
 
 
 def colour(name: str) -> str:

@@ -16,10 +16,17 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 # MLflow prints the address of each finished run with the user and password of the tracking URI.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from lddm.errors import LddmError
+
+try:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+except ImportError as error:
+    raise LddmError(
+        f"MLflow cannot be imported: {error}",
+        "pip install 'lddm[track]', or set LDDM_TRACKING=off; records stay on disk",
+    ) from None
+
 from lddm.files import UMASK, lock
 from lddm.tracking.address import check_uri, hide_in_logs, hide_secrets, sqlite_path
 
