@@ -91,7 +91,7 @@ lint: $(STAMP) ## style, spelling and types
 	@echo "No errors of style, spelling or type"
 
 dist: $(STAMP) ## an sdist and a wheel -> build/dist/
-	@mkdir -p build/dist
+	@rm -rf build/lib build/bdist.* && mkdir -p build/dist
 	@"$(BIN)/python" -c 'from setuptools import build_meta; build_meta.build_sdist("build/dist")' > build/sdist.log 2>&1 \
 		|| { cat build/sdist.log; exit 1; }
 	@"$(BIN)/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/dist .

@@ -124,6 +124,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/":
             nonce = secrets.token_urlsafe(16)
             self._send(page(nonce, work).encode(), "text/html; charset=utf-8", nonce=nonce)
+        elif self.path == "/favicon.ico":
+            self._send(b"", "image/x-icon", status=HTTPStatus.NO_CONTENT)
         elif found := re.fullmatch(r"/stills/([\w-]+)\.png", self.path):
             still = work.stills.get(found[1])
             self._send(png(still.frames[0]), "image/png") if still else self._absent()

@@ -18,6 +18,7 @@ from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
 from lddm.synthesis.chain import extend_autoregressively
 from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import BatchSize, with_smaller_batch
+from lddm.synthesis.model_store import DEFAULT, find_model
 from lddm.synthesis.native import NativeStill
 from lddm.synthesis.out_of_distribution import Comparison, compare
 from lddm.synthesis.request import Size, check_request, no_native_size
@@ -31,7 +32,7 @@ OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continua
 class Animator:
     """Animates stills with a trained bundle.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")
+    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # or load(): the model of the package
     >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
@@ -42,9 +43,9 @@ class Animator:
         self.generator = bundle.generator.to(self.device)
 
     @classmethod
-    def load(cls, folder: str | Path, device: torch.device | None = None) -> Animator:
-        """Load a bundle; see `lddm.synthesis.bundle.load_bundle` for the errors."""
-        return cls(load_bundle(folder), device)
+    def load(cls, model: str | Path = DEFAULT, device: torch.device | None = None) -> Animator:
+        """Load a model: a folder, or a name as `lddm.synthesis.model_store.find_model` takes it, which also has the errors."""
+        return cls(load_bundle(find_model(model)), device)
 
     @property
     def size(self) -> int:

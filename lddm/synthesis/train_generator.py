@@ -25,7 +25,7 @@ from lddm.training.parallel import is_first
 from lddm.training.state import remove_state
 from lddm.training.weights import count_parameters
 
-SOURCE_WORDS = {"phantom": "simulated breast ultrasound (the embedded phantom)"}  # other sources: their names
+SOURCE_WORDS = {"phantom": "simulated breast ultrasound"}  # other sources: their names
 
 
 def train_generator(

@@ -137,6 +137,7 @@ sys.exit(subprocess.run(words[image + 1 :]).returncode)
 """
 
 
+@pytest.mark.faults
 def test_jobs_run_in_the_image_with_sdm_apptainer(tmp_path):
     """A stand-in for apptainer notes its command line and runs the job's command outside any image."""
     bin_folder, log = tmp_path / "bin", tmp_path / "asked"

@@ -105,11 +105,6 @@ def test_imports_are_light(code, heavy, tmp_path):
             "from lddm.demo.server import page; from lddm.demo.jobs import Workbench; page('', Workbench())",
         ),
         ("mlflow", "track", "import lddm.tracking.mlflow_view"),
-        (
-            "pyiqa",
-            "quality",
-            "import numpy as n; from lddm.metrics.no_reference import piqe; piqe(n.zeros((1, 3, 16, 16), 'u1'))",
-        ),
     ],
 )
 def test_a_missing_extra_is_named(package, extra, code, tmp_path):

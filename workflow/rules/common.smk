@@ -65,6 +65,10 @@ JOB = (
 )
 
 
+# The image of all jobs with `--sdm apptainer`; `make container` builds it.
+container: os.environ.get("LDDM_CONTAINER", "build/lddm.sif")
+
+
 wildcard_constraints:
     fold=r"\d+",
     shard=r"\d+",
