@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -80,7 +79,7 @@ matplotlib.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": 10,
-        "axes.prop_cycle": cycler(color=FOLDS),
+        "axes.prop_cycle": matplotlib.cycler(color=FOLDS),
         "legend.frameon": False,
         "svg.hashsalt": "lddm",
     }
@@ -109,7 +108,12 @@ def in_order(names: list[str]) -> list[str]:
 
 
 def subplots(
-    lines: int = 1, columns: int = 1, *, figsize: tuple[float, float], layout: str | None = None, **grid: Any
+    lines: int = 1,
+    columns: int = 1,
+    *,
+    figsize: tuple[float, float],
+    layout: Literal["constrained"] | None = None,
+    **grid: Any,
 ) -> tuple[Figure, Any]:
     """A figure and its axes, as `pyplot.subplots` makes them, but without pyplot: nothing is kept, and it starts sooner."""
     figure = Figure(figsize=figsize, layout=layout)
