@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from lddm.files import atomic_path
 
@@ -79,7 +80,7 @@ matplotlib.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": 10,
-        "axes.prop_cycle": matplotlib.cycler(color=FOLDS),
+        "axes.prop_cycle": cycler(color=FOLDS),
         "legend.frameon": False,
         "svg.hashsalt": "lddm",
     }
