@@ -36,7 +36,7 @@ COLOURS = {
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }
-__all__ = ["colour", "empty", "in_order", "label", "save", "span"]
+__all__ = ["colour", "empty", "in_order", "label", "save", "span", "subplots"]
 OTHER = "#C0C0C0"  # generators and regimes that are not in the list
 ORDER = tuple(COLOURS)
 FOLDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")

@@ -57,11 +57,11 @@ def find_model(model: str | Path) -> Path:
     """
     if str(model).startswith(HUB):
         return pull(str(model))
-    if Path(model).is_dir():
-        return Path(model)
     packaged = packaged_models() / str(model)
     if is_name(model) and (packaged / "bundle.json").is_file():
-        return packaged
+        return packaged  # a folder of the same name is ./NAME
+    if Path(model).is_dir():
+        return Path(model)
     known = model_folders()
     if str(model) in known:
         return known[str(model)]
@@ -78,15 +78,16 @@ def is_name(model: str | Path) -> bool:
 
 def baselines_of(model: Path) -> list[Path]:
     """The bundles of the other generators of the same fold: beside a bundle of a run, or inside the folder of a model."""
-    inside = sorted(model.glob("*/bundle.json"))
-    pattern, root = (
-        ("*/bundle/bundle.json", model.parent.parent) if model.name == "bundle" else ("*/bundle.json", model.parent)
-    )
-    if model.parent.resolve() in {packaged_models().resolve(), imported_models().resolve()}:
-        beside = []  # other models
-    else:
-        beside = sorted(root.glob(pattern))
-    return [path.parent for path in (*inside, *beside) if path.parent.resolve() != model.resolve()]
+    pattern, root = "*/bundle.json", model.parent
+    if model.name == "bundle":
+        pattern, root = "*/bundle/bundle.json", model.parent.parent
+    own, found = read_about(model), []
+    for path in (*sorted(model.glob("*/bundle.json")), *sorted(root.glob(pattern))):
+        about = read_about(path.parent)
+        same_fold = all(about.get(key) == own.get(key) for key in ("experiment", "fold", "seed"))
+        if same_fold and about["generator"] != own["generator"]:
+            found.append(path.parent)
+    return found
 
 
 def trained_on(about: dict[str, Any]) -> str:

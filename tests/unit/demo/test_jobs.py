@@ -101,7 +101,10 @@ def test_a_job_animates_as_the_command_does(bench, still):
     assert job.state == "done" and job.progress == 1, job.message
     assert [title for title, _ in job.videos] == ["LDDM, sample 1", "LDDM, sample 2", "motion transfer"]
     animator = Animator.load(bench.folders["breast-phantom"])
-    wanted = animator.animate(bench.stills[still].frames[0], 2, 5, "malignant", length=6)
+    seen = []
+    said = {"on_frame": lambda made, of: seen.append((made, of))}
+    wanted = animator.animate(bench.stills[still].frames[0], 2, 5, "malignant", length=6, **said)
+    assert seen == [(made, 12) for made in range(1, 13)]
     assert all(np.array_equal(video, one) for (_, video), one in zip(job.videos, wanted, strict=False))
     assert job.as_json(key)["videos"][0]["shape"] == [7, 48, 64]
     assert "out of distribution" in job.warning and "simulated breast" in job.trained_on  # noise

@@ -151,6 +151,14 @@ def test_an_imported_model_has_a_name(bundles, own_models, tmp_path):
     assert import_model(bundles / "static", "still-1") == own_models / "still-1"
     assert model_folders()["still-1"] == find_model("still-1") == own_models / "still-1"
     assert find_model(bundles / "lddm") == bundles / "lddm"
+    assert {path.name for path in baselines_of(bundles / "static")} == {
+        "lddm",
+        "cinn",
+        "gaussian",
+        "motion_transfer",
+        "pixel",
+    }
+    assert not baselines_of(own_models / "still-1")
     listed = CliRunner().invoke(app, ["models", "list"]).output
     assert "still-1" in listed and "imported" in listed and DEFAULT in listed
     shown = CliRunner().invoke(app, ["models", "show", "still-1"]).output
