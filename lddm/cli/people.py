@@ -73,6 +73,7 @@ def animate(
         )
     from lddm.io.dicom.read import is_dicom, read_dicom
     from lddm.io.image import read_image
+    from lddm.io.output_path import check_not_overwritten, check_video_path
     from lddm.io.video import write_video
     from lddm.synthesis.animate import Animator
     from lddm.synthesis.model_store import DEFAULT, baselines_of, find_model, trained_on
@@ -80,6 +81,12 @@ def animate(
 
     if not image.is_file():
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
+    paths = [out] if samples == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(samples)]
+    strip = out.with_name(f"{out.stem}-{'compare' if compare else 'strip'}.png")
+    beside = out.with_name(f"{out.stem}-compare.webp")
+    for path in paths:
+        check_video_path(path)
+    check_not_overwritten([image], [*paths, strip, *([beside] if compare else [])])
     recording = (read_dicom if is_dicom(image) else read_image)(image, max_frames=1)
     still = recording.frames[0]
     folder = find_model(model or DEFAULT)
@@ -107,8 +114,7 @@ def animate(
     down, across = animator.pixel_scale(still.shape, videos.shape[-2:])
     known = recording.spacing
     spacing = None if known is None else (known[0] * down, known[1] * across)
-    for number, video in enumerate(videos):
-        path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
+    for path, video in zip(paths, videos, strict=True):
         comment = "synthetic video made by LDDM; not for diagnosis"
         write_video(path, video, animator.fps, comment, spacing, aspect=down / across)
         shape = f"{video.shape[2]} x {video.shape[1]} pixels"
@@ -123,8 +129,7 @@ def animate(
         versions = {f"{shown(ours)}, {number}": video for number, video in enumerate(videos[:SHOWN])}
     if compare:
         versions |= {other.about["generator"]: draw(other, 1)[0] for other in map(Animator.load, baselines_of(folder))}
-        typer.echo(loop(image.name, versions, animator.fps, out.with_name(f"{out.stem}-compare.webp")))
-    strip = out.with_name(f"{out.stem}-{'compare' if compare else 'strip'}.png")
+        typer.echo(loop(image.name, versions, animator.fps, beside))
     typer.echo(film_strip(image.name, versions, animator.fps, strip))
 
 
