@@ -71,7 +71,7 @@ def check_sizes(settings: Settings) -> None:
     elif stored > size and (model.decoder != "warp" or "pixel" in settings.synthesis.generators):
         mistakes.append(
             (
-                f"preprocess.stored_size {stored}: autoencoder.decoder spade and generator pixel output frames of preprocess.size",
+                f"preprocess.stored_size {stored}: decoder spade and generator pixel output frames of preprocess.size",
                 "set preprocess.stored_size to null, or use decoder warp and drop generator pixel",
             )
         )

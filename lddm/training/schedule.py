@@ -1,4 +1,4 @@
-"""What a step draws and how fast it learns: pure functions of (seed, step), so that no random state has to be saved."""
+"""Sampling order, noise and learning rate of each step: pure functions of (seed, step), so no random state is saved."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lddm.settings.models import Training
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of a step, a pure function of (seed, step). Each pass over the data has its own order.
+    """Indices of the examples of a step, a pure function of (seed, step). Each epoch has its own order.
 
     Args:
         n: number of examples.
-        batch_size: examples of a step.
+        batch_size: examples per step.
 
     Returns:
         int64 (batch_size,) in [0, n).

@@ -130,7 +130,7 @@ def test_dark_frames_at_the_ends_are_dropped_and_the_video_is_kept():
     assert picture_range(frames, section)[1] == 57
     frames[30] = 0
     assert picture_range(frames, section) == (first, 57)  # a dark frame inside is a scene cut, not an end
-    assert "flat" in file_reason(np.full((20, 48, 64), 90, np.uint8), "video", section)
+    assert "uniform" in file_reason(np.full((20, 48, 64), 90, np.uint8), "video", section)
 
 
 def test_slower_videos_are_left_out_unless_they_are_allowed():

@@ -245,7 +245,7 @@ def test_a_file_that_breaks_off_without_an_error_and_two_streams_are_noted(tmp_p
     content = encode(tmp_path / "one.mkv", frames, "ffv1", "gray").read_bytes()
     assert read_video(tmp_path / "one.mkv").notes == ()
     (tmp_path / "one.mkv").write_bytes(content[: len(content) // 2])
-    assert "the file may be cut off" in read_video(tmp_path / "one.mkv").notes[0]
+    assert "the file may be truncated" in read_video(tmp_path / "one.mkv").notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
