@@ -49,7 +49,7 @@ def test_experiments_side_by_side_with_the_settings_that_differ(results, other):
     assert numbers.loc[("AUC, strain, real+lddm", "higher"), "exp"] == "0.9 [0.85, 0.95] (n = 3, 1 x 2 runs)"
     assert {name.split(",")[0] for name, _ in numbers.index if "blind" in name} == {"l1 (blind to motion)"}
     assert differing.index.tolist() == ["diffusion.width"] and differing.iloc[0].tolist() == [24, 128]
-    with pytest.raises(LddmError, match="two experiments are called"):
+    with pytest.raises(LddmError, match="two experiments are named"):
         compare([results, results])
 
 
@@ -156,7 +156,7 @@ def test_provenance_and_page_name_the_versions_of_the_code_if_they_differ(result
     with Record.start(results / "records", "score", {"fold": "0"}, {}, "exp", "p") as record:
         record.output(results / "fold-0/quality/static.json")
     page(settings, results, results / "report.html")
-    assert "made by 2 different versions of the code" in (results / "report.html").read_text()
+    assert "run with 2 different versions of the code" in (results / "report.html").read_text()
     write_provenance(results, settings, results / "provenance.json")
     content = read_json(results / "provenance.json")
     assert [version["jobs"] for version in content["versions"]] == [1, 1]
