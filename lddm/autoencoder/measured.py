@@ -107,10 +107,10 @@ def measure_store(
     """Measure the motion of clips, in parallel; the result does not depend on the number of processes.
 
     Args:
-        settings: rank, size of the maps, passes of optical flow, and whether clips are learnt backwards too.
-        store: their frames, at the size of the model.
-        clips: which; default: all that are not excluded.
-        processes: how many measure at the same time.
+        settings: rank, map size, passes of optical flow, and time reversal.
+        store: frames at the size of the model.
+        clips: clips to measure; default: all that are not excluded.
+        processes: number of parallel processes.
 
     Raises:
         LddmError: there are no clips.

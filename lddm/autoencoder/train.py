@@ -200,7 +200,7 @@ def train_autoencoder(
     model = Autoencoder(settings, store.size, store.clip_length)
     train_clips, val_clips = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
     logger.info(
-        "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
+        "stage 1: %d train and %d val clips; z has %d dimensions", len(train_clips), len(val_clips), model.spec.size
     )
     measured = model.checked(measured, store, current=True)
     dataset, val_dataset = (ClipDataset(store, clips, measured, device) for clips in (train_clips, val_clips))

@@ -124,9 +124,9 @@ def normalise(text: str) -> str:
 
 
 def name_groups(value: Any) -> list[str]:
-    """The component groups of a person name (VR PN, DICOM PS3.5 section 6.2.1.1), as `normalise_name` gives each.
+    """The component groups of a person name (VR PN, DICOM PS3.5 section 6.2.1.1), each normalised by `normalise_name`.
 
-    The groups are one name in Latin letters, ideographs and syllables; some devices omit some of them.
+    The groups are the same name in alphabetic, ideographic and phonetic form; some devices omit some of them.
     """
     return [normalise_name(group) for group in str(value or "").split("=") if group.strip(" ^")]
 

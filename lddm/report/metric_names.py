@@ -36,7 +36,7 @@ CHANCE = {"auc": 0.5, "auc_macro": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}  # va
 
 
 def primary(ablation: pd.DataFrame) -> str:
-    """The metric of classification.csv (or sweep.csv) that is tested; higher is better."""
+    """The tested metric of classification.csv (or sweep.csv); higher is better."""
     metrics = set(ablation["metric"])
     return next((metric for metric in reversed(PRIMARY.values()) if metric in metrics), "auc")
 

@@ -96,12 +96,13 @@ def _videos(found: Results) -> list[str]:
 def _scores(found: Results) -> list[str]:
     quality = found.quality()
     return [
-        "<p>“Against heldout”: videos of half of the test patients against real videos of the other half, averaged over several "
-        "splits into halves; “real” is real against real on the same halves. “Against heldout, same x0” shares patients and "
-        "first frames with the videos, so it has no such reference. Metrics that do not get worse for frozen or shuffled videos "
-        "are marked as blind to motion. Small print: 95 % interval over patients, or the range of fold means if there are several "
-        "folds. Click a heading to sort. Differences between generators: tables/quality_comparisons.csv. The “control: ...” rows "
-        "of copy_rate show the result of the search for sets with a known answer.</p>",
+        "<p>“Against heldout”: videos of half of the test patients against real videos of the other half, averaged over "
+        "several splits into halves; “real” is real against real on the same halves. “Against heldout, same x0” shares "
+        "patients and first frames with the videos, so it has no such reference. Metrics that do not get worse for frozen or "
+        "shuffled videos are marked as blind to motion. Small print: 95 % interval over patients, or the range of fold means "
+        "if there are several folds. Click a heading to sort. Differences between generators: "
+        "tables/quality_comparisons.csv. The “control: ...” rows of copy_rate show the result of the search for sets with a "
+        "known answer.</p>",
         image(found.root / "figures/quality.png", "scores by generator"),
         *(quality_table(quality, source) for source in ("heldout", "stills")),
         absent(found.absent_metrics()),

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from lddm.settings import Settings, planned
 from lddm.settings.build import sweep_points
 
-# What every fold has, whatever the settings; and the fold itself.
+# Outputs of every fold, independent of the settings, and the folder of the fold itself.
 ALWAYS = {"", "autoencoder", "latents.safetensors", "domain_network", "state"}
 NUMBER = re.compile(r"-(\d+)$")
 

@@ -39,8 +39,8 @@ class IndexTable:
 
     Args:
         n, batch_size, seed: as in `step_indices`.
-        device: where the indices are used.
-        ahead: steps of one upload.
+        device: device of the indices.
+        ahead: steps per upload.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, device: torch.device, ahead: int = 256):
@@ -65,7 +65,7 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The source of a step's noise, on the device that uses it: each kind of device has its own numbers, always the same."""
+    """Random generator of a step's noise, on the device that uses it; CPU and GPU differ, but each is reproducible."""
     return torch.Generator(device).manual_seed(step_seed(seed, step))
 
 

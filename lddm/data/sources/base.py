@@ -66,7 +66,7 @@ def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[st
     }
     row |= values
     if row["patient_id"] is None:
-        row["patient_id"] = row["id"]  # unknown: each file counts as a patient of its own
+        row["patient_id"] = row["id"]  # unknown: each file counts as one patient
     try:
         safe_path(data_root, relative)
     except UnreadableFile as error:

@@ -72,7 +72,7 @@ def _rows(settings: BluesSource, data_root: Path, column: str, label) -> list[di
         about = label(values[key]) if key in values else {"excluded": "no row in the table"}
         table.append(file_row("blues", path, data_root, kind="video", licence=LICENCE, patient_id=patient, **about))
     if not table:
-        raise LddmError(f"{folder / 'lus_videos'} holds no .mp4", "unpack the release there; see docs/data.md")
+        raise LddmError(f"{folder / 'lus_videos'} contains no .mp4 file", "unpack the release there; see docs/data.md")
     return table
 
 
