@@ -18,7 +18,7 @@ REGULAR = (400, "normal", "regular", "book")  # weights
 
 
 def legible(text: str) -> str:
-    """Replace letters that no font has by their code points, e.g. (U+826F), so that texts remain distinct."""
+    """The text with each letter that no font has replaced by its code point, e.g. (U+826F), so that texts stay distinct."""
     letters = unicodedata.normalize("NFC", text)
     return "".join(letter if _fonts(letter) is not None else f"(U+{ord(letter):04X})" for letter in letters)
 
@@ -31,7 +31,7 @@ def class_names(classes: list[str]) -> list[str]:
 
 
 def use_fonts(*texts: str) -> None:
-    """Add the fonts needed for these texts to matplotlib's fallbacks."""
+    """Let matplotlib fall back to the fonts that these texts need."""
     families = list(matplotlib.rcParams["font.family"])
     for text in texts:
         families += [name for name, _ in _fonts(unicodedata.normalize("NFC", text)) or [] if name not in families]
@@ -63,7 +63,7 @@ def _fonts(text: str) -> list[tuple[str, str]] | None:
 
 @functools.cache
 def _candidates() -> list[tuple[str, str]]:
-    """Family and file of all usable fonts: the default first, then by name, regular weights first."""
+    """Family and file of all usable fonts: the default first, then by name, regular weights before others."""
     known = [
         (entry.name, entry.weight not in REGULAR, entry.fname)
         for entry in font_manager.fontManager.ttflist
@@ -74,7 +74,7 @@ def _candidates() -> list[tuple[str, str]]:
 
 @functools.cache
 def _letters(path: str) -> frozenset[int]:
-    """Code points covered by a font; empty if it cannot be opened."""
+    """Code points that a font has; none if it cannot be opened."""
     try:
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError):

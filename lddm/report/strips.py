@@ -1,4 +1,4 @@
-"""Real and synthetic videos side by side, as film strips with M-mode and as loops; synthetic ones are marked."""
+"""Real and synthetic videos side by side: as film strips with M-mode, and as loops. Synthetic ones say so."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lddm.task import levels
 if TYPE_CHECKING:
     from lddm.report.results import Results
 
-SHOWN = 5  # frames per strip
-WIDER = 1.6  # width of the M-mode, in frames
-TILE = 160  # side of a loop's tile in pixels
-HEAD = 56  # height in pixels of the header of a loop: title, names, and marks
+SHOWN = 5  # frames of a strip
+WIDER = 1.6  # of the M-mode, in frames
+TILE = 160  # pixels of a loop's tile
+HEAD = 56  # pixels above the tiles of a loop: title, names, and what is synthetic
 MARK = "synthetic"
 NEAREST = "nearest training clip"
 REAL = ("real", NEAREST)
@@ -30,10 +30,10 @@ Row = dict[str, np.ndarray]  # generator -> clip uint8 (T + 1, H, W), "real" fir
 
 
 def choose(results: Results, count: int) -> list[tuple[str, Row]]:
-    """Select the first `count` held-out clips, spread over patients and classes of the first fold, in all versions.
+    """The first `count` held-out clips, spread over the patients and classes of the first fold, in all versions.
 
     Returns:
-        For each clip: a title (class or target, patient) and the versions with the same first frame.
+        For each: a title (class or target, patient) and the versions that begin with the same frame.
     """
     folds = results.folds()
     videos = results.synthetic(folds[0], "heldout") if folds else {}
@@ -57,7 +57,7 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
 
 
 def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
-    """One block per first frame and one row per version: frames with times, and the M-mode of the central column."""
+    """One block per first frame and one line per version: frames with their times, and the M-mode of the central column."""
     if not rows:
         figure, axes = subplots(figsize=(6, 2))
         empty(axes, "no synthetic videos")
@@ -95,7 +95,7 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
 
 
 def m_mode(clip: np.ndarray) -> np.ndarray:
-    """The central column over time, with each frame repeated for visibility: uint8 (H, 4 (T + 1))."""
+    """The central column over time, each frame repeated so that it can be seen: uint8 (H, 4 (T + 1))."""
     return np.repeat(clip[:, :, clip.shape[2] // 2].T, 4, axis=1)
 
 

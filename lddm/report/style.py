@@ -35,7 +35,7 @@ COLOURS = {
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }
-OTHER = "#C0C0C0"  # generators and regimes not listed above
+OTHER = "#C0C0C0"  # generators and regimes that are not in the list
 ORDER = tuple(COLOURS)
 FOLDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 LABELS = {
@@ -88,7 +88,7 @@ matplotlib.rcParams.update(
 
 
 def label(name: str) -> str:
-    """Display name of a generator or regime."""
+    """What people read for a generator or regime."""
     return LABELS.get(name, name)
 
 
