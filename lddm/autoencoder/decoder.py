@@ -111,7 +111,7 @@ class WarpDecoder(nn.Module):
 
     @in_float32
     def compose(self, x0: Tensor, layers: Layers) -> Decoded:
-        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32 even under autocast."""
+        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast."""
         layers = layers.in_full()
         moved = warp_sequence(refine(x0), layers.motion)  # (B, 1, T, S, S)
         fov_mask = field_of_view(x0)

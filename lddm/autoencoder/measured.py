@@ -34,7 +34,7 @@ class MeasuredMotion:
     Attributes:
         codes: the motion of each clip ("forward") and, if training uses time reversal, of the reversed clip ("backward").
         row: clip id -> row of the codes.
-        about: measurement settings: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code.
+        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code.
     """
 
     codes: dict[str, MotionCode]
@@ -50,7 +50,7 @@ class MeasuredMotion:
         direction = DIRECTIONS[backward]
         missing = [name for name in clips["clip_id"] if name not in self.row]
         if missing or direction not in self.codes:
-            what = f"clip {missing[0]}" if missing else "time-reversed clips"
+            what = f"clip {missing[0]}" if missing else "clips that run backwards"
             raise LddmError(f"the motion of {what} was not measured", "run the rule measure_motion again")
         return self.codes[direction][torch.tensor([self.row[name] for name in clips["clip_id"]])]
 
