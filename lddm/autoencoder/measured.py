@@ -136,7 +136,7 @@ def measure_store(
 def _measure_all(
     settings: AutoencoderSettings, store: FrameStore, clips: pd.DataFrame, direction: str, processes: int
 ) -> MotionCode:
-    import joblib  # lazy import, because `lddm animate` imports this file but measures nothing
+    import joblib  # not at the top: `lddm animate` imports this file, and measures nothing
 
     step = -1 if direction == "backward" else 1
     jobs = (joblib.delayed(_measure)(frames[:, ::step], settings) for frames in _chunks(store, clips))

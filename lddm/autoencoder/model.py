@@ -100,7 +100,7 @@ class Autoencoder(SavedModule):
         return self.decoder(x0, z)
 
     def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
-        """Encode, sample z, decode: the forward pass of training."""
+        """Encode, draw z, decode: the path of training."""
         noise = torch.randn((len(video), self.spec.size), generator=rng, device=rng.device).to(video)
         return self.reconstruct(video, motion, noise)
 

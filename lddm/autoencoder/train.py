@@ -91,15 +91,13 @@ class AutoencoderTask:
         if step < self.settings.adversarial_start:
             return None, {}
         real, fake = batch[0][:, :, 1:], self._decoded
-        assert fake is not None  # set by the autoencoder, which is updated first
+        assert fake is not None  # the autoencoder had its turn before
         if name == "spatial":
             real, fake = self._judged_frames(real, fake, rng)
             return losses.hinge_discriminator(self.networks["spatial"](real), self.networks["spatial"](fake)), {}
         real, fake = self._window(real, fake, rng)
         real = real.clone().requires_grad_()
-        with torch.autocast(
-            real.device.type, enabled=False
-        ):  # R1 differentiates a gradient, which bfloat16 would round
+        with torch.autocast(real.device.type, enabled=False):  # R1 differentiates a gradient, which bfloat16 rounds
             real_logits, _ = self.networks["temporal"](real)
         fake_logits, _ = self.networks["temporal"](fake)
         penalty = losses.r1_penalty(real_logits, real, self.settings.r1_form)

@@ -260,7 +260,7 @@ def regime_manifests(wildcards):
 
 
 def pseudo_labels(wildcards):
-    """Input: pseudo-labels of training videos, for the generators and for regime real+pseudo."""
+    """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
     regime = getattr(wildcards, "regime", "real+pseudo")
     wanted = SETTINGS.pseudo_labels.classifier is not None and regime == "real+pseudo"
     return [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"] if wanted else []
@@ -281,7 +281,7 @@ def option(name):
 
 
 def synthetic_option(wildcards, input):
-    """Options with the folders of synthetic videos, whose number does not grow with the shards."""
+    """The folders of synthetic videos: their number does not grow with the shards."""
     folders = dict.fromkeys(str(Path(path).parent) for path in input.synthetic)
     named = " ".join(f"--synthetic {quote(folder)}" for folder in folders)
     return f"{named} --shards {len(SHARDS)}" if named else ""
