@@ -56,7 +56,7 @@ LABELS = {
     "real+lddm": "real + LDDM",
     "lddm_only": "LDDM only",
 }
-# Units of the metrics in quality.csv; the others have none.
+# Units of the numbers in quality.csv; the others have none.
 UNITS = {
     "fvd": "squared features",
     "frechet_video": "squared features",
