@@ -315,7 +315,7 @@ def test_a_key_that_cannot_be_used_is_one_error(tmp_path, monkeypatch):
         data_key(tmp_path)
     (tmp_path / ".lddm_key").unlink()
     monkeypatch.setattr(os, "open", lambda *a: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
-    with pytest.raises(LddmError, match="cannot be read or made: Permission denied\nHint: .*LDDM_KEY_FILE"):
+    with pytest.raises(LddmError, match="cannot be read or created: Permission denied\nHint: .*LDDM_KEY_FILE"):
         data_key(tmp_path)
     monkeypatch.undo()
     monkeypatch.setenv("LDDM_KEY_FILE", str(tmp_path / "elsewhere"))

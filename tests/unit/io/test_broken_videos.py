@@ -72,7 +72,7 @@ def test_a_damaged_frame_costs_itself_and_keeps_the_times_of_the_others(tmp_path
     content[where : where + length] = bytes(length)
     (tmp_path / "a.avi").write_bytes(content)
     recording = read_video(tmp_path / "a.avi")
-    assert len(recording.frames) == 39 and recording.notes[0] == "damaged: 1 frames left out"
+    assert len(recording.frames) == 39 and recording.notes[0] == "damaged: 1 frames dropped"
     assert recording.fps == pytest.approx(20) and recording.times[-1] == pytest.approx(39 / 20)
 
 

@@ -36,7 +36,7 @@ def test_jp2_boxes_begin_a_frame(path, stated):
     boxed = jpegs(SMOOTH, "JPEG2000", no_jp2=False, irreversible=False)
     ds = compressed(data_set(SMOOTH), boxed, uid.JPEG2000Lossless, has_bot=False)
     recording = read(path, changed(ds, NumberOfFrames=stated))
-    assert np.array_equal(recording.frames, SMOOTH) and noted(recording, "the file holds 6") and is_cine(path)
+    assert np.array_equal(recording.frames, SMOOTH) and noted(recording, "the file contains 6") and is_cine(path)
 
 
 def bare(path):

@@ -152,7 +152,7 @@ def test_attributes_that_cannot_be_read_by_are_named(path, tags, reason):
 @pytest.mark.parametrize("term", ["MONOCHROME 1", "monochrome1", "MONOCHROME_1"])
 def test_a_misspelt_term_that_can_mean_one_only(path, term):
     recording = read(path, data_set(SMOOTH, PhotometricInterpretation=term))
-    assert np.array_equal(recording.frames, 255 - SMOOTH) and noted(recording, "taken for MONOCHROME1")
+    assert np.array_equal(recording.frames, 255 - SMOOTH) and noted(recording, "read as MONOCHROME1")
 
 
 @pytest.mark.parametrize(
@@ -207,15 +207,15 @@ def test_float_pixels(path):
 def test_a_dark_palette_is_noted(path):
     table = np.arange(256) * 200 // 255
     recording = read(path, data_set(SMOOTH, PhotometricInterpretation="PALETTE COLOR", **palette([table] * 3)))
-    assert np.array_equal(recording.frames, table[SMOOTH]) and noted(recording, "no entry of the palette is above 200")
+    assert np.array_equal(recording.frames, table[SMOOTH]) and noted(recording, "no palette entry exceeds 200")
 
 
 @pytest.mark.parametrize(
     ("increments", "rate", "note"),
     [
-        ([0, 50, 50, 0, 50, 50], 20, "1 increments of FrameTimeVector are not above 0"),
+        ([0, 50, 50, 0, 50, 50], 20, "1 increments of FrameTimeVector are not positive"),
         ([0, 50, 50, 50, 50], 20, "FrameTimeVector has 5 values for 6 frames"),  # the last frame is padding
-        ([0, 0, 0, 0, 50, 50], 7, "FrameTimeVector is not valid and is ignored"),
+        ([0, 0, 0, 0, 50, 50], 7, "invalid FrameTimeVector ignored"),
     ],
 )
 def test_faults_in_a_frame_time_vector(path, increments, rate, note):
@@ -247,6 +247,6 @@ def test_traces_beside_graphics_or_an_ecg_are_no_video(path, trace, beside):
 def test_the_second_of_two_images_side_by_side_is_noted(path):
     halves = [region(1, (0, 0, 11, 15)), region(1, (11, 0, 23, 15))]
     recording = read(path, data_set(SMOOTH, SequenceOfUltrasoundRegions=halves))
-    assert recording.region == (0, 16, 11, 24) and noted(recording, "1 more 2-D regions lie beside")
+    assert recording.region == (0, 16, 11, 24) and noted(recording, "1 more 2-D regions outside")
     inside = region(2, (2, 2, 9, 12))
     assert not noted(read(path, data_set(SMOOTH, SequenceOfUltrasoundRegions=[halves[0], inside])), "beside")

@@ -430,7 +430,7 @@ def test_a_missing_or_wrong_number_of_frames(path):
     del ds.NumberOfFrames
     recording = read_dicom(saved(ds, path))
     assert np.array_equal(recording.frames, SMOOTH) and is_cine(path)
-    assert any("holds 6" in note for note in recording.notes)
+    assert any("contains 6" in note for note in recording.notes)
     for stated in (1, 4, 9):
         assert len(decode_dicom(saved(data_set(SMOOTH, NumberOfFrames=stated), path))[0]) == 6
     for stated, how in ((1, {"has_bot": False}), (9, {"has_bot": True}), (9, {"has_bot": False})):

@@ -197,7 +197,7 @@ def test_pixels_are_made_square(tmp_path, frames, aspect, shape, suffix):
     if codec == "mpeg2video":  # states the aspect of the picture: 4:3 or 16:9
         aspect, shape = (10, 9), (40, 53)
     recording = read_video(encode(tmp_path / f"v.{suffix}", frames, codec, aspect=aspect, rate=25))
-    assert recording.frames.shape[1:] == shape and "made square" in recording.notes[0]
+    assert recording.frames.shape[1:] == shape and "square pixels" in recording.notes[0]
 
 
 def test_transparent_pixels_of_a_gif_are_black(tmp_path, frames):

@@ -64,7 +64,7 @@ def test_latex_tables_hold_the_numbers_and_balance(results, tmp_path):
     text = tables(Results(results))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert text.count("{") == text.count("}") and "LDDM (ours) & 4 {\\scriptsize [3.6, 4.4]}" in text
-    assert "Held-out patients, 3 videos of a generator" in text
+    assert "Held-out patients, 3 videos per generator" in text
     table = Results(results).quality()
     blind = table.assign(metric=table["metric"].replace({"l1": "ssim"}))
     assert r"SSIM$^c$ $\uparrow$" in quality_latex(blind) and "$^c$ blind to motion" in quality_latex(blind)
