@@ -83,7 +83,7 @@ def test_busv_is_compared_with_what_is_known_of_the_release(tmp_path):
     told = "\n".join(busv.compared_with_release(rows))
     assert "1 of the 5 listed videos are present" in told and "1 relabelled as malignant" in told
     frames = next(row["n_frames"] for row in rows if "63c9ba1377f35bf6" in row["path"])
-    assert f"has {frames} consecutively numbered frames; the errata count 97" in told
+    assert f"has {frames} consecutively numbered frames; the errata state 97" in told
     whole = rows + [dict(rows[-1], path=f"busv/rawframes/benign/{i:x}") for i in range(188 - len(rows))]
     assert "as many as in the BUSV release" in busv.compared_with_release(whole)[0]
     assert "1 are not part of it" in busv.compared_with_release([*whole, whole[-1]])[0]
