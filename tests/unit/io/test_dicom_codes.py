@@ -83,7 +83,7 @@ def stream_file(frames, rows, columns, **tags):
 
 
 def test_a_stream_of_another_size_than_the_header_states(path):
-    with pytest.raises(UnreadableFile, match="frames of 64 x 96 pixels, the header states 128 x 192"):
+    with pytest.raises(UnreadableFile, match="frames of 64 x 96 pixels, but the header states 128 x 192"):
         read(path, stream_file(BIG, 128, 192, SequenceOfUltrasoundRegions=[region(1, (8, 8, 150, 119))]))
     recording = read(path, stream_file(BIG, 56, 90))  # whole blocks of 16 pixels
     assert recording.frames.shape == (6, 56, 90) and noted(recording, "padding of its blocks cropped")

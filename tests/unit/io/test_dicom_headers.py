@@ -137,8 +137,8 @@ def test_samples_of_partial_range(path):
     ("tags", "reason"),
     [
         ({"PhotometricInterpretation": "HSV"}, "HSV, a retired form"),
-        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420, a form of compressed video"),
-        ({"PhotometricInterpretation": "Doe^John"}, "PhotometricInterpretation is none that DICOM defines"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420, a format of compressed video"),
+        ({"PhotometricInterpretation": "Doe^John"}, "PhotometricInterpretation is not a term defined by DICOM"),
         ({"PhotometricInterpretation": "MONOCHROME2"}, "SamplesPerPixel is 3, but"),
         ({"BitsStored": 12}, "BitsAllocated 8 and BitsStored 12"),
     ],
@@ -167,12 +167,12 @@ def test_colour_tells_its_samples(path, lacking):
 def test_codes_of_another_size_than_the_header_states(path):
     codes_ = jpegs(SMOOTH)
     for tags in ({"Rows": 12}, {"Rows": 24, "Columns": 16}):  # the latter has as many pixels
-        with pytest.raises(UnreadableFile, match="hold 16 x 24 pixels of 1 samples, the header states"):
+        with pytest.raises(UnreadableFile, match="have 16 x 24 pixels of 1 samples, but the header states"):
             read(path, compressed(data_set(SMOOTH, **tags), codes_, uid.JPEGBaseline8Bit))
-    with pytest.raises(UnreadableFile, match="hold 16 x 24 pixels of 1 samples, .* of 3 samples"):
+    with pytest.raises(UnreadableFile, match="have 16 x 24 pixels of 1 samples, .* of 3 samples"):
         read(path, compressed(data_set(COLOUR), codes_, uid.JPEGBaseline8Bit))
     codes_ = jpegs(SMOOTH, "JPEG2000", no_jp2=True, irreversible=False)
-    with pytest.raises(UnreadableFile, match="hold 16 x 24 pixels"):
+    with pytest.raises(UnreadableFile, match="have 16 x 24 pixels"):
         read(path, compressed(data_set(SMOOTH, Rows=24, Columns=16), codes_, uid.JPEG2000Lossless))
 
 

@@ -71,7 +71,7 @@ def test_latex_tables_hold_the_numbers_and_balance(results, tmp_path):
     assert "$^c$" not in text  # what sees motion is not marked
     other = table[table["metric"] == "frechet_video"].assign(reference="train")  # not in the table: must not be counted
     folds = pd.concat([table, table.assign(fold=1), other])
-    assert "Held-out patients, 6 videos of a generator" in quality_latex(folds)
+    assert "Held-out patients, 6 videos per generator" in quality_latex(folds)
     assert "FVD" not in text.replace("DT-FVD", "")  # nobody has it
     for part in text.split(r"\begin{tabular}")[1:]:
         columns = part.split("}")[0].count("l") + part.split("}")[0].count("r")
