@@ -158,7 +158,10 @@ def test_verdicts_follow_the_numbers():
     assert "AUC 0.700 [0.650, 0.750] on real videos" in sentences and "n = 3 test videos" in sentences
     assert "0.900 [0.850, 0.950] (better)" in sentences and "0.710 [0.660, 0.760] (not distinguishable)" in sentences
     motion = " ".join(motion_sentences(comparison_table()))
-    assert "Classifier strain is better with LDDM videos than with the same stills repeated (better): AUC +0.190 [+0.100, +0.300]" in motion
+    assert (
+        "Classifier strain is better with LDDM videos than with the same stills repeated (better): AUC +0.190 [+0.100, +0.300]"
+        in motion
+    )
     assert "30 test videos of 20 patients" in motion
     assert "No significant difference" in motion_sentences(comparison_table().assign(verdict="not distinguishable"))[0]
     assert (
