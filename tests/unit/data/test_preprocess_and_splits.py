@@ -192,7 +192,7 @@ def test_the_error_of_a_small_class_names_it_and_hints_at_what_can_help():
             make_splits(table, SplitSettings(**settings), 0)
         return str(caught.value)
 
-    assert "class 'bösartig' has 1 patients" in message(1) and "8 are needed" in message(1)
+    assert "class 'bösartig' has 1 patients" in message(1) and "need 8 (" in message(1)
     assert "Hint: add patients: no setting splits fewer than 6 patients per class" in message(1)
     hint = message(7).split("Hint: ")[1]
     assert hint == "set split.folds to 3 and split.min_patients to 3, or add patients"
