@@ -1,4 +1,4 @@
-"""Fonts for names in any script: one that has their letters if the system has one, else a legible substitute."""
+"""Fonts for names in any script: an installed font with the letters, or else a legible substitute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 from PIL import ImageFont
 
 DEFAULT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic and more
-# Fonts that draw a box for every letter, and TeX's, which have symbols in the places of letters.
+# Fonts that draw a box for every letter, and TeX fonts, which map letters to symbols.
 UNUSABLE = re.compile(r"last ?resort|adobe (not)?(blank|def)|cm[a-z]+\d+$", re.IGNORECASE)
 REGULAR = (400, "normal", "regular", "book")  # weights
 
@@ -23,7 +23,7 @@ def legible(text: str) -> str:
 
 
 def class_names(classes: list[str]) -> list[str]:
-    """Names of the classes for figures: as they are if all can be drawn, else "class 0", "class 1"."""
+    """Class names for figures: unchanged if all can be drawn, else "class 0", "class 1"."""
     if all(_fonts(unicodedata.normalize("NFC", name)) is not None for name in classes):
         return [unicodedata.normalize("NFC", name) for name in classes]
     return [f"class {number}" for number in range(len(classes))]
@@ -40,7 +40,7 @@ def use_fonts(*texts: str) -> None:
 
 
 def pillow_font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of Pillow that has all letters of a legible text; Pillow draws a text with one font."""
+    """A Pillow font with all letters of a legible text, because Pillow uses a single font per text."""
     if text.isascii():
         return ImageFont.load_default(size)
     needed = {ord(letter) for letter in text if not letter.isspace()}
@@ -50,7 +50,7 @@ def pillow_font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.Imag
 
 @functools.cache
 def _fonts(text: str) -> list[tuple[str, str]] | None:
-    """Family and file of the fonts that draw a text together, the default first; None if there are none."""
+    """Family and file of the fonts that together cover a text, the default first; None if there are none."""
     missing = {ord(letter) for letter in text if letter.isprintable() and not letter.isspace()}
     chosen = []
     for name, path in _candidates():
