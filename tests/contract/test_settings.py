@@ -19,6 +19,7 @@ from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, Spli
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
 ON_TOP_OF = {"phantom_cpu.yaml": "phantom.yaml"}  # configs that are not complete experiments
+ON_TOP_OF |= {f"phantom_strict_{name}.yaml": "phantom_strict.yaml" for name in ("32", "soft", "logit", "strain_ratio")}
 
 
 def merged(path: Path) -> dict:
