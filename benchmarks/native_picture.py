@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from lddm.data.sources.phantom import simulate
 from lddm.files import atomic_path
@@ -38,7 +38,7 @@ def picture(bundle: Path, out: Path, still: Path | None = None) -> None:
             image, 1, SEED, label, size="model"
         )[0],
     }
-    figure = plt.figure(figsize=(2.4 * len(SHOWN), 2.8 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(2.4 * len(SHOWN), 2.8 * len(rows)), layout="constrained")
     for part, (title, video) in zip(figure.subfigures(len(rows)), rows.items(), strict=True):
         part.suptitle(title, fontsize=11)
         for axis, number in zip(part.subplots(1, len(SHOWN)), SHOWN, strict=True):
@@ -47,7 +47,6 @@ def picture(bundle: Path, out: Path, still: Path | None = None) -> None:
             axis.axis("off")
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lddm.report.metric_names import CHANCE, primary, shown
-from lddm.report.style import UNITS, colour, empty, in_order, label, span
+from lddm.report.style import UNITS, colour, empty, in_order, label, span, subplots
 
 # metric, source of the videos, reference, title
 PANELS = (
@@ -34,9 +33,7 @@ def quality_chart(quality: pd.DataFrame) -> Figure:
     lines = max(1, -(-len(panels) // ABREAST))
     columns = max(1, -(-len(panels) // lines))
     height = lines * (0.25 * len(names) + 1.5)
-    figure, grid = plt.subplots(
-        lines, columns, figsize=(2.4 * columns + 1.2, height), squeeze=False, layout="constrained"
-    )
+    figure, grid = subplots(lines, columns, figsize=(2.4 * columns + 1.2, height), squeeze=False, layout="constrained")
     if not panels:
         empty(grid[0, 0], "no scores")
     for place, axes in enumerate(grid.flat):
@@ -85,7 +82,7 @@ def sweep_chart(table: pd.DataFrame) -> Figure:
         for axis, other in ((SWEPT[0], SWEPT[1]), (SWEPT[1], SWEPT[0]))
         if (mine := part[part[other] == usual[other]])[axis].nunique() > 1
     ]
-    figure, grid = plt.subplots(
+    figure, grid = subplots(
         1, max(1, len(panels)), figsize=(4.4 * max(1, len(panels)), 3.4), squeeze=False, layout="constrained"
     )
     if not panels:
@@ -119,7 +116,7 @@ def ablation_chart(table: pd.DataFrame) -> Figure:
     classifiers = list(dict.fromkeys(rows["classifier"]))
     regimes = in_order(rows["regime"].tolist())
     width, height = 4.2 * max(1, len(classifiers)), 0.42 * len(regimes) + 1.4
-    figure, grid = plt.subplots(
+    figure, grid = subplots(
         1, max(1, len(classifiers)), figsize=(width, height), squeeze=False, sharey=True, layout="constrained"
     )
     for axes, classifier in zip(grid[0], classifiers, strict=True):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lddm.report.results import Results
-from lddm.report.style import empty
+from lddm.report.style import empty, subplots
 
 # title, which records, [(column, line style, legend)], label of the axis
 PANELS = (
@@ -23,7 +22,7 @@ PANELS = (
 def curves(results: Results) -> Figure:
     """One panel per network, one line per fold."""
     logs = results.training_logs()
-    figure, grid = plt.subplots(1, len(PANELS), figsize=(3.1 * len(PANELS), 2.6), layout="constrained")
+    figure, grid = subplots(1, len(PANELS), figsize=(3.1 * len(PANELS), 2.6), layout="constrained")
     for axes, (title, wanted, columns, ylabel) in zip(grid, PANELS, strict=True):
         chosen = {key: log for key, log in logs.items() if wanted in key}
         axes.set_title(title)

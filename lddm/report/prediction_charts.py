@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lddm.report.fonts import class_names, legible, use_fonts
-from lddm.report.style import colour, in_order, label
+from lddm.report.style import colour, in_order, label, subplots
 from lddm.task import Task
 
 DARK = 0.55  # share from which a cell is written in white
@@ -29,7 +28,7 @@ def confusion_chart(table: pd.DataFrame, classes: list[str]) -> Figure:
     names = class_names(classes)
     use_fonts(*names)
     side = 0.62 * len(classes) + 0.9
-    figure, grid = plt.subplots(
+    figure, grid = subplots(
         len(classifiers), len(regimes), figsize=(side * len(regimes) + 0.8, (side + 0.3) * len(classifiers) + 0.3),
         squeeze=False, layout="constrained",
     )  # fmt: skip
@@ -71,7 +70,7 @@ def agreement_chart(runs: list[dict[str, Any]], task: Task) -> Figure:
         cells.setdefault((run["classifier"], run["regime"]), []).append(table)
     classifiers = list(dict.fromkeys(classifier for classifier, _ in cells))
     order = [(c, r) for c in classifiers for r in in_order([regime for name, regime in cells if name == c])]
-    figure, grid = plt.subplots(
+    figure, grid = subplots(
         2, max(1, len(order)), figsize=(2.3 * max(1, len(order)) + 0.6, 5), squeeze=False, sharex=True, sharey="row",
         layout="constrained",
     )  # fmt: skip

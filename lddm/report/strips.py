@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from lddm.files import atomic_path
 from lddm.report.fonts import class_names, legible, pillow_font, use_fonts
-from lddm.report.style import empty, in_order, label
+from lddm.report.style import empty, in_order, label, subplots
 from lddm.task import levels
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
 def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
     """One block per first frame and one line per version: frames with their times, and the M-mode of the central column."""
     if not rows:
-        figure, axes = plt.subplots(figsize=(6, 2))
+        figure, axes = subplots(figsize=(6, 2))
         empty(axes, "no synthetic videos")
         return figure
     rows = [(legible(title), versions) for title, versions in rows]
@@ -68,7 +67,7 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
     columns = min(2, len(rows))
     lines = max(len(versions) for _, versions in rows)
     height = -(-len(rows) // columns)
-    figure = plt.figure(figsize=(6.6 * columns, (0.98 * lines + 0.5) * height), layout="constrained")
+    figure = Figure(figsize=(6.6 * columns, (0.98 * lines + 0.5) * height), layout="constrained")
     blocks = figure.subfigures(height, columns, squeeze=False)
     for block in blocks.flat[len(rows) :]:
         block.set_facecolor("none")

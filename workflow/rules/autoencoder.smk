@@ -48,7 +48,7 @@ rule train_autoencoder:
         f"{BENCHMARKS}/train_autoencoder/fold-{{fold}}.tsv"
     conda:
         "../envs/lddm.yaml"
-    threads: 2
+    threads: stage1_threads
     resources:
         mem_mb=memory(8000),
         runtime=minutes(24 * 60),

@@ -128,6 +128,12 @@ def processes(*sections):
     return training.processes if training else 1
 
 
+def stage1_threads(wildcards):
+    """Two, but one where that would take all cores: classifiers of real videos and the domain network train beside it."""
+    cores = workflow.resource_settings.cores
+    return 1 if cores is not None and cores < 4 else 2
+
+
 def results_folder(wildcards, input):
     """results/<experiment>, wherever the prefix of a module puts it."""
     return str(Path(input.settings).parents[1])

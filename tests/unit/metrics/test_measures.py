@@ -1,6 +1,7 @@
 """Paired, temporal, diversity and novelty measures; and the rows of quality.csv."""
 
 import json
+import sys
 
 import cv2
 import numpy as np

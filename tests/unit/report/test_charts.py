@@ -2,7 +2,6 @@
 
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,7 +56,7 @@ def quality() -> pd.DataFrame:
 
 def test_each_panel_of_the_scores_says_unit_n_and_interval_and_has_its_bars_beside_the_names():
     figure = quality_chart(quality())
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     first, second = figure.axes
     assert first.get_xlabel() == "squared features\nn = 3, 95 % interval"
     assert second.get_xlabel() == "no unit\nn = 3, 95 % interval"
@@ -65,7 +64,6 @@ def test_each_panel_of_the_scores_says_unit_n_and_interval_and_has_its_bars_besi
     assert first.get_ylim() == second.get_ylim()
     places = [bar.get_y() + bar.get_height() / 2 for bar in second.patches]
     assert places == pytest.approx([1, 2]) and list(first.get_yticks()) == [0, 1, 2]
-    plt.close(figure)
     many = pd.concat(
         [
             quality().assign(metric=name)
@@ -76,20 +74,15 @@ def test_each_panel_of_the_scores_says_unit_n_and_interval_and_has_its_bars_besi
     assert len(figure.axes) == 6 and not figure.axes[5].axison  # two lines of three, the last place is empty
     named = [any(text.get_text() for text in axes.get_yticklabels()) for axes in figure.axes[:5]]
     assert named == [True, False, False, True, False]
-    plt.close(figure)
     figure = quality_chart(quality().assign(ci_low=None, ci_high=None))
     assert figure.axes[0].get_xlabel() == "squared features\nn = 3"
-    plt.close(figure)
 
 
 def test_ablation_and_sweep_say_how_many_and_what_a_star_means(results, settings):
     figure = ablation_chart(ablation_table())
     assert figure.axes[0].get_xlabel() == "AUC on 3 test videos, 95 % interval\n*: p < 0.05 against real"
-    plt.close(figure)
     figure = sweep_chart(sweep_table())
     assert figure.axes[0].get_ylabel() == "AUC on 3 test videos, 95 % interval" and figure.axes[0].get_xlabel()
-    plt.close(figure)
     figure = curves(Results(results, settings))
     drawn = [axes for axes in figure.axes if axes.lines]
     assert drawn and all(axes.get_xlabel() == "step" and axes.get_ylabel() for axes in drawn)
-    plt.close(figure)
