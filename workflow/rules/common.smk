@@ -267,11 +267,6 @@ def pseudo_labels(wildcards):
     return found if wanted and SETTINGS.pseudo_labels.classifier else []
 
 
-def attribute(wildcards):
-    """Input: the measured attribute that generators are conditioned on, where it is not the label."""
-    return [f"{RESULTS}/fold-{wildcards.fold}/attribute.json"] if SETTINGS.condition.attribute else []
-
-
 def regime_copies(wildcards):
     """Which animated stills copy training videos, where those are kept out of the training of classifiers."""
     generator = build.REGIME_GENERATOR[wildcards.regime]
