@@ -70,8 +70,8 @@ class AttributePrior:
                     raise LddmError(f"p(attribute | {name}) needs 2 labelled training videos, there are {count}", hint)
         _, video, clips = np.unique(names, return_inverse=True, return_counts=True)
         weights = 1 / (len(clips) * clips[video])
-        columns = (tuple(float(v) for v in column) for column in (labels, values, weights))
-        return cls(*columns, smoothing=smoothing, numbers=task.is_regression)
+        known, given, each = (tuple(float(v) for v in column) for column in (labels, values, weights))
+        return cls(known, given, each, smoothing, task.is_regression)
 
     def centre(self, label: float) -> float:
         """The mean value of a known label."""
@@ -149,8 +149,9 @@ class Attribute:
     @classmethod
     def of_meta(cls, meta: Mapping[str, Any]) -> Attribute:
         """What `to_meta` gave."""
-        prior = {key: tuple(value) if isinstance(value, list) else value for key, value in meta["prior"].items()}
-        return cls(**{**meta, "prior": AttributePrior(**prior)})
+        prior = dict(meta["prior"])
+        labels, values, weights = (tuple(prior.pop(key)) for key in ("labels", "values", "weights"))
+        return cls(**{**meta, "prior": AttributePrior(labels, values, weights, **prior)})
 
 
 def save_attribute(path: Path, attribute: Attribute, values: Mapping[str, float]) -> None:

@@ -50,7 +50,7 @@ def test_default_yaml_is_the_default_and_explains_every_key():
         explained = lines[number - 1].lstrip().startswith("#")
         # a class that comes again (training) is explained at its first place only
         repeated = any(
-            other.split(":")[0] == line.split(":")[0] and lines[earlier - 1].lstrip().startswith("#")
+            other.split(":")[0].strip() == line.split(":")[0].strip() and lines[earlier - 1].lstrip().startswith("#")
             for earlier, other in enumerate(lines[:number])
         )
         assert explained or repeated, line
