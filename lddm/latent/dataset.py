@@ -86,6 +86,9 @@ class LatentSet:
     def conditioned(self, values: Mapping[str, float]) -> LatentSet:
         """The same with a measured value of each clip, train and val, in place of its label.
 
+        ASSUME: copies of a clip, mirrored or backwards, have its value. Strain ratio and change of area do; a component of
+        learned features, or a logit, changes a little.
+
         Args:
             values: by clip id.
 
