@@ -12,6 +12,7 @@ from lddm.data.frames import fold_clips
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.generators.sampling import SamplingOptions
+from lddm.nn.condition import LabelSpec
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings, Training
 from lddm.training import graphs, loop
 from lddm.training.loop import train
@@ -29,7 +30,7 @@ def trained(folder, stop_at=None, training=TRAINING, bad=()):
     """Weights after a training of stage 2 on made-up latents; step `stop_at` is interrupted."""
     torch.manual_seed(0)
     settings = DiffusionSettings(width=16, depth=1, training=training, distillation=None)
-    model = LatentDiffusion(settings, MadeUpLatents(SPEC, 32, CUDA).spec, 32, 2).to(CUDA)
+    model = LatentDiffusion(settings, MadeUpLatents(SPEC, 32, CUDA).spec, 32, LabelSpec(2)).to(CUDA)
     dataset = MadeUpLatents(SPEC, 32, CUDA)
     for number in bad:
         dataset.mean[number] = torch.nan
@@ -98,7 +99,7 @@ def test_the_noise_of_a_step_is_drawn_on_the_device_and_always_the_same():
 
 def test_sampling_from_graphs_gives_the_samples_of_the_function(monkeypatch, caplog):
     torch.manual_seed(0)
-    model = LatentDiffusion(DiffusionSettings(width=16, depth=1), SPEC, 32, 2).to(CUDA).eval()
+    model = LatentDiffusion(DiffusionSettings(width=16, depth=1), SPEC, 32, LabelSpec(2)).to(CUDA).eval()
     x0, label = torch.rand(4, 1, 32, 32, device=CUDA), torch.zeros(4, dtype=torch.int64, device=CUDA)
     for options in (SamplingOptions("distilled", guidance_scale=2.0), SamplingOptions("unipc", 4, 2.0)):
         made = [model.sample(x0, label, torch.Generator().manual_seed(n), options) for n in (0, 1, 2, 1)]

@@ -265,9 +265,10 @@ def regime_manifests(wildcards):
 
 def pseudo_labels(wildcards):
     """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
-    regime = getattr(wildcards, "regime", "real+pseudo")
-    wanted = SETTINGS.pseudo_labels.classifier is not None and regime == "real+pseudo"
-    return [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"] if wanted else []
+    regime = getattr(wildcards, "regime", None)  # generators have none
+    wanted = SETTINGS.condition.attribute is None if regime is None else regime == "real+pseudo"
+    found = [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"]
+    return found if wanted and SETTINGS.pseudo_labels.classifier else []
 
 
 def regime_copies(wildcards):
