@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
@@ -23,6 +24,7 @@ from lddm.generators.diffusion.distillation import DistillationTask, Pairs
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.latent.dataset import LatentDataset
+from lddm.latent.stills import Stills
 from lddm.latent.transform import LatentTransform
 from lddm.motion.low_rank import MotionCode
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings, Training
@@ -44,7 +46,8 @@ class MadeUpLatents(LatentDataset):
         rng = torch.Generator().manual_seed(0)
         self.mean = torch.randn((count, spec.size), generator=rng).to(device)
         self.std = torch.full_like(self.mean, 0.01)
-        self.x0 = (torch.rand((count, 1, size, size), generator=rng) * 2 - 1).to(device)
+        frames = torch.randint(256, (count, size, size), generator=rng, dtype=torch.uint8).numpy()
+        self.x0 = Stills(frames, np.arange(count), torch.zeros(count, dtype=torch.bool), device)
         self.label = torch.randint(2, (count,), generator=rng).to(device)
         self.transform = LatentTransform.fit(spec, self.mean.cpu(), self.std.cpu()).to(device)
 

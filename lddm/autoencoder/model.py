@@ -95,20 +95,28 @@ class Autoencoder(SavedModule):
         """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""
         return self.encoder(video, motion)
 
-    def decode(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T."""
-        return self.decoder(x0, z)
+    def decode(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T.
 
-    def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
+        Args:
+            fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known.
+        """
+        return self.decoder(x0, z, fov_mask)
+
+    def forward(
+        self, video: Tensor, motion: MotionCode | None, rng: torch.Generator, fov_mask: Tensor | None = None
+    ) -> tuple[Decoded, Posterior]:
         """Encode, draw z, decode: the path of training."""
         noise = torch.randn((len(video), self.spec.size), generator=rng, device=rng.device).to(video)
-        return self.reconstruct(video, motion, noise)
+        return self.reconstruct(video, motion, noise, fov_mask)
 
-    def reconstruct(self, video: Tensor, motion: MotionCode | None, noise: Tensor) -> tuple[Decoded, Posterior]:
+    def reconstruct(
+        self, video: Tensor, motion: MotionCode | None, noise: Tensor, fov_mask: Tensor | None = None
+    ) -> tuple[Decoded, Posterior]:
         """As `forward`, with z = mean + std * noise for standard normal noise (B, D)."""
         posterior = self.encode(video, motion)
         z = posterior.mean + (0.5 * posterior.logvar).exp() * noise
-        return self.decode(video[:, :, 0], z), posterior
+        return self.decode(video[:, :, 0], z, fov_mask), posterior
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile `reconstruct`: a random generator outside it would break its graph."""

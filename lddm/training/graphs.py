@@ -56,8 +56,9 @@ def warm_up(function: Callable[[], Any], device: torch.device) -> None:
 
 
 def capturable(task: Any) -> bool:
-    """Whether a task is a `CapturableTask`."""
-    return len(task.networks) == 1 and all(hasattr(task, name) for name in ("indices", "read", "batch_seed"))
+    """Whether a task is a `CapturableTask`, with its data on the device."""
+    parts = all(hasattr(task, name) for name in ("indices", "read", "batch_seed"))
+    return len(task.networks) == 1 and parts and not getattr(task, "reads_ahead", False)
 
 
 class GraphedStep(Step):

@@ -170,7 +170,7 @@ def test_sampling_from_graphs_gives_the_samples_of_the_function(device, monkeypa
 def test_clips_are_the_same_bytes_on_both_devices(tiny_store, motion_of, monkeypatch, resident):
     store, splits = tiny_store
     settings, clips = AutoencoderSettings(width=4), fold_clips(store, splits, 0, "train")
-    monkeypatch.setattr("lddm.autoencoder.clips.fits", lambda size, device: resident and device.type == "cuda")
+    monkeypatch.setattr("lddm.training.device.fits", lambda size, device: resident and device.type == "cuda")
     choice = (np.array([3, 0, 5]), np.array([True, False, True]), np.array([False, True, True]))
     on = [
         ClipDataset(store, clips, motion_of(settings), device).read(*choice) for device in (torch.device("cpu"), CUDA)

@@ -225,7 +225,11 @@ def test_a_function_is_replayed_from_the_second_call_of_a_shape_on(monkeypatch, 
 def test_indices_of_many_steps_are_those_of_each(monkeypatch):
     table = IndexTable(10, 4, 5, torch.device("cpu"))
     table.device = torch.device("meta")  # not the CPU: uploads blocks
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
+    waited = []
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, device, non_blocking=False: (waited.append(not non_blocking), self)[1]
+    )
     table.ahead = 3
     for step in (0, 1, 2, 3, 8, 1):
         assert table[step].tolist() == step_indices(10, 4, 5, step).tolist()
+    assert waited == [False] * 4, "an upload does not wait for the work that the device has been given"
