@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from lddm.autoencoder.published import PublishedEncoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
+from lddm.motion.field_of_view import view_of_spans, view_spans
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
+from lddm.training.device import to_device
 from lddm.training.weights import SavedModule, read_settings
 
 
@@ -102,6 +104,19 @@ class Autoencoder(SavedModule):
             fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known.
         """
         return self.decoder(x0, z, fov_mask)
+
+    def decoding(self, stills: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
+        """`decode` to frames for the x0 of stills uint8 (B, S, S).
+
+        Their views are found on the host while the device draws z; read from the device, x0 would make the host wait.
+        """
+
+        def decode(x0: Tensor, z: Tensor) -> Tensor:
+            if not isinstance(self.decoder, WarpDecoder):
+                return self.decode(x0, z).frames
+            return self.decode(x0, z, view_of_spans(to_device(view_spans(stills), x0.device), self.size)).frames
+
+        return decode
 
     def forward(
         self, video: Tensor, motion: MotionCode | None, rng: torch.Generator, fov_mask: Tensor | None = None

@@ -254,7 +254,7 @@ class Animator:
                 z = self.generator.sample(still, label, rng, options)
                 videos[part, 1:] = self.move(x0[part], still, self._decoder.layers(still, z))
             else:
-                frames = self.generator.video(still, label, rng, options, self._decode)
+                frames = self.generator.video(still, label, rng, options, self.autoencoder.decoding(x0[part]))
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
 
         (BatchSize(batch_size, self.device) if isinstance(batch_size, int) else batch_size).each(len(x0), make)
@@ -265,9 +265,6 @@ class Animator:
         fit = SquareFit.of(images.shape, self.size, "pad")
         stills = (NativeStill(image, fit, self.device) for image in images)
         return np.stack([list(s.frames(layers.one(i))) for i, s in enumerate(stills)])
-
-    def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(x0, z).frames
 
     def _check(self, image: np.ndarray, length: int | None, size: str) -> None:
         if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
