@@ -29,8 +29,8 @@ from lddm.latent.transform import LatentTransform
 from lddm.motion.low_rank import MotionCode
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings, Training
 from lddm.training.averages import average_of
-from lddm.training.graphs import GraphedStep
 from lddm.training.progress import Progress
+from lddm.training.recorded import GraphedStep
 from lddm.training.step import Step
 from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of
 

@@ -13,7 +13,7 @@ from lddm.settings.models import EmbedderSettings
 from lddm.training import device as device_module
 from lddm.training.device import DeviceFrames
 from lddm.training.feed import feed
-from lddm.training.graphs import capturable
+from lddm.training.recorded import capturable
 
 CPU = torch.device("cpu")
 FRAMES = np.random.default_rng(0).integers(0, 255, (12, 8, 8), dtype=np.uint8)
