@@ -17,7 +17,7 @@ from lddm.errors import LddmError
 from lddm.motion.field_of_view import view_spans
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
-from lddm.training.identity import code_hash
+from lddm.training.identity import code_hash, library_versions
 from lddm.training.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 CHUNK = 16  # clips that a process measures at a time
 DIRECTIONS = ("forward", "backward")
+CODE = ("code", "libraries")  # what measures, and not what is measured
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class MeasuredMotion:
         row: clip id -> row of the codes.
         views: by direction, the field of view of the clip's x0 and of its mirror image as int16 (n, 2, S, 2)
             (`lddm.motion.field_of_view.view_spans`); older files have none.
-        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code.
+        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code, libraries.
     """
 
     codes: dict[str, MotionCode]
@@ -113,7 +114,7 @@ class MeasuredMotion:
         """
         expected = _about(settings, store)
         differing = [
-            key for key, value in expected.items() if self.about.get(key) != value and (current or key != "code")
+            key for key, value in expected.items() if self.about.get(key) != value and (current or key not in CODE)
         ]
         if settings.time_reversal and "backward" not in self.codes:
             differing.append("direction")
@@ -199,6 +200,7 @@ def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, Any]:
         "frames": store.clip_length,
         "pixels": _content(store),
         "code": code_hash("motion"),
+        "libraries": library_versions("cv2", "numpy"),
     }
 
 

@@ -128,6 +128,12 @@ def processes(*sections):
     return training.processes if training else 1
 
 
+def motion_threads(wildcards):
+    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or what set-threads says."""
+    cores = workflow.resource_settings.cores
+    return 4 if cores is None else min(16, cores)
+
+
 def stage1_threads(wildcards):
     """Two, but one where that would take all cores: classifiers of real videos and the domain network train beside it."""
     cores = workflow.resource_settings.cores

@@ -79,6 +79,10 @@ def test_motion_of_other_frames_or_of_other_code_is_refused(tiny_store, motion_o
     assert model.checked(older, store) is older  # what goes with weights that were trained on it
     with pytest.raises(LddmError, match="code 0 instead of"):
         model.checked(older, store, current=True)
+    by_another = dataclasses.replace(measured, about=measured.about | {"libraries": '{"cv2": "4.0"}'})
+    assert model.checked(by_another, store) is by_another
+    with pytest.raises(LddmError, match="libraries .*4.0.* instead of"):
+        model.checked(by_another, store, current=True)
     forwards = dataclasses.replace(measured, codes={"forward": measured.codes["forward"]})
     with pytest.raises(LddmError, match="direction"):
         model.checked(forwards, store)
