@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.made_up import made_up_clips
 from lddm.autoencoder.model import Autoencoder, latent_spec
 from lddm.generators.diffusion.distillation import DistillationTask, Pairs
 from lddm.generators.diffusion.model import LatentDiffusion
@@ -26,7 +27,6 @@ from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.latent.dataset import LatentDataset
 from lddm.latent.stills import Stills
 from lddm.latent.transform import LatentTransform
-from lddm.motion.low_rank import MotionCode
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings, Training
 from lddm.training.averages import average_of
 from lddm.training.progress import Progress
@@ -156,7 +156,7 @@ class UNet(nn.Module):
 def stage1_steps(
     decoder: str, size: int, batch: int, width: int, device: torch.device, compiled: bool = False, **more: Any
 ) -> Callable[[], None]:
-    """A step of stage 1 in bf16: L1 and KL, backward pass, AdamW; the same batch again and again.
+    """A step of stage 1 in bf16: a batch of a data set, mirrored and reversed at random, L1 and KL, backward pass, AdamW.
 
     Args:
         more: `channels_last` and `gradient_checkpointing`.
@@ -172,18 +172,17 @@ def stage1_steps(
             if form := {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim()):
                 parameter.data = parameter.data.contiguous(memory_format=form)
     if compiled:
-        model.compile()
+        model.compile(dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    video = torch.rand(batch, 1, FRAMES + 1, size, size, device=device) * 2 - 1
-    maps = settings.map_size
-    code = MotionCode(
-        torch.randn(batch, settings.motion_rank, 2, maps, maps), torch.randn(batch, settings.motion_rank, FRAMES)
-    ).to(device)
-    rng = torch.Generator(device)
+    data = made_up_clips(settings, size, FRAMES, batch + 16, device)
+    rng, chosen = torch.Generator(device), np.random.default_rng(0)
 
     def run() -> None:
+        index = chosen.permutation(len(data))[:batch]
+        flipped, backward = chosen.random((2, batch)) < 0.5
+        video, code, fov_mask = data.read(index, flipped, backward)
         with torch.autocast(device.type, torch.bfloat16):
-            decoded, posterior = model(video, code, rng)
+            decoded, posterior = model(video, code, rng, fov_mask)
             loss = (decoded.frames - video[:, :, 1:]).abs().mean() + 1e-5 * posterior.kl()
         loss.backward()
         optimizer.step()
