@@ -1,7 +1,7 @@
 """What each metric sees: real test clips are damaged in known ways and scored; `make study-defects` after `make run`.
 
 Clips of half of the test patients are scored against those of the other half, as they are and damaged. Writes
-results/<experiment>/defects.csv and prints a table for docs/results.md. The column `sees_motion` of the catalogue
+results/<experiment>/defects.csv and prints a table for docs/results/metrics.md. The column `sees_motion` of the catalogue
 (lddm.metrics.catalogue) has to be what this measures.
 """
 

@@ -2,7 +2,7 @@
 
 The real clips of a fold's held-out patients against what each generator draws from their first frames. Controls are real clips as
 they are, blurred, and with light added: they must read 1 and 0, less than 1, and as much fog as was added. Writes
-results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results.md.
+results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results/lungs.md.
 """
 
 from __future__ import annotations

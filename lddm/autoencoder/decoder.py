@@ -64,7 +64,7 @@ class WarpDecoder(nn.Module):
     frame_t = gain_t [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero and the log-gain is
     s_t n + sum_j b_j(t) rho_j, limited to a factor of two. A top-down network makes rho_j, the log-gain n of new tissue and the
     occlusion maps behind s_t from the maps and the features of x0 at every scale, modulated by the coefficients through AdaIN. A
-    gain leaves black as it is and keeps the contrast of speckle; light that is added makes fog in shadows (docs/results.md,
+    gain leaves black as it is and keeps the contrast of speckle; light that is added makes fog in shadows (docs/results/lungs.md,
     "Texture"). s_t is tissue that comes from behind a fold or from another plane; o_t is s_t, and one where the field points out
     of x0's field of view. Outside the field of view x0 stays as it is, so that the edge of a fan stands still while tissue
     slides past.

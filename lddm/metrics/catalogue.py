@@ -1,7 +1,7 @@
 """What each metric is for: which way is better, and whether it can see motion at all.
 
 `sees_motion` is a claim that `python -m benchmarks.defects` measures: a metric sees motion if a frozen clip, shuffled
-frames, doubled speed or another patient's motion make it worse. docs/results.md has the table.
+frames, doubled speed or another patient's motion make it worse. docs/results/metrics.md has the table.
 """
 
 from __future__ import annotations

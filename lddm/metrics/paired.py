@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
+from lddm.data.cache import ArrayCache
 from lddm.data.ranges import to_float
 from lddm.metrics.features import in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find, find_one
 from lddm.motion.strain import strain_maps
 from lddm.nn.image_distance import Backbone, Dists, Lpips
 from lddm.nn.perceptual import PerceptualLoss
+from lddm.training.identity import code_hash
 from lddm.training.parallel import pick_device
 
 logger = logging.getLogger(__name__)
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+OfVideos = Callable[[np.ndarray], np.ndarray]  # uint8 (n, T + 1, S, S) -> (n, ...)
 SSIM_WINDOW = 7
 
 
@@ -54,12 +60,31 @@ def _ssim(first: np.ndarray, second: np.ndarray) -> float:
     return structural_similarity(first, second, win_size=SSIM_WINDOW, data_range=255)
 
 
-def strain_error(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+def strain_error(real: np.ndarray, synthetic: np.ndarray, maps: OfVideos = strain_maps) -> np.ndarray:
     """Mean absolute difference of the normalised strain maps (`lddm.motion.strain.strain_maps`): (n,), no unit.
 
     How hard the probe pressed does not matter, where the tissue gave way does: two futures of one x0 agree in it.
+
+    Args:
+        maps: `strain_maps`, or the same read from a cache.
     """
-    return np.abs(strain_maps(real)[:, 0] - strain_maps(synthetic)[:, 0]).mean(axis=(1, 2))
+    return np.abs(maps(real)[:, 0] - maps(synthetic)[:, 0]).mean(axis=(1, 2))
+
+
+def strain_error_from(cache: ArrayCache) -> Measure:
+    """`strain_error` with maps from a cache."""
+    return partial(strain_error, maps=_read_from(cache, strain_maps))
+
+
+def tssim_from(cache: ArrayCache) -> Measure:
+    """`tssim` with similarities from a cache."""
+    return partial(tssim, neighbours=_read_from(cache, ssim_of_neighbours))
+
+
+def _read_from(cache: ArrayCache, measure: OfVideos) -> OfVideos:
+    """The measure with a memory on disk: the real clips of a pair are the same for all generators."""
+    content = f"{measure.__name__} {code_hash('metrics', 'motion')} {cv2.__version__} {version('scikit-image')}"
+    return lambda clips: cache.get(content, clips, measure)
 
 
 def perceptual() -> Measure:
@@ -123,15 +148,19 @@ def tlpips(weights_dir: str | Path) -> Measure:
     return measure
 
 
-def tssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+def tssim(real: np.ndarray, synthetic: np.ndarray, neighbours: OfVideos | None = None) -> np.ndarray:
     """|SSIM between neighbouring frames - the same in the real video|, mean over frames 0..T: (n,).
 
     ASSUME: defined as tLPIPS is; those who report a tSSIM do not define it.
+
+    Args:
+        neighbours: `ssim_of_neighbours`, or the same read from a cache.
     """
-    return np.abs(_neighbours(real) - _neighbours(synthetic)).mean(axis=1)
+    neighbours = neighbours or ssim_of_neighbours
+    return np.abs(neighbours(real) - neighbours(synthetic)).mean(axis=1)
 
 
-def _neighbours(clips: np.ndarray) -> np.ndarray:
+def ssim_of_neighbours(clips: np.ndarray) -> np.ndarray:
     """SSIM between neighbouring frames: uint8 (n, T + 1, S, S) -> (n, T)."""
     return np.array([[_ssim(a, b) for a, b in zip(clip[:-1], clip[1:], strict=True)] for clip in clips])
 

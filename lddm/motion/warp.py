@@ -17,7 +17,7 @@ def refine(image: Tensor) -> Tensor:
     """Insert samples halfway between those of an image, by a Lanczos kernel of eight taps (Duchon 1979).
 
     Bicubic interpolation blurs an image that is moved by a fraction of a pixel; on the refined image it does so about half as
-    much (docs/results.md, "Texture").
+    much (docs/results/lungs.md, "Texture").
 
     Args:
         image: float (B, C, H, W), H and W at least 2.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from lddm.files import atomic_path
 
@@ -109,7 +109,12 @@ def in_order(names: list[str]) -> list[str]:
 
 
 def subplots(
-    lines: int = 1, columns: int = 1, *, figsize: tuple[float, float], layout: str | None = None, **grid: Any
+    lines: int = 1,
+    columns: int = 1,
+    *,
+    figsize: tuple[float, float],
+    layout: Literal["constrained"] | None = None,
+    **grid: Any,
 ) -> tuple[Figure, Any]:
     """A figure and its axes, as `pyplot.subplots` makes them, but without pyplot: nothing is kept, and it starts sooner."""
     figure = Figure(figsize=figsize, layout=layout)

@@ -1,6 +1,6 @@
 """The paper's comparison with networks made small, on a tree in the form of BUSV and on BUSI stills (the real ones if here).
 
-The command is the one that docs/results.md names: the paper's variant, our method on the same data, one table.
+The command is the one that docs/results/paper.md names: the paper's variant, our method on the same data, one table.
 """
 
 from __future__ import annotations

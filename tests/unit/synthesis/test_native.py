@@ -164,6 +164,33 @@ def test_black_beside_a_fan_with_a_smudge_stands_still():
     assert (moves & black).sum() < 0.01 * tissue.sum() and (tissue & ~moves).sum() < 0.05 * tissue.sum()
 
 
+def test_dark_fluid_at_the_edge_of_a_fan_moves_with_the_tissue():
+    """Motion that stopped at its ragged outline tore the tissue beside it."""
+    image, tissue = fan(400, 480)
+    rows, columns = np.mgrid[:400, :480]
+    ragged = 70 + 12 * np.sin(rows / 5.0)
+    fluid = tissue & (np.hypot(rows - 200, columns - 90) < ragged)
+    assert fluid.sum() > 0.03 * tissue.sum() and not tissue[200, 40]  # it lies at the left side
+    image[fluid] = 0
+    moves = moving_part(image)
+    assert (fluid & ~moves).sum() < 0.15 * fluid.sum() and (moves & ~tissue).sum() < 0.01 * tissue.sum()
+
+
+def test_dark_layers_at_the_border_of_a_window_move():
+    image = speckle(300, 400)
+    image[60:90, :120] = 3
+    image[120:135] = 2
+    assert moving_part(image)[3:-3, 3:-3].all()
+
+
+def test_a_screen_with_a_ruler_and_a_grey_bar_beside_the_fan_stands_still():
+    image, tissue = (np.pad(part, ((0, 0), (0, 300))) for part in fan(600, 800))
+    image[100:300, 900:920] = np.linspace(0, 255, 200)[:, None].astype(np.uint8)
+    image[150:500:40, 820:840] = 200
+    moves = moving_part(image)
+    assert (moves & ~tissue).sum() < 0.01 * tissue.sum() and (tissue & ~moves).sum() < 0.03 * tissue.sum()
+
+
 def test_the_part_that_moves_has_no_frame_around_it_and_no_flat_background():
     framed = np.zeros((200, 260), np.uint8)
     framed[[2, -3]], framed[:, [2, -3]] = 90, 90
