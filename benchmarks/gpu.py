@@ -1,6 +1,6 @@
 """All that a GPU has to show, in one run of at most eight minutes: `make bench-gpu`, or
 
-    python -m benchmarks.gpu [--quick] [--device cpu] [--budget 480] [--docs docs/results.md]
+    python -m benchmarks.gpu [--quick] [--device cpu] [--budget 480] [--docs docs/results/performance.md]
 
 First what the bars ask for: stage 2 as graphs, synthesis in one step, both decoders, `config/lung.yaml` at 128 px as a whole.
 Then what explains it: other ways to run a step, diffusers' own loop and the bare forward pass, channels last and checkpointing,
