@@ -78,6 +78,20 @@ def test_views_come_with_the_batch_and_no_step_looks_for_them(dataset, monkeypat
         task.loss("autoencoder", task.batch(3), 3, torch.Generator().manual_seed(0))[0].backward()
 
 
+def test_the_window_of_the_temporal_discriminator_is_chosen_without_a_read(dataset):
+    settings = AutoencoderSettings(width=4, discriminator_window=3, adversarial_weight=0.1, perceptual_weight=0.0)
+    task = AutoencoderTask(Autoencoder(settings, 32, 8), settings, dataset(settings), 5)
+    real = torch.arange(8.0)[None, None, :, None, None].expand(2, 1, 8, 4, 4)
+    starts = set()
+    for seed in range(20):
+        with NoReads():
+            some, same = task._window(real, -real, torch.Generator().manual_seed(seed))
+        start = int(torch.randint(6, (), generator=torch.Generator().manual_seed(seed)))
+        assert torch.equal(some, real[:, :, start : start + 3]) and torch.equal(same, -some)
+        starts.add(start)
+    assert starts == set(range(6))
+
+
 def test_motion_of_an_older_file_leaves_the_views_to_the_decoder(dataset, tiny_store, motion_of):
     settings = AutoencoderSettings(width=4)
     data = dataset(settings)
