@@ -156,8 +156,8 @@ def test_the_teacher_fades_over_the_first_part_of_the_run(tiny_store, motion_of,
         losses[weight], parts = task.loss("autoencoder", task.batch(0), step, torch.Generator().manual_seed(0))
         if weight:
             teacher = parts["teacher"]
-    decoded, _ = model(*task.batch(0), torch.Generator().manual_seed(0))
-    code = task.batch(0)[1]
+    video, code, fov_mask = task.batch(0)
+    decoded, _ = model(video, code, torch.Generator().manual_seed(0), fov_mask)
     assert teacher.item() == pytest.approx(
         (decoded.motion - compose_motion(code.maps, code.coefficients, 32)).abs().mean().item()
     )
