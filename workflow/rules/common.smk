@@ -132,6 +132,12 @@ def processes(*sections):
     return training.processes if training else 1
 
 
+def motion_threads(wildcards):
+    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or what set-threads says."""
+    cores = workflow.resource_settings.cores
+    return 4 if cores is None else min(16, cores)
+
+
 def stage1_threads(wildcards):
     """Two threads, or one if that would take all cores: real-video classifiers and the domain network train in parallel."""
     cores = workflow.resource_settings.cores
