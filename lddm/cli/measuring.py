@@ -133,6 +133,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
     """Join the results of all jobs that the settings plan into tables/*.csv."""
     whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
+        from lddm.classification.comparisons import one_family
         from lddm.classification.confusion import confusion_table
         from lddm.classification.sweep import sweep_tables
         from lddm.classification.table import evaluate
@@ -146,6 +147,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
         cells = [results / path for path in planned.classification_files(whole)]
         scored, compared = evaluate(cells, section, seed)
         swept, swept_comparisons = sweep_tables([results / path for path in planned.sweep_files(whole)], section, seed)
+        one_family((scored, compared), (swept, swept_comparisons))  # what the page shows
         tables = {
             "quality": quality_table(quality_files),
             "quality_comparisons": quality_comparisons(quality_files),

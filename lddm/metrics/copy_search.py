@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from lddm.metrics import novelty
-from lddm.metrics.distances import members_of, resample
 from lddm.metrics.protocol import Protocol
-from lddm.metrics.resampling import halves
 from lddm.metrics.videos import Videos
+from lddm.statistics.resampling import halves, members_of, resample
 
 FEATURES = novelty.THUMBNAILS  # the features of the domain network lose what tells two clips apart: not used
 CONTROL = "control: "

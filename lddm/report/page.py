@@ -126,7 +126,7 @@ def _classification(found: Results) -> list[str]:
         ablation_table(found.classification()),
         "<h3>Pairs of regimes</h3>",
         f"<p>On the same test videos. p: {_tests(found)}, "
-        "corrected by Holm over the pairs of a classifier. LDDM against repeated stills is what only motion can explain.</p>",
+        "corrected by Holm over all pairs on this page. LDDM against repeated stills is what only motion can explain.</p>",
         comparison_table(found.comparisons()),
         sweep(found, found.root / "figures"),
     ]

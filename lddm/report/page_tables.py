@@ -97,7 +97,7 @@ def ablation_note(found: Results) -> str:
         f"Labels that a classifier uses: {label_counts(found)}. Added synthetic videos: "
         f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. Validation videos "
         f"choose when training stops and, for two classes, the threshold. p-values ({tested} only): those of the pairs below, "
-        "corrected by Holm over all pairs of a classifier. "
+        "corrected by Holm over all pairs on this page. "
         "The generators have seen all labelled training videos of the fold, a classifier only those counted here."
     )
 
