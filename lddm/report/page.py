@@ -17,6 +17,7 @@ from lddm.report.page_tables import (
     copies_table,
     quality_table,
     sweep,
+    transfer_table,
 )
 from lddm.report.results import Results
 from lddm.report.verdicts import sentences
@@ -128,5 +129,6 @@ def _classification(found: Results) -> list[str]:
         f"<p>On the same test videos. p: {_tests(found)}, "
         "corrected by Holm over all pairs on this page. LDDM against repeated stills is what only motion can explain.</p>",
         comparison_table(found.comparisons()),
+        transfer_table(found.transfer()),
         sweep(found, found.root / "figures"),
     ]

@@ -151,6 +151,32 @@ def comparison_table(compared: pd.DataFrame) -> str:
     )
 
 
+def transfer_table(transfer: pd.DataFrame) -> str:
+    """Trained on real, tested on synthetic videos, and the reverse."""
+    if transfer.empty:
+        return ""
+    lines = [
+        [
+            html.escape(f"{row.classifier}: {row.scheme}"),
+            html.escape(label(row.trained_on)),
+            html.escape(label(row.tested_on)),
+            f"{number(row.mean)}<small>{number(row.ci_low)} to {number(row.ci_high)}</small>",
+            "" if pd.isna(row.delta_vs_real) else f"{row.delta_vs_real:+.3f}<small>{row.delta_ci_low:+.3f} to "
+            f"{row.delta_ci_high:+.3f}</small>",
+            str(row.n_test),
+        ]
+        for row in transfer.itertuples()
+    ]  # fmt: skip
+    name = shown(transfer["metric"].iloc[0])
+    head = ["classifier", "trained on", "tested on", name, "difference to real on real", "test videos"]
+    return (
+        "<h3>Real and synthetic, trained and tested</h3><p>TRTS: a classifier of real videos reads animated first frames of test "
+        "patients. Near real on real: the videos look like the class they were made for, as far as this classifier can tell; "
+        "repeated first frames show what is read off the still alone. TSTR: trained on synthetic videos only. No tests, "
+        "intervals only.</p>" + table(head, lines)
+    )
+
+
 def sweep(found: Results, figures: Path) -> str:
     """The ablation with other amounts, if there was a sweep."""
     compared = found.sweep_comparisons()
