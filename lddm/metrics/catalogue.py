@@ -62,7 +62,9 @@ CATALOGUE: dict[str, Metric] = {
     "strain_error": Metric(sees_motion=True),
     "diversity": Metric(higher=True),
     "copy_rate": Metric(),
+    "motion_copy_rate": Metric(),
     "nearer_to_train": Metric(),  # 0.5 without memory
+    "authenticity": Metric(higher=True),
 }
 INFINITY = "_infinity"  # after the name of a Fréchet distance that is extrapolated to infinite n
 

@@ -75,6 +75,8 @@ UNITS = {
     "temporal_spectrum": "dB",
     "diversity": "share of grey range",
     "copy_rate": "share of videos",
+    "motion_copy_rate": "share of videos",
+    "authenticity": "share of videos",
     "nearer_to_train": "share of comparisons; 0.5 = no memory",
 }
 DPI = 150

@@ -1,0 +1,122 @@
+"""Memory of training videos beyond copies of whole videos: of their motion alone, and authenticity.
+
+Each number stands beside what videos without any memory have: held-out patients take the place of training patients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lddm.metrics.features import FeatureNetwork
+from lddm.metrics.novelty import DRAWS, by_patient, nearest
+
+CELLS = 8  # flow is averaged in cells of an 8 x 8 grid
+MOMENTS = 4  # frames whose displacement from x0 is read
+
+
+def _motion_films(clips: np.ndarray) -> np.ndarray:
+    """How a clip moves, whatever it shows and however far: displacements from x0 on a coarse grid, of length 1.
+
+    The displacement (Farneback 2003) stands for the latent z, which only generators with an autoencoder have: two stills
+    moved by one z have the same displacements.
+
+    Args:
+        clips: uint8 (n, T + 1, S, S).
+
+    Returns:
+        float32 (n, 4 * 8 * 8 * 2); of length sqrt(d), zeros for a clip that stands still.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        films = np.array([_film(clip) for clip in clips], dtype=np.float32)
+    finally:
+        cv2.setNumThreads(threads)
+    films = films.reshape(len(clips), -1)
+    length = np.sqrt(np.square(films).mean(axis=1, keepdims=True))
+    return np.divide(films, length, out=np.zeros_like(films), where=length > 1e-2)
+
+
+def _film(clip: np.ndarray) -> list[np.ndarray]:
+    moments = np.linspace(0, len(clip) - 1, MOMENTS + 1).round().astype(int)[1:]
+    flows = [displacement(clip[0], clip[t]) for t in moments]
+    return [cv2.resize(flow, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for flow in flows]
+
+
+def displacement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Where each pixel of a frame goes, in pixels: uint8 (S, S) twice -> float32 (S, S, 2), x first."""
+    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
+    return farneback(first, second, None, 0.5, 4, 15, 3, 7, 1.5, 0)
+
+
+MOTION = FeatureNetwork("motion", _motion_films)
+
+
+def transplanted(stills: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """Control of motion copying: stills that move as other clips do.
+
+    Args:
+        stills: uint8 (n, S, S).
+        clips: uint8 (n, T + 1, S, S), whose motion is taken.
+
+    Returns:
+        uint8 (n, T + 1, S, S), the still first.
+    """
+    size = stills.shape[1]
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    made = np.empty_like(clips)
+    for still, clip, out in zip(stills, clips, made, strict=True):
+        out[0] = still
+        for t in range(1, len(clip)):
+            back = displacement(clip[t], clip[0])  # where the content of each pixel was in x0
+            out[t] = cv2.remap(
+                still, x + back[..., 0], y + back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+            )
+    return made
+
+
+def authenticity(
+    synthetic: np.ndarray,
+    pool: np.ndarray,
+    patients: np.ndarray,
+    pool_patients: np.ndarray,
+    count: int,
+    seed: int,
+) -> np.ndarray:
+    """How often each video is authentic with respect to real ones, (n,) in [0, 1] (Alaa et al. 2022, section 3.3).
+
+    A synthetic video is authentic if it is farther from the nearest real video than that one is from the nearest real video
+    of another patient. Taken against training videos, and against held-out ones of as many patients: videos without
+    memory have about the same share in both. The mean over random subsets of `count` patients of the pool.
+
+    Args:
+        synthetic, pool: features (n, d), (m, d).
+        patients, pool_patients: of each; the own patient of a video does not count.
+        count: patients of a subset, at least two.
+        seed: of the subsets.
+    """
+    to_pool = by_patient(synthetic, pool, pool_patients)  # (n, patients)
+    names, of_pool = np.unique(pool_patients.astype(str), return_inverse=True)
+    to_pool[patients.astype(str)[:, None] == names[None]] = np.inf
+    within = by_patient(pool, pool, pool_patients)  # (m, patients)
+    which = _nearest_of_patient(synthetic, pool, of_pool)  # (n, patients): row of the pool
+    rng, total = np.random.default_rng(seed), np.zeros(len(synthetic))
+    for _ in range(DRAWS):
+        chosen = rng.permutation(len(names))[: max(2, count)]
+        best = chosen[to_pool[:, chosen].argmin(axis=1)]  # patient of the nearest real video
+        rows = which[np.arange(len(synthetic)), best]
+        others = np.where(chosen[None] == best[:, None], np.inf, within[rows][:, chosen]).min(axis=1)
+        total += to_pool[np.arange(len(synthetic)), best] > others
+    return total / DRAWS
+
+
+def _nearest_of_patient(queries: np.ndarray, pool: np.ndarray, of_pool: np.ndarray) -> np.ndarray:
+    """Row of the nearest vector of each patient, (n, patients)."""
+    found = []
+    for who in range(of_pool.max() + 1):
+        rows = np.flatnonzero(of_pool == who)
+        found.append(rows[nearest(queries, pool[rows])[1]])
+    return np.stack(found, axis=1)
