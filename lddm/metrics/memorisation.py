@@ -5,51 +5,40 @@ Each number stands beside what videos without any memory have: held-out patients
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 
 from lddm.metrics.features import FeatureNetwork
 from lddm.metrics.novelty import DRAWS, by_patient, nearest
+from lddm.motion.flow import optical_flow
 
 CELLS = 8  # flow is averaged in cells of an 8 x 8 grid
+PASSES = 2  # of the flow: one pass found 0.93 of transplanted motions in a simulation, two found all
+STILL = 1e-2  # pixels
 MOMENTS = 4  # frames whose displacement from x0 is read
 
 
 def _motion_films(clips: np.ndarray) -> np.ndarray:
-    """How a clip moves, whatever it shows and however far: displacements from x0 on a coarse grid, of length 1.
+    """How a clip moves, whatever it shows and however far: displacements of the tissue of x0 on a coarse grid.
 
-    The displacement (Farneback 2003) stands for the latent z, which only generators with an autoencoder have: two stills
-    moved by one z have the same displacements.
+    The displacement stands for the latent z, which only generators with an autoencoder have: two stills moved by one z have
+    the same displacements.
 
     Args:
         clips: uint8 (n, T + 1, S, S).
 
     Returns:
-        float32 (n, 4 * 8 * 8 * 2); of length sqrt(d), zeros for a clip that stands still.
+        float32 (n, 4 * 2 * 8 * 8) with a mean square of one; zeros for a clip that stands still.
     """
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        films = np.array([_film(clip) for clip in clips], dtype=np.float32)
-    finally:
-        cv2.setNumThreads(threads)
+    moments = np.linspace(0, clips.shape[1] - 1, MOMENTS + 1).round().astype(int)[1:]
+    flows = optical_flow(clips, "forward", [int(t) for t in moments], PASSES)  # (n, 4, 2, S, S)
+    size = (CELLS, CELLS)
+    films = np.array(
+        [[[cv2.resize(way, size, interpolation=cv2.INTER_AREA) for way in flow] for flow in c] for c in flows]
+    )
     films = films.reshape(len(clips), -1)
     length = np.sqrt(np.square(films).mean(axis=1, keepdims=True))
-    return np.divide(films, length, out=np.zeros_like(films), where=length > 1e-2)
-
-
-def _film(clip: np.ndarray) -> list[np.ndarray]:
-    moments = np.linspace(0, len(clip) - 1, MOMENTS + 1).round().astype(int)[1:]
-    flows = [displacement(clip[0], clip[t]) for t in moments]
-    return [cv2.resize(flow, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for flow in flows]
-
-
-def displacement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Where each pixel of a frame goes, in pixels: uint8 (S, S) twice -> float32 (S, S, 2), x first."""
-    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
-    return farneback(first, second, None, 0.5, 4, 15, 3, 7, 1.5, 0)
+    return np.divide(films, length, out=np.zeros_like(films), where=length > STILL)
 
 
 MOTION = FeatureNetwork("motion", _motion_films)
@@ -65,17 +54,13 @@ def transplanted(stills: np.ndarray, clips: np.ndarray) -> np.ndarray:
     Returns:
         uint8 (n, T + 1, S, S), the still first.
     """
-    size = stills.shape[1]
-    y, x = np.mgrid[:size, :size].astype(np.float32)
-    made = np.empty_like(clips)
-    for still, clip, out in zip(stills, clips, made, strict=True):
-        out[0] = still
-        for t in range(1, len(clip)):
-            back = displacement(clip[t], clip[0])  # where the content of each pixel was in x0
-            out[t] = cv2.remap(
-                still, x + back[..., 0], y + back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-            )
-    return made
+    y, x = np.mgrid[: stills.shape[1], : stills.shape[2]].astype(np.float32)
+    flows = optical_flow(clips, "backward", passes=PASSES)  # (n, T, 2, S, S)
+    moved = [
+        [cv2.remap(still, x + flow[1], y + flow[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT) for flow in film]
+        for still, film in zip(stills, flows, strict=True)
+    ]
+    return np.concatenate([stills[:, None], np.array(moved, dtype=np.uint8)], axis=1)
 
 
 def authenticity(

@@ -231,8 +231,8 @@ def arms_of(tmp_path, rng, gain, readers=4, cases=60):
     """Key and answers of simulated readers of both arms; `gain` is what the video adds to the separation."""
     label = np.arange(cases) % 2
     truth = [
-        {"item": f"{arm}{case}", "generator": "lddm", "label": label[case], "class_name": "ab"[label[case]], "clip_id": f"c{case}",
-         "patient_id": f"p{case}", "fold": 0, "arm": arm}
+        {"item": f"{arm}{case}", "generator": "lddm", "label": label[case], "class_name": "ab"[label[case]],
+         "clip_id": f"c{case}", "patient_id": f"p{case}", "fold": 0, "arm": arm}
         for arm in ("still", "video") for case in range(cases)
     ]  # fmt: skip
     key = tmp_path / "arms.csv"
@@ -271,3 +271,24 @@ def test_arms_that_cannot_be_compared_say_why(tmp_path, key):
         score_arms(read_arms(files, truth))
     with pytest.raises(LddmError, match="no key of a study of two arms"):
         read_arms(files, key)
+
+
+def test_two_arms_show_the_same_patients_as_stills_and_beside_their_videos(results, settings, tmp_path):
+    import base64
+
+    write_provenance(results, settings, results / "provenance.json")
+    page, key = tmp_path / "page/study.html", tmp_path / "key/key.csv"
+    assert reader_study(results, page, key, 3, ["lddm"], 5, arms=True) == 6
+    truth, content = pd.read_csv(key), content_of(page)
+    assert truth["arm"].tolist() == ["still"] * 3 + ["video"] * 3 and (truth["generator"] == "lddm").all()
+    by_arm = truth.groupby("arm")
+    assert set(by_arm.get_group("still")["clip_id"]) == set(by_arm.get_group("video")["clip_id"])
+    assert by_arm.get_group("still").set_index("clip_id")["class_name"].to_dict() == (
+        by_arm.get_group("video").set_index("clip_id")["class_name"].to_dict()
+    )
+    assert content["questions"] == ["diagnosis", "certainty"] and "computer made from" in page.read_text()
+    sizes = []
+    for item in content["items"]:
+        with Image.open(io.BytesIO(base64.b64decode(item["clip"].split(",")[1]))) as image:
+            sizes.append((image.size, image.n_frames > 1))
+    assert sizes == [((384, 384), False)] * 3 + [((768, 384), True)] * 3
