@@ -125,8 +125,8 @@ def run_variance(values: np.ndarray) -> tuple[float, float]:
     """Variance of the mean of runs (trainings, seeds) by other trainings and seeds, and its degrees of freedom.
 
     The variance of a mean over two crossed samples is that of the means over trainings plus that of the means over seeds
-    less what is counted twice, the interaction (analysis of variance of two random factors); no less than half of the first
-    two, which is right where there is nothing but interaction. The degrees of freedom are Satterthwaite's.
+    less what is counted twice, the interaction (analysis of variance of two random factors); no less than either of
+    the first two, which would be too small otherwise, and is up to half too large where there is nothing but interaction. The degrees of freedom are Satterthwaite's.
 
     Returns:
         Variance and degrees of freedom; (0, 1) for a single run.
@@ -134,7 +134,7 @@ def run_variance(values: np.ndarray) -> tuple[float, float]:
     trainings, seeds = values.shape
     by_training, by_seed, both = _margins(values[..., None])
     first, second, twice = float(by_training[0]), float(by_seed[0]), float(both[0])
-    total = max(first + second - twice, (first + second) / 2)
+    total = max(first + second - twice, first, second)
     if total <= 0:
         return 0.0, 1.0
     spread = first**2 / max(1, trainings - 1) + second**2 / max(1, seeds - 1)
