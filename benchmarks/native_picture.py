@@ -1,4 +1,4 @@
-"""Draw docs/images/native.png: one still animated at its own size and at the size of the model, side by side.
+"""One still animated at its own size and at the size of the model: docs/images/native.png, and native.webp, which moves.
 
     python -m benchmarks.native_picture results/phantom/fold-0/generators/lddm/bundle docs/images/native.png [STILL]
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
 from lddm.data.sources.phantom import simulate
 from lddm.files import atomic_path
@@ -47,6 +48,27 @@ def picture(bundle: Path, out: Path, still: Path | None = None) -> None:
             axis.axis("off")
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+    moving(rows, animator.fps, out.with_suffix(".webp"))
+
+
+def moving(rows: dict[str, np.ndarray], fps: float, out: Path) -> None:
+    """Videos uint8 (T + 1, H, W) side by side as an animated WebP, as large as the largest; smaller ones are enlarged."""
+    side = max(video.shape[1] for video in rows.values())
+    font = ImageFont.load_default(13)
+    frames = []
+    for time in range(len(next(iter(rows.values())))):
+        picture = Image.new("L", ((side + 6) * len(rows) - 6, side + 40), 255)
+        for place, (title, video) in enumerate(rows.items()):
+            draw = ImageDraw.Draw(picture)
+            draw.text((place * (side + 6), 2), title, fill=0, font=font)
+            draw.text((place * (side + 6), 19), "synthetic" if time else "the still", fill=90, font=font)
+            tile = Image.fromarray(video[time]).resize((side, side), Image.Resampling.NEAREST)
+            picture.paste(tile, (place * (side + 6), 40))
+        frames.append(picture)
+    with atomic_path(out) as temporary:
+        frames[0].save(
+            temporary, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0, quality=70
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lddm.latent.spec import LatentSpec, unit_rows
 from lddm.motion.field_of_view import erode, field_of_view
-from lddm.motion.warp import compose_motion, refine, upsample_maps, warp_sequence
+from lddm.motion.warp import compose_motion, low_pass, low_pass_weights, refine, upsample_maps, warp_sequence
 from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, log2_ratio, max_log2_ratio
 from lddm.nn.precision import in_float32
 
@@ -61,12 +62,14 @@ class Layers:
 class WarpDecoder(nn.Module):
     """Move x0 by a low-rank motion field, let new tissue enter the view, and change the brightness of all by a low-rank gain.
 
-    frame_t = gain_t [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero and the log-gain is
-    s_t n + sum_j b_j(t) rho_j, limited to a factor of two. A top-down network makes rho_j, the log-gain n of new tissue and the
-    occlusion maps behind s_t from the maps and the features of x0 at every scale, modulated by the coefficients through AdaIN. A
-    gain leaves black as it is and keeps the contrast of speckle; light that is added makes fog in shadows (docs/results/lungs.md, "Texture"). s_t is tissue that comes from behind a fold or from another plane; o_t is s_t, and one where the field points out
-    of x0's field of view. Outside the field of view x0 stays as it is, so that the edge of a fan stands still while tissue
-    slides past.
+    frame_t = gain_t [w_t + s_t G (x0 - w_t)], w_t = (1 - v_t) warp(x0, sum_k a_k(t) B_k) + v_t x0, where black is zero, G takes
+    the texture away (`lddm.motion.warp.low_pass`), and the log-gain is s_t n + sum_j b_j(t) rho_j, limited to a factor of two.
+    A top-down network makes rho_j, the log-gain n of new tissue and the occlusion maps behind s_t from the maps and the features
+    of x0 at every scale, modulated by the coefficients through AdaIN. A gain leaves black as it is and keeps the contrast of
+    speckle; light that is added makes fog in shadows (docs/results/lungs.md, "Texture"). s_t is tissue that comes from behind a
+    fold or from another plane. It changes brightness only: a mixture of two textures is blurred. v_t is one where the field
+    points out of x0's field of view. Outside the field of view x0 stays as it is, so that the edge of a fan stands still while
+    tissue slides past.
 
     Args:
         spec: any kind; from a vector or a grid the maps and coefficients are decoded first.
@@ -79,6 +82,8 @@ class WarpDecoder(nn.Module):
     def __init__(self, spec: LatentSpec, size: int, width: int, ranks: tuple[int, int], map_size: int):
         super().__init__()
         self.size = size
+        for name, weights in zip(("enlarge", "average"), low_pass_weights(np.arange(size), size), strict=True):
+            self.register_buffer(name, weights, persistent=False)
         self.inner = spec
         self.factors = None
         if spec.kind != "low_rank":
@@ -114,9 +119,11 @@ class WarpDecoder(nn.Module):
         layers = layers.in_full()
         moved = warp_sequence(refine(x0), layers.motion)  # (B, 1, T, S, S)
         fov_mask = field_of_view(x0)
-        occlusion = 1 - (1 - out_of_view(fov_mask, layers.motion)) * torch.sigmoid(OPEN - layers.occlusion_logits)
         still = x0[:, :, None]
-        frames = apply_gain(moved + occlusion * (still - moved), layers.log_gain)
+        moved = moved + out_of_view(fov_mask, layers.motion) * (still - moved)
+        new = torch.sigmoid(layers.occlusion_logits - OPEN)
+        cells = self.get_buffer("enlarge"), self.get_buffer("average")
+        frames = apply_gain(moved + new * low_pass(still - moved, cells, cells), layers.log_gain)
         return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), still), layers.motion)
 
     def layers(self, x0: Tensor, z: Tensor) -> Layers:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,13 +69,23 @@ def animate(
         )
     from lddm.io.dicom.read import is_dicom, read_dicom
     from lddm.io.image import read_image
+    from lddm.io.output_path import check_not_overwritten, check_video_path
     from lddm.io.video import write_video
     from lddm.synthesis.animate import Animator, Size
 
     if not image.is_file():
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
+    paths = [out] if samples == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(samples)]
+    strip = out.with_name(f"{out.stem}-{'compare' if compare else 'strip'}.png")
+    beside = out.with_name(f"{out.stem}-compare.webp")
+    for path in paths:
+        check_video_path(path)
+    check_not_overwritten([image], [*paths, strip, *([beside] if compare else [])])
     recording = (read_dicom if is_dicom(image) else read_image)(image, max_frames=1)
     still = recording.frames[0]
+    Thread(
+        target=import_module, args=("lddm.report.strips",), daemon=True
+    ).start()  # matplotlib loads beside the drawing
     animator = Animator.load(model)
     asked_for = asked_label(animator.task, label, target)
 
@@ -93,8 +105,7 @@ def animate(
     down, across = animator.pixel_scale(still.shape, videos.shape[-2:])
     known = recording.spacing
     spacing = None if known is None else (known[0] * down, known[1] * across)
-    for number, video in enumerate(videos):
-        path = out if samples == 1 else out.with_stem(f"{out.stem}-{number}")
+    for path, video in zip(paths, videos, strict=True):
         comment = "synthetic video made by LDDM; not for diagnosis"
         write_video(path, video, animator.fps, comment, spacing, aspect=down / across)
         shape = f"{video.shape[2]} x {video.shape[1]} pixels"
@@ -110,8 +121,7 @@ def animate(
         versions = {f"{shown(ours)}, {number}": video for number, video in enumerate(videos[:SHOWN])}
     if compare:
         versions |= {other.about["generator"]: draw(other, 1)[0] for other in map(Animator.load, _beside(model))}
-        typer.echo(loop(image.name, versions, animator.fps, out.with_name(f"{out.stem}-compare.webp")))
-    strip = out.with_name(f"{out.stem}-{'compare' if compare else 'strip'}.png")
+        typer.echo(loop(image.name, versions, animator.fps, beside))
     typer.echo(save(strips([(image.name, versions)], animator.fps), strip))
 
 

@@ -88,6 +88,8 @@ def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: 
 def _write_folder(
     path: Path, frames: np.ndarray, fps: float, comment: str, spacing: tuple[float, float] | None
 ) -> None:
+    if path.exists():
+        raise LddmError(f"{path} exists", "choose another folder or remove this one")
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -96,6 +98,4 @@ def _write_folder(
     about = {"fps": fps, "frames": len(frames), "comment": comment}
     about |= {} if spacing is None else {"spacing_mm": list(spacing)}
     (temporary / "about.json").write_text(json.dumps(about) + "\n")
-    if path.exists():
-        raise LddmError(f"{path} exists", "choose another folder or remove this one")
     temporary.rename(path)

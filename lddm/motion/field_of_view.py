@@ -17,6 +17,7 @@ from lddm.nn.precision import in_float32
 BLACK, NOISE = 2.5, 7.0
 BRIGHT = 25.0  # markers, rulers, text and bars are brighter than this; dim pixels apart from the rest are dark tissue
 EMPTY = 0.005  # share of the frame below which nothing is tissue
+BAR = 0.25  # share of a region apart from the tissue that is bright, if it is a bar or a marker
 PART = 0.25  # a bright region of this share of the largest is tissue behind a shadow, a smaller one a marker or a bar
 KEPT = 1 << 24  # rows of views that are remembered: 64 MiB, and as much again for their names where frames are small
 
@@ -76,11 +77,11 @@ def _spans(image: np.ndarray) -> np.ndarray:
     if name not in _known:
         while len(_known) * len(image) >= KEPT:
             _known.pop(next(iter(_known)), None)  # the oldest
-        _known[name] = _ends_of_rows(_hull_of_tissue(image.astype(np.float32))).astype(np.int16)
+        _known[name] = ends_of_rows(_hull_of_tissue(image.astype(np.float32))).astype(np.int16)
     return _known[name]
 
 
-def _ends_of_rows(mask: np.ndarray) -> np.ndarray:
+def ends_of_rows(mask: np.ndarray) -> np.ndarray:
     """First and last column that is set in each row of a mask (H, W): (H, 2); W and -1 for an empty row."""
     width = mask.shape[1]
     ends = np.stack([mask.argmax(axis=1), width - 1 - mask[:, ::-1].argmax(axis=1)], axis=1)
@@ -95,14 +96,14 @@ def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
     if lit.mean() < EMPTY:
         return np.ones(grey.shape, dtype=bool)
     region = _largest_region(lit)
-    hull = _convex_hull(region)
+    hull = convex_hull(region)
     if hull.all():
         return hull > 0
-    between = _between_the_sides(hull)
+    between = between_the_sides(hull)
     _, labels = cv2.connectedComponents(lit)
     attached = np.isin(labels, np.unique(labels[region > 0]))
     marks = cv2.dilate(((grey > BRIGHT) & (region == 0)).astype(np.uint8), np.ones((5, 5), np.uint8))
-    dim = (lit > 0) & (marks == 0)
+    dim = (lit > 0) & (marks == 0) & ~_bars(labels, grey > BRIGHT, attached)
     tissue = region | dim.astype(np.uint8)
     echoes = (attached & (lit > 0) & (between > 0) & (tissue == 0)).astype(np.uint8)  # thin ones, such as B-lines
     if int(echoes.sum()) >= _gain(tissue, echoes):
@@ -110,8 +111,25 @@ def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(tissue.any(axis=1))
     lowest = slice(max(0, rows[-1] + 1 - max(1, len(grey) // 32)), rows[-1] + 1)
     if rows[-1] < len(grey) - 1 and grey[lowest][tissue[lowest] > 0].mean() < 2 * black:  # faded: no edge to be seen
-        tissue |= _between_the_sides(_convex_hull(tissue))
-    return _pixels_of_hull(tissue)
+        tissue |= between_the_sides(convex_hull(tissue))
+    return pixels_of_hull(tissue)
+
+
+def _bars(labels: np.ndarray, bright: np.ndarray, attached: np.ndarray) -> np.ndarray:
+    """Regions apart from the tissue that are bright in large part: a grey bar fades into black, and is no dark tissue there.
+
+    Args:
+        labels: number of the region of each pixel, int (H, W); 0 is black.
+        bright: pixels above `BRIGHT`, bool (H, W).
+        attached: regions that belong to tissue, bool (H, W).
+
+    Returns:
+        bool (H, W).
+    """
+    size = np.bincount(labels.ravel())
+    share = np.bincount(labels.ravel(), weights=bright.ravel()) / np.maximum(size, 1)
+    share[0] = 0
+    return (share >= BAR)[labels] & ~attached
 
 
 def _black_level(grey: np.ndarray) -> float:
@@ -150,10 +168,10 @@ def _near(mask: np.ndarray, distance: float) -> np.ndarray:
 
 def _gain(mask: np.ndarray, part: np.ndarray) -> int:
     """How many pixels the convex hull of a mask gains with a further part; both uint8 (H, W)."""
-    return int(_convex_hull(mask | part).sum()) - int(_convex_hull(mask).sum())
+    return int(convex_hull(mask | part).sum()) - int(convex_hull(mask).sum())
 
 
-def _between_the_sides(hull: np.ndarray) -> np.ndarray:
+def between_the_sides(hull: np.ndarray) -> np.ndarray:
     """What lies between the sides of a hull, extended to the bottom of the frame as straight lines: uint8 (H, W)."""
     rows, width = np.flatnonzero(hull.any(axis=1)), hull.shape[1]
     straight = rows[len(rows) // 4 : max(len(rows) // 4 + 2, 3 * len(rows) // 4)]  # not the corners
@@ -166,7 +184,7 @@ def _between_the_sides(hull: np.ndarray) -> np.ndarray:
     return between.astype(np.uint8)
 
 
-def _convex_hull(mask: np.ndarray) -> np.ndarray:
+def convex_hull(mask: np.ndarray) -> np.ndarray:
     """Convex hull of a mask uint8 (H, W) with its outline: uint8 (H, W)."""
     hull = np.zeros_like(mask)
     if mask.any():
@@ -176,12 +194,12 @@ def _convex_hull(mask: np.ndarray) -> np.ndarray:
 
 def _corners_of_hull(mask: np.ndarray) -> np.ndarray:
     """Corners of the convex hull of a mask uint8 (H, W) that is not empty: int32 (n, 1, 2), column and row."""
-    ends, rows = _ends_of_rows(mask), np.flatnonzero(mask.any(axis=1))
+    ends, rows = ends_of_rows(mask), np.flatnonzero(mask.any(axis=1))
     points = np.stack([ends[rows], np.repeat(rows[:, None], 2, axis=1)], axis=2)  # all others lie between these
     return cv2.convexHull(points.reshape(-1, 1, 2).astype(np.int32))
 
 
-def _pixels_of_hull(mask: np.ndarray) -> np.ndarray:
+def pixels_of_hull(mask: np.ndarray) -> np.ndarray:
     """The pixels whose centres lie in the convex hull of a mask uint8 (H, W): bool (H, W).
 
     OpenCV's filled polygons also take the pixels that their outline touches, up to a pixel more on slanted sides.

@@ -5,26 +5,31 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from lddm.data.ranges import to_float
-from lddm.motion.field_of_view import field_of_view
+from lddm.motion.field_of_view import between_the_sides, ends_of_rows, field_of_view, pixels_of_hull
 
 RIM = 1 / 32  # of the shorter side: how deep a dark rim may be that compression or a frame leaves around tissue
 CORNER = 1 / 8  # of the shorter side: how deep black may reach into a convex field of view that holds smudges
 BLACK = 4.0  # grey level of that black
 CAP = 1 / 8  # of the height: how far the face of a curved probe may bulge into the convex field of view
 DARK = 0.3  # of the mean brightness nearby: darker pixels beside the edge are rim
+STRAIGHT = 0.004  # of the width: how far the ends of rows may lie from a straight side
+ON_A_SIDE = 0.2  # of the rows end on a straight side at least
+TRIED = 400  # pairs of rows whose line is tried
 BACKGROUND = 64  # a flat background is darker than this
 
 
 def moving_part(image: np.ndarray) -> np.ndarray:
     """Mask of the pixels that show tissue.
 
-    At full size the edge of a fan is surrounded by ringing of compression, up to 10 pixels wide, which
-    `field_of_view` takes for tissue. A window may also have a frame, and the convex field of view holds the
-    black between the face of a curved probe and the upper corners of its fan, and the black beside a fan with smudges. Pixels
-    near the edge that are much darker than what lies beside them, and thin parts that they separate, are therefore left out.
-    Dark tissue beside the edge stands still with them, which does not show.
+    At full size the edge of a fan is surrounded by ringing of compression, up to 10 pixels wide, which `field_of_view` takes for
+    tissue. A window may also have a frame, and the convex field of view holds the black between the face of a curved probe and
+    the upper corners of its fan, and the black beside a fan with smudges. Pixels near the edge that are much darker than their
+    neighbourhood, and thin parts that they separate, are therefore left out first. The result is then made convex between
+    straight sides, since fluid and shadows at the edge are dark, too, and motion that stops at their ragged outline tears
+    the tissue.
 
     Args:
         image: uint8 (H, W).
@@ -35,18 +40,79 @@ def moving_part(image: np.ndarray) -> np.ndarray:
     grey = np.where(image > flat_background(image), image, 0).astype(np.uint8)
     mask = field_of_view(to_float(torch.from_numpy(grey))[None, None])[0, 0].numpy()
     smooth = cv2.blur(grey.astype(np.float32), (3, 3))
-    mask = _without_black_corners(smooth, mask)
-    reach = max(2, round(min(image.shape) * RIM))
-    inside = np.pad(mask, 1).astype(np.uint8)  # the border of the frame is an edge, too
+    bright = _bright_part(grey, smooth, mask)
+    sides = _between_straight_sides(bright)
+    hull = pixels_of_hull((bright & sides).astype(np.uint8))
+    below = (mask & ~hull).astype(np.uint8) & between_the_sides(
+        hull.astype(np.uint8)
+    )  # faded tissue reaches the bottom of the view; a rim is thin
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _reach(image) + 1,) * 2)
+    part = mask & sides & (hull | (cv2.morphologyEx(below, cv2.MORPH_OPEN, disc) > 0))
+    part &= ~_above_the_probe(smooth, part)
+    return cv2.erode(part.astype(np.uint8), np.ones((3, 3)), borderValue=1) > 0  # the outermost pixels are half black
+
+
+def _reach(image: np.ndarray) -> int:
+    """How deep a dark rim may be, in pixels."""
+    return max(2, round(min(image.shape) * RIM))
+
+
+def _bright_part(grey: np.ndarray, smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The largest thick part of a mask bool (H, W) without black and dark pixels near its edge; its outline is ragged."""
+    bright = _without_black_corners(smooth, mask)
+    reach = _reach(grey)
+    inside = np.pad(bright, 1).astype(np.uint8)  # the border of the frame is an edge, too
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    nearby = _mean_within(grey, mask, reach)
-    dark = ((smooth < DARK * nearby) & (depth <= reach)) | _above_the_probe(smooth, mask)
-    labels = cv2.connectedComponents(np.pad((dark | ~mask).astype(np.uint8), 1, constant_values=1))[1]
-    tissue = (labels != labels[0, 0])[1:-1, 1:-1] & mask
-    if not tissue.any():
-        return mask
-    thick = _largest_thick_part(tissue, max(1, reach // 3)).astype(np.uint8)
-    return cv2.erode(thick, np.ones((3, 3)), borderValue=1) > 0  # the outermost pixels are half black
+    darkest = np.minimum(smooth, grey)  # a black line at the border of the frame may be one pixel wide
+    dark = ((darkest < DARK * _mean_within(grey, bright, reach)) & (depth <= reach)) | _above_the_probe(smooth, bright)
+    labels = cv2.connectedComponents(np.pad((dark | ~bright).astype(np.uint8), 1, constant_values=1))[1]
+    tissue = (labels != labels[0, 0])[1:-1, 1:-1] & bright
+    return _largest_thick_part(tissue, max(1, reach // 3)) if tissue.any() else mask
+
+
+def _between_straight_sides(part: np.ndarray) -> np.ndarray:
+    """What lies between the straight sides of a fan or a window: bool (H, W).
+
+    A side is a line on which many rows of the part bool (H, W) end; rows that end inside of it are dark tissue, the few that
+    end outside of it are smudges or markers. A fan that the frame cuts off has two on each side. Without such a line nothing
+    is cut off.
+    """
+    rows = np.flatnonzero(part.any(axis=1))
+    between = np.ones(part.shape, dtype=bool)
+    row, column = np.arange(len(part))[:, None], np.arange(part.shape[1])
+    tolerance = max(1.5, STRAIGHT * part.shape[1])
+    for mirrored in (False, True):
+        ends = ends_of_rows(part[:, ::-1] if mirrored else part)[rows, 0].astype(float)
+        across = part.shape[1] - 1 - column if mirrored else column
+        left = np.ones(len(rows), dtype=bool)
+        for _ in range(2):
+            line = _side(rows, ends, left, tolerance)
+            if line is None:
+                break
+            between &= across >= line[0] + line[1] * row - 0.5
+            left &= np.abs(ends - line[0] - line[1] * rows) > tolerance
+            ends = np.maximum(ends, line[0] + line[1] * rows)
+    return between
+
+
+def _side(rows: np.ndarray, ends: np.ndarray, left: np.ndarray, tolerance: float) -> tuple[float, float] | None:
+    """Offset and slope of the line on which most of the rows that are left end, None if it is hardly a side.
+
+    The score of a line is the number of rows that end on it less the number of all rows that end outside.
+    """
+    candidates = np.flatnonzero(left)
+    if len(candidates) < max(4, ON_A_SIDE * len(rows)):
+        return None
+    chosen = candidates[np.random.default_rng(0).integers(0, len(candidates), (TRIED, 2))]
+    first, second = chosen[np.abs(chosen[:, 0] - chosen[:, 1]) >= ON_A_SIDE * len(rows)].T
+    if not len(first):
+        return None
+    slope = (ends[second] - ends[first]) / (rows[second] - rows[first])  # (m,)
+    offset = ends[first] - slope * rows[first]
+    inside = ends - (offset[:, None] + slope[:, None] * rows)  # (m, n)
+    score = (np.abs(inside[:, left]) <= tolerance).sum(axis=1) - (inside < -tolerance).sum(axis=1)
+    best = int(score.argmax())
+    return (float(offset[best]), float(slope[best])) if score[best] >= ON_A_SIDE * len(rows) else None
 
 
 def flat_background(image: np.ndarray) -> int:
@@ -68,13 +134,20 @@ def _without_black_corners(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _above_the_probe(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The dark pixels at the upper end of each column of a mask: the tissue next to a probe is bright, bool (H, W)."""
+    """The dark pixels at the upper end of the columns of a mask: the tissue next to a probe is bright, bool (H, W).
+
+    The face of a probe is smooth, so how far they reach is the upper quartile of neighbouring columns.
+    """
     height = round(len(mask) * CAP)
-    rows = mask.argmax(axis=0) + np.arange(height)[:, None]  # (height, W)
+    top = mask.argmax(axis=0)
+    rows = top + np.arange(height)[:, None]  # (height, W)
     values = np.take_along_axis(grey, rows.clip(max=len(mask) - 1), axis=0)
     lit = values >= DARK * values.mean(axis=0)
-    first = np.where(lit.any(axis=0), mask.argmax(axis=0) + lit.argmax(axis=0), 0)
-    return mask & (np.arange(len(mask))[:, None] < first)
+    depth = np.where(lit.any(axis=0), lit.argmax(axis=0), 0)
+    side = max(1, round(mask.shape[1] * RIM / 2))
+    near = sliding_window_view(np.pad(depth, side, mode="edge"), 2 * side + 1)  # (W, columns)
+    depth = np.quantile(near, 0.75, axis=1, method="higher")
+    return mask & (np.arange(len(mask))[:, None] < np.where(depth > 0, top + depth, 0))
 
 
 def _mean_within(grey: np.ndarray, mask: np.ndarray, reach: int) -> np.ndarray:

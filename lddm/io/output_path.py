@@ -1,0 +1,41 @@
+"""Checks of the paths of videos before hours of work end in an error, or in a file that is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lddm.errors import LddmError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".gif", ".webp", ".npz", ".dcm", "")  # "" is a folder of PNG files
+
+
+def check_video_path(path: Path) -> None:
+    """Raise if `lddm.io.write_video.write_video` cannot write a video there.
+
+    Raises:
+        LddmError: unknown suffix, a folder where a file belongs or the reverse, or a parent that is no folder.
+    """
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise LddmError(f"cannot write '{path.suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
+    if path.suffix == "" and path.exists():
+        raise LddmError(f"{path} exists", "choose another folder or remove this one")
+    if path.is_dir():
+        raise LddmError(f"{path} is a directory, expected a file", "choose another name for the video")
+    parent = path.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise LddmError(f"{parent} is a file, expected a directory", "choose another folder for the video")
+
+
+def check_not_overwritten(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise if an output is one of the inputs.
+
+    Raises:
+        LddmError: it is, also by a link.
+    """
+    for output in outputs:
+        for given in inputs:
+            if output.exists() and output.samefile(given):
+                raise LddmError(f"{output} is the input and would be overwritten", "choose another --out")
