@@ -109,16 +109,20 @@ class WarpDecoder(nn.Module):
             nn.init.zeros_(parameter)  # start as a pure warp
         self.conv_out = nn.Sequential(group_norm(last), nn.SiLU(), conv_out)
 
-    def forward(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S), z float (B, D) -> frames."""
-        return self.compose(x0, self.layers(x0, z))
+    def forward(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S), z float (B, D) -> frames; `fov_mask` as in `compose`."""
+        return self.compose(x0, self.layers(x0, z), fov_mask)
 
     @in_float32
-    def compose(self, x0: Tensor, layers: Layers) -> Decoded:
-        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast."""
+    def compose(self, x0: Tensor, layers: Layers, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast.
+
+        Args:
+            fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known; finding it here makes a GPU wait.
+        """
         layers = layers.in_full()
         moved = warp_sequence(refine(x0), layers.motion)  # (B, 1, T, S, S)
-        fov_mask = field_of_view(x0)
+        fov_mask = field_of_view(x0) if fov_mask is None else fov_mask
         still = x0[:, :, None]
         moved = moved + out_of_view(fov_mask, layers.motion) * (still - moved)
         new = torch.sigmoid(layers.occlusion_logits - OPEN)
@@ -256,8 +260,8 @@ class SPADEDecoder(nn.Module):
         )
         self.conv_out = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
-    def forward(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S), z float (B, D) -> frames."""
+    def forward(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S), z float (B, D) -> frames; nothing is moved, so the field of view is not used."""
         if self.spec.kind == "grid":
             grid, _ = self.spec.split(z)
             cells = grid.unflatten(1, (self.spec.grid_frames, self.spec.channels)).transpose(1, 2)

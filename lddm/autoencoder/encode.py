@@ -47,7 +47,8 @@ def encode_clips(
             for start in range(0, len(clips), 32):
                 index = np.arange(start, min(start + 32, len(clips)))
                 every = np.ones(len(index), dtype=bool)
-                posterior = model.encode(*dataset.read(index, every & mirrored, every & backward))
+                batch = dataset.read(index, every & mirrored, every & backward)
+                posterior = model.encode(batch.video, batch.motion)
                 means.append(posterior.mean.cpu())
                 stds.append((0.5 * posterior.logvar).exp().cpu())
             rows.append(clips.assign(train=part == "train"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lddm.data.frames import FrameStore, ReducedFrames
 from lddm.errors import LddmError
+from lddm.motion.field_of_view import view_spans
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
-from lddm.training.identity import code_hash
+from lddm.training.identity import code_hash, library_versions
 from lddm.training.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 CHUNK = 16  # clips per job of a process
 DIRECTIONS = ("forward", "backward")
+CODE = ("code", "libraries")  # what measures, and not what is measured
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class MeasuredMotion:
     Attributes:
         codes: the motion of each clip ("forward") and, if training uses time reversal, of the reversed clip ("backward").
         row: clip id -> row of the codes.
-        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code.
+        views: by direction, the field of view of the clip's x0 and of its mirror image as int16 (n, 2, S, 2)
+            (`lddm.motion.field_of_view.view_spans`); older files have none.
+        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code, libraries.
     """
 
     codes: dict[str, MotionCode]
     row: dict[str, int]
     about: dict[str, Any]
+    views: dict[str, Tensor] = field(default_factory=dict)
 
     def of(self, clips: pd.DataFrame, backward: bool = False) -> MotionCode:
         """The motion of clips (rows with `clip_id`), in their order.
@@ -48,17 +53,32 @@ class MeasuredMotion:
             LddmError: the motion of a clip was not measured.
         """
         direction = DIRECTIONS[backward]
+        rows = self._rows(clips)
+        if direction not in self.codes:
+            raise _not_measured("clips that run backwards")
+        return self.codes[direction][rows]
+
+    def views_of(self, clips: pd.DataFrame, backward: bool = False) -> Tensor | None:
+        """The views of clips, int16 (n, 2, S, 2); None where they were not measured.
+
+        Raises:
+            LddmError: as `of`.
+        """
+        views = self.views.get(DIRECTIONS[backward])
+        return None if views is None else views[self._rows(clips)]
+
+    def _rows(self, clips: pd.DataFrame) -> Tensor:
         missing = [name for name in clips["clip_id"] if name not in self.row]
-        if missing or direction not in self.codes:
-            what = f"clip {missing[0]}" if missing else "clips that run backwards"
-            raise LddmError(f"the motion of {what} was not measured", "run the rule measure_motion again")
-        return self.codes[direction][torch.tensor([self.row[name] for name in clips["clip_id"]])]
+        if missing:
+            raise _not_measured(f"clip {missing[0]}")
+        return torch.tensor([self.row[name] for name in clips["clip_id"]])
 
     def save(self, path: Path) -> None:
         """Write a file for `load`."""
         tensors: dict[str, Tensor] = {}
         for direction, code in self.codes.items():
             tensors |= {f"{direction}.maps": code.maps, f"{direction}.coefficients": code.coefficients}
+        tensors |= {f"{direction}.views": views for direction, views in self.views.items()}
         save_weights(path, tensors, "motion", clip=list(self.row), **self.about)
 
     @classmethod
@@ -78,7 +98,8 @@ class MeasuredMotion:
             }
         except KeyError as error:
             raise LddmError(f"{path} lacks {error}", "run the rule measure_motion again") from None
-        return cls(codes, row, about)
+        views = {direction: tensors[f"{direction}.views"] for direction in codes if f"{direction}.views" in tensors}
+        return cls(codes, row, about, views)
 
     def check(self, settings: AutoencoderSettings, store: FrameStore, current: bool = False) -> None:
         """Refuse motion that was measured with other settings or on other frames.
@@ -92,7 +113,7 @@ class MeasuredMotion:
         """
         expected = _about(settings, store)
         differing = [
-            key for key, value in expected.items() if self.about.get(key) != value and (current or key != "code")
+            key for key, value in expected.items() if self.about.get(key) != value and (current or key not in CODE)
         ]
         if settings.time_reversal and "backward" not in self.codes:
             differing.append("direction")
@@ -119,7 +140,7 @@ def measure_store(
     if clips.empty:
         raise LddmError("no clip is usable", "see the exclusion reasons in data/frames/clips.parquet")
     try:
-        codes = {
+        found = {
             direction: _measure_all(settings, store, clips, direction, processes)
             for direction in DIRECTIONS[: 1 + settings.time_reversal]
         }
@@ -130,26 +151,38 @@ def measure_store(
 
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
     row = {name: number for number, name in enumerate(clips["clip_id"])}
-    return MeasuredMotion(codes, row, _about(settings, store))
+    codes = {direction: code for direction, (code, _) in found.items()}
+    views = {direction: seen for direction, (_, seen) in found.items()}
+    return MeasuredMotion(codes, row, _about(settings, store), views)
+
+
+def _not_measured(what: str) -> LddmError:
+    return LddmError(f"the motion of {what} was not measured", "run the rule measure_motion again")
 
 
 def _measure_all(
     settings: AutoencoderSettings, store: FrameStore, clips: pd.DataFrame, direction: str, processes: int
-) -> MotionCode:
+) -> tuple[MotionCode, Tensor]:
     import joblib  # not at the top: `lddm animate` imports this file, and measures nothing
 
     step = -1 if direction == "backward" else 1
     jobs = (joblib.delayed(_measure)(frames[:, ::step], settings) for frames in _chunks(store, clips))
     parts: list[MotionCode] = []
-    for part in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
+    views: list[Tensor] = []
+    for part, seen in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
         parts.append(part)
+        views.append(seen)
         if len(parts) % 8 == 0 or len(parts) * CHUNK >= len(clips):
             logger.info("motion %s: %d of %d clips", direction, min(len(parts) * CHUNK, len(clips)), len(clips))
-    return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+    code = MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+    return code, torch.cat(views)
 
 
-def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> MotionCode:
-    return measure_motion(frames, settings.motion_rank, settings.map_size, settings.flow_passes)
+def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> tuple[MotionCode, Tensor]:
+    """The motion of clips uint8 (n, T + 1, S, S), and the views of their x0 and of its mirror image, int16 (n, 2, S, 2)."""
+    views = np.stack([view_spans(x0) for x0 in (frames[:, 0], frames[:, 0, :, ::-1])], axis=1)
+    motion = measure_motion(frames, settings.motion_rank, settings.map_size, settings.flow_passes)
+    return motion, torch.from_numpy(views)
 
 
 def _chunks(store: FrameStore, clips: pd.DataFrame):
@@ -166,6 +199,7 @@ def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, Any]:
         "frames": store.clip_length,
         "pixels": _content(store),
         "code": code_hash("motion"),
+        "libraries": library_versions("cv2", "numpy"),
     }
 
 

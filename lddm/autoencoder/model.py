@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from lddm.autoencoder.published import PublishedEncoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
+from lddm.motion.field_of_view import view_of_spans, view_spans
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
+from lddm.training.device import to_device
 from lddm.training.weights import SavedModule, read_settings
 
 
@@ -95,20 +97,41 @@ class Autoencoder(SavedModule):
         """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""
         return self.encoder(video, motion)
 
-    def decode(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T."""
-        return self.decoder(x0, z)
+    def decode(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T.
 
-    def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
+        Args:
+            fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known.
+        """
+        return self.decoder(x0, z, fov_mask)
+
+    def decoding(self, stills: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
+        """`decode` to frames for the x0 of stills uint8 (B, S, S).
+
+        Their views are found on the host while the device draws z; read from the device, x0 would make the host wait.
+        """
+
+        def decode(x0: Tensor, z: Tensor) -> Tensor:
+            if not isinstance(self.decoder, WarpDecoder):
+                return self.decode(x0, z).frames
+            return self.decode(x0, z, view_of_spans(to_device(view_spans(stills), x0.device), self.size)).frames
+
+        return decode
+
+    def forward(
+        self, video: Tensor, motion: MotionCode | None, rng: torch.Generator, fov_mask: Tensor | None = None
+    ) -> tuple[Decoded, Posterior]:
         """Encode, draw z, decode: the path of training."""
         noise = torch.randn((len(video), self.spec.size), generator=rng, device=rng.device).to(video)
-        return self.reconstruct(video, motion, noise)
+        return self.reconstruct(video, motion, noise, fov_mask)
 
-    def reconstruct(self, video: Tensor, motion: MotionCode | None, noise: Tensor) -> tuple[Decoded, Posterior]:
+    def reconstruct(
+        self, video: Tensor, motion: MotionCode | None, noise: Tensor, fov_mask: Tensor | None = None
+    ) -> tuple[Decoded, Posterior]:
         """As `forward`, with z = mean + std * noise for standard normal noise (B, D)."""
         posterior = self.encode(video, motion)
         z = posterior.mean + (0.5 * posterior.logvar).exp() * noise
-        return self.decode(video[:, :, 0], z), posterior
+        return self.decode(video[:, :, 0], z, fov_mask), posterior
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile `reconstruct` only, because the random generator of `forward` would break the graph."""

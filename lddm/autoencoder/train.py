@@ -90,7 +90,7 @@ class AutoencoderTask:
             return self._autoencoder_loss(batch, step, rng)
         if step < self.settings.adversarial_start:
             return None, {}
-        real, fake = batch[0][:, :, 1:], self._decoded
+        real, fake = batch.video[:, :, 1:], self._decoded
         assert fake is not None  # the autoencoder had its turn before
         if name == "spatial":
             real, fake = self._judged_frames(real, fake, rng)
@@ -105,10 +105,10 @@ class AutoencoderTask:
         return loss, {"r1": penalty}
 
     def _autoencoder_loss(self, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor, dict]:
-        video, motion = batch
+        video, motion, fov_mask = batch
         weights = self.settings
         x0, real = video[:, :, 0], video[:, :, 1:]
-        decoded, posterior = self.model(video, motion, rng)
+        decoded, posterior = self.model(video, motion, rng, fov_mask)
         parts = {
             "l1": F.l1_loss(decoded.frames, real),
             "temporal": losses.temporal_l1(decoded.frames, real, x0),
@@ -162,8 +162,11 @@ class AutoencoderTask:
         """Input of the temporal discriminator: the same consecutive frames of both, (B, 1, t, S, S)."""
         frames = real.shape[2]
         length = min(frames, self.settings.discriminator_window or frames)
-        start = int(torch.randint(frames - length + 1, (), generator=rng, device=rng.device))
-        return real[:, :, start : start + length], fake[:, :, start : start + length]
+        start = torch.randint(frames - length + 1, (), generator=rng, device=rng.device)
+        if length == frames:
+            return real, fake
+        chosen = start.to(real.device) + torch.arange(length, device=real.device)  # read by the device alone
+        return real.index_select(2, chosen), fake.index_select(2, chosen)
 
 
 def train_autoencoder(

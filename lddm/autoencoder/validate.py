@@ -35,9 +35,9 @@ def validation_error(
     """
     sums: dict[str, list[Tensor]] = {}
     for start in range(0, len(chosen), batch_size):
-        video, motion = dataset.read(chosen[start : start + batch_size])
+        video, motion, fov_mask = dataset.read(chosen[start : start + batch_size])
         x0, real = video[:, :, 0], video[:, :, 1:]
-        decoded = model.decode(x0, model.encode(video, motion).mean).frames
+        decoded = model.decode(x0, model.encode(video, motion).mean, fov_mask).frames
         still = x0[:, :, None].expand_as(real)
         values = {
             "l1": (decoded - real).abs().mean(dim=(1, 2, 3, 4)) / 2,

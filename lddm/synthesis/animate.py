@@ -274,7 +274,7 @@ class Animator:
                 z = self.generator.sample(still, condition, rng, options)
                 videos[part, 1:] = self.move(x0[part], still, self._decoder.layers(still, z))
             else:
-                frames = self.generator.video(still, condition, rng, options, self._decode)
+                frames = self.generator.video(still, condition, rng, options, self.autoencoder.decoding(x0[part]))
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
 
         (BatchSize(sizes, self.device) if isinstance(sizes, int) else sizes).each(len(x0), make)
@@ -285,9 +285,6 @@ class Animator:
         fit = SquareFit.of(images.shape, self.size, "pad")
         stills = (NativeStill(image, fit, self.device) for image in images)
         return np.stack([list(s.frames(layers.one(i))) for i, s in enumerate(stills)])
-
-    def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(x0, z).frames
 
     def _check_native(self) -> None:
         if not self.has_native_size:

@@ -7,10 +7,12 @@ sums or other floating-point results, so that they do not depend on thread count
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +90,18 @@ def code_hash(*packages: str) -> str:
             _add(digest, path.relative_to(PACKAGE).as_posix())
             _add(digest, path.read_bytes())
     return digest.hexdigest()
+
+
+@functools.cache
+def library_versions(*names: str) -> str:
+    """Versions of libraries whose code decides what is measured, as text: names of packages, or cv2."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = import_module(name).__version__ if name == "cv2" else metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return json.dumps(found)
 
 
 def clips_content(store: FrameStore, clips: pd.DataFrame, chunk: int = 64) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training.averages import average_of
 from lddm.training.feed import feed
-from lddm.training.graphs import GraphedStep, capturable
 from lddm.training.identity import Identity, content_hash
 from lddm.training.parallel import connect, from_first, is_first, pick_device, share_weights
 from lddm.training.progress import Progress
+from lddm.training.recorded import GraphedStep, capturable
 from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
 from lddm.training.step import Step, Task, micro_batches
 from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of

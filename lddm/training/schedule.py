@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lddm.settings.models import Training
+from lddm.training.device import to_device
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -47,15 +48,19 @@ class IndexTable:
         self.arguments, self.device, self.ahead = (n, batch_size, seed), device, ahead
         self._block, self._table = -1, torch.empty(0)
 
+    def of_host(self, step: int) -> np.ndarray:
+        """The same as an array."""
+        return step_indices(*self.arguments, step)
+
     def __getitem__(self, step: int) -> Tensor:
         """int64 (batch_size,) of a step, on the device."""
         if self.device.type == "cpu":
-            return torch.from_numpy(step_indices(*self.arguments, step))
+            return torch.from_numpy(self.of_host(step))
         block, row = divmod(step, self.ahead)
         if block != self._block:
             steps = range(block * self.ahead, (block + 1) * self.ahead)
-            table = np.stack([step_indices(*self.arguments, one) for one in steps])
-            self._block, self._table = block, torch.from_numpy(table).to(self.device)
+            table = np.stack([self.of_host(one) for one in steps])
+            self._block, self._table = block, to_device(table, self.device)
         return self._table[row]
 
 

@@ -19,7 +19,7 @@ rule measure_motion:
         f"{BENCHMARKS}/measure_motion.tsv"
     conda:
         "../envs/lddm.yaml"
-    threads: 4
+    threads: motion_threads
     resources:
         mem_mb=memory(4000),
         runtime=minutes(120),
