@@ -1,4 +1,4 @@
-"""Measured motion of all clips of an experiment: measured once, read by every training of stage 1 and by `encode`."""
+"""Measured motion of all clips of an experiment: computed once, used by every training of stage 1 and by `encode`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
-CHUNK = 16  # clips that a process measures at a time
+CHUNK = 16  # clips per job of a process
 DIRECTIONS = ("forward", "backward")
 CODE = ("code", "libraries")  # what measures, and not what is measured
 
@@ -34,8 +34,7 @@ class MeasuredMotion:
     """Low-rank motion of clips, by clip id.
 
     Attributes:
-        codes: the motion of each clip as it runs ("forward") and, where training reverses clips, from its last frame to its
-            first ("backward").
+        codes: the motion of each clip ("forward") and, if training uses time reversal, of the reversed clip ("backward").
         row: clip id -> row of the codes.
         views: by direction, the field of view of the clip's x0 and of its mirror image as int16 (n, 2, S, 2)
             (`lddm.motion.field_of_view.view_spans`); older files have none.
@@ -51,7 +50,7 @@ class MeasuredMotion:
         """The motion of clips (rows with `clip_id`), in their order.
 
         Raises:
-            LddmError: it was not measured.
+            LddmError: the motion of a clip was not measured.
         """
         direction = DIRECTIONS[backward]
         rows = self._rows(clips)
@@ -75,7 +74,7 @@ class MeasuredMotion:
         return torch.tensor([self.row[name] for name in clips["clip_id"]])
 
     def save(self, path: Path) -> None:
-        """Write a file that `load` reads."""
+        """Write a file for `load`."""
         tensors: dict[str, Tensor] = {}
         for direction, code in self.codes.items():
             tensors |= {f"{direction}.maps": code.maps, f"{direction}.coefficients": code.coefficients}
@@ -84,7 +83,7 @@ class MeasuredMotion:
 
     @classmethod
     def load(cls, path: Path) -> MeasuredMotion:
-        """Read what `save` wrote.
+        """Load a file written by `save`.
 
         Raises:
             LddmError: see `load_weights`.
@@ -103,11 +102,11 @@ class MeasuredMotion:
         return cls(codes, row, about, views)
 
     def check(self, settings: AutoencoderSettings, store: FrameStore, current: bool = False) -> None:
-        """Refuse motion that was measured with other settings, or of other frames.
+        """Refuse motion that was measured with other settings or on other frames.
 
         Args:
-            current: refuse motion that was measured by other code, too: a training begins with what the code of today
-                measures, while what was trained before goes with what was measured then.
+            current: also refuse motion measured by other code. A new training requires motion measured by the current code;
+                an existing model is used with the motion with which it was trained.
 
         Raises:
             LddmError: see above.
@@ -120,7 +119,7 @@ class MeasuredMotion:
             differing.append("direction")
         if differing:
             was = ", ".join(f"{key} {self.about.get(key)} instead of {expected.get(key)}" for key in differing)
-            raise LddmError(f"the motion was measured otherwise: {was}", "run the rule measure_motion again")
+            raise LddmError(f"the motion was measured differently: {was}", "run the rule measure_motion again")
 
 
 def measure_store(
@@ -129,10 +128,10 @@ def measure_store(
     """Measure the motion of clips, in parallel; the result does not depend on the number of processes.
 
     Args:
-        settings: rank, size of the maps, passes of optical flow, and whether clips are learnt backwards too.
-        store: their frames, at the size of the model.
-        clips: which; default: all that are not excluded.
-        processes: how many measure at the same time.
+        settings: rank, map size, passes of optical flow, and time reversal.
+        store: frames at the size of the model.
+        clips: clips to measure; default: all that are not excluded.
+        processes: number of parallel processes.
 
     Raises:
         LddmError: there are no clips.
@@ -147,7 +146,7 @@ def measure_store(
         }
     finally:
         if processes > 1:
-            # joblib keeps its processes for the next call; later forks of this one would hang on their threads
+            # joblib keeps its processes for the next call, and later forks of this process would hang on their threads
             from joblib.externals.loky import get_reusable_executor
 
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
@@ -205,7 +204,7 @@ def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, Any]:
 
 
 def _content(store: FrameStore, chunk: int = 4096) -> str:
-    """SHA-256 of the stored frames; those that are reduced are what the stored ones and the size make of them."""
+    """SHA-256 of the stored frames; downsampled frames are determined by these and the size."""
     frames = store.frames.frames if isinstance(store.frames, ReducedFrames) else store.frames
     digest = hashlib.sha256(str(frames.shape).encode())
     for start in range(0, len(frames), chunk):

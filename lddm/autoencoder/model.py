@@ -1,4 +1,4 @@
-"""The autoencoder as one module: how to build, save and load it."""
+"""The autoencoder as one module that can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lddm.training.weights import SavedModule, read_settings
 
 
 class Autoencoder(SavedModule):
-    """E and D of one kind of latent.
+    """Encoder E and decoder D for one kind of latent.
 
     Args:
         settings: the section `autoencoder`.
@@ -34,7 +34,7 @@ class Autoencoder(SavedModule):
         frames: T.
 
     Raises:
-        LddmError: a size that the chosen networks do not take.
+        LddmError: the networks do not support this size.
     """
 
     kind = "autoencoder"
@@ -57,25 +57,25 @@ class Autoencoder(SavedModule):
                 self.decoder = SPADEDecoder(self.spec, size, width, settings.gradient_checkpointing, published)
         except ValueError as error:
             raise LddmError(
-                f"the autoencoder does not take these sizes: {error}",
+                f"the autoencoder does not support these sizes: {error}",
                 "change preprocess.size, preprocess.clip_length, autoencoder.map_size or autoencoder.grid_frames",
             ) from error
 
     @property
     def measures_motion(self) -> bool:
-        """Whether training needs the measured motion of the clips: as the code itself, or as its teacher."""
+        """Whether training needs the measured motion of the clips, as the code itself or for supervision."""
         return self.settings.decoder == "warp"
 
     def checked(
         self, measured: MeasuredMotion | None, store: FrameStore, current: bool = False
     ) -> MeasuredMotion | None:
-        """The measured motion of a store if it suits this model; None where the model needs none.
+        """Check the measured motion of a store against this model; returns None if the model needs none.
 
         Args:
             current: see `MeasuredMotion.check`.
 
         Raises:
-            LddmError: it is missing, or was measured with other settings.
+            LddmError: the motion is missing, or was measured with other settings.
         """
         if not self.measures_motion:
             return None
@@ -88,7 +88,7 @@ class Autoencoder(SavedModule):
         return measured
 
     def measure(self, clips: np.ndarray) -> MotionCode | None:
-        """The motion that `encode` needs, of clips that are in no store; clips uint8 (n, T + 1, S, S). On the CPU."""
+        """Measure the motion for `encode` of clips outside a store; clips uint8 (n, T + 1, S, S). On the CPU."""
         if not self.measures_motion:
             return None
         return measure_motion(clips, self.settings.motion_rank, self.settings.map_size, self.settings.flow_passes)
@@ -134,7 +134,7 @@ class Autoencoder(SavedModule):
         return self.decode(video[:, :, 0], z, fov_mask), posterior
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile `reconstruct`: a random generator outside it would break its graph."""
+        """Compile `reconstruct` only, because the random generator of `forward` would break the graph."""
         self.reconstruct = torch.compile(self.reconstruct, *args, **kwargs)  # type: ignore[method-assign]
 
     def arguments(self) -> dict[str, Any]:
@@ -147,12 +147,12 @@ class Autoencoder(SavedModule):
         """As `SavedModule.from_arguments`."""
         settings = read_settings(AutoencoderSettings, about, path)
         if settings.decoder == "warp" and about.get("brightness") != "gain":  # its tensors have the same shapes
-            raise LddmError(f"{path} holds a decoder that adds light, of a version before 0.5.0", "train again")
+            raise LddmError(f"{path} has an additive decoder of a version before 0.5.0", "train again")
         return cls(settings, about["size"], about["frames"])
 
 
 def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:
-    """The structure of z that the settings ask for, at T = `frames`."""
+    """The structure of z according to the settings, for T = `frames`."""
     if settings.latent == "vector":
         return LatentSpec("vector", frames, dim=settings.vector_dim)
     if settings.latent == "grid":

@@ -1,4 +1,4 @@
-"""What a step draws and how fast it learns: pure functions of (seed, step), so that no random state has to be saved."""
+"""Sampling order, noise and learning rate of each step: pure functions of (seed, step), so no random state is saved."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lddm.training.device import to_device
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of a step, a pure function of (seed, step). Each pass over the data has its own order.
+    """Indices of the examples of a step, a pure function of (seed, step). Each epoch has its own order.
 
     Args:
         n: number of examples.
-        batch_size: examples of a step.
+        batch_size: examples per step.
 
     Returns:
         int64 (batch_size,) in [0, n).
@@ -40,8 +40,8 @@ class IndexTable:
 
     Args:
         n, batch_size, seed: as in `step_indices`.
-        device: where the indices are used.
-        ahead: steps of one upload.
+        device: device of the indices.
+        ahead: steps per upload.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, device: torch.device, ahead: int = 256):
@@ -70,7 +70,7 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The source of a step's noise, on the device that uses it: each kind of device has its own numbers, always the same."""
+    """Random generator of a step's noise, on the device that uses it; CPU and GPU differ, but each is reproducible."""
     return torch.Generator(device).manual_seed(step_seed(seed, step))
 
 

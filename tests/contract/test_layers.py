@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "autoencoder": {"settings", "latent", "training", "data", "motion", "nn"},
     "generators": {"settings", "latent", "training", "data", "motion", "nn"},
     "synthesis": {"settings", "autoencoder", "generators", "latent", "training", "data", "io", "motion", "nn"},
+    "demo": {"synthesis", "io"},
     "metrics": {"settings", "statistics", "training", "data", "motion", "nn"},
     "classification": {"settings", "statistics", "training", "data", "motion", "nn"},
     "report": {"settings", "statistics", "data", "tracking"},  # data: the leak report; tracking: versions of the code

@@ -9,7 +9,7 @@ Settings: diffusion for `lddm`, and a section of the same name for `cinn`, `gaus
 
 
 rule pseudo_label:
-    """Guess labels of unlabelled training videos from the labelled ones, for all generators alike."""
+    """Predict pseudo-labels of unlabelled training videos from the labelled ones, for all generators."""
     input:
         settings=settings_file("pseudo_labels"),
         frames=rules.preprocess.output,

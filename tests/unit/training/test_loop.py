@@ -292,7 +292,7 @@ def test_weights_say_what_they_are(tmp_path):
     with pytest.raises(LddmError, match="kind 'other', got 'toy'"):
         load_weights(path, "other")
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(LddmError, match="no weights of ours"):
+    with pytest.raises(LddmError, match="is not a weight file of LDDM"):
         load_weights(path, "toy")
     with pytest.raises(LddmError, match="does not exist"):
         load_weights(tmp_path / "none", "toy")
