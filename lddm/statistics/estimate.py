@@ -125,7 +125,7 @@ def run_variance(values: np.ndarray) -> tuple[float, float]:
     """Variance of the mean of runs (trainings, seeds) by other trainings and seeds, and its degrees of freedom.
 
     The variance of a mean over two crossed samples is that of the means over trainings plus that of the means over seeds
-    less the interaction, which is counted twice (analysis of variance of two random factors), but at least the larger of the first
+    less the interaction, which is counted twice (analysis of variance of two random factors), at least the larger of the first
     two. Where there is nothing but interaction it is up to half too large. The degrees of freedom are Satterthwaite's.
 
     Returns:
