@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -27,7 +26,7 @@ from lddm.errors import LddmError
 from lddm.files import read_json, write_json
 from lddm.settings.evaluation import ClassificationSettings
 from lddm.task import Task
-from lddm.training.identity import Identity, code_hash
+from lddm.training.identity import Identity, code_hash, library_versions
 from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
@@ -180,12 +179,12 @@ class PreparedInputs:
     def __init__(self, entry: Classifier, folder: Path | None):
         self.entry, self.cache = entry, ArrayCache(folder)
         name = f"{entry.prepare.__module__}.{entry.prepare.__qualname__}"
-        self.content = f"{name} {code_hash('classification', 'motion')} {cv2.__version__}"
+        self.content = f"{name} {code_hash('classification', 'motion')} {library_versions('cv2', 'numpy', 'scipy')}"
 
     def of(self, clips: Clips, chosen: np.ndarray | slice = slice(None)) -> Inputs:
         """Inputs float32 and labels of all clips, or of those that are `chosen`."""
         if self.entry.costly:
-            return self.cache.get(self.content, clips.frames, self.entry.prepare)[chosen], clips.labels[chosen]
+            return self.cache.get_in_parts(self.content, clips.frames, self.entry.prepare)[chosen], clips.labels[chosen]
         return self.entry.prepare(clips.frames[chosen]), clips.labels[chosen]
 
 

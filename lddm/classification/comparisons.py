@@ -97,7 +97,11 @@ def one_family(*tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
 def _pairs(regimes: list[str]) -> list[tuple[str, str]]:
     pairs = [(regime, "real") for regime in regimes if regime != "real"] if "real" in regimes else []
     if "real+lddm" in regimes:
-        pairs += [("real+lddm", other) for other in regimes if other not in ("real", "real+lddm", "lddm_only")]
+        pairs += [
+            ("real+lddm", other)
+            for other in regimes
+            if other not in ("real", "real+lddm") and not other.startswith("lddm_only")
+        ]
     return pairs
 
 

@@ -65,9 +65,15 @@ def comparisons(files: list[Path], section: ClassificationSettings, seed: int) -
 
 def evaluate(files: list[Path], section: ClassificationSettings, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """classification.csv and comparisons.csv from the same draws; the tests of all classifiers are one family."""
+    return evaluate_cells(read_cells(files), section, seed)
+
+
+def evaluate_cells(
+    cells: dict[str, dict[str, Runs]], section: ClassificationSettings, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `evaluate`, for runs that have been read: classifier -> regime -> runs."""
     drawn = PatientDraws(section.bootstrap, seed)
     rows, compared = [], []
-    cells = read_cells(files)
     task = common_task(cells)
     for classifier, regimes in cells.items():
         values = {regime: run_values(runs, drawn) for regime, runs in regimes.items()}

@@ -10,6 +10,7 @@ import typer
 from lddm.cli.options import (
     Fold,
     Frames,
+    Motion,
     Out,
     OutDir,
     Records,
@@ -25,7 +26,7 @@ from lddm.cli.options import (
     shard_files,
 )
 from lddm.job import job, show_results
-from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings
+from lddm.settings import ClassificationSettings, ConditionSettings, DomainNetworkSettings, QualitySettings
 from lddm.settings.build import at_classifier
 from lddm.settings.stages import STAGES, parse, parse_stage
 from lddm.synthesis.leases import gpu_lease
@@ -44,6 +45,38 @@ def train_domain_network(
         from lddm.metrics.domain_network import train_domain_network as work
 
         work(section, *open_data(frames, splits), fold, seed, state, out, run.metrics)
+        run.outputs(out)
+
+
+@app.command()
+def measure_attribute(
+    settings: SettingsFile,
+    frames: Frames,
+    splits: Splits,
+    fold: Fold,
+    state: State,
+    out: Out,
+    motion: Motion = None,
+    domain_network: Annotated[Path | None, option("weights made by train-domain-network, for features")] = None,
+    pseudo_labels: Annotated[Path | None, option("table of guessed labels, for soft_label")] = None,
+    record: Records = None,
+) -> None:
+    """Measure an attribute of the fold's clips, and which values of it a label has."""
+    seed, section = parse_stage(settings, ConditionSettings)
+    about = {"condition": section.model_dump(mode="json")}
+    with gpu_lease(), job("measure_attribute", record, about, {"fold": fold}) as run:
+        from lddm.attribute.measure import Measuring
+        from lddm.attribute.measure import measure_attribute as work
+        from lddm.classification.cross_fit import remove_cross_fit_state
+        from lddm.data.attribute import save_attribute
+
+        data = open_data(frames, splits)
+        given = Measuring(section, *data, fold, seed, state, run.metrics, motion, domain_network, pseudo_labels)
+        attribute, values = work(given)
+        save_attribute(out, attribute, values)
+        about_values = {"clips": len(values), "mean": attribute.mean, "std": attribute.std}
+        run.metrics(0, about_values | {"labelled": len(attribute.prior.values)})
+        remove_cross_fit_state(state)
         run.outputs(out)
 
 

@@ -14,8 +14,9 @@ from lddm.data.frames import FrameStore
 from lddm.generators.base import LatentGenerator
 from lddm.generators.embedder import EMBEDDER, fit_embedder
 from lddm.latent.dataset import LatentDataset, LatentSet
+from lddm.nn.condition import LabelSpec
 from lddm.nn.embedder import AutoencoderEmbedder
-from lddm.task import Task
+from lddm.training.device import to_device
 from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -66,6 +67,22 @@ class LatentTrainer(Generic[Model]):
         """As `lddm.training.step.CapturableTask.read`."""
         return self.dataset.read(index, rng)
 
+    @property
+    def reads_ahead(self) -> bool:
+        """As `lddm.training.feed.feed` asks: x0 that do not fit on the device are read beforehand."""
+        return not self.dataset.x0.resident
+
+    def host_batch(self, step: int) -> tuple[int, np.ndarray, Any]:
+        """The part of `batch` that a thread does."""
+        index = self.indices.of_host(step)
+        return step, index, self.dataset.x0.gather(index)
+
+    def upload(self, host_batch: tuple[int, np.ndarray, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of `batch`."""
+        step, index, stills = host_batch
+        rng = step_generator(self.batch_seed, step, self.device)
+        return self.dataset.with_latents(self.dataset.x0.upload(stills), to_device(index, self.device), rng)
+
     def loss(
         self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator
     ) -> tuple[Tensor | None, dict[str, Any]]:
@@ -103,8 +120,7 @@ class LatentTrainer(Generic[Model]):
         """
         torch.manual_seed(seed)  # initial weights
         np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
-        target_range = Task.of_meta(store.meta).target_range
-        model = cls.model_type(settings, latents.spec, store.size, len(store.meta["classes"]), target_range)
+        model = cls.model_type(settings, latents.spec, store.size, LabelSpec.of_meta(store.meta))
         model.transform.load_state_dict(latents.transform.state_dict())
         device = pick_device()
         dataset, val_dataset = (LatentDataset(latents, store, part, device) for part in (True, False))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,40 +12,42 @@ import torch
 from lddm.autoencoder.decoder import Layers, WarpDecoder
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit, fit_square, reduced
-from lddm.errors import LddmError
 from lddm.generators.sampling import SamplingOptions
 from lddm.generators.static import Static
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
 from lddm.synthesis.chain import extend_autoregressively
+from lddm.synthesis.conditions import Conditions
 from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import BatchSize, with_smaller_batch
+from lddm.synthesis.model_store import DEFAULT, find_model
 from lddm.synthesis.native import NativeStill
+from lddm.synthesis.out_of_distribution import Comparison, compare
+from lddm.synthesis.request import Size, check_request, no_native_size
 from lddm.synthesis.seeds import content_id, seeds_of, video_seed
 from lddm.task import Task
 from lddm.training.parallel import pick_device
 
 OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
 
-Size = Literal["native", "model"]
-
 
 class Animator:
     """Animates stills with a trained bundle.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")
+    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # or load(): the model of the package
     >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
     def __init__(self, bundle: Bundle, device: torch.device | None = None):
         self.device = device or pick_device()
         self.about, self.task = bundle.about, Task.of_meta(bundle.about)
+        self.conditions = Conditions(bundle.about, self.device)
         self.autoencoder = bundle.autoencoder.to(self.device)
         self.generator = bundle.generator.to(self.device)
 
     @classmethod
-    def load(cls, folder: str | Path, device: torch.device | None = None) -> Animator:
-        """Load a bundle; see `lddm.synthesis.bundle.load_bundle` for the errors."""
-        return cls(load_bundle(folder), device)
+    def load(cls, model: str | Path = DEFAULT, device: torch.device | None = None) -> Animator:
+        """Load a model: a folder, or a name as `lddm.synthesis.model_store.find_model` takes it, which also has the errors."""
+        return cls(load_bundle(find_model(model)), device)
 
     @property
     def size(self) -> int:
@@ -78,6 +79,10 @@ class Animator:
         if still[-2:] == video[-2:]:
             return 1.0, 1.0
         return SquareFit.of(still, self.size, self.about.get("fit", "pad")).scale
+
+    def compare(self, image: np.ndarray) -> Comparison | None:
+        """Compare a still uint8 (H, W) with the training stills; None for a bundle that does not describe them."""
+        return compare(fit_square(image[None], self.size, self.about.get("fit", "pad"))[0], self.about)
 
     def sampling(
         self,
@@ -111,6 +116,7 @@ class Animator:
         batch_size: int = 16,
         length: int | None = None,
         size: Size = "native",
+        on_frame: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Sample videos of one still; `lddm animate` with the same arguments makes the same videos.
 
@@ -127,6 +133,7 @@ class Animator:
             length: frames after the still, at least 1; None is T, the clip length of training. Longer videos continue the
                 motion over overlapping windows (`lddm.synthesis.long_motion`).
             size: "native" for the still's own size, "model" for the square of the model.
+            on_frame: progress, where frames are made one by one: called with the number of frames made and of all.
 
         Returns:
             uint8 (samples, length + 1, H, W), or (samples, length + 1, S, S) for "model"; frame 0 is the still.
@@ -136,7 +143,9 @@ class Animator:
                 apply to the still ("native"), a sampler that the generator was not distilled for, or too little memory for one
                 video.
         """
-        self._check(image, length, size)
+        check_request(image, length, size)
+        if size == "native":
+            self._check_native()
         window = self.about["frames"]
         frames, options, known = length or window, options or self.sampling(), self.task.check(label)
         how = self.about.get("fit", "pad")
@@ -150,6 +159,8 @@ class Animator:
             """Seeds of the first window (place 0), or of the candidates of a further window."""
             return [video_seed(seed, name, sample, *((place, i) if place else ())) for i in range(count)]
 
+        asked = self.conditions.of([known] * samples, [seeds(sample, 0, 1)[0] for sample in range(samples)])
+
         def moved(batch_size: int) -> np.ndarray:
             """The still, moved."""
             x0 = self._networks_form(still[None])
@@ -160,11 +171,15 @@ class Animator:
             for sample in range(samples):
 
                 def candidates(frame: torch.Tensor, place: int, sample: int = sample) -> Layers:
-                    return self._layers(frame, known, seeds(sample, place, CANDIDATES), options, batch_size)
+                    return self._layers(frame, asked[sample], seeds(sample, place, CANDIDATES), options, batch_size)
 
-                first = self._layers(x0, known, seeds(sample, 0, 1), options, batch_size)
+                first = self._layers(x0, asked[sample], seeds(sample, 0, 1), options, batch_size)
                 layers = extend(self._decoder, x0, first, candidates, frames, overlap)
-                videos[sample, 1:] = list(native.frames(layers)) if native else self._compose(x0, layers)
+                made: Iterable[np.ndarray] = native.frames(layers) if native else self._compose(x0, layers)
+                for number, frame in enumerate(made, 1):
+                    videos[sample, number] = frame
+                    if on_frame is not None:
+                        on_frame(sample * frames + number, samples * frames)
             return videos
 
         def painted(batch_size: int) -> np.ndarray:
@@ -172,8 +187,8 @@ class Animator:
 
             def draw(x0: np.ndarray, place: int) -> np.ndarray:
                 numbers = [one for sample in range(samples) for one in seeds(sample, place, len(x0) // samples)]
-                first, labels = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.full(len(x0), known)
-                return self.animate_batch(first, labels, numbers, options, batch_size).astype(np.float32)
+                first, each = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.repeat(asked, len(x0) // samples)
+                return self._animate(first, each, numbers, options, batch_size).astype(np.float32)
 
             x0 = np.repeat(still[None], samples, 0)
             return np.rint(extend_autoregressively(draw, x0, frames, overlap, CANDIDATES)).astype(np.uint8)
@@ -184,15 +199,15 @@ class Animator:
 
     @torch.no_grad()
     def _layers(
-        self, x0: torch.Tensor, label: float, seeds: list[int], options: SamplingOptions, batch_size: int
+        self, x0: torch.Tensor, asked: float, seeds: list[int], options: SamplingOptions, batch_size: int
     ) -> Layers:
         """Sample layers for one x0 float (1, 1, S, S), once for each seed."""
         parts = []
         for start in range(0, len(seeds), batch_size):
             rng = [torch.Generator().manual_seed(number) for number in seeds[start : start + batch_size]]
             frames = x0.expand(len(rng), -1, -1, -1)
-            labels = self._labels(np.full(len(rng), label))
-            parts.append(self._decoder.layers(frames, self.generator.sample(frames, labels, rng, options)))
+            condition = self.conditions.tensor(np.full(len(rng), asked))
+            parts.append(self._decoder.layers(frames, self.generator.sample(frames, condition, rng, options)))
         return Layers(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Layers)))
 
     @torch.no_grad()
@@ -210,7 +225,6 @@ class Animator:
         assert isinstance(decoder, WarpDecoder)
         return decoder
 
-    @torch.no_grad()
     def animate_batch(
         self,
         x0: np.ndarray,
@@ -236,28 +250,34 @@ class Animator:
         Raises:
             LddmError: larger x0, and a model that draws no motion; or too little memory for one video.
         """
-        larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
-        if larger:
-            self._check_native()
         seeds = seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(x0):
             raise ValueError(f"expected a seed for each of {len(x0)} videos, got {len(seeds)}")
-        options = options or self.sampling()
+        return self._animate(x0, self.conditions.of(labels, seeds), seeds, options or self.sampling(), batch_size)
+
+    @torch.no_grad()
+    def _animate(
+        self, x0: np.ndarray, asked: np.ndarray, seeds: list[int], options: SamplingOptions, sizes: int | BatchSize
+    ) -> np.ndarray:
+        """As `animate_batch`, for what generators are conditioned on, (n,)."""
+        larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
+        if larger:
+            self._check_native()
         videos = np.empty((len(x0), self.about["frames"] + 1, *x0.shape[1:]), np.uint8)
         videos[:, 0] = x0
 
         def make(part: slice) -> None:
             still = self._networks_form(x0[part] if static else reduced(x0[part], self.size))
-            label = self._labels(labels[part])
+            condition = self.conditions.tensor(asked[part])
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
             if larger and not static:
-                z = self.generator.sample(still, label, rng, options)
+                z = self.generator.sample(still, condition, rng, options)
                 videos[part, 1:] = self.move(x0[part], still, self._decoder.layers(still, z))
             else:
-                frames = self.generator.video(still, label, rng, options, self._decode)
+                frames = self.generator.video(still, condition, rng, options, self.autoencoder.decoding(x0[part]))
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
 
-        (BatchSize(batch_size, self.device) if isinstance(batch_size, int) else batch_size).each(len(x0), make)
+        (BatchSize(sizes, self.device) if isinstance(sizes, int) else sizes).each(len(x0), make)
         return videos
 
     def move(self, images: np.ndarray, x0: torch.Tensor, layers: Layers) -> np.ndarray:
@@ -266,31 +286,6 @@ class Animator:
         stills = (NativeStill(image, fit, self.device) for image in images)
         return np.stack([list(s.frames(layers.one(i))) for i, s in enumerate(stills)])
 
-    def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(x0, z).frames
-
-    def _check(self, image: np.ndarray, length: int | None, size: str) -> None:
-        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
-            raise LddmError(
-                f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
-                "read it with lddm.io.video.decode_image",
-            )
-        if length is not None and length < 1:
-            raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
-        if size not in get_args(Size):
-            raise LddmError(f"unknown size '{size}'", f"expected {' or '.join(get_args(Size))}")
-        if size == "native":
-            self._check_native()
-
     def _check_native(self) -> None:
         if not self.has_native_size:
-            raise LddmError(
-                f"{self.about['generator']} paints frames of {self.size} x {self.size} pixels and has no motion to "
-                "apply to a still of another size",
-                'take the size "model" (lddm animate --size model)',
-            )
-
-    def _labels(self, labels: np.ndarray) -> torch.Tensor:
-        """Labels (n,) as generators have them, on the device."""
-        dtype = np.float32 if self.task.is_regression else np.int64
-        return torch.from_numpy(np.array(labels, dtype=dtype)).to(self.device)
+            raise no_native_size(self.about["generator"], self.size)

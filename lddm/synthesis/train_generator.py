@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lddm.autoencoder.model import Autoencoder
+from lddm.data.attribute import load_attribute
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.generators.embedder import EMBEDDER
@@ -18,10 +21,13 @@ from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentSet
 from lddm.settings.base import Section
 from lddm.synthesis.bundle import write_bundle
+from lddm.synthesis.out_of_distribution import KEY, describe
 from lddm.task import Task
 from lddm.training.parallel import is_first
 from lddm.training.state import remove_state
 from lddm.training.weights import count_parameters
+
+SOURCE_WORDS = {"phantom": "simulated breast ultrasound"}  # other sources: their names
 
 
 def train_generator(
@@ -36,11 +42,14 @@ def train_generator(
     out_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
     pseudo_labels: Path | None = None,
+    attribute: Path | None = None,
 ) -> None:
     """Train the generator `name` on a fold's latents and write its bundle to `out_dir`.
 
     Args:
         pseudo_labels: labels of unlabelled training clips (`lddm.classification.pseudo_labels`), taken for true.
+        attribute: measured values of all clips, which the generator is conditioned on instead of labels
+            (`lddm.data.attribute`).
 
     Raises:
         LddmError: unknown generator, or latents that do not fit the autoencoder.
@@ -51,11 +60,17 @@ def train_generator(
         raise LddmError(f"{latents_path} was not made by {autoencoder}", "run the rule encode again")
     if pseudo_labels is not None:
         latents = latents.relabelled(pd.read_parquet(pseudo_labels).set_index("clip_id")["label"])
+    given, measured = store, None
+    if attribute is not None:
+        measured, values = load_attribute(attribute)
+        latents = latents.conditioned(values)
+        given = replace(store, meta=store.meta | measured.task.to_meta())
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "generator.safetensors"
-        entry.fit(settings, latents, store, seed, state_dir, weights, on_log, keep_state=True)
+        entry.fit(settings, latents, given, seed, state_dir, weights, on_log, keep_state=True)
         if is_first():
             about = _about(store, out_dir, fold, seed, latents, settings)
+            about |= {"condition": measured.to_meta()} if measured else {}
             about["parameters"] = count_parameters(entry.model.load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
         remove_state(state_dir, STUDENT, EMBEDDER)  # not before: the weights above lie in a temporary folder
@@ -72,7 +87,32 @@ def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: Late
         "fps": store.fps,
         "fit": store.meta.get("fit", "pad"),
         **Task.of_meta(store.meta).to_meta(),
-        "clips": len({name for name, train in zip(latents.clip, latents.train.tolist(), strict=True) if train}),
+        "clips": len(_clips(latents, train=True)),
         "licences": sorted(store.videos["licence"].dropna().unique().tolist()),
+        "trained_on": sources_of(store, latents),
+        KEY: training_stills(store, latents),
         "settings": {} if settings is None else settings.model_dump(mode="json"),
     }
+
+
+def sources_of(store: FrameStore, latents: LatentSet) -> str:
+    """What the training clips show, in a few words: their number and their sources."""
+    names = _clips(latents, train=True)
+    clips = store.clips[store.clips["clip_id"].isin(names)]
+    sources = store.videos[store.videos["id"].isin(clips["id"])]["source"].unique()
+    said = sorted(SOURCE_WORDS.get(source, str(source)) for source in sources)
+    return f"{len(names)} clips of {' and '.join(said)}"
+
+
+def training_stills(store: FrameStore, latents: LatentSet) -> dict[str, Any] | None:
+    """`describe` of the first frames of the train and val clips; None where there are too few."""
+    first = store.clips.set_index("clip_id")["first_frame"]
+    train, validation = (
+        store.frames[first.loc[sorted(_clips(latents, part))].to_numpy(dtype=np.int64)] for part in (True, False)
+    )
+    return describe(train, validation)
+
+
+def _clips(latents: LatentSet, train: bool) -> set[str]:
+    """Ids of the train clips, or of the val clips."""
+    return {name for name, of_train in zip(latents.clip, latents.train.tolist(), strict=True) if of_train == train}

@@ -19,6 +19,7 @@ from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, Spli
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
 ON_TOP_OF = {"phantom_cpu.yaml": "phantom.yaml"}  # configs that are not complete experiments
+ON_TOP_OF |= {f"phantom_strict_{name}.yaml": "phantom_strict.yaml" for name in ("32", "soft", "logit", "strain_ratio")}
 
 
 def merged(path: Path) -> dict:
@@ -49,7 +50,7 @@ def test_default_yaml_is_the_default_and_explains_every_key():
         explained = lines[number - 1].lstrip().startswith("#")
         # a class that comes again (training) is explained at its first place only
         repeated = any(
-            other.split(":")[0] == line.split(":")[0] and lines[earlier - 1].lstrip().startswith("#")
+            other.split(":")[0].strip() == line.split(":")[0].strip() and lines[earlier - 1].lstrip().startswith("#")
             for earlier, other in enumerate(lines[:number])
         )
         assert explained or repeated, line
@@ -116,7 +117,7 @@ def test_stage_json_of_another_stage_is_refused(text: str):
         ({"index": {"sources": [{"kind": "bsi"}]}}, r"index\.sources\.0\.kind: .*did you mean 'busi'"),
         ({"index": None}, r"index: expected a section"),
         ({"autoencoder": {"decoder": "wrap"}}, r"autoencoder\.decoder: .*did you mean 'warp'"),
-        ({"autoencoder": {"decoder": "spade"}}, r"autoencoder: latent 'low_rank' is the motion of decoder 'warp'"),
+        ({"autoencoder": {"decoder": "spade"}}, r"autoencoder: latent 'low_rank' requires decoder 'warp'"),
         ({"cinn": {"training": {"learning_rate": "1e-3"}}}, r"(?s)learning_rate.*write 1\.0e-3"),
         ({"synthesis": {"samples": {"helout": 1}}}, r"synthesis\.samples\.helout: .*'heldout'"),
         ({"synthesis": {"samples": {"stills": 1}}}, r"synthesis\.samples\.heldout"),
@@ -216,7 +217,7 @@ def test_settings_files_go_there_and_back(tmp_path):
         ("seed: 0\nreport: {strips: 2}\n", "expected the keys seed, autoencoder; got seed, report"),
         ("experiment: a\nautoencoder: {widht: 2}\n", "did you mean 'width'"),
         ("- 1\n", "expected keys with values"),
-        ("a: [\n", "is not YAML"),
+        ("a: [\n", "is not valid YAML"),
         (None, "No such file"),
     ],
 )
@@ -257,12 +258,12 @@ def test_identity_ignores_only_where_things_lie():
         ({"domain_network": {"width": 6}}, "domain_network.width: expected a multiple of 4"),
         ({"diffusion": {"min_snr_gamma": -1.0}}, "diffusion.min_snr_gamma"),
         ({"synthesis": {"samples": {"heldout": 2, "stills": -1}}}, "synthesis.samples.stills"),
-        ({"synthesis": {"generators": ["lddm", "static", "lddm"]}}, "lddm is named twice"),
+        ({"synthesis": {"generators": ["lddm", "static", "lddm"]}}, "lddm is listed twice"),
         (
             {"synthesis": {"num_inference_steps": 1001}},
             "num_inference_steps 1001 exceeds diffusion.num_train_timesteps",
         ),
-        ({"pseudo_labels": {"training": {"processes": 2}}}, "train in one process"),
+        ({"pseudo_labels": {"training": {"processes": 2}}}, "trained in one process"),
         ({"sweep": {"synthetic_share": [0.1234567]}}, "at most four digits"),
         ({"classification": {"regimes": ["real", "real+guessed"]}}, "renamed 'real\\+pseudo'"),
     ],

@@ -1,15 +1,15 @@
-"""The ablation: what synthetic videos add to real ones when a classifier is trained.
+"""Ablation: classifiers trained on real videos with and without synthetic ones.
 
 Needs: data/frames/, data/splits.parquet, the animated stills in fold-k/synthetic/<generator>/stills/; the regime real is tested
 on the animated test clips in fold-k/synthetic/<generator>/heldout/, too.
 Makes: fold-k/classification/<classifier>/<regime>/seed-<s>.json with a probability for each test video;
-fold-k/sweep/<classifier>/<regime>/videos-<n>_share-<s>/seed-<s>.json, the same with other amounts.
-Settings: classification; sweep says at which points.
+fold-k/sweep/<classifier>/<regime>/videos-<n>_share-<s>/seed-<s>.json, the same for the sweep points.
+Settings: classification, sweep.
 """
 
 
 rule classify:
-    """Train one classifier under one regime with all its seeds, and predict the test videos."""
+    """Train one classifier in one regime with all seeds, and predict the test videos."""
     input:
         settings=classifier_settings,
         frames=rules.preprocess.output,
