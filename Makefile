@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
+.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -40,6 +40,16 @@ endef
 
 run: $(STAMP) ## the whole pipeline on the embedded phantom -> results/phantom/
 	$(call study,phantom,)
+
+models: $(STAMP) ## the model of the package, from `make run` -> lddm/models/breast-phantom/
+	$(call study,phantom,)
+	@"$(BIN)/lddm" models export results/phantom --name breast-phantom --out lddm/models
+
+demo: $(STAMP) ## a local page that animates a still you drop on it
+	@"$(BIN)/lddm" demo
+
+smoke: $(STAMP) ## every rule of the workflow on tiny data, in minutes -> results/smoke/
+	$(call study,smoke,--configfile config/smoke.yaml)
 
 study-lung: $(STAMP) ## three folds of open lung ultrasound below DATA, hours -> results/lung_study/
 	$(call study,lung_study,--configfile config/lung.yaml config/lung_study.yaml --config 'data_root="$(DATA)"')
@@ -87,6 +97,18 @@ lint: $(STAMP) ## style, spelling and types
 	@"$(BIN)/codespell" lddm tests docs benchmarks workflow config Makefile Snakefile *.md
 	@"$(BIN)/mypy"
 	@echo "No errors of style, spelling or type"
+
+dist: $(STAMP) ## an sdist and a wheel -> build/dist/
+	@rm -rf build/lib build/bdist.* && mkdir -p build/dist
+	@"$(BIN)/python" -c 'from setuptools import build_meta; build_meta.build_sdist("build/dist")' > build/sdist.log 2>&1 \
+		|| { cat build/sdist.log; exit 1; }
+	@"$(BIN)/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/dist .
+	@ls -1 build/dist/*
+
+container: ## an Apptainer image for `snakemake --sdm apptainer` -> build/lddm.sif
+	@mkdir -p build
+	@command -v apptainer > /dev/null || { echo "error: apptainer is not installed"; echo "Hint: or use Docker: docker build --tag lddm ."; exit 1; }
+	@apptainer build build/lddm.sif lddm.def
 
 bench: $(STAMP) ## our speed as ratios -> benchmarks/latest.json
 	@"$(BIN)/python" -m benchmarks

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from datetime import datetime
@@ -19,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.timing import ROOT
+from benchmarks.timing import ROOT, TooLong, run_group
 from lddm.files import read_json
 
 # What differs from config/lung.yaml.
@@ -63,18 +61,16 @@ def run(device: str, quick: bool, timeout: float, cores: str = "all") -> dict[st
         if device == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
         log = folder / "log.txt"
-        with log.open("w") as said:
-            whole = subprocess.Popen(
-                [*command, "--", *targets], cwd=place, env=environment, stdout=said, stderr=said, start_new_session=True
-            )
+        finished = True
         try:
-            finished = True
-            if whole.wait(timeout) != 0:
+            with log.open("w") as said:
+                whole = run_group(
+                    [*command, "--", *targets], timeout, cwd=place, env=environment, stdout=said, stderr=said
+                )
+            if whole.returncode != 0:
                 raise RuntimeError(log.read_text()[-3000:])
-        except subprocess.TimeoutExpired:
+        except TooLong:
             finished = False
-            os.killpg(whole.pid, signal.SIGKILL)  # the jobs, too: Snakemake would wait for them
-            whole.wait()
         return summary(folder / "results/stand_in") | {"finished": finished}
 
 

@@ -113,7 +113,7 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
     draws = {
         "z of zero": lambda index: torch.zeros(len(index), latents.spec.size),
         "motion_transfer": lambda index: bank.sample(None, label[index], rng, None),
-        "reconstruction": lambda index: model.encode(*reader.read(index.numpy())).mean,
+        "reconstruction": lambda index: model.encode(*reader.read(index.numpy())[:2]).mean,
     }
     rows = []
     for name, draw in draws.items():

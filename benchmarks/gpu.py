@@ -1,20 +1,20 @@
 """All that a GPU has to show, in one run of at most eight minutes: `make bench-gpu`, or
 
-    python -m benchmarks.gpu [--quick] [--device cpu] [--budget 480] [--docs docs/results.md]
+    python -m benchmarks.gpu [--quick] [--device cpu] [--budget 480] [--docs docs/results/performance.md]
 
-Stage 2 before and after (read each step, read at the log, graphs) beside diffusers' own loop and the bare forward pass; stage 1
-over batch sizes; the painting decoder with and without checkpointing and channels last; synthesis in one step over batch sizes;
-DistributedDataParallel against averaging where there are several GPUs; `config/lung.yaml` at 128 px from end to end.
-Writes benchmarks/gpu.json (device, commit and batch in each row); `--docs` fills the tables of the performance page with it.
+First what the bars ask for: stage 2 as graphs, synthesis in one step, both decoders, `config/lung.yaml` at 128 px as a whole.
+Then what explains it: other ways to run a step, diffusers' own loop and the bare forward pass, channels last and checkpointing,
+DistributedDataParallel against averaging where there are several GPUs; compiled decoders last, since nobody knows how long a
+compiler takes. A row that fails or takes too long is named and ends no other. Writes benchmarks/gpu.json after each row (device,
+commit and batch in each); `--docs` fills the tables of the performance page with it.
 `--quick` with `--device cpu` runs each part in tiny sizes: it shows that the script works, not what a GPU does.
 """
 
 from __future__ import annotations
 
-import gc
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,219 +23,178 @@ import torch
 import typer
 
 from benchmarks import end_to_end, processes
+from benchmarks.gpu_bars import judged, said
+from benchmarks.gpu_rows import Bench, reason
 from benchmarks.gpu_tables import fill
 from benchmarks.peers import stage2_works
-from benchmarks.roofline import Counted, Peak, count, peak_of
-from benchmarks.timing import commit, device_name, machine, processor
+from benchmarks.roofline import peak_of
+from benchmarks.timing import commit, machine
 from benchmarks.training_steps import FRAMES, How, latent_diffusion, loop_steps, stage1_steps, stage2_task
 from lddm.autoencoder.model import Autoencoder
+from lddm.data.ranges import to_float
 from lddm.files import write_json
 from lddm.generators.sampling import SamplingOptions
+from lddm.motion.field_of_view import view_of_spans, view_spans
 from lddm.settings.models import AutoencoderSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import Bundle
 
 HERE = Path(__file__).parent
-FOR_PARTS = 0.45  # share of the budget for all but the run from end to end, which has the rest
+COMPILING_S = 60.0  # seconds of a row that a compiler is in
+FOR_WHOLE = 260.0  # seconds of the run from end to end, which is to take 240
+RESERVED = 0.12  # share of the budget that is left for what explains
+Part = tuple[str, Callable[[], None]]
 
 
-@dataclass
-class Bench:
-    """Measures works and keeps the rows.
-
-    Attributes:
-        device: where.
-        quick: tiny sizes, two repeats.
-        until: `time.monotonic()` after which no further work is begun.
-        rows: what was measured, or why not.
-    """
-
-    device: torch.device
-    quick: bool
-    until: float
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """What each row says of where it is from."""
-        return {"device": device_name() if self.device.type == "cuda" else processor(), "commit": commit()}
-
-    def measure(
-        self,
-        name: str,
-        work: Callable[[], Any],
-        peak: Peak,
-        per_call: int,
-        counted: Counted | None = None,
-        **about: Any,
-    ) -> None:
-        """Time one work: seconds of a call, its rate, share of peak, roofline and memory.
-
-        Args:
-            peak: of the device, in the precision of the work.
-            per_call: clips, latents or steps of a call.
-            counted: its operations and traffic, counted beforehand.
-        """
-        row: dict[str, Any] = {"name": name} | about | self.common
-        try:
-            if time.monotonic() > self.until:
-                raise TimeoutError("no time was left")
-            row |= self._timed(work, per_call)
-            row |= _against(counted or Counted(None, None), peak, row["seconds"])
-        except (torch.OutOfMemoryError, TimeoutError) as error:
-            row["left_out"] = "out of memory" if isinstance(error, torch.OutOfMemoryError) else str(error)
-        self.rows.append(row)
-        shown = (
-            row.get("left_out")
-            or f"{row['seconds']:.4g} s, {row['rate']:.4g} /s, {_percent(row['share_of_peak'])} of peak"
-        )
-        print(f"{name}, batch {about.get('batch')}: {shown}", flush=True)
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _timed(self, work: Callable[[], Any], per_call: int) -> dict[str, Any]:
-        for _ in range(2 if self.quick else 5):  # a graph is recorded, a compiler compiles
-            work()
-        self._wait()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        began, calls, least = time.perf_counter(), 0, 2 if self.quick else 20
-        while calls < least or (not self.quick and time.perf_counter() - began < 1 and calls < 1000):
-            work()
-            calls += 1
-            if calls % 10 == 0:
-                self._wait()
-        self._wait()
-        seconds = (time.perf_counter() - began) / calls
-        memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
-        return {"seconds": seconds, "rate": per_call / seconds, "peak_memory_gib": memory}
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def counted(self, make: Callable[[], Callable[[], Any]]) -> Counted | None:
-        """Count operations and traffic of a work without graph or compiler, if there is time and memory for it."""
-        if time.monotonic() > self.until:
-            return None
-        try:
-            return count(make())
-        except torch.OutOfMemoryError:
-            return None
-
-
-def _against(counted: Counted, peak: Peak, seconds: float) -> dict[str, Any]:
-    bound = counted.bound(peak)
-    return {
-        "tflop": counted.flop / 1e12 if counted.flop else None,
-        "gbyte": counted.bytes / 1e9 if counted.bytes else None,
-        "share_of_peak": counted.flop / seconds / peak.flops if counted.flop and peak.flops else None,
-        "roofline_s": bound,
-        "share_of_roofline": bound / seconds if bound else None,
-    }
-
-
-def _percent(share: float | None) -> str:
-    return "unknown share" if share is None else f"{100 * share:.2g} %"
-
-
-def stage2(bench: Bench, size: int, batches: tuple[int, ...]) -> None:
+def stage2(
+    bench: Bench, size: int, batches: tuple[int, ...], ways: tuple[How, ...], students: tuple[bool, ...]
+) -> None:
     """The denoiser and its student in each way of running a step; float32, as their settings say."""
     peak = peak_of(bench.device, "float32")
-    ways: tuple[How, ...] = ("read each step", "read at the log", "graphs")
+    for batch, student in itertools.product(batches, students):
+
+        def make(how: How, batch: int = batch, student: bool = student) -> Callable[[], None]:
+            task, training = stage2_task(size, batch, bench.device, student)
+            return loop_steps(task, training, bench.device, how)
+
+        counted = bench.counted(lambda make=make: make("read each step"))
+        for how in ways:
+            name = f"stage 2, {'student' if student else 'denoiser'}: {how}"
+            bench.measure(name, lambda make=make, how=how: make(how), peak, 1, counted, batch=batch, size=size)
+
+
+def peers(bench: Bench, size: int, batch: int) -> None:
+    """What stands beside a step of stage 2."""
+    peak = peak_of(bench.device, "float32")
+    _, notes = stage2_works(size, 2, torch.device("cpu"), "read each step")
+    for peer in ("forward_pass", "diffusers_loop", "diffusers_unet"):
+
+        def make(peer: str = peer) -> Callable[[], Any]:
+            return stage2_works(size, batch, bench.device, "read each step")[0][peer]
+
+        bench.measure(f"stage 2, peer: {notes[peer]}", make, peak, 1, bench.counted(make), batch=batch, size=size)
+
+
+def stage1(bench: Bench, decoder: str, size: int, width: int, batches: tuple[int, ...], **options: bool) -> None:
+    """A decoder over batch sizes, perhaps with channels last, with checkpointing or compiled."""
+    peak, names = peak_of(bench.device), {"channels_last": "channels last", "gradient_checkpointing": "checkpointing"}
+    name = ", ".join([f"stage 1, {decoder}", *(names.get(option, option) for option in options)])
     for batch in batches:
-        for student in (False, True):
-
-            def make(how: How, batch: int = batch, student: bool = student) -> Callable[[], None]:
-                task, training = stage2_task(size, batch, bench.device, student)
-                return loop_steps(task, training, bench.device, how)
-
-            counted = bench.counted(lambda make=make: make("read each step"))
-            for how in ways if bench.device.type == "cuda" else ways[:2]:
-                name = f"stage 2, {'student' if student else 'denoiser'}: {how}"
-                bench.measure(name, make(how), peak, 1, counted, batch=batch, size=size)
-        works, notes = stage2_works(size, batch, bench.device, "read each step")
-        for peer in ("forward_pass", "diffusers_loop", "diffusers_unet"):
-            counted = bench.counted(lambda peer=peer, works=works: works[peer])
-            bench.measure(f"stage 2, peer: {notes[peer]}", works[peer], peak, 1, counted, batch=batch, size=size)
-
-
-def stage1(
-    bench: Bench, decoder: str, size: int, width: int, batches: tuple[int, ...], compiled: tuple[int, ...] = ()
-) -> None:
-    """A decoder over batch sizes; the painting one also with channels last and with checkpointing; compiled at some sizes."""
-    peak, name = peak_of(bench.device), f"stage 1, {decoder}"
-    variants: dict[str, dict[str, bool]] = {"": {}}
-    if decoder == "spade":
-        variants |= {", channels last": {"channels_last": True}, ", checkpointing": {"gradient_checkpointing": True}}
-    for batch in sorted({*batches, *compiled}):
         shape: tuple[Any, ...] = (decoder, size, batch, width, bench.device)
-        about = {"batch": batch, "size": size, "width": width}
         # Operations that checkpointing repeats do not count as work.
         counted = bench.counted(lambda shape=shape: stage1_steps(*shape))
-        for variant, options in variants.items() if batch in batches else ():
-            bench.measure(name + variant, stage1_steps(*shape, **options), peak, batch, counted, **about)
-        if batch in compiled:
-            bench.measure(f"{name}, compiled", stage1_steps(*shape, compiled=True), peak, batch, counted, **about)
+        if options.get("compiled"):
+            torch._dynamo.reset()  # else the second size is compiled for any size
+        bench.measure(
+            name, lambda shape=shape: stage1_steps(*shape, **options), peak, batch, counted,
+            COMPILING_S if options.get("compiled") else None, batch=batch, size=size, width=width,
+        )  # fmt: skip
 
 
 def synthesis(bench: Bench, size: int, width: int, batches: tuple[int, ...]) -> None:
-    """Videos in one step: on the device alone, and until they are arrays of the host."""
+    """Videos in one step: on the device alone, and until they are arrays of the host, of stills that are new or known.
+
+    Each call has other stills: views of new ones are found on the host, those of known ones are remembered.
+    """
     torch.manual_seed(0)
     autoencoder = Autoencoder(AutoencoderSettings(width=width), size, FRAMES).eval()
     generator = latent_diffusion(size, torch.device("cpu")).eval()
     about = {"size": size, "frames": FRAMES, "fps": 10.0, "classes": ["a", "b"], "settings": {}}
     animator = Animator(Bundle(about, autoencoder, generator), bench.device)
     options, peak = SamplingOptions("distilled", guidance_scale=2.0), peak_of(bench.device, "float32")
+    fresh = np.random.default_rng(0)
     for batch in batches:
-        stills = np.random.default_rng(0).integers(30, 255, (batch, size, size), dtype=np.uint8)
-        x0 = (torch.from_numpy(stills).to(bench.device).float() / 127.5 - 1)[:, None]
-        label = torch.zeros(batch, dtype=torch.int64, device=bench.device)
+        known = fans(fresh, batch + 16, size)
+        spans = torch.from_numpy(view_spans(known)).to(bench.device)
+        x0 = to_float(torch.from_numpy(known).to(bench.device))[:, None]
+        label, seeds = torch.zeros(batch, dtype=torch.int64, device=bench.device), itertools.count()
 
-        def on_device(x0: torch.Tensor = x0, label: torch.Tensor = label) -> None:
+        def on_device(batch: int = batch, x0=x0, spans=spans, label=label, seeds=seeds) -> None:
+            number = next(seeds)
+            part = slice(number % 16, number % 16 + batch)
             with torch.no_grad():
-                z = animator.generator.sample(x0, label, torch.Generator().manual_seed(0), options)
-                animator.autoencoder.decode(x0, z)
+                z = animator.generator.sample(x0[part], label, torch.Generator().manual_seed(number), options)
+                animator.autoencoder.decode(x0[part], z, view_of_spans(spans[part], size))
 
-        def to_host(stills: np.ndarray = stills, batch: int = batch) -> None:
-            animator.animate_batch(stills, np.zeros(batch, dtype=np.int64), list(range(batch)), options, batch)
+        def to_host(batch: int, new: bool, known=known, seeds=seeds) -> None:
+            number = next(seeds)
+            stills = known[number % 16 :][:batch]
+            if new:  # another pixel makes another still
+                stills = stills.copy()
+                stills[:, size // 2, size // 2 : size // 2 + 4] = fresh.integers(30, 255, (batch, 4), dtype=np.uint8)
+            numbers = list(range(number * batch, (number + 1) * batch))
+            animator.animate_batch(stills, np.zeros(batch, dtype=np.int64), numbers, options, batch)
 
         counted = bench.counted(lambda work=on_device: work)
-        for name, work in (("on the device", on_device), ("to arrays of the host", to_host)):
-            bench.measure(
-                f"synthesis, one step, {name}", work, peak, batch, counted, batch=batch, size=size, width=width
-            )
+        works: dict[str, Callable[[], None]] = {
+            "on the device": on_device,
+            "further samples of stills to arrays of the host": lambda work=to_host, batch=batch: work(batch, False),
+            "first samples of stills to arrays of the host": lambda work=to_host, batch=batch: work(batch, True),
+        }
+        for name, work in works.items():
+            about = {"batch": batch, "size": size, "width": width}
+            bench.measure(f"synthesis, one step, {name}", lambda work=work: work, peak, batch, counted, **about)
+
+
+def fans(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """Stills of noise in a fan, uint8 (count, size, size)."""
+    rows, columns = np.mgrid[:size, :size] / size
+    inside = np.abs(columns - 0.5) < 0.1 + 0.4 * rows
+    return np.where(inside, rng.integers(30, 255, (count, size, size)), 0).astype(np.uint8)
 
 
 def several(bench: Bench, size: int, width: int, batch: int) -> None:
     """Averaging of gradients against DistributedDataParallel."""
     count_of = torch.cuda.device_count() if bench.device.type == "cuda" else 2
-    row: dict[str, Any] = {"name": "several processes", "batch": batch, "size": size} | bench.common
-    left = max(5.0, bench.until - time.monotonic())
-    if count_of < 2:
-        row["left_out"] = "one GPU"
-    else:
-        row |= processes.run(bench.device.type, count_of, size, batch, width, 2 if bench.quick else 10, left)
-    bench.rows.append(row)
-    print(row, flush=True)
+
+    def work() -> dict[str, Any]:
+        if count_of < 2:
+            return {"left_out": "one GPU"}
+        return processes.run(
+            bench.device.type, count_of, size, batch, width, 2 if bench.quick else 10, min(bench.left(), 60) - 1
+        )
+
+    bench.row("several processes", work, 60.0, batch=batch, size=size)
 
 
-def plan(bench: Bench) -> Iterator[Callable[[], None]]:
-    """The parts, the most telling first."""
-    if bench.quick:
-        yield lambda: stage2(bench, 32, (4,))
-        yield lambda: stage1(bench, "warp", 32, 8, (2, 4))
-        yield lambda: stage1(bench, "spade", 32, 8, (2,))
-        yield lambda: synthesis(bench, 32, 8, (2,))
-        yield lambda: several(bench, 32, 4, 2)
-        return
-    yield lambda: stage2(bench, 128, (32,))
-    yield lambda: synthesis(bench, 128, 16, (16, 64, 256, 512, 1024))
-    yield lambda: stage1(bench, "warp", 128, 32, (8, 16, 32, 64, 128, 256, 512), (64, 256))
-    yield lambda: stage1(bench, "spade", 128, 32, (8, 32, 64, 128), (32,))
-    yield lambda: stage2(bench, 128, (8, 128, 512))
-    yield lambda: several(bench, 128, 32, 8)
+def asked(bench: Bench) -> Iterator[Part]:
+    """What the bars ask for, but for the run from end to end."""
+    how: How = "graphs" if bench.device.type == "cuda" else "read at the log"
+    size, width = (32, 8) if bench.quick else (128, 32)
+    at = ((4,), (2,), (2, 4), (2,)) if bench.quick else ((32,), (512, 1024), (64, 256, 512), (8, 32, 64))
+    yield "stage 2", lambda: stage2(bench, size, at[0], (how,), (False, True))
+    yield "synthesis", lambda: synthesis(bench, size, 8 if bench.quick else 16, at[1])
+    yield "stage 1, warp", lambda: stage1(bench, "warp", size, width, at[2])
+    yield "stage 1, spade", lambda: stage1(bench, "spade", size, width, at[3])
+
+
+def explaining(bench: Bench) -> Iterator[Part]:
+    """The rest, the most telling first."""
+    size, width = (32, 8) if bench.quick else (128, 32)
+    batch, cuda = 2 if bench.quick else 32, bench.device.type == "cuda"
+    every: tuple[How, ...] = ("read each step", "read at the log")
+    yield "several processes", lambda: several(bench, size, width, 2 if bench.quick else 8)
+    yield "stage 2, steps", lambda: stage2(bench, size, (batch,), every, (False, True))
+    yield "stage 2, peers", lambda: peers(bench, size, batch)
+    yield "channels last", lambda: stage1(bench, "spade", size, width, (batch,), channels_last=True)
+    yield "checkpointing", lambda: stage1(bench, "spade", size, width, (batch,), gradient_checkpointing=True)
+    if not bench.quick:
+        yield "synthesis, smaller", lambda: synthesis(bench, size, 16, (16, 128))
+        yield "stage 1, warp, smaller", lambda: stage1(bench, "warp", size, width, (8, 32, 128))
+        yield "stage 2, sizes", lambda: stage2(bench, size, (8, 128, 512), ("graphs",) if cuda else every, (False,))
+        yield "compiled", lambda: stage1(bench, "warp", size, width, (256, 64), compiled=True)
+        yield "compiled", lambda: stage1(bench, "spade", size, width, (32,), compiled=True)
+
+
+def run_parts(bench: Bench, parts: Iterator[Part]) -> None:
+    """Run parts one after the other; one that fails outside of its rows is a row of its own."""
+    for name, part in parts:
+        try:
+            part()
+        except Exception as error:
+            bench.rows.append({"name": name, "batch": None, "left_out": reason(error)} | bench.common)
+            bench.save()
+            print(f"{name}: left out, {reason(error)}", flush=True)
 
 
 def main(
@@ -249,17 +208,31 @@ def main(
     """Measure, write, and print what was measured."""
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here: run `make bench-gpu` on a machine that has one")
-    began = time.monotonic()
-    bench = Bench(torch.device(device), quick, began + (FOR_PARTS if whole else 0.95) * budget)
+    end = time.monotonic() + 0.98 * budget
+    reserved = RESERVED * budget
+    bench = Bench(torch.device(device), quick, end - reserved - (min(FOR_WHOLE, 0.54 * budget) if whole else 0))
     print(f"{machine()}, commit {commit()}\n", flush=True)
     made: dict[str, Any] = bench.common | {"machine": machine(), "quick": quick, "rows": bench.rows}
-    for part in plan(bench):
-        part()
-        write_json(out, made)  # what there is, if the time is cut off
+    if quick:
+        bench.row_s = budget  # what is tried out is the script
+    bench.save = lambda: write_json(out, made | {"bars": judged(made)})
+    run_parts(bench, asked(bench))
     if whole:
-        made["end_to_end"] = end_to_end.run(device, quick, max(5.0, budget - (time.monotonic() - began) - 5))
+        try:
+            made["end_to_end"] = end_to_end.run(device, quick, max(1.0, end - reserved - time.monotonic()))
+        except Exception as error:
+            made["end_to_end"] = {"whole_s": None, "finished": False, "rules": {}, "left_out": reason(error)}
         print(made["end_to_end"], flush=True)
-        write_json(out, made)
+        bench.save()
+    bench.until = end
+    run_parts(bench, explaining(bench))
+    made["bars"] = judged(made)
+    for bar in made["bars"]:
+        print(
+            f"{bar['name']}: wanted {bar['wanted']:g} {bar['unit']}, measured {bar['measured']}: {said(bar)}",
+            flush=True,
+        )
+    write_json(out, made)
     if docs is not None:
         fill(docs, made)
 

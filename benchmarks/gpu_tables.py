@@ -1,4 +1,4 @@
-"""The tables of the performance page that benchmarks/gpu.json fills: `python -m benchmarks.gpu_tables docs/results.md`."""
+"""Tables of the performance page from benchmarks/gpu.json: `python -m benchmarks.gpu_tables docs/results/performance.md`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_bars import judged
+from benchmarks.gpu_bars import lines as bar_lines
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json
 
@@ -15,7 +17,8 @@ COLUMNS = "| | batch | a second | share of peak | share of roofline | memory (Gi
 
 def table(made: dict[str, Any]) -> str:
     """All rows as Markdown, with what was measured where."""
-    lines = [f"{made['device']}, commit {made['commit']}{', tiny sizes' if made['quick'] else ''}.", "", COLUMNS]
+    lines = [f"{made['device']}, commit {made['commit']}{', tiny sizes' if made['quick'] else ''}.", ""]
+    lines += [*bar_lines(made.get("bars") or judged(made)), "", COLUMNS]
     for row in made["rows"]:
         if "left_out" in row:
             cells = [f"left out: {row['left_out']}", "", "", ""]
@@ -25,10 +28,10 @@ def table(made: dict[str, Any]) -> str:
             shares = (row["share_of_peak"], row["share_of_roofline"])
             cells = [f"{row['rate']:.4g}", *("–" if s is None else f"{100 * s:.2g} %" for s in shares)]
             cells.append("–" if row["peak_memory_gib"] is None else f"{row['peak_memory_gib']:.2g}")
-        lines.append(f"| {row['name']} | {row['batch']} | {' | '.join(cells)} |")
+        lines.append(f"| {row['name']} | {'' if row['batch'] is None else row['batch']} | {' | '.join(cells)} |")
     if "end_to_end" in made:
         whole = made["end_to_end"]
-        until = "" if whole["finished"] else " (the time was up before the end)"
+        until = "" if whole["finished"] else f" ({whole.get('left_out', 'the time was up before the end')})"
         lines += ["", f"`config/lung.yaml` at 128 px on simulated videos: {whole['whole_s']} s{until}."]
         lines.append("Seconds by rule: " + ", ".join(f"{rule} {s:g}" for rule, s in whole["rules"].items()) + ".")
     return "\n".join(lines)

@@ -56,7 +56,8 @@ def stage2_works(size: int, batch: int, device: torch.device, how: Any) -> tuple
     task, training = stage2_task(size, batch, device)
     model, spec = latent_diffusion(size, device), latent_diffusion(size, torch.device("cpu")).spec
     data = MadeUpLatents(spec, size, device)
-    z, x0, label = (part[:batch] for part in (data.transform(data.mean), data.x0, data.label))
+    every = data.x0[:]
+    z, x0, label = (part[:batch] for part in (data.transform(data.mean), every, data.label))
     timestep = torch.randint(1000, (batch,), device=device)
 
     def forward() -> None:
@@ -70,7 +71,7 @@ def stage2_works(size: int, batch: int, device: torch.device, how: Any) -> tuple
     works = {
         "ours": loop_steps(task, training, device, how),
         "forward_pass": forward,
-        "diffusers_loop": diffusers_steps(same, (data.transform(data.mean), data.x0, data.label), batch, device),
+        "diffusers_loop": diffusers_steps(same, (data.transform(data.mean), every, data.label), batch, device),
         "diffusers_unet": diffusers_steps(UNet(spec.map_channels, spec.map_size, 32), (maps,), batch, device),
     }
     notes = {

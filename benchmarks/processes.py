@@ -8,7 +8,6 @@ The first process prints seconds of a step of both as JSON, and whether the grad
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.timing import ROOT
+from benchmarks.timing import ROOT, run_group
 from lddm.autoencoder.decoder import SPADEDecoder
 from lddm.latent.spec import LatentSpec
 from lddm.training.parallel import average_gradients, connect, is_first, rank, share_weights
@@ -78,10 +77,11 @@ def run(device: str, processes: int, size: int, batch: int, width: int, repeats:
 
     Raises:
         RuntimeError: they failed.
+        TooLong: the time was up; none of them goes on.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "benchmarks.processes", device, *map(str, (size, batch, width, repeats))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    done = run_group(command, timeout, cwd=ROOT)
     if done.returncode != 0:
         raise RuntimeError(done.stderr[-2000:])
     return {"processes": processes, **json.loads(done.stdout.strip().splitlines()[-1])}

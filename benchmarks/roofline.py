@@ -6,6 +6,7 @@ as if none were fused and no cache helped, so a fused network may pass below the
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -18,14 +19,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-# Data sheets, by a part of the device's name: dense bf16 FLOP/s, float32 FLOP/s, bytes/s of memory.
+# Data sheets, by words of the device's name: dense FLOP/s of bf16 (V100: float16) and of float32, bytes/s of memory.
 PEAKS = {
     "H200": (989e12, 67e12, 4.8e12),
-    "H100": (989e12, 67e12, 3.35e12),
-    "A100": (312e12, 19.5e12, 2.0e12),
+    "H200 NVL": (835e12, 60e12, 4.8e12),
+    "H100 HBM3": (989e12, 67e12, 3.35e12),
+    "H100 NVL": (835e12, 60e12, 3.9e12),
+    "H100 PCIE": (756e12, 51e12, 2.0e12),
+    "A100 SXM4 40GB": (312e12, 19.5e12, 1.555e12),
+    "A100 SXM4 80GB": (312e12, 19.5e12, 2.039e12),
+    "A100 PCIE 40GB": (312e12, 19.5e12, 1.555e12),
+    "A100 PCIE 80GB": (312e12, 19.5e12, 1.935e12),
+    "L40S": (362e12, 91.6e12, 0.864e12),
     "L40": (181e12, 90.5e12, 0.864e12),
     "RTX 4090": (165e12, 82.6e12, 1.008e12),
-    "V100": (112e12, 15.7e12, 0.9e12),
+    "V100 SXM2": (125e12, 15.7e12, 0.9e12),
+    "V100 PCIE": (112e12, 14e12, 0.9e12),
 }
 VIEWS = ("view", "as_strided", "expand", "transpose", "permute", "slice", "select", "unsqueeze", "squeeze", "detach", "t",
          "_unsafe_view", "alias", "split", "chunk", "unbind", "narrow", "_reshape_alias", "unfold", "diagonal")  # fmt: skip
@@ -87,11 +96,17 @@ def count(work: Callable[[], Any]) -> Counted:
     return Counted(flop, float(traffic.bytes))
 
 
+def data_sheet(name: str) -> tuple[float, float, float] | None:
+    """The entry of PEAKS with the most words in a device's name; None for one that is not known, or a part of one (MIG)."""
+    words = set(re.split(r"[ -]", name.upper()))
+    known = [entry for entry in PEAKS if set(entry.split()) <= words and "MIG" not in words]
+    return PEAKS[max(known, key=lambda entry: len(entry.split()))] if known else None
+
+
 def peak_of(device: torch.device, precision: str = "bf16") -> Peak:
     """Data sheet of a known GPU; measured on a CPU, as large products and copies go there."""
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        found = next((values for part, values in PEAKS.items() if part in name), None)
+        found = data_sheet(torch.cuda.get_device_name(device))
         return Peak(found[precision != "bf16"], found[2]) if found else Peak(None, None)
     matrix, block = torch.rand(768, 768), torch.rand(8_000_000)
     into = torch.empty_like(block)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
+import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 REPEATS = 5
@@ -35,6 +38,51 @@ def in_turns(works: list[Callable[[], Any]], repeats: int = REPEATS, warm_up: in
             work()
             times[place].append(time.perf_counter() - began)
     return [statistics.median(of_one) for of_one in times]
+
+
+class TooLong(Exception):
+    """A piece of work took longer than it was given."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TooLong` in what runs for longer; in the main thread, between two of its instructions."""
+
+    def ring(*_: Any) -> None:
+        raise TooLong(f"took longer than {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run_group(command: list[str], timeout: float, **more: Any) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` with its output, but whatever ends it also ends the processes that the command has started.
+
+    Not only those of its group: torchrun gives each worker a group of its own.
+
+    Raises:
+        TooLong: the time was up.
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+    process = subprocess.Popen(command, start_new_session=True, **pipes)
+    try:
+        out, said = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise TooLong(f"took longer than {timeout:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGSTOP)  # so that no further ones are started
+            below = psutil.Process(process.pid).children(recursive=True)
+            for one in (process, *below):
+                with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
 def processor() -> str:

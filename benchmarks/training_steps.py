@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
@@ -18,18 +19,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.made_up import made_up_clips
 from lddm.autoencoder.model import Autoencoder, latent_spec
 from lddm.generators.diffusion.distillation import DistillationTask, Pairs
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.latent.dataset import LatentDataset
+from lddm.latent.stills import Stills
 from lddm.latent.transform import LatentTransform
-from lddm.motion.low_rank import MotionCode
 from lddm.nn.condition import LabelSpec
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings, Training
 from lddm.training.averages import average_of
-from lddm.training.graphs import GraphedStep
 from lddm.training.progress import Progress
+from lddm.training.recorded import GraphedStep
 from lddm.training.step import Step
 from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of
 
@@ -45,7 +47,8 @@ class MadeUpLatents(LatentDataset):
         rng = torch.Generator().manual_seed(0)
         self.mean = torch.randn((count, spec.size), generator=rng).to(device)
         self.std = torch.full_like(self.mean, 0.01)
-        self.x0 = (torch.rand((count, 1, size, size), generator=rng) * 2 - 1).to(device)
+        frames = torch.randint(256, (count, size, size), generator=rng, dtype=torch.uint8).numpy()
+        self.x0 = Stills(frames, np.arange(count), torch.zeros(count, dtype=torch.bool), device)
         self.label = torch.randint(2, (count,), generator=rng).to(device)
         self.transform = LatentTransform.fit(spec, self.mean.cpu(), self.std.cpu()).to(device)
 
@@ -154,7 +157,7 @@ class UNet(nn.Module):
 def stage1_steps(
     decoder: str, size: int, batch: int, width: int, device: torch.device, compiled: bool = False, **more: Any
 ) -> Callable[[], None]:
-    """A step of stage 1 in bf16: L1 and KL, backward pass, AdamW; the same batch again and again.
+    """A step of stage 1 in bf16: a batch of a data set, mirrored and reversed at random, L1 and KL, backward pass, AdamW.
 
     Args:
         more: `channels_last` and `gradient_checkpointing`.
@@ -170,18 +173,17 @@ def stage1_steps(
             if form := {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim()):
                 parameter.data = parameter.data.contiguous(memory_format=form)
     if compiled:
-        model.compile()
+        model.compile(dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    video = torch.rand(batch, 1, FRAMES + 1, size, size, device=device) * 2 - 1
-    maps = settings.map_size
-    code = MotionCode(
-        torch.randn(batch, settings.motion_rank, 2, maps, maps), torch.randn(batch, settings.motion_rank, FRAMES)
-    ).to(device)
-    rng = torch.Generator(device)
+    data = made_up_clips(settings, size, FRAMES, batch + 16, device)
+    rng, chosen = torch.Generator(device), np.random.default_rng(0)
 
     def run() -> None:
+        index = chosen.permutation(len(data))[:batch]
+        flipped, backward = chosen.random((2, batch)) < 0.5
+        video, code, fov_mask = data.read(index, flipped, backward)
         with torch.autocast(device.type, torch.bfloat16):
-            decoded, posterior = model(video, code, rng)
+            decoded, posterior = model(video, code, rng, fov_mask)
             loss = (decoded.frames - video[:, :, 1:]).abs().mean() + 1e-5 * posterior.kl()
         loss.backward()
         optimizer.step()

@@ -106,7 +106,11 @@ def _show(record_dir: Path, experiment: str) -> None:
 
         push(record_dir, uri, experiment)
     except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
-        said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
+        said = (
+            f"{error.message} ({error.hint})"
+            if isinstance(error, LddmError)
+            else hide_secrets(f"MLflow at {uri}: {error}", uri)
+        )
         logger.warning("%s; the record stays on disk, and the end of the run or `lddm track sync` sends it", said)
 
 
@@ -162,5 +166,9 @@ def show_results(results: Path) -> None:
 
         sync(results, uri)
     except Exception as error:
-        said = error.message if isinstance(error, LddmError) else hide_secrets(f"MLflow at {uri}: {error}", uri)
+        said = (
+            f"{error.message} ({error.hint})"
+            if isinstance(error, LddmError)
+            else hide_secrets(f"MLflow at {uri}: {error}", uri)
+        )
         logger.warning("%s; the end of the run or `lddm track sync` sends the records", said)

@@ -1,1 +1,1 @@
-"""Stage 1: E squeezes the dynamics of a clip into z, D rebuilds the clip from (x0, z)."""
+"""Stage 1: encoder E compresses the dynamics of a clip into z, decoder D reconstructs the clip from (x0, z)."""

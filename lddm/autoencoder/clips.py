@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,23 @@ from torch import Tensor
 from lddm.autoencoder.measured import MeasuredMotion
 from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
+from lddm.motion.field_of_view import view_of_spans
 from lddm.motion.low_rank import MotionCode
-
-Batch = tuple[Tensor, MotionCode | None]
-SHARE = 0.25  # of the free memory of a device that the frames of a data set may take
+from lddm.training.device import DeviceFrames, pinned, to_device
 
 
-def fits(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes may stay on the device; never for a CPU, whose frames are mapped from disk."""
-    return device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]
+class Batch(NamedTuple):
+    """Clips on the device.
+
+    Attributes:
+        video: float (B, 1, T + 1, S, S) in [-1, 1], x0 first.
+        motion: theirs, for a decoder that moves x0.
+        fov_mask: bool (B, 1, S, S), the field of view of x0, where it was measured with the motion.
+    """
+
+    video: Tensor
+    motion: MotionCode | None
+    fov_mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -29,14 +38,15 @@ class HostBatch:
     """A batch in the memory of the host, pinned where the device is a GPU.
 
     Attributes:
-        frames: uint8 (B, T + 1, S, S), as the clips run.
-        motion: theirs.
-        flipped: bool (B,), which of them are mirrored left to right, or None.
+        choice: int64 (3, B): which clips, which are mirrored left to right, which run backwards.
+        mirrors, reverses: whether any may be mirrored, and whether any runs backwards.
+        frames: uint8 (B, T + 1, S, S), as they are stored; None where the device has them.
     """
 
-    frames: Tensor
-    motion: MotionCode | None
-    flipped: Tensor | None
+    choice: Tensor
+    mirrors: bool
+    reverses: bool
+    frames: Tensor | None
 
 
 class ClipDataset:
@@ -53,6 +63,8 @@ class ClipDataset:
         self.store, self.clips, self.device = store, clips, device
         self._measured = measured
         self.motion = measured.of(clips) if measured else None
+        starts = clips["first_frame"].to_numpy(dtype=np.int64)
+        self.frames = DeviceFrames(store.frames, starts[:, None] + np.arange(store.clip_length + 1), device)
 
     @functools.cached_property
     def backward_motion(self) -> MotionCode | None:
@@ -60,92 +72,64 @@ class ClipDataset:
         return self._measured.of(self.clips, backward=True) if self._measured else None
 
     @functools.cached_property
-    def _resident(self) -> tuple[Tensor, Tensor] | None:
-        """Frames uint8 (N, S, S) on the device, each once, and where those of each clip are, int64 (n, T + 1)."""
-        starts = self.clips["first_frame"].to_numpy(dtype=np.int64)
-        rows = starts[:, None] + np.arange(self.store.clip_length + 1)
-        used, places = np.unique(rows, return_inverse=True)
-        if not fits(len(used) * self.store.size**2, self.device):
-            return None
-        frames = torch.from_numpy(np.ascontiguousarray(self.store.frames[used]))
-        return frames.to(self.device), torch.from_numpy(places.reshape(rows.shape)).to(self.device)
-
-    @functools.cached_property
-    def _resident_motion(self) -> MotionCode | None:
+    def _motion_there(self) -> MotionCode | None:
         return self.motion.to(self.device) if self.motion is not None else None
 
     @functools.cached_property
-    def _resident_backward_motion(self) -> MotionCode | None:
+    def _backward_motion_there(self) -> MotionCode | None:
         return self.backward_motion.to(self.device) if self.backward_motion is not None else None
+
+    @functools.cached_property
+    def _views(self) -> Tensor | None:
+        """Views of x0 on the device, int16 (directions, n, 2, S, 2): as they run and perhaps backwards; as it is and mirrored."""
+        if self._measured is None:
+            return None
+        views = [self._measured.views_of(self.clips, backward) for backward in (False, True)]
+        known = [view for view in views if view is not None]
+        return torch.stack(known).to(self.device) if views[0] is not None else None
 
     @property
     def reads_ahead(self) -> bool:
         """Whether a thread had better read batches before they are asked for: the device waits for frames on disk."""
-        return self.device.type == "cuda" and self._resident is None
+        return self.device.type == "cuda" and not self.frames.resident
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def read(self, index: np.ndarray, flipped: np.ndarray | None = None, backward: np.ndarray | None = None) -> Batch:
-        """Clips float (B, 1, T + 1, S, S) in [-1, 1] and their motion.
+        """Clips with their motion and views.
 
         Args:
             index: which clips, (B,).
             flipped: which of them are mirrored left to right, bool (B,).
             backward: which of them run backwards, bool (B,): x0 is their last frame.
         """
-        if self._resident is not None:
-            return self._read_resident(index, flipped, backward)
         return self.upload(self.gather(index, flipped, backward))
 
     def gather(self, index: np.ndarray, flipped: np.ndarray | None, backward: np.ndarray | None) -> HostBatch:
         """The part of `read` that the host does; safe to call in a thread."""
-        frames = self.store.clip_frames(self.clips.iloc[index])
-        motion = self.motion[index] if self.motion is not None else None
-        if backward is not None:
-            frames = np.where(backward[:, None, None, None], frames[:, ::-1], frames)
-            if motion is not None and backward.any() and self.backward_motion is not None:  # measured if any run so
-                motion = motion.mix(self.backward_motion[index], torch.from_numpy(backward))
-        batch = HostBatch(torch.from_numpy(frames), motion, None if flipped is None else torch.from_numpy(flipped))
-        return batch if self.device.type != "cuda" else _pinned(batch)
-
-    def upload(self, batch: HostBatch) -> Batch:
-        """The part of `read` that the device does."""
-        motion = batch.motion.to(self.device) if batch.motion is not None else None
-        frames = batch.frames.to(self.device, non_blocking=True)
-        flipped = batch.flipped.to(self.device, non_blocking=True) if batch.flipped is not None else None
-        return _mirrored(frames, motion, flipped)
-
-    def _read_resident(self, index: np.ndarray, flipped: np.ndarray | None, backward: np.ndarray | None) -> Batch:
-        """`read` from what is on the device; only the choice is uploaded, in one piece."""
-        assert self._resident is not None
-        frames, places = self._resident
         none = np.zeros(len(index), dtype=np.int64)
         choice = np.stack([index, none if flipped is None else flipped, none if backward is None else backward])
-        chosen, mirror, reverse = torch.from_numpy(choice.astype(np.int64)).to(self.device)
-        clips, motion = frames[places[chosen]], None
-        if self._resident_motion is not None:
-            motion = self._resident_motion[chosen]
-        if backward is not None:
-            clips = torch.where(reverse.bool()[:, None, None, None], clips.flip(1), clips)
-            if motion is not None and backward.any() and self._resident_backward_motion is not None:
-                motion = motion.mix(self._resident_backward_motion[chosen], reverse.bool())
-        return _mirrored(clips, motion, None if flipped is None else mirror.bool())
+        frames = None if self.frames.resident else self.frames.gather(index)
+        reverses = backward is not None and bool(backward.any())
+        return HostBatch(pinned(choice.astype(np.int64), self.device), flipped is not None, reverses, frames)
 
+    def upload(self, batch: HostBatch) -> Batch:
+        """The part of `read` that the device does; the host does not wait for it."""
+        chosen, mirrored, reverse = to_device(batch.choice, self.device)
+        frames = self.frames.read(chosen) if batch.frames is None else to_device(batch.frames, self.device)
+        motion = self._motion_there[chosen] if self._motion_there is not None else None
+        if batch.reverses:
+            frames = torch.where(reverse.bool()[:, None, None, None], frames.flip(1), frames)
+            if motion is not None and self._backward_motion_there is not None:  # measured if any run so
+                motion = motion.mix(self._backward_motion_there[chosen], reverse.bool())
+        video = to_float(frames)[:, None]
+        if batch.mirrors:
+            video = torch.where(mirrored.bool()[:, None, None, None, None], video.flip(-1), video)
+            motion = motion.flip(mirrored.bool()) if motion is not None else None
+        return Batch(video, motion, self._fov_mask(chosen, mirrored, reverse, batch.reverses))
 
-def _pinned(batch: HostBatch) -> HostBatch:
-    motion = batch.motion
-    if motion is not None:
-        motion = MotionCode(motion.maps.pin_memory(), motion.coefficients.pin_memory())
-    return HostBatch(
-        batch.frames.pin_memory(), motion, batch.flipped.pin_memory() if batch.flipped is not None else None
-    )
-
-
-def _mirrored(frames: Tensor, motion: MotionCode | None, flipped: Tensor | None) -> Batch:
-    """uint8 (B, T + 1, S, S) -> float (B, 1, T + 1, S, S) in [-1, 1], mirrored with its motion where `flipped`."""
-    video = to_float(frames)[:, None]
-    if flipped is not None:
-        video = torch.where(flipped[:, None, None, None, None], video.flip(-1), video)
-        motion = motion.flip(flipped) if motion is not None else None
-    return video, motion
+    def _fov_mask(self, chosen: Tensor, mirrored: Tensor, reverse: Tensor, reverses: bool) -> Tensor | None:
+        if self._views is None or (reverses and len(self._views) < 2):
+            return None
+        return view_of_spans(self._views[reverse, chosen, mirrored], self.store.size)

@@ -1,10 +1,11 @@
-"""Decoders D: (x0, z) -> video, by warping x0 (frugal) or by synthesising every frame (the paper)."""
+"""Decoders D: (x0, z) -> video, by warping x0 (cheap) or by synthesising every frame (the paper)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,22 +14,22 @@ from torch.utils.checkpoint import checkpoint
 
 from lddm.latent.spec import LatentSpec, unit_rows
 from lddm.motion.field_of_view import erode, field_of_view
-from lddm.motion.warp import compose_motion, refine, upsample_maps, warp_sequence
+from lddm.motion.warp import compose_motion, low_pass, low_pass_weights, refine, upsample_maps, warp_sequence
 from lddm.nn.blocks import SPADE, AdaIN, ImagePyramid, ResBlock2d, group_norm, log2_ratio, max_log2_ratio
 from lddm.nn.precision import in_float32
 
-OPEN = 4.0  # logit of visibility before training: 0.98
-# ASSUME: pixels become at most twice as bright and at least half as bright, so that noise in shadows stays dark.
+OPEN = 4.0  # logit of visibility before training (0.98)
+# ASSUME: brightness changes by at most a factor of two, so that noise in shadows stays dark.
 LARGEST_LOG_GAIN = math.log(2)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder makes.
+    """Output of a decoder.
 
     Attributes:
         frames: float (B, 1, T, S, S) in [-1, 1], frames 1..T.
-        motion: float (B, T, 2, S, S) in pixels, or None where the decoder has no motion field.
+        motion: float (B, T, 2, S, S) in pixels, or None if the decoder has no motion field.
     """
 
     frames: Tensor
@@ -37,11 +38,11 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Layers:
-    """What a `WarpDecoder` composes frames of, each smooth enough to be enlarged.
+    """Fields from which a `WarpDecoder` composes frames; all are smooth, so they can be upsampled.
 
     Attributes:
-        motion: float (B, T, 2, S, S) in pixels, (axial, lateral): where in x0 the tissue of a pixel comes from.
-        occlusion_logits: float (B, 1, T, S, S); sigmoid(logits - OPEN) is the share of a pixel that new tissue covers.
+        motion: float (B, T, 2, S, S) in pixels, (axial, lateral): offset of each pixel's source in x0.
+        occlusion_logits: float (B, 1, T, S, S); sigmoid(logits - OPEN) is the share of a pixel covered by new tissue.
         log_gain: float (B, 1, T, S, S); see `apply_gain`.
     """
 
@@ -50,43 +51,46 @@ class Layers:
     log_gain: Tensor
 
     def in_full(self) -> Layers:
-        """The same in float32."""
+        """A copy in float32."""
         return Layers(*(getattr(self, field.name).float() for field in fields(self)))
 
     def one(self, number: int) -> Layers:
-        """Those of one clip of the batch, as a batch of one."""
+        """The layers of one clip, as a batch of one."""
         return Layers(*(getattr(self, field.name)[number : number + 1] for field in fields(self)))
 
 
 class WarpDecoder(nn.Module):
-    """Move x0 by a low-rank motion field, let new tissue enter the view, and change the brightness of all by a low-rank gain.
+    """Warp x0 by a low-rank motion field, fill in new tissue, and modulate brightness by a low-rank gain.
 
-    frame_t = gain_t [(1 - o_t) warp(x0, sum_k a_k(t) B_k) + o_t x0], where black is zero and the log-gain is
-    s_t n + sum_j b_j(t) rho_j, limited to a factor of two. A top-down network makes rho_j, the log-gain n of new tissue and the
-    occlusion maps behind s_t from the maps and the features of x0 at every scale, modulated by the coefficients through AdaIN. A
-    gain leaves black as it is and keeps the contrast of speckle; light that is added makes fog in shadows (docs/results/lungs.md,
-    "Texture"). s_t is tissue that comes from behind a fold or from another plane; o_t is s_t, and one where the field points out
-    of x0's field of view. Outside the field of view x0 stays as it is, so that the edge of a fan stands still while tissue
-    slides past.
+    frame_t = gain_t [w_t + s_t G (x0 - w_t)], w_t = (1 - v_t) warp(x0, sum_k a_k(t) B_k) + v_t x0, where black is zero, G
+    removes the texture (`lddm.motion.warp.low_pass`), and the log-gain is s_t n + sum_j b_j(t) rho_j, limited to a factor of
+    two. A top-down network computes rho_j, the log-gain n of new tissue and the occlusion maps of s_t from the maps and the
+    features of x0 at every scale, modulated by the coefficients through AdaIN. A gain leaves black unchanged and preserves the
+    contrast of speckle, whereas an additive term causes haze in shadows (docs/results/lungs.md, "Texture"). s_t is the share of
+    tissue from behind a fold or from another plane. It changes only the brightness, because a mixture of two textures is
+    blurred. v_t is one where the field points out of x0's field of view. Outside the field of view x0 is unchanged, so that the
+    edge of a fan stays fixed while tissue slides past.
 
     Args:
-        spec: any kind; from a vector or a grid the maps and coefficients are decoded first.
+        spec: any kind; for a vector or a grid, maps and coefficients are decoded first.
         size: height and width S of a frame.
         width: channels of the first level.
-        ranks: K and R of the decoded maps, where z does not say them.
-        map_size: their height and width, where z does not say it.
+        ranks: K and R of the decoded maps, if z does not determine them.
+        map_size: their height and width, if z does not determine it.
     """
 
     def __init__(self, spec: LatentSpec, size: int, width: int, ranks: tuple[int, int], map_size: int):
         super().__init__()
         self.size = size
+        for name, weights in zip(("enlarge", "average"), low_pass_weights(np.arange(size), size), strict=True):
+            self.register_buffer(name, weights, persistent=False)
         self.inner = spec
         self.factors = None
         if spec.kind != "low_rank":
             side = spec.map_size if spec.kind == "grid" else map_size
             self.inner = LatentSpec("low_rank", spec.frames, motion_rank=ranks[0], gain_rank=ranks[1], map_size=side)
         code = 4 * width
-        # Down to the grid of the maps. Gain and occlusion are made at half resolution; only motion needs the full one.
+        # Down to the grid of the maps. Gain and occlusion are computed at half resolution; only motion needs full resolution.
         self.pyramid = ImagePyramid(size, width, log2_ratio(size, self.inner.map_size, "size"))
         channels = self.pyramid.channels[::-1]  # coarsest first
         if spec.kind != "low_rank":
@@ -102,26 +106,32 @@ class WarpDecoder(nn.Module):
         last = channels[-2] if len(channels) > 1 else channels[0]
         conv_out = nn.Conv2d(last, 2 * self.inner.gain_rank + 1, 3, 1, 1)  # rho_j, occlusion maps, n
         for parameter in conv_out.parameters():
-            nn.init.zeros_(parameter)  # begin as the pure warp
+            nn.init.zeros_(parameter)  # start as a pure warp
         self.conv_out = nn.Sequential(group_norm(last), nn.SiLU(), conv_out)
 
-    def forward(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S), z float (B, D) -> frames."""
-        return self.compose(x0, self.layers(x0, z))
+    def forward(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S), z float (B, D) -> frames; `fov_mask` as in `compose`."""
+        return self.compose(x0, self.layers(x0, z), fov_mask)
 
     @in_float32
-    def compose(self, x0: Tensor, layers: Layers) -> Decoded:
-        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast."""
+    def compose(self, x0: Tensor, layers: Layers, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast.
+
+        Args:
+            fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known; finding it here makes a GPU wait.
+        """
         layers = layers.in_full()
         moved = warp_sequence(refine(x0), layers.motion)  # (B, 1, T, S, S)
-        fov_mask = field_of_view(x0)
-        occlusion = 1 - (1 - out_of_view(fov_mask, layers.motion)) * torch.sigmoid(OPEN - layers.occlusion_logits)
+        fov_mask = field_of_view(x0) if fov_mask is None else fov_mask
         still = x0[:, :, None]
-        frames = apply_gain(moved + occlusion * (still - moved), layers.log_gain)
+        moved = moved + out_of_view(fov_mask, layers.motion) * (still - moved)
+        new = torch.sigmoid(layers.occlusion_logits - OPEN)
+        cells = self.get_buffer("enlarge"), self.get_buffer("average")
+        frames = apply_gain(moved + new * low_pass(still - moved, cells, cells), layers.log_gain)
         return Decoded(torch.where(fov_mask[:, :, None], frames.clamp(-1, 1), still), layers.motion)
 
     def layers(self, x0: Tensor, z: Tensor) -> Layers:
-        """x0 float (B, 1, S, S), z float (B, D) -> what the frames are composed of."""
+        """x0 float (B, 1, S, S), z float (B, D) -> layers of the frames."""
         features = self.pyramid(x0)[::-1]  # coarsest first
         if self.factors is None:
             maps, rows = self.inner.split(z)
@@ -149,9 +159,9 @@ class WarpDecoder(nn.Module):
 
 
 class LowRankHead(nn.Module):
-    """Maps and coefficients from a global vector or a grid, with the features of x0 on the grid of the maps.
+    """Decode maps and coefficients from a global vector or a grid, with the features of x0 on the grid of the maps.
 
-    Computed in float32, also under autocast: in bfloat16 a displacement of 4 pixels is rounded to 1/64 of a pixel.
+    Computed in float32 even under autocast: bfloat16 rounds a displacement of 4 pixels to 1/64 of a pixel.
     """
 
     def __init__(self, spec: LatentSpec, inner: LatentSpec, channels: int):
@@ -164,7 +174,7 @@ class LowRankHead(nn.Module):
         self.maps = nn.Conv2d(channels, inner.map_channels, 3, 1, 1)
         numbers = inner.coefficient_rows * inner.frames
         self.rows = nn.Sequential(nn.Linear(self.code, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, numbers))
-        nn.init.normal_(self.maps.weight, std=1e-3)  # begin nearly still
+        nn.init.normal_(self.maps.weight, std=1e-3)  # start with almost no motion
         nn.init.constant_(self.maps.get_parameter("bias"), 0.0)
 
     @in_float32
@@ -198,7 +208,7 @@ def out_of_view(fov_mask: Tensor, motion: Tensor) -> Tensor:
         motion: float (B, T, 2, S, S) in pixels.
 
     Returns:
-        float (B, 1, T, S, S): 0 inside, 1 outside, between them within a pixel.
+        float (B, 1, T, S, S): 0 inside, 1 outside, in between within one pixel of the border.
     """
     size = motion.shape[-1]
     place = torch.arange(size, device=motion.device, dtype=motion.dtype)
@@ -209,19 +219,19 @@ def out_of_view(fov_mask: Tensor, motion: Tensor) -> Tensor:
 
 
 class SPADEDecoder(nn.Module):
-    """The paper's kind: every frame painted, z by AdaIN and x0 by SPADE at every scale.
+    """The paper's decoder: synthesises every frame, conditioned on z by AdaIN and on x0 by SPADE at every scale.
 
     ASSUME: layers as in the cINN code (Dorkenwald et al. 2021): a seed of about 4 x 4 x 1 from z, residual blocks whose
-    first normalisation takes x0 and whose second takes z, nearest-neighbour upsampling between them. From a grid it
-    starts on the grid itself, and AdaIN takes the mean of its cells.
+    first normalisation is conditioned on x0 and whose second on z, nearest-neighbour upsampling between them. For a grid the
+    seed is the grid itself, and AdaIN uses the mean of its cells.
 
     Args:
         spec: a vector or a grid.
         size: height and width S of a frame.
         width: channels of the last level.
-        checkpointing: keep no activations of the blocks and compute them again in the backward pass.
-        published: spectral norm on the convolutions of the blocks and 128 hidden channels of SPADE, as in the release
-            (stage1_VAE/modules/decoder.py and normalization_layer.py); else neither, and 64.
+        checkpointing: recompute the activations of the blocks in the backward pass instead of storing them.
+        published: spectral norm on the convolutions of the blocks and 128 hidden channels in SPADE, as in the release
+            (stage1_VAE/modules/decoder.py and normalization_layer.py); otherwise no spectral norm and 64 channels.
     """
 
     def __init__(self, spec: LatentSpec, size: int, width: int, checkpointing: bool = False, published: bool = False):
@@ -233,11 +243,11 @@ class SPADEDecoder(nn.Module):
             raise ValueError(f"size {size} must be a multiple of 4 and at least 16")
         base = size // 2**steps
         doublings = log2_ratio(spec.frames, spec.grid_frames, "T") if grid else math.ceil(math.log2(spec.frames))
-        # Time doubles in the first blocks, as in the cINN code; it begins longer where the blocks are too few.
+        # Time doubles in the first blocks, as in the cINN code; it starts longer if there are too few blocks.
         self.times = [math.ceil(spec.frames / 2 ** max(0, doublings - i)) for i in range(steps + 1)]
         self.times[-1] = spec.frames
         self.base = base
-        channels = [width * min(2 ** (steps - i), 16) for i in range(steps + 1)]  # narrower as the grid grows
+        channels = [width * min(2 ** (steps - i), 16) for i in range(steps + 1)]  # fewer channels at higher resolution
         code = spec.map_channels if grid else spec.dim
         cells = self.times[0] * base**2
         self.seed = nn.Conv3d(spec.channels, channels[0], 3, 1, 1) if grid else nn.Linear(spec.dim, channels[0] * cells)
@@ -250,8 +260,8 @@ class SPADEDecoder(nn.Module):
         )
         self.conv_out = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
-    def forward(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S), z float (B, D) -> frames."""
+    def forward(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S), z float (B, D) -> frames; nothing is moved, so the field of view is not used."""
         if self.spec.kind == "grid":
             grid, _ = self.spec.split(z)
             cells = grid.unflatten(1, (self.spec.grid_frames, self.spec.channels)).transpose(1, 2)

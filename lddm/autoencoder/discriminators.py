@@ -1,6 +1,6 @@
 """Spatial (per-frame) and temporal (per-clip) discriminators of stage 1.
 
-ASSUME: smaller than those of the cINN code (Dorkenwald et al. 2021): there a PatchGAN with ActNorm, and a 3-D ResNet-18 on
+ASSUME: smaller than those of the cINN code (Dorkenwald et al. 2021), which are a PatchGAN with ActNorm and a 3-D ResNet-18 on
 12 of 16 frames.
 """
 

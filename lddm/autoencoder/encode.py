@@ -1,4 +1,4 @@
-"""From clips to latents: what stage 2 is trained on."""
+"""Encoding of clips to the latents on which stage 2 is trained."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def encode_clips(
     out: Path,
     measured: MeasuredMotion | None = None,
 ) -> int:
-    """Encode the train and val clips of a fold, also mirrored and backwards; test clips are never read here.
+    """Encode the train and val clips of a fold, also mirrored and time-reversed; test clips are never read here.
 
     Args:
-        measured: the motion of the clips, for a decoder that moves x0.
+        measured: measured motion of the clips, for decoder warp.
 
     Returns:
-        How many latents were written.
+        Number of latents written.
     """
     device = pick_device()
     model = Autoencoder.load(autoencoder_path).to(device)
@@ -47,7 +47,8 @@ def encode_clips(
             for start in range(0, len(clips), 32):
                 index = np.arange(start, min(start + 32, len(clips)))
                 every = np.ones(len(index), dtype=bool)
-                posterior = model.encode(*dataset.read(index, every & mirrored, every & backward))
+                batch = dataset.read(index, every & mirrored, every & backward)
+                posterior = model.encode(batch.video, batch.motion)
                 means.append(posterior.mean.cpu())
                 stds.append((0.5 * posterior.logvar).exp().cpu())
             rows.append(clips.assign(train=part == "train"))

@@ -1,4 +1,4 @@
-"""E: video -> q(z | x), for each kind of latent."""
+"""Encoders E: video -> q(z | x), one for each kind of latent."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lddm.nn.blocks import group_norm, log2_ratio
 class LowRankEncoder(nn.Module):
     """Encodes measured motion unchanged and learns a code of the gain.
 
-    The code of the gain is bilinear like the motion: coefficients b_j(t) over time, maps r_j over space. The network reads
-    each frame beside the warped x0.
+    The code of the gain is bilinear like the motion: temporal coefficients b_j(t) times spatial maps r_j. The input of the
+    network is each frame together with the warped x0.
 
     Args:
         spec: a low-rank latent.
@@ -27,9 +27,9 @@ class LowRankEncoder(nn.Module):
         width: channels of the first level.
     """
 
-    # ASSUME: q(z | x) of the measured motion has a fixed width of 0.002 px, in the maps and, times their map, in the rows.
-    # It must be far below what a lesion's strain moves a cell of the maps by (hundredths of a pixel): stage 2 learns to
-    # reproduce this noise.
+    # ASSUME: q(z | x) of the measured motion has a fixed standard deviation of 0.002 px, for the maps and, times their map,
+    # for the rows. It must be far below the displacement of a map cell by a lesion's strain (hundredths of a pixel), because
+    # stage 2 learns to reproduce this noise.
     MOTION_STD = 0.002
 
     def __init__(self, spec: LatentSpec, size: int, width: int):
@@ -72,10 +72,10 @@ class LowRankEncoder(nn.Module):
 
 
 class VectorEncoder(nn.Module):
-    """The paper's kind: a 3-D residual network over frames 1..T, z a global vector.
+    """The paper's encoder: a 3-D residual network over frames 1..T, with a global vector z.
 
-    ASSUME: after the encoder of the cINN code that the paper builds on (Dorkenwald et al. 2021, stage 1): stem and stages
-    that halve space and time until at most 4 x 4 cells of one time step are left, GroupNorm, two heads for mean and
+    ASSUME: similar to the encoder of the cINN code on which the paper builds (Dorkenwald et al. 2021, stage 1): stem and
+    stages that halve space and time down to at most 4 x 4 cells of one time step, GroupNorm, two heads for mean and
     log-variance. The release has two blocks per stage and widths 64-64-128-256-512; here each stage is one block.
     """
 
@@ -94,14 +94,14 @@ class VectorEncoder(nn.Module):
         self.heads = nn.Linear(channels * space**2 * time, 2 * spec.dim)
 
     def forward(self, video: Tensor, motion: MotionCode | None = None) -> Posterior:
-        """video float (B, 1, T + 1, S, S) in [-1, 1] -> q(z | x); x0 is not read, as in the paper."""
+        """video float (B, 1, T + 1, S, S) in [-1, 1] -> q(z | x); x0 is ignored, as in the paper."""
         features = self.body(video[:, :, 1:])  # (B, C, 1, 4, 4)
         mean, logvar = self.heads(features.flatten(1)).chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-12, 4))
 
 
 class GridEncoder(nn.Module):
-    """A 3-D residual network that stops at a small grid of space and time, aligned with x0.
+    """A 3-D residual network down to a small spatio-temporal grid, aligned with x0.
 
     Args:
         spec: a grid latent.

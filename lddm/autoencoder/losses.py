@@ -1,4 +1,4 @@
-"""Losses of stage 1; pure functions."""
+"""Losses of stage 1, as pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def temporal_l1(frames: Tensor, target: Tensor, x0: Tensor) -> Tensor:
 
     Args:
         frames: float (B, C, T, H, W), decoded frames 1..T.
-        target: the same, real.
+        target: real frames of the same shape.
         x0: float (B, C, H, W).
     """
     first = x0[:, :, None]
@@ -45,12 +45,12 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
 def r1_penalty(logits: Tensor, real: Tensor, form: str = "per_clip") -> Tensor:
     """R1: E ||d D(x) / d x||^2 (Mescheder et al. 2018, eq. 9).
 
-    The gradient is computed in float32, also under autocast; `logits` should be, too.
+    The gradient is computed in float32 even under autocast; `logits` should be float32 too.
 
     Args:
         logits: float (B, 1), computed from `real`.
         real: float32 (B, ...), requires gradients.
-        form: "per_clip", as published, or "batch_mean": the cINN release (stage1_VAE/modules/loss.py) takes the gradient of
+        form: "per_clip", as published, or "batch_mean", as in the cINN release (stage1_VAE/modules/loss.py): the gradient of
             the batch mean of the logits, which divides the penalty by B^2.
     """
     reduced = logits.mean() if form == "batch_mean" else logits.sum()

@@ -1,10 +1,10 @@
-"""Measured motion of all clips of an experiment: measured once, read by every training of stage 1 and by `encode`."""
+"""Measured motion of all clips of an experiment: computed once, used by every training of stage 1 and by `encode`."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,19 @@ from torch import Tensor
 
 from lddm.data.frames import FrameStore, ReducedFrames
 from lddm.errors import LddmError
+from lddm.motion.field_of_view import view_spans
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
-from lddm.training.identity import code_hash
+from lddm.training.identity import code_hash, library_versions
 from lddm.training.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
-CHUNK = 16  # clips that a process measures at a time
+CHUNK = 16  # clips per job of a process
 DIRECTIONS = ("forward", "backward")
+CODE = ("code", "libraries")  # what measures, and not what is measured
 
 
 @dataclass(frozen=True)
@@ -32,39 +34,56 @@ class MeasuredMotion:
     """Low-rank motion of clips, by clip id.
 
     Attributes:
-        codes: the motion of each clip as it runs ("forward") and, where training reverses clips, from its last frame to its
-            first ("backward").
+        codes: the motion of each clip ("forward") and, if training uses time reversal, of the reversed clip ("backward").
         row: clip id -> row of the codes.
-        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code.
+        views: by direction, the field of view of the clip's x0 and of its mirror image as int16 (n, 2, S, 2)
+            (`lddm.motion.field_of_view.view_spans`); older files have none.
+        about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code, libraries.
     """
 
     codes: dict[str, MotionCode]
     row: dict[str, int]
     about: dict[str, Any]
+    views: dict[str, Tensor] = field(default_factory=dict)
 
     def of(self, clips: pd.DataFrame, backward: bool = False) -> MotionCode:
         """The motion of clips (rows with `clip_id`), in their order.
 
         Raises:
-            LddmError: it was not measured.
+            LddmError: the motion of a clip was not measured.
         """
         direction = DIRECTIONS[backward]
+        rows = self._rows(clips)
+        if direction not in self.codes:
+            raise _not_measured("clips that run backwards")
+        return self.codes[direction][rows]
+
+    def views_of(self, clips: pd.DataFrame, backward: bool = False) -> Tensor | None:
+        """The views of clips, int16 (n, 2, S, 2); None where they were not measured.
+
+        Raises:
+            LddmError: as `of`.
+        """
+        views = self.views.get(DIRECTIONS[backward])
+        return None if views is None else views[self._rows(clips)]
+
+    def _rows(self, clips: pd.DataFrame) -> Tensor:
         missing = [name for name in clips["clip_id"] if name not in self.row]
-        if missing or direction not in self.codes:
-            what = f"clip {missing[0]}" if missing else "clips that run backwards"
-            raise LddmError(f"the motion of {what} was not measured", "run the rule measure_motion again")
-        return self.codes[direction][torch.tensor([self.row[name] for name in clips["clip_id"]])]
+        if missing:
+            raise _not_measured(f"clip {missing[0]}")
+        return torch.tensor([self.row[name] for name in clips["clip_id"]])
 
     def save(self, path: Path) -> None:
-        """Write a file that `load` reads."""
+        """Write a file for `load`."""
         tensors: dict[str, Tensor] = {}
         for direction, code in self.codes.items():
             tensors |= {f"{direction}.maps": code.maps, f"{direction}.coefficients": code.coefficients}
+        tensors |= {f"{direction}.views": views for direction, views in self.views.items()}
         save_weights(path, tensors, "motion", clip=list(self.row), **self.about)
 
     @classmethod
     def load(cls, path: Path) -> MeasuredMotion:
-        """Read what `save` wrote.
+        """Load a file written by `save`.
 
         Raises:
             LddmError: see `load_weights`.
@@ -79,27 +98,28 @@ class MeasuredMotion:
             }
         except KeyError as error:
             raise LddmError(f"{path} lacks {error}", "run the rule measure_motion again") from None
-        return cls(codes, row, about)
+        views = {direction: tensors[f"{direction}.views"] for direction in codes if f"{direction}.views" in tensors}
+        return cls(codes, row, about, views)
 
     def check(self, settings: AutoencoderSettings, store: FrameStore, current: bool = False) -> None:
-        """Refuse motion that was measured with other settings, or of other frames.
+        """Refuse motion that was measured with other settings or on other frames.
 
         Args:
-            current: refuse motion that was measured by other code, too: a training begins with what the code of today
-                measures, while what was trained before goes with what was measured then.
+            current: also refuse motion measured by other code. A new training requires motion measured by the current code;
+                an existing model is used with the motion with which it was trained.
 
         Raises:
             LddmError: see above.
         """
         expected = _about(settings, store)
         differing = [
-            key for key, value in expected.items() if self.about.get(key) != value and (current or key != "code")
+            key for key, value in expected.items() if self.about.get(key) != value and (current or key not in CODE)
         ]
         if settings.time_reversal and "backward" not in self.codes:
             differing.append("direction")
         if differing:
             was = ", ".join(f"{key} {self.about.get(key)} instead of {expected.get(key)}" for key in differing)
-            raise LddmError(f"the motion was measured otherwise: {was}", "run the rule measure_motion again")
+            raise LddmError(f"the motion was measured differently: {was}", "run the rule measure_motion again")
 
 
 def measure_store(
@@ -108,10 +128,10 @@ def measure_store(
     """Measure the motion of clips, in parallel; the result does not depend on the number of processes.
 
     Args:
-        settings: rank, size of the maps, passes of optical flow, and whether clips are learnt backwards too.
-        store: their frames, at the size of the model.
-        clips: which; default: all that are not excluded.
-        processes: how many measure at the same time.
+        settings: rank, map size, passes of optical flow, and time reversal.
+        store: frames at the size of the model.
+        clips: clips to measure; default: all that are not excluded.
+        processes: number of parallel processes.
 
     Raises:
         LddmError: there are no clips.
@@ -120,37 +140,49 @@ def measure_store(
     if clips.empty:
         raise LddmError("no clip is usable", "see the exclusion reasons in data/frames/clips.parquet")
     try:
-        codes = {
+        found = {
             direction: _measure_all(settings, store, clips, direction, processes)
             for direction in DIRECTIONS[: 1 + settings.time_reversal]
         }
     finally:
         if processes > 1:
-            # joblib keeps its processes for the next call; later forks of this one would hang on their threads
+            # joblib keeps its processes for the next call, and later forks of this process would hang on their threads
             from joblib.externals.loky import get_reusable_executor
 
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
     row = {name: number for number, name in enumerate(clips["clip_id"])}
-    return MeasuredMotion(codes, row, _about(settings, store))
+    codes = {direction: code for direction, (code, _) in found.items()}
+    views = {direction: seen for direction, (_, seen) in found.items()}
+    return MeasuredMotion(codes, row, _about(settings, store), views)
+
+
+def _not_measured(what: str) -> LddmError:
+    return LddmError(f"the motion of {what} was not measured", "run the rule measure_motion again")
 
 
 def _measure_all(
     settings: AutoencoderSettings, store: FrameStore, clips: pd.DataFrame, direction: str, processes: int
-) -> MotionCode:
+) -> tuple[MotionCode, Tensor]:
     import joblib  # not at the top: `lddm animate` imports this file, and measures nothing
 
     step = -1 if direction == "backward" else 1
     jobs = (joblib.delayed(_measure)(frames[:, ::step], settings) for frames in _chunks(store, clips))
     parts: list[MotionCode] = []
-    for part in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
+    views: list[Tensor] = []
+    for part, seen in joblib.Parallel(n_jobs=processes, return_as="generator")(jobs):
         parts.append(part)
+        views.append(seen)
         if len(parts) % 8 == 0 or len(parts) * CHUNK >= len(clips):
             logger.info("motion %s: %d of %d clips", direction, min(len(parts) * CHUNK, len(clips)), len(clips))
-    return MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+    code = MotionCode(torch.cat([p.maps for p in parts]), torch.cat([p.coefficients for p in parts]))
+    return code, torch.cat(views)
 
 
-def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> MotionCode:
-    return measure_motion(frames, settings.motion_rank, settings.map_size, settings.flow_passes)
+def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> tuple[MotionCode, Tensor]:
+    """The motion of clips uint8 (n, T + 1, S, S), and the views of their x0 and of its mirror image, int16 (n, 2, S, 2)."""
+    views = np.stack([view_spans(x0) for x0 in (frames[:, 0], frames[:, 0, :, ::-1])], axis=1)
+    motion = measure_motion(frames, settings.motion_rank, settings.map_size, settings.flow_passes)
+    return motion, torch.from_numpy(views)
 
 
 def _chunks(store: FrameStore, clips: pd.DataFrame):
@@ -167,11 +199,12 @@ def _about(settings: AutoencoderSettings, store: FrameStore) -> dict[str, Any]:
         "frames": store.clip_length,
         "pixels": _content(store),
         "code": code_hash("motion"),
+        "libraries": library_versions("cv2", "numpy"),
     }
 
 
 def _content(store: FrameStore, chunk: int = 4096) -> str:
-    """SHA-256 of the stored frames; those that are reduced are what the stored ones and the size make of them."""
+    """SHA-256 of the stored frames; downsampled frames are determined by these and the size."""
     frames = store.frames.frames if isinstance(store.frames, ReducedFrames) else store.frames
     digest = hashlib.sha256(str(frames.shape).encode())
     for start in range(0, len(frames), chunk):

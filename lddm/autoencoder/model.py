@@ -1,8 +1,8 @@
-"""The autoencoder as one module: how to build, save and load it."""
+"""The autoencoder as one module that can be saved and loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from lddm.autoencoder.published import PublishedEncoder
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
+from lddm.motion.field_of_view import view_of_spans, view_spans
 from lddm.motion.low_rank import MotionCode, measure_motion
 from lddm.settings.models import AutoencoderSettings
+from lddm.training.device import to_device
 from lddm.training.weights import SavedModule, read_settings
 
 
 class Autoencoder(SavedModule):
-    """E and D of one kind of latent.
+    """Encoder E and decoder D for one kind of latent.
 
     Args:
         settings: the section `autoencoder`.
@@ -32,7 +34,7 @@ class Autoencoder(SavedModule):
         frames: T.
 
     Raises:
-        LddmError: a size that the chosen networks do not take.
+        LddmError: the networks do not support this size.
     """
 
     kind = "autoencoder"
@@ -55,25 +57,25 @@ class Autoencoder(SavedModule):
                 self.decoder = SPADEDecoder(self.spec, size, width, settings.gradient_checkpointing, published)
         except ValueError as error:
             raise LddmError(
-                f"the autoencoder does not take these sizes: {error}",
+                f"the autoencoder does not support these sizes: {error}",
                 "change preprocess.size, preprocess.clip_length, autoencoder.map_size or autoencoder.grid_frames",
             ) from error
 
     @property
     def measures_motion(self) -> bool:
-        """Whether training needs the measured motion of the clips: as the code itself, or as its teacher."""
+        """Whether training needs the measured motion of the clips, as the code itself or for supervision."""
         return self.settings.decoder == "warp"
 
     def checked(
         self, measured: MeasuredMotion | None, store: FrameStore, current: bool = False
     ) -> MeasuredMotion | None:
-        """The measured motion of a store if it suits this model; None where the model needs none.
+        """Check the measured motion of a store against this model; returns None if the model needs none.
 
         Args:
             current: see `MeasuredMotion.check`.
 
         Raises:
-            LddmError: it is missing, or was measured with other settings.
+            LddmError: the motion is missing, or was measured with other settings.
         """
         if not self.measures_motion:
             return None
@@ -86,7 +88,7 @@ class Autoencoder(SavedModule):
         return measured
 
     def measure(self, clips: np.ndarray) -> MotionCode | None:
-        """The motion that `encode` needs, of clips that are in no store; clips uint8 (n, T + 1, S, S). On the CPU."""
+        """Measure the motion for `encode` of clips outside a store; clips uint8 (n, T + 1, S, S). On the CPU."""
         if not self.measures_motion:
             return None
         return measure_motion(clips, self.settings.motion_rank, self.settings.map_size, self.settings.flow_passes)
@@ -95,23 +97,44 @@ class Autoencoder(SavedModule):
         """video float (B, 1, T + 1, S, S) in [-1, 1], x0 first -> q(z | x)."""
         return self.encoder(video, motion)
 
-    def decode(self, x0: Tensor, z: Tensor) -> Decoded:
-        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T."""
-        return self.decoder(x0, z)
+    def decode(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
+        """x0 float (B, 1, S, S) in [-1, 1] and z float (B, D) -> frames 1..T.
 
-    def forward(self, video: Tensor, motion: MotionCode | None, rng: torch.Generator) -> tuple[Decoded, Posterior]:
+        Args:
+            fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known.
+        """
+        return self.decoder(x0, z, fov_mask)
+
+    def decoding(self, stills: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
+        """`decode` to frames for the x0 of stills uint8 (B, S, S).
+
+        Their views are found on the host while the device draws z; read from the device, x0 would make the host wait.
+        """
+
+        def decode(x0: Tensor, z: Tensor) -> Tensor:
+            if not isinstance(self.decoder, WarpDecoder):
+                return self.decode(x0, z).frames
+            return self.decode(x0, z, view_of_spans(to_device(view_spans(stills), x0.device), self.size)).frames
+
+        return decode
+
+    def forward(
+        self, video: Tensor, motion: MotionCode | None, rng: torch.Generator, fov_mask: Tensor | None = None
+    ) -> tuple[Decoded, Posterior]:
         """Encode, draw z, decode: the path of training."""
         noise = torch.randn((len(video), self.spec.size), generator=rng, device=rng.device).to(video)
-        return self.reconstruct(video, motion, noise)
+        return self.reconstruct(video, motion, noise, fov_mask)
 
-    def reconstruct(self, video: Tensor, motion: MotionCode | None, noise: Tensor) -> tuple[Decoded, Posterior]:
+    def reconstruct(
+        self, video: Tensor, motion: MotionCode | None, noise: Tensor, fov_mask: Tensor | None = None
+    ) -> tuple[Decoded, Posterior]:
         """As `forward`, with z = mean + std * noise for standard normal noise (B, D)."""
         posterior = self.encode(video, motion)
         z = posterior.mean + (0.5 * posterior.logvar).exp() * noise
-        return self.decode(video[:, :, 0], z), posterior
+        return self.decode(video[:, :, 0], z, fov_mask), posterior
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile `reconstruct`: a random generator outside it would break its graph."""
+        """Compile `reconstruct` only, because the random generator of `forward` would break the graph."""
         self.reconstruct = torch.compile(self.reconstruct, *args, **kwargs)  # type: ignore[method-assign]
 
     def arguments(self) -> dict[str, Any]:
@@ -124,12 +147,12 @@ class Autoencoder(SavedModule):
         """As `SavedModule.from_arguments`."""
         settings = read_settings(AutoencoderSettings, about, path)
         if settings.decoder == "warp" and about.get("brightness") != "gain":  # its tensors have the same shapes
-            raise LddmError(f"{path} holds a decoder that adds light, of a version before 0.5.0", "train again")
+            raise LddmError(f"{path} has an additive decoder of a version before 0.5.0", "train again")
         return cls(settings, about["size"], about["frames"])
 
 
 def latent_spec(settings: AutoencoderSettings, frames: int) -> LatentSpec:
-    """The structure of z that the settings ask for, at T = `frames`."""
+    """The structure of z according to the settings, for T = `frames`."""
     if settings.latent == "vector":
         return LatentSpec("vector", frames, dim=settings.vector_dim)
     if settings.latent == "grid":

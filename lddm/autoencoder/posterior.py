@@ -1,4 +1,4 @@
-"""q(z | x): a diagonal Gaussian."""
+"""The posterior q(z | x), a diagonal Gaussian."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Posterior:
     logvar: Tensor
 
     def sample(self, rng: torch.Generator) -> Tensor:
-        """One reparametrised draw; `rng` is on the CPU, so that every device draws the same numbers."""
+        """One reparametrised sample; `rng` is on the CPU, so that all devices use the same numbers."""
         noise = torch.randn(self.mean.shape, generator=rng, device=rng.device).to(self.mean)
         return self.mean + (0.5 * self.logvar).exp() * noise
 

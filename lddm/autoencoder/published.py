@@ -23,7 +23,7 @@ Stride = tuple[int, int, int]
 
 
 class BasicBlock3d(nn.Module):
-    """Two convolutions with GroupNorm and ReLU; a strided 3 x 3 x 3 convolution as shortcut where the shape changes."""
+    """Two convolutions with GroupNorm and ReLU; the shortcut is a strided 3 x 3 x 3 convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: Stride, spectral: bool):
         super().__init__()
@@ -44,15 +44,15 @@ class BasicBlock3d(nn.Module):
 
 
 def _stride(time: bool, space: bool) -> Stride:
-    """What is halved."""
+    """Stride that halves time, space or both."""
     return (2 if time else 1, 2 if space else 1, 2 if space else 1)
 
 
 def resnet18_stages(width: int, strides: list[Stride], spectral: bool = False) -> nn.ModuleList:
-    """Two blocks a stage of width, 2 width, 4 width, 8 width channels (and 8 width in further ones), from `width`.
+    """Stages of two blocks each, with width, 2 width, 4 width, 8 width (and then constant) channels, from `width` inputs.
 
     Args:
-        strides: of the first block of each stage.
+        strides: strides of the first block of each stage.
         spectral: spectral norm on the first block of each stage, as in the discriminator of the release.
     """
     stages, before = nn.ModuleList(), width
@@ -67,8 +67,8 @@ def resnet18_stages(width: int, strides: list[Stride], spectral: bool = False) -
 class PublishedEncoder(nn.Module):
     """3-D ResNet-18 over frames 1..T down to one time step of 4 x 4 cells, then mean and log-variance of z.
 
-    Widths are those of the 128-pixel configurations (64-64-128-256-512), also at 64 pixels, where the release doubles them
-    a stage earlier (ASSUME). The release does not bound the log-variance; -12 to 4 is reached by no sensible posterior.
+    Widths are those of the 128-pixel configurations (64-64-128-256-512), also at 64 pixels, where the release doubles them one
+    stage earlier (ASSUME). The release does not bound the log-variance; bounds of -12 and 4 exclude no realistic posterior.
 
     Args:
         spec: a vector.
@@ -82,7 +82,7 @@ class PublishedEncoder(nn.Module):
         space = log2_ratio(size // 2, 4, "half of size")
         time = max(0, math.ceil(math.log2(spec.frames)) - 1)
         count = max(STAGES, space, time)
-        # The first stage keeps what the last ones have to halve: at 64 pixels (1, 2, 2, 2), as in the release.
+        # The last stages halve, the first ones keep the size: strides (1, 2, 2, 2) at 64 pixels, as in the release.
         halved = [_stride(i >= count - time, i >= count - space) for i in range(count)]
         self.stem = nn.Sequential(
             nn.Conv3d(1, width, (3, 7, 7), 2, (1, 3, 3), bias=False), group_norm(width), nn.ReLU()
@@ -94,10 +94,10 @@ class PublishedEncoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, video: Tensor, motion: Any = None) -> Posterior:
-        """video float (B, 1, T + 1, S, S) in [-1, 1] -> q(z | x); x0 is not read, as in the paper."""
+        """video float (B, 1, T + 1, S, S) in [-1, 1] -> q(z | x); x0 is ignored, as in the paper."""
         hidden = self.stem(video[:, :, 1:])
         for stage in self.stages:
-            hidden = stage(hidden)  # at last (B, 8 width, 1, 4, 4)
+            hidden = stage(hidden)  # finally (B, 8 width, 1, 4, 4)
         mean, logvar = self.heads(hidden.flatten(1)).chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-12, 4))
 
@@ -105,7 +105,7 @@ class PublishedEncoder(nn.Module):
 class PublishedTemporalDiscriminator(nn.Module):
     """3-D ResNet-18 on windows of clips: (B, 1, t, S, S) -> logits (B, 1) and the features of the four stages.
 
-    ASSUME: features are averaged over all cells that are left; the release averages over 4 x 4, which is all at its sizes.
+    ASSUME: features are averaged over all remaining cells; the release averages over 4 x 4, which are all at its sizes.
     """
 
     def __init__(self, width: int, size: int):
@@ -136,7 +136,7 @@ class PublishedTemporalDiscriminator(nn.Module):
 
 
 class ActNorm(nn.Module):
-    """Scale and shift of each channel that make its first training batch white (Kingma & Dhariwal 2018, sec. 3.1)."""
+    """Per-channel scale and shift that standardise the first training batch (Kingma & Dhariwal 2018, sec. 3.1)."""
 
     ready: Tensor
 
@@ -174,7 +174,7 @@ class PublishedSpatialDiscriminator(nn.Module):
         self.stack = nn.Sequential(*stack)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """No-op: the first batch sets ActNorm, which torch.compile would trace twice."""
+        """No-op: the first batch initialises ActNorm, so torch.compile would trace twice."""
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.stack(frames)

@@ -1,4 +1,4 @@
-"""Training of stage 1: the clips, the losses, and what is kept."""
+"""Training of stage 1: clips, losses, and selection of weights."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from lddm.training.validation import spread_clips
 
 logger = logging.getLogger(__name__)
 
-# Whose code is part of a training's identity.
+# Packages whose code is part of a training's identity.
 PACKAGES = ("autoencoder", "latent", "motion", "nn", "training", "data", "task")
-VALIDATED = 64  # clips that choose the weights, or one per validation patient where there are more patients
+VALIDATED = 64  # validation clips that select the weights, or one per validation patient if there are more patients
 
 
 class AutoencoderTask:
-    """Stage 1 as the training loop sees it; see `lddm.training.step.Task`."""
+    """Stage 1 as a task of the training loop; see `lddm.training.step.Task`."""
 
     def __init__(
         self,
@@ -68,19 +68,19 @@ class AutoencoderTask:
 
     @property
     def reads_ahead(self) -> bool:
-        """As `lddm.training.feed.feed` asks."""
+        """See `lddm.training.feed.feed`."""
         return self.dataset.reads_ahead
 
     def host_batch(self, step: int) -> HostBatch:
-        """The part of `batch` that a thread does."""
+        """The part of `batch` that runs in a thread."""
         return self.dataset.gather(*self._choice(step))
 
     def upload(self, batch: HostBatch) -> Batch:
-        """The rest of `batch`."""
+        """The remaining part of `batch`."""
         return self.dataset.upload(batch)
 
     def _choice(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Which clips, which of them are mirrored, and which run backwards."""
+        """Indices of the clips, and which of them are mirrored and time-reversed."""
         index = step_indices(len(self.dataset), self.settings.training.batch_size, self.seed, step)
         flipped, backward = np.random.default_rng([self.seed, step, 1]).random((2, len(index))) < 0.5
         return index, flipped, backward if self.settings.time_reversal else None
@@ -90,7 +90,7 @@ class AutoencoderTask:
             return self._autoencoder_loss(batch, step, rng)
         if step < self.settings.adversarial_start:
             return None, {}
-        real, fake = batch[0][:, :, 1:], self._decoded
+        real, fake = batch.video[:, :, 1:], self._decoded
         assert fake is not None  # the autoencoder had its turn before
         if name == "spatial":
             real, fake = self._judged_frames(real, fake, rng)
@@ -105,10 +105,10 @@ class AutoencoderTask:
         return loss, {"r1": penalty}
 
     def _autoencoder_loss(self, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor, dict]:
-        video, motion = batch
+        video, motion, fov_mask = batch
         weights = self.settings
         x0, real = video[:, :, 0], video[:, :, 1:]
-        decoded, posterior = self.model(video, motion, rng)
+        decoded, posterior = self.model(video, motion, rng, fov_mask)
         parts = {
             "l1": F.l1_loss(decoded.frames, real),
             "temporal": losses.temporal_l1(decoded.frames, real, x0),
@@ -117,7 +117,7 @@ class AutoencoderTask:
         loss = weights.reconstruction_weight * parts["l1"] + weights.temporal_weight * parts["temporal"]
         loss = loss + weights.kl_weight * parts["kl"]
         if self.model.spec.kind != "low_rank" and decoded.motion is not None and weights.flow_supervision_weight > 0:
-            assert motion is not None  # measured wherever the decoder has a motion field
+            assert motion is not None  # always measured if the decoder has a motion field
             measured = compose_motion(motion.maps, motion.coefficients, self.model.size)
             parts["teacher"] = F.l1_loss(decoded.motion, measured)
             share = max(0.0, 1 - step / (0.6 * weights.training.steps))
@@ -144,13 +144,13 @@ class AutoencoderTask:
         return loss, parts
 
     def _some_frames(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The same random frames of real and decoded clips as images (B * frames, 1, S, S): memory, not maths."""
+        """The same random frames of real and decoded clips as images (B * frames, 1, S, S), to save memory."""
         chosen = torch.randperm(real.shape[2], generator=rng, device=rng.device)[: self.settings.perceptual_frames]
         real, fake = (v[:, :, chosen].transpose(1, 2).flatten(0, 1) for v in (real, fake))
         return real, fake
 
     def _judged_frames(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What the spatial discriminator sees: the same frames of both, (N, 1, S, S)."""
+        """Input of the spatial discriminator: the same frames of both, (N, 1, S, S)."""
         count = self.settings.discriminator_frames
         if count is None:
             return self._some_frames(real, fake, rng)
@@ -159,11 +159,14 @@ class AutoencoderTask:
         return real, fake
 
     def _window(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What the temporal discriminator sees: the same frames in a row of both, (B, 1, t, S, S)."""
+        """Input of the temporal discriminator: the same consecutive frames of both, (B, 1, t, S, S)."""
         frames = real.shape[2]
         length = min(frames, self.settings.discriminator_window or frames)
-        start = int(torch.randint(frames - length + 1, (), generator=rng, device=rng.device))
-        return real[:, :, start : start + length], fake[:, :, start : start + length]
+        start = torch.randint(frames - length + 1, (), generator=rng, device=rng.device)
+        if length == frames:
+            return real, fake
+        chosen = start.to(real.device) + torch.arange(length, device=real.device)  # read by the device alone
+        return real.index_select(2, chosen), fake.index_select(2, chosen)
 
 
 def train_autoencoder(
@@ -180,25 +183,25 @@ def train_autoencoder(
 ) -> dict[str, float]:
     """Train stage 1 on the train clips of a fold and write the weights that are best on its val clips.
 
-    ASSUME: the paper does not say how weights are chosen (the cINN release: by FVD of reconstructions, which is mostly noise
-    for few clips). Without adversarial losses the smallest L1 on clips of all validation patients chooses; where they
-    act, the smallest sum of perceptual distance and error of motion (`lddm.autoencoder.validate`), since L1 prefers the
-    blurred frames of the time before they set in.
+    ASSUME: the paper does not state how weights are selected (the cINN release: by FVD of reconstructions, which is mostly
+    noise for few clips). Without adversarial losses we select the smallest L1 on clips of all validation patients; with
+    adversarial losses the smallest sum of perceptual distance and motion error (`lddm.autoencoder.validate`), because L1
+    favours the blurred frames before the adversarial losses start.
 
     Args:
-        measured: the motion of the clips, for a decoder that moves x0.
+        measured: measured motion of the clips, for decoder warp.
         perceptual: two batches of frames (N, 1, S, S) in [-1, 1] -> loss; None = EfficientNet-Lite0 features. It also
-            chooses the weights where adversarial losses act.
+            selects the weights in adversarial training.
 
     Returns:
-        The validation values of the weights that were kept.
+        Validation values of the selected weights.
     """
     device = pick_device()
     torch.manual_seed(seed)  # initial weights
     model = Autoencoder(settings, store.size, store.clip_length)
     train_clips, val_clips = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
     logger.info(
-        "stage 1: %d train and %d val clips; z has %d numbers", len(train_clips), len(val_clips), model.spec.size
+        "stage 1: %d train and %d val clips; z has %d dimensions", len(train_clips), len(val_clips), model.spec.size
     )
     measured = model.checked(measured, store, current=True)
     dataset, val_dataset = (ClipDataset(store, clips, measured, device) for clips in (train_clips, val_clips))

@@ -143,6 +143,9 @@ def classify(
     shards: Shards = None,
     copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
     pseudo_labels: Annotated[Path | None, option("table of guessed labels, for real+pseudo")] = None,
+    tested_on: Annotated[
+        list[Path], option("folder of animated test clips, with --shards, which are predicted, too")
+    ] = [],  # noqa: B006
     cache: Annotated[Path | None, option("folder of inputs that jobs share")] = None,
     record: Records = None,
 ) -> None:
@@ -156,7 +159,7 @@ def classify(
         data = open_data(frames, splits)
         paths = work(
             section, classifier, regime, *data, fold, shard_files(synthetic, shards), copies, pseudo_labels, state, out_dir,
-            seed, run.metrics, cache,
+            seed, run.metrics, cache, shard_files(tested_on, shards),
         )  # fmt: skip
         run.artifacts(*paths)
 
@@ -166,9 +169,11 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
     """Join the results of all jobs that the settings plan into tables/*.csv."""
     whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
+        from lddm.classification.comparisons import one_family
         from lddm.classification.confusion import confusion_table
         from lddm.classification.sweep import sweep_tables
         from lddm.classification.table import evaluate
+        from lddm.classification.transfer import transfer_table
         from lddm.files import write_table
         from lddm.metrics.comparisons import quality_comparisons
         from lddm.report.tables import quality_table
@@ -179,11 +184,13 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
         cells = [results / path for path in planned.classification_files(whole)]
         scored, compared = evaluate(cells, section, seed)
         swept, swept_comparisons = sweep_tables([results / path for path in planned.sweep_files(whole)], section, seed)
+        one_family((scored, compared), (swept, swept_comparisons))  # what the page shows
         tables = {
             "quality": quality_table(quality_files),
             "quality_comparisons": quality_comparisons(quality_files),
             "classification": scored,
             "comparisons": compared,
+            "transfer": transfer_table(cells, section, seed),
             "sweep": swept,
             "sweep_comparisons": swept_comparisons,
         }

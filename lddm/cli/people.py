@@ -1,13 +1,11 @@
-"""Commands for interactive use: animate a still, write the generated settings files."""
+"""Commands for interactive use: animate a still, open the page that animates stills, write the generated settings files."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +26,13 @@ SHOWN = 8  # samples of a strip
 @app.command()
 def animate(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG or DICOM")],
-    model: Annotated[Path, typer.Option(help="model bundle, e.g. results/phantom/fold-0/generators/lddm/bundle")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="a name that `lddm models list` shows, hf:OWNER/NAME, or a bundle, e.g. "
+            "results/phantom/fold-0/generators/lddm/bundle [default: the model of the package]"
+        ),
+    ] = "",
     out: Annotated[
         Path, typer.Option(help="video to write: .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder of PNG")
     ] = Path("animated.mp4"),
@@ -58,7 +62,7 @@ def animate(
         bool, typer.Option("--compare", help="strip and loop with the baselines of the same fold beside it")
     ] = False,
 ) -> None:
-    """Animate one still image with a trained bundle: videos, and a film strip beside them."""
+    """Animate one still image with a trained model: videos, and a film strip beside them."""
     set_up_logging()
     if sampler not in ("", "distilled", "unipc", "ddim", "ddpm"):
         raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc, ddim or ddpm")
@@ -71,7 +75,9 @@ def animate(
     from lddm.io.image import read_image
     from lddm.io.output_path import check_not_overwritten, check_video_path
     from lddm.io.video import write_video
-    from lddm.synthesis.animate import Animator, Size
+    from lddm.synthesis.animate import Animator
+    from lddm.synthesis.model_store import DEFAULT, baselines_of, find_model, trained_on
+    from lddm.synthesis.request import Size
 
     if not image.is_file():
         raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
@@ -83,10 +89,13 @@ def animate(
     check_not_overwritten([image], [*paths, strip, *([beside] if compare else [])])
     recording = (read_dicom if is_dicom(image) else read_image)(image, max_frames=1)
     still = recording.frames[0]
-    Thread(
-        target=import_module, args=("lddm.report.strips",), daemon=True
-    ).start()  # matplotlib loads beside the drawing
-    animator = Animator.load(model)
+    folder = find_model(model or DEFAULT)
+    animator = Animator.load(folder)
+    if not model:
+        typer.echo(f"model {DEFAULT} of the package, trained on {trained_on(animator.about)}; see `lddm models show`")
+    compared = animator.compare(still)
+    if compared is not None and compared.is_out_of_distribution:
+        typer.echo(f"warning: {compared.said(trained_on(animator.about))}", err=True)
     asked_for = asked_label(animator.task, label, target)
 
     def draw(one: Animator, count: int) -> np.ndarray:
@@ -111,18 +120,17 @@ def animate(
         shape = f"{video.shape[2]} x {video.shape[1]} pixels"
         typer.echo(f"{path}: {len(video)} frames of {shape} at {animator.fps:g} Hz, synthetic")
 
-    from lddm.report.strips import loop, strips
-    from lddm.report.style import label as shown
-    from lddm.report.style import save
+    from lddm.report.film import film_strip, loop
+    from lddm.report.names import label as shown
 
     ours = animator.about["generator"]
     versions = {ours: videos[0]}
     if samples > 1:
         versions = {f"{shown(ours)}, {number}": video for number, video in enumerate(videos[:SHOWN])}
     if compare:
-        versions |= {other.about["generator"]: draw(other, 1)[0] for other in map(Animator.load, _beside(model))}
+        versions |= {other.about["generator"]: draw(other, 1)[0] for other in map(Animator.load, baselines_of(folder))}
         typer.echo(loop(image.name, versions, animator.fps, beside))
-    typer.echo(save(strips([(image.name, versions)], animator.fps), strip))
+    typer.echo(film_strip(image.name, versions, animator.fps, strip))
 
 
 @contextmanager
@@ -151,11 +159,19 @@ def asked_label(task: Task, label: str, target: float | None) -> float:
     return task.check(label or target)
 
 
-def _beside(model: Path) -> list[Path]:
-    """The bundles of the other generators of the same fold."""
-    pattern = "*/bundle/bundle.json" if model.name == "bundle" else "*/bundle.json"
-    root = model.parent.parent if model.name == "bundle" else model.parent
-    return [path.parent for path in sorted(root.glob(pattern)) if path.parent.resolve() != model.resolve()]
+@app.command()
+def demo(
+    model: Annotated[
+        list[str] | None, typer.Option(help="further models for the page, as for `lddm animate`; may be repeated")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on this machine; 0 = any that is free")] = 8765,
+    show: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+) -> None:
+    """Open a page on this machine that animates a still: drop a PNG, JPEG or DICOM file on it. Nothing is kept."""
+    set_up_logging()
+    from lddm.demo.server import serve
+
+    serve(model or [], port, show)
 
 
 @app.command()

@@ -22,12 +22,13 @@ def init() -> None:
     if uri is None:
         return
     from lddm.tracking.address import check_uri
-    from lddm.tracking.mlflow_view import init_store
 
     check_uri(uri)  # one that can never work stops the pipeline before its first job
     try:
+        from lddm.tracking.mlflow_view import init_store
+
         init_store(uri)
-    except LddmError as error:  # a server that is down must not
+    except LddmError as error:  # a server that is down, or MLflow that is not installed, must not
         typer.echo(f"warning: {error}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""What to mend in a folder of raw data, in sentences."""
+"""Advice on a folder of raw data, in sentences."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def advise(
     """All advice for a folder.
 
     Args:
-        layout: how the folder is laid out.
+        layout: layout of the folder.
         videos: the completed index.
         studied: its rows of the two classes of the study, with their labels.
         clips: one row per clip.
         classes: names of the class folders.
         two: the classes of the study.
-        passed: files that no row stands for -> reason.
-        notes: what listing the folder found.
-        identities: of the DICOM files.
+        passed: files without a row -> reason.
+        notes: notes from listing the folder.
+        identities: identities of the DICOM files.
         source: the source that read the folder.
     """
     usable = videos[videos["excluded"].isna()]
@@ -62,7 +62,9 @@ def advise(
         )
     lost = int(clips["excluded"].notna().sum()) if len(clips) else 0
     if lost:
-        found.append(f"{lost} of {len(clips)} clips have a scene cut, leave their view or stand still and are left out")
+        found.append(
+            f"{lost} of {len(clips)} clips are excluded: they have a scene cut, leave their view or are frozen"
+        )
     return found
 
 
@@ -70,37 +72,39 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
     found = []
     if layout.not_classes:
         found.append(
-            f"{', '.join(layout.not_classes)} look like a split, not like classes: put their files into the folders of "
-            "their classes, or leave them out"
+            f"{', '.join(layout.not_classes)} look like a split, not like classes: move their files to the class folders, or "
+            "leave them unused"
         )
     split = sorted({p.name for place in _class_places(layout) for p in class_folders(place) if is_split_folder(p.name)})
     if split:
         found.append(
-            f"class folders hold the folders {', '.join(split)}: LDDM divides patients itself and does not keep this split"
+            f"class folders contain the folders {', '.join(split)}: LDDM splits patients itself and ignores this split"
         )
     names: dict[str, list[str]] = {}
     for name in classes:
         names.setdefault(name.casefold(), []).append(name)
     for twins in names.values():
         if len(twins) > 1:
-            found.append(f"the class folders {', '.join(twins)} differ in case only: if they are one class, merge them")
+            found.append(f"the class folders {', '.join(twins)} differ only in case: if they are one class, merge them")
     inner = _same_folders_inside(layout)
     if inner:
         found.append(
-            f"each of the folders {', '.join(classes)} holds the folders {', '.join(inner)}: if those are the classes, and the "
-            "outer ones e.g. hospitals, arrange the files as <class>/<hospital>/<files>"
+            f"each of the folders {', '.join(classes)} contains the folders {', '.join(inner)}: if those are the classes and "
+            "the outer ones e.g. hospitals, arrange the files as <class>/<hospital>/<files>"
         )
     if len(classes) > 2:
         found.append(
-            f"{len(classes)} class folders ({', '.join(classes)}): the config names the two with the most patients "
-            f"({', '.join(two)}); choose others in index.classes, or list all there and set index.task to classes, or to ordinal "
-            "if they go from low to high"
+            f"{len(classes)} class folders ({', '.join(classes)}): the config uses the two with the most patients "
+            f"({', '.join(two)}); choose others in index.classes, or list all of them and set index.task to classes (or to "
+            "ordinal, if they are ordered from low to high)"
         )
     if len(classes) < 2:
-        found.append(f"{len(classes)} class folders ({', '.join(classes)}); a study has at least two: add another one")
+        found.append(f"{len(classes)} class folders ({', '.join(classes)}); a study needs at least two: add another")
     moving = usable[usable["kind"] == "video"]
     if moving.empty:
-        found.append("no usable video: this folder can only be a pool of stills, beside a source of videos")
+        found.append(
+            "no usable video: this folder can only serve as a pool of stills, together with a source of videos"
+        )
     for name in classes:
         count = moving.loc[moving["class_name"] == name, "patient_id"].nunique()
         if 0 < count < FEW_PATIENTS:
@@ -113,14 +117,14 @@ def _of_classes(layout: Layout, usable: pd.DataFrame, classes: Sequence[str], tw
 
 
 def _class_places(layout: Layout) -> list[Path]:
-    """The class folders of a `folder`; of other layouts none."""
+    """The class folders of layout `folder`; empty for other layouts."""
     if layout.kind != "folder":
         return []
     return [place for place in class_folders(layout.place) if not is_split_folder(place.name)]
 
 
 def _same_folders_inside(layout: Layout) -> list[str]:
-    """Names of the folders that each class folder holds, if they are the same, few and not numbered as patients are."""
+    """Names of the subfolders of each class folder, if they are the same in all, few, and not numbered like patients."""
     places = _class_places(layout)
     names = [sorted(inner.name for inner in class_folders(place)) for place in places]
     if len(places) < 2 or any(name != names[0] for name in names):
@@ -138,10 +142,10 @@ def _of_patients(
     patients = getattr(source, "patients", None)
     if layout.kind == "folder" and len(unknown):
         found.append(
-            f"patients are unknown for {len(unknown)} of {len(usable)} files, so each of these counts as one; if a patient "
-            "has several files, name them in a CSV with the columns file, patient_id"
+            f"patients are unknown for {len(unknown)} of {len(usable)} files, so each of these counts as one patient; if a "
+            "patient has several files, list them in a CSV with the columns file, patient_id"
             + ("" if patients else " and pass it with --patients")
-            + ", or test results will be too good"
+            + "; otherwise test results will be too optimistic"
         )
         if patients is None and (there := _csv_there(layout.place)):
             found.append(f"{there} has the columns file and patient_id: pass --patients {there}")
@@ -149,7 +153,7 @@ def _of_patients(
     largest = usable[usable["patient_id"] == sizes.index[0]] if len(sizes) else usable
     if len(largest) > max(2, len(usable) / 2) and largest["class_name"].nunique() > 1:
         found.append(
-            f"one patient has {len(largest)} of {len(usable)} files, of several classes: its ID may be a placeholder"
+            f"one patient has {len(largest)} of {len(usable)} files, in several classes: the ID may be a placeholder"
         )
     several_names, several_ids = name_counts(identities)
     if several_names or several_ids:
@@ -171,7 +175,7 @@ def _csv_there(place: Path) -> str | None:
 
 
 def _of_split(studied: pd.DataFrame, said: Sequence[str]) -> list[str]:
-    """Whether the default split would stop, as it would say it."""
+    """The error that the default split would raise, if any."""
     moving = studied[studied["excluded"].isna() & (studied["kind"] == "video")]
     if moving["label"].nunique() < 2:
         return []
@@ -185,7 +189,7 @@ def _of_split(studied: pd.DataFrame, said: Sequence[str]) -> list[str]:
 def _of_passed(passed: dict[Path, str]) -> list[str]:
     unread = [path for path, reason in passed.items() if reason.startswith("not read")]
     found = [
-        f"{count} files are passed over: {reason}"
+        f"{count} files are skipped: {reason}"
         for reason, count in Counter(passed.values()).most_common()
         if not reason.startswith("not read")
     ]
@@ -197,14 +201,14 @@ def _of_passed(passed: dict[Path, str]) -> list[str]:
 
 
 def _of_reading(videos: pd.DataFrame) -> list[str]:
-    """What was assumed while files were read, with the files' names."""
+    """Assumptions made while reading files, with the names of the files."""
     found = []
     if "notes" in videos:
         by_kind: dict[str, list[tuple[str, str]]] = {}
         for path, text in zip(videos["path"], videos["notes"].fillna(""), strict=True):
             for note in filter(None, str(text).split("; ")):
                 by_kind.setdefault(re.sub(r"[\d.]+", "0", note), []).append((note, path))
-        for noted in by_kind.values():  # notes that differ in numbers only are one line
+        for noted in by_kind.values():  # notes that differ only in numbers are merged
             found.append(f"{len(noted)} files: {noted[0][0]} ({listed((name for _, name in noted), 3)})")
         return found
     settings = PreprocessSettings()
@@ -216,7 +220,7 @@ def _of_reading(videos: pd.DataFrame) -> list[str]:
     cut = moving[moving["n_frames"] >= settings.max_frames]
     if len(cut):
         names = list(cut["path"])
-        found.append(f"of {len(cut)} videos only the first {settings.max_frames} frames are read: {listed(names, 3)}")
+        found.append(f"only the first {settings.max_frames} frames are read of {len(cut)} videos: {listed(names, 3)}")
     return found
 
 

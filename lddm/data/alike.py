@@ -1,4 +1,4 @@
-"""Patients that count as several and are likely one: IDs and names that differ in spelling only."""
+"""Detection of patients who are probably the same: IDs and names that differ only in spelling."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from lddm.data.identity import Identity
 
 
 def likely_same(patients: Sequence[Sequence[Identity]]) -> dict[tuple[int, int], str]:
-    """Pairs of patients that somebody should look at; they are not joined, since each may be two people.
+    """Pairs of patients that the user should check; they are not merged, because they may be two people.
 
-    - PatientIDs that differ in leading zeros only and have no two different issuers, or of which one is among the
-      OtherPatientIDs of the other patient, unless their birth dates differ;
-    - where one of them has no PatientID: the same birth date and names that differ in order, accents, apostrophes or
-      further words only.
+    - PatientIDs that differ only in leading zeros and have no two different issuers, or one of which is among the
+      OtherPatientIDs of the other patient, unless the birth dates differ;
+    - if one of them has no PatientID: the same birth date, and names that differ only in order, accents, apostrophes or
+      additional words.
 
     Args:
         patients: the identities of each patient's files.
 
     Returns:
-        positions of two patients, the lower first -> what is alike, without a value.
+        positions of two patients, the lower first -> reason, without any value.
     """
     found: dict[tuple[int, int], str] = {}
     for pairs, reason in (
-        (_by_zeros(patients), "IDs that differ in leading zeros only"),
+        (_by_zeros(patients), "IDs that differ only in leading zeros"),
         (_by_other_ids(patients), "the ID of one is among OtherPatientIDs of the other"),
         (_by_name(patients), "the same birth date and similar names"),
     ):
@@ -80,14 +80,14 @@ def _by_name(patients: Sequence[Sequence[Identity]]) -> Iterator[tuple[int, int]
 
 
 def _words(name: str) -> frozenset[str]:
-    """The words of a name without accents and apostrophes; German umlauts spelled ae, oe and ue are as without."""
+    """The words of a name without accents and apostrophes; ae, oe and ue (German umlauts) are reduced to a, o and u."""
     plain = "".join(letter for letter in unicodedata.normalize("NFD", name) if not unicodedata.combining(letter))
     plain = re.sub(r"(?<=[aou])e", "", plain.replace("'", "").replace("ø", "o").replace("æ", "a"))
     return frozenset(re.findall(r"\w+", plain))
 
 
 def _agree(one: Sequence[Identity], other: Sequence[Identity], *attributes: str) -> bool:
-    """Whether two patients have no two different values of the attributes; a missing one agrees with all."""
+    """Whether no attribute has different values in the two patients; a missing value is compatible with all."""
     for attribute in attributes:
         values, others = ({getattr(who, attribute) for who in files} - {""} for files in (one, other))
         if values and others and not values & others:

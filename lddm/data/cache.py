@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from filelock import Timeout
 
 from lddm.files import atomic_path, lock
 
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class ArrayCache:
-    """One file for each set of videos and computation; jobs that run at the same time wait for each other's result.
+    """One file for each set of videos (or part of one) and computation; jobs that run at the same time use each other's.
 
     Args:
         folder: where the files lie; None keeps arrays in memory only.
@@ -31,6 +32,31 @@ class ArrayCache:
         Args:
             content: what computes it, e.g. the name and the hash of a network or of source code.
         """
+        found = self._found(content, clips, compute, wait=True)
+        assert found is not None
+        return found
+
+    def get_in_parts(
+        self, content: str, clips: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], at_a_time: int = 16
+    ) -> np.ndarray:
+        """As `get`, for what is computed clip by clip: jobs that want it at the same time divide the clips between them.
+
+        Args:
+            at_a_time: clips of a part; each part is a file.
+        """
+        if self.folder is None or not len(clips):
+            return self.get(content, clips, compute)
+        parts = [clips[start : start + at_a_time] for start in range(0, len(clips), at_a_time)]
+        found = [
+            self._found(content, part, compute, wait=False) for part in parts
+        ]  # what another job is at is left to it
+        made = zip(found, parts, strict=True)
+        return np.concatenate([one if one is not None else self.get(content, part, compute) for one, part in made])
+
+    def _found(
+        self, content: str, clips: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], wait: bool
+    ) -> np.ndarray | None:
+        """As `get`; None where another job is at it and one shall not wait."""
         key = _key(content, clips)
         if key in self._memory:
             return self._memory[key]
@@ -42,12 +68,15 @@ class ArrayCache:
             path = self.folder / f"{key}.npy"
             found = _read(path)
             if found is None:
-                with lock(path.with_suffix(".lock")):
-                    found = _read(path)  # another job may have made it in the meantime
-                    if found is None:
-                        found = compute(clips)
-                        with atomic_path(path) as temporary:
-                            np.save(temporary, found, allow_pickle=False)
+                try:
+                    with lock(path.with_suffix(".lock")).acquire(timeout=-1 if wait else 0):
+                        found = _read(path)  # another job may have made it in the meantime
+                        if found is None:
+                            found = compute(clips)
+                            with atomic_path(path) as temporary:
+                                np.save(temporary, found, allow_pickle=False)
+                except Timeout:
+                    return None
         self._memory[key] = found
         return found
 

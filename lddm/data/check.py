@@ -1,4 +1,4 @@
-"""What a folder of raw data would become: its files, patients and classes, and why some files are left out."""
+"""Check of a folder of raw data: usable files, patients and classes, and the reasons for excluded files."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from lddm.settings.data import (
     SplitSettings,
 )
 
-TABLES = {"pocus": "dataset_metadata.csv"}  # what a source reads beside the files of its rows
-HINT = "see docs/data.md for what is read"
+TABLES = {"pocus": "dataset_metadata.csv"}  # tables that a source reads in addition to its data files
+HINT = "docs/data.md lists the supported formats"
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found in a folder.
+    """Result of checking a folder.
 
     Attributes:
         kind: the source that reads the folder.
         videos: the completed index, one row per file.
         clips: one row per clip; empty if no video is usable.
-        unused: one row per file that is not used: path below the folder, reason.
-        advice: what to mend, one sentence each.
-        leaks: what could tell the classes apart without pixels.
-        config: the lines of a config that use the folder.
+        unused: one row per unused file: path below the folder, reason.
+        advice: recommended corrections, one sentence each.
+        leaks: differences between the classes other than pixels.
+        config: config lines that use the folder.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class DataReport:
         return table.assign(used=table["reason"].isna()).sort_values("path", ignore_index=True)
 
     def unused_by_reason(self, most: int | None = None) -> list[tuple[str, str]]:
-        """Files that are not used: one line (path, reason) per file, or with `most` one (reason, names) per reason."""
+        """Unused files: one (path, reason) per file or, if `most` is given, one (reason, names) per reason."""
         if most is None:
             return [(row.path, row.reason) for row in self.unused.itertuples()]
         groups = self.unused.groupby(self.unused["reason"].str.split(":").str[0], sort=False)
@@ -92,14 +92,14 @@ class _Listing:
 
 
 def check_data(path: Path, patients: str | None = None) -> DataReport:
-    """Read all of a folder as the pipeline would, with default settings. Nothing is written into the folder.
+    """Read a whole folder as the pipeline would, with default settings. Nothing is written into the folder.
 
     Args:
         path: the folder of one data set.
-        patients: for `folder`, the CSV of patients: its path below the folder or from the working folder.
+        patients: for `folder`, the patients CSV: its path below the folder or from the working directory.
 
     Raises:
-        LddmError: no source reads the folder, or the CSV of patients cannot be meant.
+        LddmError: no source reads the folder, or the patients CSV is invalid.
     """
     layout = recognise(path)
     check_locale(layout.classes, [layout.place])
@@ -110,14 +110,14 @@ def check_data(path: Path, patients: str | None = None) -> DataReport:
             tuple(sorted({unicodedata.normalize("NFC", p.name) for p in layout.place.iterdir() if p.is_dir()})),
         )
     if patients is not None and layout.kind != "folder":
-        raise LddmError(f"{path} is read as '{layout.kind}', which takes no CSV of patients", "leave --patients out")
+        raise LddmError(f"{path} is read as '{layout.kind}', which takes no patients CSV", "omit --patients")
     root = path.resolve().parent
     source, classes = _source(layout, root, _below(layout.place, patients) if patients else None)
     listing = _list(layout, source, root, classes)
     files_of = layout.place.resolve()
     passed = listing.passed_over | _others(files_of, root, listing, source)
     if not listing.rows:
-        raise LddmError(f"{path} holds no video, image or DICOM file{_kinds(passed)}", HINT)
+        raise LddmError(f"{path} contains no video, image or DICOM file{_kinds(passed)}", HINT)
     identities = [row.get("identity") for row in listing.rows]
     videos, clips = _read(listing.rows, source, classes, root)
     two = _choose(videos, classes)
@@ -140,18 +140,18 @@ def _source(layout: Layout, root: Path, patients: str | None) -> tuple[Source, l
 
 
 def _below(place: Path, patients: str) -> str:
-    """The CSV's path below the source's folder; shells complete names from the working folder."""
+    """The CSV's path below the source's folder; also accepts a path from the working directory, as shells complete it."""
     for path in (place / patients, Path(patients)):
         if path.is_file():
-            found = Path(os.path.abspath(path))  # a link in the folder may lead out of it
+            found = Path(os.path.abspath(path))  # without resolving links, which may lead out of the folder
             for root in (Path(os.path.abspath(place)), place.resolve()):
                 if found.is_relative_to(root):
                     return found.relative_to(root).as_posix()
-            raise LddmError(
-                f"{patients} lies outside {place}", f"copy it into {place}, where the pipeline looks for it"
-            )
+            raise LddmError(f"{patients} lies outside {place}", f"copy it to {place}, where the pipeline reads it")
     there = ", ".join(sorted(file.name for file in place.glob("*.csv"))) or "none"
-    raise LddmError(f"{patients} exists neither below {place} nor here", f"CSV files in {place}: {there}")
+    raise LddmError(
+        f"{patients} exists neither below {place} nor in the working directory", f"CSV files in {place}: {there}"
+    )
 
 
 def _list(layout: Layout, source: Source, root: Path, classes: list[str]) -> _Listing:
@@ -163,7 +163,7 @@ def _list(layout: Layout, source: Source, root: Path, classes: list[str]) -> _Li
 
 
 def _others(place: Path, root: Path, listing: _Listing, source: Source) -> dict[Path, str]:
-    """Files below the source's folder that neither a row nor the listing accounts for -> reason."""
+    """Files below the source's folder that are neither in a row nor in the listing -> reason."""
     rows = {row["path"] for row in listing.rows}
     found = {}
     for file in sorted(place.rglob("*")):
@@ -184,7 +184,9 @@ def _others(place: Path, root: Path, listing: _Listing, source: Source) -> dict[
 
 def _kinds(passed: dict[Path, str]) -> str:
     suffixes = pd.Series([path.suffix.lower() or "no suffix" for path in passed], dtype=object).value_counts()
-    return f"; it holds {', '.join(f'{name} ({n})' for name, n in suffixes.head(6).items())}" if len(suffixes) else ""
+    return (
+        f"; it contains {', '.join(f'{name} ({n})' for name, n in suffixes.head(6).items())}" if len(suffixes) else ""
+    )
 
 
 def _read(rows: list[dict], source: Source, classes: list[str], root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -204,7 +206,7 @@ def _read(rows: list[dict], source: Source, classes: list[str], root: Path) -> t
 
 
 def _choose(videos: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """The two classes with videos of most patients, in the order of their names."""
+    """The two classes with videos of the most patients, in the order of their names."""
     usable = videos[videos["excluded"].isna()]
     moving = usable[usable["kind"] == "video"].groupby("class_name")["patient_id"].nunique()
     any_kind = usable.groupby("class_name")["patient_id"].nunique()
@@ -222,11 +224,11 @@ def _unused(videos: pd.DataFrame, passed: dict[Path, str], root: Path) -> pd.Dat
 
 
 def _config(source: Source, root: Path, path: Path, classes: list[str], videos: pd.DataFrame) -> str:
-    """As YAML, which quotes names that it would take for something else, e.g. a class `no`."""
+    """Config as YAML; the dumper quotes names that YAML would read as another type, e.g. a class `no`."""
     about = {"kind": source.kind} | source.model_dump(include={"folder", "patients"}, exclude_none=True)
     moving = videos[videos["kind"] == "video"]
     rates = moving["native_fps" if "native_fps" in moving else "fps"].dropna()
-    slow = len(rates) > 0 and rates.max() < 0.9 * PreprocessSettings().fps  # all of them: a slower target fits
+    slow = len(rates) > 0 and rates.max() < 0.9 * PreprocessSettings().fps  # all are slow: suggest a lower target rate
     usable = moving[moving["excluded"].isna()]
     counts = usable.groupby("label")["patient_id"].nunique()
     default = SplitSettings()

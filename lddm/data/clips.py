@@ -1,4 +1,4 @@
-"""Time: resampling to the target frame rate and cutting clips."""
+"""Resampling to the target frame rate, and cutting of clips."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from lddm.io.recording import FrameRate, Recording
 from lddm.settings.data import PreprocessSettings
 
 SLOWER = 0.9  # share of the target rate below which a recording counts as slower
-EXACT = 0.002  # relative difference up to which a ratio of rates counts as whole (29.97 Hz is three times 10 Hz)
-HELD = 2.0  # steps of the target rate; across a longer gap the nearest frame is held, a cross-fade would show two
+EXACT = 0.002  # relative tolerance for an integer ratio of rates (29.97 Hz counts as three times 10 Hz)
+HELD = 2.0  # steps of the target rate; in a longer gap the nearest frame is held, since blending would superimpose two
 
 
 def is_slower(native_fps: float, fps: float) -> bool:
@@ -18,11 +18,11 @@ def is_slower(native_fps: float, fps: float) -> bool:
 
 
 def sample_positions(times: np.ndarray, native_fps: float, fps: float) -> np.ndarray:
-    """Positions in the recording of frames that come at `fps`, evenly spaced in time.
+    """Positions in the recording of frames at `fps`, evenly spaced in time.
 
-    A whole ratio of the rates takes every k-th frame, so that nothing is interpolated. Otherwise positions have fractions:
-    picking the nearest frame would make uneven steps (2, 3, 3, 2 frames from 25 to 10 Hz), which is motion that the tissue
-    does not have. ASSUME: the method's paper does not state how its videos were resampled.
+    For an integer ratio of the rates every k-th frame is taken, without interpolation. Otherwise positions are fractional:
+    taking the nearest frame would give uneven steps (2, 3, 3, 2 frames from 25 to 10 Hz), i.e. motion that the tissue
+    does not have. ASSUME: the paper does not state how its videos were resampled.
 
     Args:
         times: ascending times of the frames in s, (T,).
@@ -30,8 +30,7 @@ def sample_positions(times: np.ndarray, native_fps: float, fps: float) -> np.nda
         fps: target in Hz.
 
     Returns:
-        float64 positions in [0, T - 1], ascending. A recording of unknown rate, or one slower than the target, is kept as
-        it is.
+        float64 positions in [0, T - 1], ascending. All frames, if the rate is unknown or lower than the target.
     """
     count = len(times)
     everything = np.arange(count, dtype=np.float64)
@@ -51,12 +50,12 @@ def sample_positions(times: np.ndarray, native_fps: float, fps: float) -> np.nda
 
 
 def resample_indices(count: int, native_fps: float, fps: float) -> np.ndarray:
-    """Positions of the frames to keep so that they come at `fps`.
+    """Positions of the frames that resample a recording to `fps`.
 
     Args:
-        count: native frames.
-        native_fps: Hz. A `FrameRate` with the times of the frames gives the nearest frames by time, int64. A plain number
-            gives evenly spaced positions as `sample_positions`: int64 if all are whole, else float64.
+        count: number of native frames.
+        native_fps: Hz. For a `FrameRate` with frame times, the nearest frames in time are returned, int64. For a number,
+            evenly spaced positions as in `sample_positions`: int64 if all are integers, else float64.
         fps: target in Hz.
     """
     times = native_fps.times if isinstance(native_fps, FrameRate) else np.arange(count) / native_fps
@@ -72,7 +71,7 @@ def resample_indices(count: int, native_fps: float, fps: float) -> np.ndarray:
 
 
 def resample(recording: Recording, fps: float) -> np.ndarray:
-    """Frames uint8 (N, H, W) at `fps`: frames as they are where a position is whole, else the two neighbours blended."""
+    """Frames uint8 (N, H, W) at `fps`: unchanged at integer positions, otherwise blended from the two neighbours."""
     positions = sample_positions(recording.times, recording.fps, fps)
     before = positions.astype(np.int64)
     share = (positions - before).astype(np.float32)
@@ -90,7 +89,7 @@ def resample(recording: Recording, fps: float) -> np.ndarray:
 
 
 def clip_starts(count: int, settings: PreprocessSettings) -> list[int]:
-    """First frames of the clips of a video of `count` resampled frames: every `clip_hop`, at most `max_clips`, spread."""
+    """First frames of the clips of a video of `count` resampled frames: every `clip_hop`, at most `max_clips` evenly spread."""
     starts = list(range(0, count - settings.clip_length, settings.clip_hop))
     if len(starts) <= settings.max_clips:
         return starts

@@ -1,6 +1,6 @@
-"""Candidates for duplicates: pairs of files in which a frame of one resembles a frame of the other.
+"""Search for candidate duplicates: pairs of files in which a frame of one resembles a frame of the other.
 
-Each frame is compared only with frames of the same neighbourhoods (an inverted file, Jegou et al., IEEE TPAMI
+Each frame is compared only with frames of the same neighbourhoods (inverted file, Jegou et al., IEEE TPAMI
 33(1):117-128, 2011), so that the cost grows little faster than the number of frames. Up to `EXACT` frames there is one
 neighbourhood and the search is exhaustive.
 """
@@ -13,14 +13,14 @@ import numpy as np
 
 from lddm.data.fingerprints import COARSE, CROPS, descriptors
 
-EXACT = 5000  # frames up to which all are compared with all
-CELL = 1000  # frames of a neighbourhood, on average
-PROBES = 3  # neighbourhoods in which a frame is looked for
-QUERY_STEP = 3  # every third frame of a long video is looked for, among all frames of the others
-SHORT = 12  # distinct frames up to which all frames of a file are looked for
-ALIKE = 0.7  # correlation of descriptors from which two frames are worth an alignment
-NEAREST = 8  # frames of other files that are kept for each frame, view and neighbourhood
-PARTNERS = 24  # most similar files that are kept for each file
+EXACT = 5000  # number of frames up to which the search is exhaustive
+CELL = 1000  # mean number of frames per neighbourhood
+PROBES = 3  # neighbourhoods searched for each frame
+QUERY_STEP = 3  # every third frame of a long video is a query against all frames of the other files
+SHORT = 12  # number of distinct frames up to which all frames of a file are queries
+ALIKE = 0.7  # minimum correlation of descriptors for an alignment
+NEAREST = 8  # frames of other files kept for each frame, view and neighbourhood
+PARTNERS = 24  # most similar files kept for each file
 BLOCK = 4096
 
 
@@ -29,11 +29,11 @@ class Candidate:
     """A frame of one file that resembles a frame of another.
 
     Attributes:
-        query: file whose frame, cropped and perhaps mirrored, resembles that of `match`.
+        query: file whose frame, cropped and possibly mirrored, resembles that of `match`.
         match: the other file.
         query_frame: index in `query`.
         match_frame: index in `match`.
-        crop: share of height and width that was removed from the query.
+        crop: share of height and width removed from the query.
         mirrored: the query was mirrored.
     """
 
@@ -81,7 +81,7 @@ def candidates(thumbnails: list[np.ndarray], distinct: list[np.ndarray]) -> list
 
 
 def _blocks(thumbnails: list[np.ndarray], owner: np.ndarray, frame: np.ndarray, crop: float) -> np.ndarray:
-    """Descriptors float16 (n, 12, 12) of chosen frames."""
+    """Descriptors float16 (n, 12, 12) of selected frames."""
     out = np.empty((len(owner), COARSE, COARSE), np.float16)
     for start in range(0, len(owner), BLOCK):
         chosen = slice(start, start + BLOCK)
@@ -91,7 +91,7 @@ def _blocks(thumbnails: list[np.ndarray], owner: np.ndarray, frame: np.ndarray, 
 
 
 def _nearest_pivots(views: np.ndarray, pivots: np.ndarray, count: int) -> np.ndarray:
-    """Indices int32 (n, count) of the neighbourhoods of each frame."""
+    """Indices int32 (n, count) of the nearest neighbourhoods of each frame."""
     out = np.empty((len(views), count), np.int32)
     for start in range(0, len(views), BLOCK):
         block = views[start : start + BLOCK].reshape(-1, COARSE * COARSE).astype(np.float32)
@@ -139,7 +139,7 @@ def _search(
 
 
 def _best(hits: np.ndarray, owner: np.ndarray, frame: np.ndarray) -> list[Candidate]:
-    """The best hit of each pair of files, of the `PARTNERS` best pairs of each file."""
+    """The best hit of each pair of files, limited to the `PARTNERS` best pairs of each file."""
     asked, match, view = (hits[:, k].astype(np.int64) for k in (0, 1, 3))
     query_file, match_file = owner[asked], owner[match]
     order = np.lexsort((view, match, asked, -hits[:, 2], match_file, query_file))

@@ -1,7 +1,7 @@
 """Near-duplicates: files that show frames of one recording.
 
-Two excerpts of one recording, or one image saved twice, must not stand on both sides of a split. Copies may be mirrored,
-cropped by a few per cent, brightened, compressed again or played at another rate. Candidates
+Two excerpts of one recording, or two copies of an image, must not fall on different sides of a split. Copies may be
+mirrored, cropped by a few per cent, brightened, recompressed or played at another rate. Candidates
 (lddm.data.duplicate_search) are aligned and compared frame by frame.
 """
 
@@ -24,18 +24,18 @@ __all__ = ["cluster_duplicates", "connected", "find_duplicates", "video_hashes"]
 
 # Correlations of aligned details. ASSUME, from measurements (docs/data.md): neighbouring frames of different patients
 # stay below 0.6 for most pairs, copies with noise, gain and crops reach 0.8.
-SAME_FRAME = 0.8  # for a video, of which several frames must agree
-SAME_IMAGE = 0.85  # for a still image, which is one frame only
-OVERLAP = 0.6  # share of the frames that two aligned files should have in common, and have
-IN_TIME = 1.5  # frames by which a matching frame may be off the common time axis
-COMMON = 3  # other files that may show a frame before it can count as a title card
+SAME_FRAME = 0.8  # for a video, of which several frames must match
+SAME_IMAGE = 0.85  # for a still image, which has one frame only
+OVERLAP = 0.6  # minimum share of matching frames in the common time span of two aligned files
+IN_TIME = 1.5  # maximum distance of a matching frame from the common time axis, in frames
+COMMON = 3  # maximum number of other files that show a frame which is not a title card
 
 
 @dataclass(frozen=True)
 class Match:
-    """Frames that two files share: frame `frames[k]` of `first` and frame `partners[k]` of `second` agree.
+    """Shared frames of two files: frame `frames[k]` of `first` matches frame `partners[k]` of `second`.
 
-    A frame has several partners where the content repeats; `best[k]` marks the most similar one.
+    A frame has several partners if the content repeats; `best[k]` marks the most similar one.
     """
 
     first: int
@@ -45,19 +45,19 @@ class Match:
     best: np.ndarray
 
     def only(self, kept: np.ndarray) -> Match:
-        """A part of the agreements."""
+        """A subset of the matching frames."""
         return Match(self.first, self.second, self.frames[kept], self.partners[kept], self.best[kept])
 
 
 def find_duplicates(hashes: list[np.ndarray], frames: int = 4) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of files that show frames of one recording.
 
-    Two files match if at least `frames` distinct frames (all, of files with fewer) agree after alignment, and if they
-    agree for most of the time that the two would share. Frames that many files of other content show, such as
-    title cards, are not counted.
+    Two files are duplicates if at least `frames` distinct frames (all of them in files with fewer) match after alignment,
+    and if most of the frames in their common time span match. Frames shown by many files with other content, such as title
+    cards, are not counted.
 
     Args:
-        hashes: for each file uint8 (T, 32, 32), of `video_hashes`.
+        hashes: for each file uint8 (T, 32, 32), from `video_hashes`.
         frames: distinct frames that two videos must share.
     """
     thumbnails = [np.reshape(h, (-1, SIDE, SIDE)) for h in hashes]
@@ -81,7 +81,7 @@ def find_duplicates(hashes: list[np.ndarray], frames: int = 4) -> list[tuple[int
 
 
 def compare(candidate: Candidate, thumbnails: list[np.ndarray], distinct: list[np.ndarray]) -> Match | None:
-    """Frames that two files share once one is aligned with the other, or None."""
+    """Matching frames of two files after alignment, or None."""
     query, reference = thumbnails[candidate.query], thumbnails[candidate.match]
     if candidate.mirrored:
         query = query[:, :, ::-1]
@@ -103,10 +103,10 @@ def compare(candidate: Candidate, thumbnails: list[np.ndarray], distinct: list[n
 
 
 def _is_duplicate(match: Match, first: np.ndarray, second: np.ndarray, frames: int) -> bool:
-    """Whether a match has enough frames, over most of what both files should share.
+    """Whether a match has enough frames, over most of the common time span.
 
     Args:
-        match: the frames in common.
+        match: the matching frames.
         first: distinct frames of the first file.
         second: distinct frames of the second file.
         frames: distinct frames that two videos must share.
@@ -133,8 +133,8 @@ def _distinct(match: Match) -> int:
 def _time_axes(match: Match) -> Iterator[tuple[float, float]]:
     """Possible common time axes (slope, intercept): partner = slope * frame + intercept.
 
-    First those of equal speed, forwards and backwards, by a vote of all agreements; then any speed, by the robust
-    line of Theil and Sen through the best ones.
+    First equal speed, forwards and backwards, by a vote of all matches; then any speed, by a robust Theil-Sen line through
+    the best matches.
     """
     for slope in (1.0, -1.0):
         shifts, votes = np.unique(match.partners - slope * match.frames, return_counts=True)
@@ -148,9 +148,9 @@ def _time_axes(match: Match) -> Iterator[tuple[float, float]]:
 
 
 def _title_cards(accepted: list[Match], rejected: list[Match]) -> dict[int, set[int]]:
-    """Frames of each file that more than `COMMON` other files show, at least two of them of other content.
+    """Frames of each file that more than `COMMON` other files show, at least two of them with other content.
 
-    One is not enough: it may be a copy too poor to be recognised.
+    One such file is not enough: it may be an unrecognised copy of poor quality.
     """
     shown: dict[tuple[int, int], tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
     for different, matches in enumerate((accepted, rejected)):
@@ -167,7 +167,7 @@ def _title_cards(accepted: list[Match], rejected: list[Match]) -> dict[int, set[
 
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Connected components of `count` nodes: lists of members, by first member."""
+    """Connected components of `count` nodes: lists of members, sorted by first member."""
     edges = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
@@ -178,9 +178,9 @@ def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def cluster_duplicates(table: pd.DataFrame, hashes: list[np.ndarray], frames: int = 4) -> pd.DataFrame:
-    """Set `cluster` of files that share frames; exclude clusters whose labels contradict each other.
+    """Set `cluster` of files that share frames; exclude clusters with contradictory labels.
 
-    Clusters that a source already found are kept and joined. Simulated files are left alone: they share nothing.
+    Clusters found by a source are kept and merged. Simulated files are skipped because they share no frames.
 
     Args:
         table: rows with cluster, label, source, excluded; the same order as `hashes`.

@@ -1,4 +1,4 @@
-"""Public data sets: which can be downloaded, which have to be asked for; and an unzip that keeps to its folder."""
+"""Public data sets, to download or to request, and safe extraction of archives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST = 20 * 2**30  # bytes unpacked
 MOST_FILES = 200_000
-DENSEST = 200  # unpacked bytes for each packed one, of a file of some size: images and videos hardly shrink
+DENSEST = 200  # maximum compression ratio of a file above PROBED bytes; images and videos hardly compress
 PROBED = 50 * 2**20
 
 
@@ -28,12 +28,12 @@ class Dataset:
     """One public data set.
 
     Attributes:
-        url: a zip archive, or None if it has to be asked for.
-        folder: where it lies below data_root.
+        url: address of a zip archive; None = available on request only.
+        folder: folder below data_root.
         inside: the folder of the archive that becomes `folder` (None = the archive itself).
-        licence: as its authors state it.
-        how: where it comes from, and how to get what cannot be downloaded.
-        sha256: of the archive; None = its authors publish none, and the one that came is noted beside the data.
+        licence: as stated by the authors.
+        how: source, and how to get data that cannot be downloaded.
+        sha256: digest of the archive; None = the authors publish none, and that of the download is stored with the data.
     """
 
     url: str | None
@@ -49,35 +49,35 @@ DATASETS: dict[str, Dataset] = {
         "https://scholar.cu.edu.eg/Dataset_BUSI.zip",
         "busi",
         None,
-        "its authors ask for a citation and name none; see docs/data.md",
+        "not stated, the authors ask for a citation; see docs/data.md",
         "Al-Dhabyani et al. 2020, Data in Brief 28:104863; page https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     ),
     "pocus": Dataset(
         "https://github.com/jannisborn/covid19_ultrasound/archive/refs/heads/master.zip",
         "pocus",
         "data",
-        "each file its own (CC BY, CC BY-NC, CC BY-NC-SA), see dataset_metadata.csv",
-        "Born et al. 2021, Applied Sciences 11:672; some videos have to be fetched from their publishers, as its README says",
+        "per file (CC BY, CC BY-NC, CC BY-NC-SA), see dataset_metadata.csv",
+        "Born et al. 2021, Applied Sciences 11:672; some videos must be downloaded from their publishers, see its README",
     ),
     "busv": Dataset(
         None,
         "busv",
         None,
         "non-commercial research and education, on request",
-        "Lin et al. 2022 (CVA-Net): ask as the README of github.com/jhl-Det/CVA-Net says, unpack rawframes/ and the JSON "
-        "files into data_root/busv",
+        "Lin et al. 2022 (CVA-Net): request it as described in the README of github.com/jhl-Det/CVA-Net, and unpack rawframes/ "
+        "and the JSON files into data_root/busv",
     ),
 }
 
 
 def fetch(name: str, data_root: Path, url: str | None = None, expected: str | None = None) -> Path:
-    """Download a data set and unpack it where its source looks for it.
+    """Download a data set and unpack it into its source's folder.
 
     Args:
-        url, expected: another address and the SHA-256 of its archive, e.g. of a mirror.
+        url, expected: another address, e.g. a mirror, and the SHA-256 of its archive.
 
     Returns:
-        The folder; if it is there already, nothing is done.
+        The folder; nothing is done if it already exists.
 
     Raises:
         LddmError: unknown name, no public address, a failed download, a wrong checksum, or a hostile archive.
@@ -87,7 +87,7 @@ def fetch(name: str, data_root: Path, url: str | None = None, expected: str | No
         raise LddmError(f"unknown data set '{name}'", f"expected one of {', '.join(DATASETS)}")
     target = Path(data_root) / entry.folder
     if target.exists():
-        logger.info("%s is there already", target)
+        logger.info("%s already exists", target)
         return target
     url = url or entry.url
     if url is None:
@@ -114,16 +114,16 @@ def _download(name: str, url: str, expected: str | None, folder: Path, how: str)
     try:
         return download(url, folder / f".{name}.zip", expected, progress=seen, again=True)
     except DownloadError as error:
-        raise LddmError(f"{name}: {url} could not be fetched ({error})", f"fetch it by hand: {how}") from error
+        raise LddmError(f"{name}: {url} could not be downloaded ({error})", f"download it manually: {how}") from error
 
 
 def _inner(folder: Path, inside: str | None) -> Path:
-    """The folder of an unpacked archive that holds the data; archives of repositories have one folder around all."""
+    """The data folder of an unpacked archive; archives of repositories have an enclosing folder."""
     if inside is None:
         return folder
     found = sorted(path for path in (folder / inside, *folder.glob(f"*/{inside}")) if path.is_dir())
     if not found:
-        raise LddmError(f"the archive has no folder '{inside}'", "its layout has changed; unpack it by hand")
+        raise LddmError(f"the archive has no folder '{inside}'", "its layout has changed; unpack it manually")
     return found[0]
 
 
@@ -131,7 +131,7 @@ def unzip(archive: Path, target: Path) -> None:
     """Unpack a zip archive into a new folder.
 
     Raises:
-        LddmError: no zip archive, a name that leaves the folder, a link, or more than a data set may hold.
+        LddmError: not a zip archive, a name that leaves the folder, a link, or more data than allowed.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -143,7 +143,7 @@ def unzip(archive: Path, target: Path) -> None:
                 with opened.open(member) as source, open(path, "wb") as file:
                     shutil.copyfileobj(source, file, 2**20)  # zipfile stops at the declared size
     except zipfile.BadZipFile as error:
-        raise LddmError(f"{archive.name} is no zip archive: {error}", "fetch it again") from error
+        raise LddmError(f"{archive.name} is not a zip archive: {error}", "download it again") from error
 
 
 def _refuse_hostile(members: list[zipfile.ZipInfo], target: Path) -> None:
@@ -151,14 +151,14 @@ def _refuse_hostile(members: list[zipfile.ZipInfo], target: Path) -> None:
     if total > LARGEST or len(members) > MOST_FILES:
         raise LddmError(
             f"the archive unpacks to {total / 2**30:.1f} GiB in {len(members)} files, too much for a data set",
-            "unpack it by hand if you trust it",
+            "unpack it manually if you trust it",
         )
     root = target.resolve()
     for member in members:
         if not (root / member.filename).resolve().is_relative_to(root) or "\\" in member.filename:
-            raise LddmError(f"the archive wants to write outside its folder: {member.filename!r}", "do not use it")
+            raise LddmError(f"the archive would write outside its folder: {member.filename!r}", "do not use it")
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise LddmError(f"the archive holds a link: {member.filename!r}", "unpack it by hand if you trust it")
+            raise LddmError(f"the archive contains a link: {member.filename!r}", "unpack it manually if you trust it")
         if member.file_size > PROBED and member.file_size > DENSEST * max(1, member.compress_size):
             raise LddmError(
                 f"{member.filename!r} unpacks to {member.file_size} bytes from {member.compress_size}", "do not use it"

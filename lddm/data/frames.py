@@ -1,4 +1,4 @@
-"""The preprocessed data of an experiment: memory-mapped frames, and the tables that say what they show."""
+"""Preprocessed data of an experiment: memory-mapped frames and the tables that describe them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lddm.files import read_json, read_table, reading
 if TYPE_CHECKING:
     import pandas as pd
 
-# What is read of the tables.
+# Required columns of the tables.
 VIDEO_COLUMNS = ("id", "first_frame")
 SPLIT_COLUMNS = ("fold", "id", "kind", "group", "split", "labelled")
 CLIP_COLUMNS = ("clip_id", "id", "first_frame", "label", "patient_id", "excluded")
 
 
 class ReducedFrames:
-    """Stored frames as a model of a smaller size reads them.
+    """Stored frames, downsampled on access for a model of smaller size.
 
     Args:
         frames: uint8 (N, k S, k S).
@@ -42,12 +42,12 @@ class ReducedFrames:
 
 @dataclass(frozen=True)
 class FrameStore:
-    """What the rule `preprocess` makes.
+    """Output of the rule `preprocess`.
 
     Attributes:
-        frames: uint8 (N, S, S), memory-mapped: all frames of all files, one file after the other.
-        videos: the completed index, a row a file, with `first_frame` and `stored_frames`.
-        clips: a row a clip of T + 1 frames, with `first_frame` (offset in `frames`) and `excluded` (reason or null).
+        frames: uint8 (N, S, S), memory-mapped: the frames of all files, concatenated.
+        videos: the completed index, one row per file, with `first_frame` and `stored_frames`.
+        clips: one row per clip of T + 1 frames, with `first_frame` (offset in `frames`) and `excluded` (reason or null).
         meta: size S in pixels, model_size, fps in Hz, clip_length T, classes.
     """
 
@@ -58,10 +58,10 @@ class FrameStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> FrameStore:
-        """Open the folder; the frames stay on disk until they are used.
+        """Open the folder; frames stay on disk until they are used.
 
         Raises:
-            LddmError: a part is missing or the parts do not fit together.
+            LddmError: a file is missing, or the files are inconsistent.
         """
         folder = Path(folder)
         with reading(folder / "meta.json", "preprocess"):
@@ -91,7 +91,7 @@ class FrameStore:
         return self.meta["size"]
 
     def at_model_size(self) -> FrameStore:
-        """The same frames as the networks of both stages read them: reduced, where larger ones are stored."""
+        """The same store at the frame size of the networks of both stages; larger stored frames are downsampled."""
         size = self.meta.get("model_size", self.size)
         if size == self.size or isinstance(self.frames, ReducedFrames):
             return self
@@ -108,7 +108,7 @@ class FrameStore:
         return self.meta["clip_length"]
 
     def clip_frames(self, clips: pd.DataFrame) -> np.ndarray:
-        """The clips' frames, x0 first: uint8 (n, T + 1, S, S)."""
+        """Frames of the clips, x0 first: uint8 (n, T + 1, S, S)."""
         length = self.clip_length + 1
         starts = clips["first_frame"].to_numpy(dtype=np.int64)
         return self.frames[starts[:, None] + np.arange(length)]  # (n, T + 1, S, S)
@@ -119,18 +119,18 @@ class FrameStore:
 
 
 def is_named(labels: pd.Series) -> pd.Series:
-    """Where labels are known: classes are int with -1 for unknown, numbers float with NaN."""
+    """Mask of known labels; unknown ones are -1 for classes (int) and NaN for targets (float)."""
     return labels.notna() if labels.dtype.kind == "f" else labels >= 0
 
 
 def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -> pd.DataFrame:
-    """The usable clips of one part (train, val or test) of a fold, in a fixed order; `labelled`: its label may be used.
+    """The usable clips of one part (train, val or test) of a fold, in a fixed order; `labelled`: the label may be used.
 
-    Their `patient_id` is that of their group: patients who share a recording or a duplicate of one are one unit of chance,
-    for resampling as for splits.
+    `patient_id` is the id of the group: patients who share a recording, or a duplicate of one, are a single unit for
+    resampling and for splits.
 
     Raises:
-        LddmError: there are none.
+        LddmError: there are no usable clips.
     """
     part = splits[(splits["fold"] == fold) & (splits["split"] == split) & (splits["kind"] == "video")]
     clips = store.clips[store.clips["excluded"].isna() & store.clips["id"].isin(part["id"])]
@@ -146,7 +146,7 @@ def fold_clips(store: FrameStore, splits: pd.DataFrame, fold: int, split: str) -
 
 
 def fold_stills(store: FrameStore, splits: pd.DataFrame, fold: int) -> pd.DataFrame:
-    """The still images that the generators of a fold may animate for training: none of a val or test patient."""
+    """The still images that the generators of a fold may animate for training, without those of val or test patients."""
     part = splits[(splits["fold"] == fold) & (splits["split"] == "train") & (splits["kind"] == "image")]
     stills = store.videos[store.videos["excluded"].isna() & store.videos["id"].isin(part["id"])]
     return stills.sort_values("id").reset_index(drop=True)

@@ -1,7 +1,7 @@
-"""Identifying attributes of a DICOM file in normal form.
+"""Identifying attributes of a DICOM file, normalised.
 
-Identifiers exist in memory only; results hold pseudonyms (lddm.data.pseudonyms). lddm.data.patient_groups groups files
-by them.
+Identifiers exist only in memory; results contain pseudonyms (lddm.data.pseudonyms). lddm.data.patient_groups groups files
+by identity.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TAGS = (
     "Manufacturer",
     "ManufacturerModelName",
 )
-# Words that stand where a patient is not named. A value is a placeholder if it consists of such words only.
+# Words used in place of a patient's name or ID. A value is a placeholder if it consists only of such words.
 PLACEHOLDERS = frozenset(
     """anonymous anonymized anonymised anonymise anonymize anonym anon unknown unk na nan nil none null no not
     available known applicable named given name id identifier patient person subject nd tbd missing empty blank default
@@ -46,18 +46,18 @@ HYPHENS = re.compile("[\u2010-\u2015\u2212]")
 
 @dataclass(frozen=True)
 class Identity:
-    """Identifying attributes of one file, in normal form; "" where unknown. They are never shown: see `repr`.
+    """Normalised identifying attributes of one file; "" if unknown. `repr` does not show them.
 
     Attributes:
         patient_id: PatientID (0010,0020).
-        issuer: IssuerOfPatientID (0010,0021); tells apart equal IDs of two hospitals.
+        issuer: IssuerOfPatientID (0010,0021); distinguishes equal IDs of two hospitals.
         name: family and given name of PatientName (0010,0010).
         more_names: the same in the other scripts of PatientName: the ideographic and phonetic component groups.
         other_ids: OtherPatientIDs (0010,1000), also from OtherPatientIDsSequence (0010,1002).
         birth_date: PatientBirthDate (0010,0030) as eight digits.
         study: StudyInstanceUID (0020,000D).
         series: SeriesInstanceUID (0020,000E).
-        device: Manufacturer and ManufacturerModelName, which identify no person.
+        device: Manufacturer and ManufacturerModelName, which do not identify a person.
     """
 
     patient_id: str = field(default="", repr=False)
@@ -72,16 +72,16 @@ class Identity:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name in all scripts; () where unknown."""
+        """The name in all scripts; () if unknown."""
         return tuple(dict.fromkeys(name for name in (self.name, *self.more_names) if name))
 
 
 def read_identity(path: Path) -> Identity:
-    """The identity that a DICOM header gives.
+    """Read the identity from a DICOM header.
 
     Raises:
-        UnreadableFile: the file is deflated, or the header is damaged; the message quotes nothing of it, since any value may
-            hold a name.
+        UnreadableFile: the file is deflated, or the header is damaged; the message quotes no value, since any may contain a
+            name.
     """
     import pydicom
 
@@ -96,7 +96,7 @@ def read_identity(path: Path) -> Identity:
 
 
 def identity_of(header: Any) -> Identity:
-    """The identity in a pydicom data set that holds (some of) `TAGS`."""
+    """The identity in a pydicom data set with (some of) the `TAGS`."""
     device = " ".join(filter(None, (_text(header, "Manufacturer"), _text(header, "ManufacturerModelName"))))
     patient_id, issuer = _split_id(_text(header, "PatientID"))
     groups = [known(name) for name in name_groups(header.get("PatientName", ""))]
@@ -110,13 +110,13 @@ def identity_of(header: Any) -> Identity:
         birth_date=_birth_date(_text(header, "PatientBirthDate")),
         study=normalise(_text(header, "StudyInstanceUID")),
         series=normalise(_text(header, "SeriesInstanceUID")),
-        # Other characters mean a damaged length that reaches over the elements behind it.
+        # Other characters indicate a damaged length field that covers the following elements.
         device=device if re.fullmatch(r"[A-Za-z0-9 .,()/_+-]{0,60}", device) else "",
     )
 
 
 def normalise(text: str) -> str:
-    """An identifier in normal form: Unicode NFKC, no control characters, single spaces, lower case, digits 0-9; "007" stays."""
+    """Normalise an identifier: NFKC, no control characters, single spaces, lower case, digits 0-9; "007" is unchanged."""
     text = unicodedata.normalize("NFKC", text)
     text = "".join(" " if unicodedata.category(letter) in ("Cc", "Cf") else letter for letter in text)
     text = "".join(str(unicodedata.decimal(letter, letter)) for letter in text)
@@ -124,9 +124,9 @@ def normalise(text: str) -> str:
 
 
 def name_groups(value: Any) -> list[str]:
-    """The component groups of a person name (VR PN, DICOM PS3.5 section 6.2.1.1), as `normalise_name` gives each.
+    """The component groups of a person name (VR PN, DICOM PS3.5 section 6.2.1.1), each normalised by `normalise_name`.
 
-    The groups are one name in Latin letters, ideographs and syllables; some devices omit some of them.
+    The groups are the same name in alphabetic, ideographic and phonetic form; some devices omit some of them.
     """
     return [normalise_name(group) for group in str(value or "").split("=") if group.strip(" ^")]
 
@@ -134,11 +134,11 @@ def name_groups(value: Any) -> list[str]:
 def normalise_name(group: str) -> str:
     """Family and given name of one component group as "family^given".
 
-    Middle name, prefix and suffix are left out, since they are present in some files of a patient and absent in others.
-    So are the vowel signs of Arabic and Hebrew, which are optional; apostrophes and hyphens have one form.
+    Middle name, prefix and suffix are dropped, because only some files of a patient may contain them. The vowel signs of
+    Arabic and Hebrew, which are optional, are dropped too; variants of apostrophes and hyphens are unified.
     """
     if "^" not in group:
-        group = group.replace(",", "^")  # "DOE, JOHN", which is not DICOM's form
+        group = group.replace(",", "^")  # "DOE, JOHN", which is not the DICOM form
     group = HYPHENS.sub("-", APOSTROPHES.sub("'", VOWEL_SIGNS.sub("", unicodedata.normalize("NFKC", group))))
     family, given, *_ = [*(normalise(part) for part in group.split("^")), ""]
     return f"{family}^{given}".rstrip("^")
@@ -156,9 +156,9 @@ def known(value: str, zeros: bool = False) -> str:
 
 
 def canonical(members: Sequence[Identity]) -> str:
-    """The text that a patient's pseudonym is made of, or "" if nothing identifies the patient.
+    """The text from which a patient's pseudonym is computed, or "" if nothing identifies the patient.
 
-    Without ID and name, a study identifies the patient of its files; a single file it does not.
+    Without ID and name, the study identifies the patient if it has several files.
     """
     ids = sorted({who.patient_id for who in members} - {""})
     if ids:
@@ -173,7 +173,7 @@ def canonical(members: Sequence[Identity]) -> str:
 
 
 def _split_id(text: str) -> tuple[str, str]:
-    """An ID and its issuer, "" if there is none: some archives copy HL7's form ID^check digit^scheme^issuer (CX)."""
+    """Split an ID and its issuer ("" if none); some archives copy the HL7 form ID^check digit^scheme^issuer (CX)."""
     if text.count("^") < 3:
         return text, ""
     number, _, _, authority, *_ = text.split("^")

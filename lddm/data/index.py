@@ -1,4 +1,4 @@
-"""All sources -> one index: one row per video or image, with label, patient, licence and hash."""
+"""Index of all sources: one row per video or image, with label, patient, licence and hash."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
     """List the files of all sources.
 
     Returns:
-        A table with the columns `COLUMNS`, sorted by id; `excluded` holds a reason or null.
+        A table with the columns `COLUMNS`, sorted by id; `excluded` is a reason or null.
 
     Raises:
         LddmError: a missing folder, two files with one id, a class without a usable file, or a locale that cannot
-            represent the names of files.
+            represent the file names.
     """
     folders = [source.folder for source in settings.sources if source.kind != "phantom"]
     check_locale([*settings.classes, *folders], (Path(data_root) / folder for folder in folders))
@@ -53,7 +53,7 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
             rows += _target_rows(source, Path(data_root), task)
         else:
             rows += SOURCES[source.kind].rows(source, Path(data_root), settings.classes)
-        logger.info("%s: %d files in all so far", source.kind, len(rows))
+        logger.info("%s: %d files in total so far", source.kind, len(rows))
     join_sources(rows)
     table = index_table(rows)
     if task.is_regression:
@@ -66,22 +66,22 @@ def build_index(settings: IndexSettings, data_root: Path, seed: int) -> pd.DataF
 
 
 def _target_rows(source: Source, data_root: Path, task: Task) -> list[dict]:
-    """Index rows whose label is a number; those without one are excluded.
+    """Index rows with numeric labels; files without a target are excluded.
 
     Raises:
-        LddmError: the source knows no numbers.
+        LddmError: the source has no numeric targets.
     """
     module = SOURCES[source.kind]
     if not hasattr(module, "target_rows"):
         able = ", ".join(["phantom", *(name for name, one in SOURCES.items() if hasattr(one, "target_rows"))])
         raise LddmError(
-            f"index.task regression: source '{source.kind}' has no numbers, only classes", f"take one of {able}"
+            f"index.task regression: source '{source.kind}' has classes only, no targets", f"use one of {able}"
         )
     return module.target_rows(source, data_root, task)
 
 
 def check_targets(table: pd.DataFrame, task: Task) -> None:
-    """Raise LddmError unless ids are unique and there is a video with a target in range; exclude files with others."""
+    """Raise LddmError unless ids are unique and a video has a target in range; exclude files with targets out of range."""
     _check_ids(table)
     outside = table["excluded"].isna() & ~table["label"].between(task.low, task.high)
     table.loc[outside, "excluded"] = [
@@ -103,10 +103,10 @@ def index_table(rows: list[dict]) -> pd.DataFrame:
 
 
 def check_locale(names: Iterable[str], folders: Iterable[Path] = ()) -> None:
-    """Check that the encoding of file names (ASCII under LC_ALL=C) can hold names, and those of all files in folders.
+    """Check that the encoding of file names (ASCII under LC_ALL=C) can represent names, and those of all files in folders.
 
     Raises:
-        LddmError: it cannot hold one of them.
+        LddmError: it cannot represent one of them.
     """
     encoding = sys.getfilesystemencoding()
     if encoding.replace("-", "").lower() == "utf8":
@@ -115,13 +115,13 @@ def check_locale(names: Iterable[str], folders: Iterable[Path] = ()) -> None:
     for name in itertools.chain(names, files):
         if not name.isascii():
             raise LddmError(
-                f"the name {ascii(name)} is not ASCII, but file names are read as {encoding} here",
+                f"the name {ascii(name)} is not ASCII, but the encoding of file names is {encoding}",
                 "set PYTHONUTF8=1 or LC_ALL=C.UTF-8",
             )
 
 
 def _log_shared_patients(table: pd.DataFrame, settings: IndexSettings) -> None:
-    """Warn where the CSVs of two sources name the same patient: running numbers of two studies would be joined."""
+    """Warn if the CSVs of two sources use the same patient ID: consecutive numbers of two studies would be merged."""
     folders = [source.folder for source in settings.sources if source.kind == "folder"]
     named = table[table["patient_id"].str.startswith("folder-patient-")]
     seen: dict[str, str] = {}
@@ -133,8 +133,8 @@ def _log_shared_patients(table: pd.DataFrame, settings: IndexSettings) -> None:
                 shared.add(patient)
     if shared:
         logger.warning(
-            "the CSVs of several sources name the same %d patients (e.g. %s), which are taken for one each; "
-            "use IDs that differ if they are not",
+            "the CSVs of several sources share %d patient IDs (e.g. %s), and each ID counts as one patient; use different IDs "
+            "if they are different patients",
             len(shared),
             min(shared),
         )
@@ -163,7 +163,7 @@ def check_index(table: pd.DataFrame, classes: list[str]) -> None:
 def _check_ids(table: pd.DataFrame) -> None:
     double = table["id"][table["id"].duplicated()]
     if len(double):
-        raise LddmError(f"two files have the id {double.iloc[0]}", "name each source folder once")
+        raise LddmError(f"two files have the id {double.iloc[0]}", "list each source folder only once")
 
 
 def write_index(table: pd.DataFrame, path: Path) -> None:
@@ -173,7 +173,7 @@ def write_index(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_row(row: dict, settings: IndexSettings, data_root: Path, max_frames: int, seed: int) -> Recording:
-    """The decoded recording of an index row.
+    """Decode the recording of an index row.
 
     Raises:
         UnreadableFile: the file cannot be decoded.
@@ -189,7 +189,7 @@ def read_row(row: dict, settings: IndexSettings, data_root: Path, max_frames: in
 
 
 def changed_files(index: pd.DataFrame, data_root: Path) -> dict[str, str]:
-    """Raw files that are no longer those of the index: path -> "missing" or "changed"; simulated ones have no file."""
+    """Raw files that differ from the index: path -> "missing" or "changed". Simulated data have no files."""
     found = {}
     for row in index[(index["source"] != "phantom") & (index["sha256"] != "")].to_dict("records"):
         path = data_root / row["path"]

@@ -1,4 +1,4 @@
-"""Which source reads a folder of raw data, told by how it is laid out."""
+"""Detection of the source that reads a folder of raw data, from its layout."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BUSI_IMAGE = re.compile(r"^(benign|malignant|normal) \(\d+\)(_mask(_\d+)?)?\.png
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder that a source reads.
+    """A folder that a source can read.
 
     Attributes:
-        kind: of the source: busi, busv, pocus or folder.
-        place: the folder that the source's setting `folder` names; the folder asked about or one below it.
+        kind: kind of the source: busi, busv, pocus or folder.
+        place: value of the source's setting `folder`: the given folder or one below it.
         classes: names of the class folders, for `folder`.
         not_classes: folders beside them that are named like parts of a split.
     """
@@ -32,10 +32,10 @@ class Layout:
 
 
 def recognise(path: Path) -> Layout:
-    """The layout of a folder.
+    """Detect the layout of a folder.
 
     Raises:
-        LddmError: no source reads it.
+        LddmError: no source can read the folder.
     """
     if not path.is_dir():
         raise LddmError(f"{path} is not a folder", "pass the folder of one data set")
@@ -52,18 +52,18 @@ def recognise(path: Path) -> Layout:
     if parts and len(classes) < 2:
         raise LddmError(
             f"{path}: {', '.join(parts)} look like a split, not like classes",
-            "arrange the files as <class>/<files>, e.g. benign/... and malignant/...; LDDM divides patients itself, and "
-            "a patient in two of these folders would be noticed",
+            "arrange the files as <class>/<files>, e.g. benign/... and malignant/...; LDDM splits patients itself, and "
+            "detects a patient in two of these folders",
         )
     if not classes:
         raise LddmError(
-            f"{path} has no folders of classes",
+            f"{path} has no class folders",
             "expected <class>/<files>, or a layout of docs/data.md (busi, busv, pocus)",
         )
     if len(classes) == 1 and len(inner := class_folders(classes[0])) > 1 and not _has_files(classes[0]):
         names = ", ".join(place.name for place in inner)
         raise LddmError(
-            f"{path} has one folder, {classes[0].name}, whose folders {names} may be the classes",
+            f"{path} has one folder, {classes[0].name}, whose subfolders {names} may be the classes",
             f"check {classes[0]}",
         )
     merged = dict.fromkeys(unicodedata.normalize("NFC", place.name) for place in classes)  # two forms are one class
@@ -71,12 +71,12 @@ def recognise(path: Path) -> Layout:
 
 
 def class_folders(path: Path) -> list[Path]:
-    """Folders below `path` that may be classes: hidden and system folders are passed over."""
+    """Folders directly below `path` that may be classes, without hidden and system folders."""
     return sorted(child for child in path.iterdir() if child.is_dir() and not is_clutter(Path(child.name)))
 
 
 def _is_busi(path: Path) -> bool:
-    """Whether a folder holds the class folders of BUSI with images named as in the release, wherever it was copied."""
+    """Whether a folder, of any name, contains the class folders of BUSI with images named as in the release."""
     folders = class_folders(path) if path.is_dir() else []
     named = [place for place in folders if place.name.lower() in BUSI_CLASSES]
     if len(named) < 2 or len(named) < len(folders):

@@ -1,8 +1,7 @@
-"""Leak report: what could tell the classes apart without the disease, and who stands in both classes.
+"""Leak report: differences between the classes other than the disease, and patients with files in both classes.
 
-A network that sees which device or clinic a file came from can score well without looking at tissue (DeGrave et al.,
-Nature Machine Intelligence 3:610, 2021). If a small decision tree predicts the class from file metadata, such a shortcut
-exists.
+A network that recognises the device or clinic of a file can score well without using the tissue (DeGrave et al., Nature
+Machine Intelligence 3:610, 2021). If a small decision tree predicts the class from file metadata, such a shortcut exists.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from lddm.task import Task, level_names, levels
 
 FOLDS = 5
 PERMUTATIONS = 99
-MOST_FILES = 2000  # more are sampled by patient: the test would take minutes and find nothing else
-PREDICTED = 0.15  # balanced accuracy above chance from which a class counts as predicted, if p is small too
+MOST_FILES = 2000  # larger sets are subsampled by patient: the test would take minutes with the same result
+PREDICTED = 0.15  # balanced accuracy above chance at which the class counts as predicted, if p is small too
 PERFECT = 0.95
 SIGNIFICANT = 0.05
 NUMBERS = {"fps": "frame rate", "n_frames": "number of frames", "height": "height", "width": "width"}
@@ -35,10 +34,10 @@ class Predictability:
     """How well file metadata predict the class, by cross-validation over patients.
 
     Attributes:
-        files, patients: how many were used.
+        files, patients: numbers used.
         score: balanced accuracy of all metadata together; chance is one over the number of classes.
-        p_value: of `score`, by permutation of the patients' classes; None where the score is too low to matter.
-        single: metadata -> balanced accuracy of it alone, best first.
+        p_value: p-value of `score`, by permutation of the patients' classes; None if the score is too low to matter.
+        single: feature -> balanced accuracy of this feature alone, best first.
         classes: number of classes.
     """
 
@@ -51,25 +50,25 @@ class Predictability:
 
     @property
     def chance(self) -> float:
-        """Balanced accuracy of a guess."""
+        """Balanced accuracy at chance level."""
         return 1 / self.classes
 
     @property
     def alarming(self) -> bool:
-        """Whether the class is predicted well enough to distrust results."""
+        """Whether the class is predicted well enough to invalidate results."""
         return self.score >= PERFECT or (self.p_value is not None and self.p_value <= SIGNIFICANT)
 
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What `leak_report` found among the usable files.
+    """Result of `leak_report` for the usable files.
 
     Attributes:
         by_class: class -> counts of files, patients and sources, and the ranges of frame rate and size.
         patients_in_both: number of patients with files of both classes.
         clusters: number of clusters of near-duplicates.
-        duplicates_in_both: number of files that were excluded because a near-duplicate has the other class.
-        predictability: None where a class has too few patients to tell.
+        duplicates_in_both: number of files excluded because a near-duplicate has the other class.
+        predictability: None if a class has too few patients for the test.
     """
 
     by_class: dict[str, dict[str, str | int]]
@@ -79,7 +78,7 @@ class LeakReport:
     predictability: Predictability | None
 
     def lines(self) -> list[str]:
-        """The report as sentences, the loudest first."""
+        """The report as sentences, the most important first."""
         found = [self._prediction()]
         for name, about in self.by_class.items():
             found.append(
@@ -93,7 +92,7 @@ class LeakReport:
         if self.clusters:
             found.append(f"{self.clusters} clusters of near-duplicates; splits keep each on one side")
         if self.duplicates_in_both:
-            found.append(f"{self.duplicates_in_both} files are left out because a near-duplicate has the other class")
+            found.append(f"{self.duplicates_in_both} files are excluded because a near-duplicate has the other class")
         return found
 
     def write(self, path: str | Path) -> None:
@@ -103,7 +102,7 @@ class LeakReport:
     def _prediction(self) -> str:
         found = self.predictability
         if found is None:
-            return "whether file metadata predict the class cannot be told: a class has fewer than 2 patients"
+            return "prediction of the class from file metadata was not tested: a class has fewer than 2 patients"
         chance = "" if found.p_value is None else f", p = {found.p_value:.2f}"
         numbers = f"balanced accuracy {found.score:.2f}{chance}, {found.patients} patients"
         if not found.alarming:
@@ -111,16 +110,16 @@ class LeakReport:
         best = ", ".join(
             f"{name} {score:.2f}" for name, score in list(found.single.items())[:3] if score > found.chance + PREDICTED
         )
-        few = "; so few patients may be chance" if (found.p_value or 0) > SIGNIFICANT else ""
+        few = "; with so few patients this may be chance" if (found.p_value or 0) > SIGNIFICANT else ""
         return (
             f"WARNING: FILE METADATA ALONE PREDICT THE CLASS ({numbers}{few}). "
-            + (f"Alone: {best}. " if best else "")
+            + (f"Single features: {best}. " if best else "")
             + "A classifier can learn how the files were made instead of what they show; balance or re-export them"
         )
 
 
 def with_classes(videos: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[str]]:
-    """Files and names of their classes; quartiles of a target stand for classes."""
+    """Files with class labels, and the class names; a target is replaced by its quartiles."""
     if not task.is_regression:
         return videos, list(task.classes)
     used = videos["label"].where(videos["excluded"].isna()).to_numpy(dtype=float)
@@ -128,13 +127,13 @@ def with_classes(videos: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[s
 
 
 def leak_report(videos: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> LeakReport:
-    """Compare the classes by everything but pixels.
+    """Compare the classes by everything except pixels.
 
     Args:
         videos: the completed index (videos.parquet): one row per file with kind, label, path, source, patient_id, id,
             fps (Hz, as in the file), n_frames, height, width, cluster, excluded, and device if known.
         classes: class names; the position is the label.
-        seed: of folds and permutations.
+        seed: seed of folds and permutations.
     """
     usable = videos[videos["excluded"].isna() & videos["label"].between(0, len(classes) - 1)]
     by_class = {name: _describe(usable[usable["label"] == label]) for label, name in enumerate(classes)}
@@ -146,7 +145,7 @@ def leak_report(videos: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> 
 
 
 def predict_class(files: pd.DataFrame, seed: int = 0) -> Predictability | None:
-    """Predict the label of files from their metadata by a tree of depth 3, across patients; None if too few."""
+    """Predict labels from file metadata by a tree of depth 3, cross-validated over patients; None if there are too few."""
     groups, first = np.unique(files["patient_id"].astype(str), return_inverse=True)
     labels = files["label"].to_numpy(dtype=int)
     rng = np.random.default_rng(seed)
@@ -176,7 +175,7 @@ def predict_class(files: pd.DataFrame, seed: int = 0) -> Predictability | None:
 
 
 def _features(files: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Metadata -> values (n, d): numbers as they are, -1 where unknown; categories one-hot."""
+    """Feature -> values (n, d): numbers unchanged (-1 if unknown), categories one-hot."""
     features: dict[str, np.ndarray] = {}
     for column, name in NUMBERS.items():
         source = f"native_{column}" if f"native_{column}" in files else column
@@ -222,7 +221,7 @@ def _describe(files: pd.DataFrame) -> dict[str, str | int]:
         "videos": len(moving),
         "images": int((files["kind"] == "image").sum()),
         "patients": int(files["patient_id"].nunique()),
-        # Each file of the phantom is a simulated patient.
+        # Each phantom file is one simulated patient.
         "unknown": int(((files["patient_id"] == files["id"]) & (files["source"] != "phantom")).sum()),
         "sources": _counts(origins(files)),
         "types": _counts(_suffixes(files)),

@@ -1,4 +1,4 @@
-"""Which DICOM files are of one patient, told by their identities."""
+"""Grouping of DICOM files by patient, from their identities."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lddm.data.identity import Identity
 
 
 def group_patients(identities: Sequence[Identity | None]) -> list[list[int]]:
-    """Which files are of one patient: lists of positions, each position in one list.
+    """Group files by patient: lists of positions, each position in one list.
 
-    Files are of one patient if they have the same PatientID and no two different issuers; where a file has no
-    PatientID, if they have the same name in one of its scripts and the same birth date; where it has neither, if they
-    are of one study. An issuer or a birth date that is missing in some files contradicts nothing.
+    Files belong to one patient if they have the same PatientID and no two different issuers; without PatientID, if they
+    have the same name in one of its scripts and the same birth date; without a name, if they belong to one study. An issuer
+    or birth date that is missing from some files is not a contradiction.
 
-    # ASSUME: where a missing attribute leaves the choice between several patients, they are joined: two patients
-    counted as one cost some data, one patient on both sides of a split makes results wrong.
+    # ASSUME: if a missing attribute leaves several candidate patients, they are merged: counting two patients as one costs
+    some data, but one patient on both sides of a split invalidates the results.
     """
     pairs: list[tuple[int, int]] = []
     by_id = _places(identities, lambda who: (who.patient_id,))
@@ -39,7 +39,7 @@ def group_patients(identities: Sequence[Identity | None]) -> list[list[int]]:
 
 
 def name_counts(identities: Sequence[Identity | None]) -> tuple[int, int]:
-    """How many patient IDs have several names, and how many names (with birth date) have several IDs."""
+    """Number of patient IDs with several names, and of names (with birth date) with several IDs."""
     names, ids = defaultdict(set), defaultdict(set)
     for who in identities:
         if who is not None and who.patient_id and who.name:
@@ -68,7 +68,7 @@ def _agree(one: str, other: str) -> bool:
 
 
 def _same(members: list[int], qualifiers: list[str]) -> list[tuple[int, int]]:
-    """Pairs of members that no qualifier tells apart; an empty one agrees with all."""
+    """Pairs of members with compatible qualifiers; an empty qualifier is compatible with all."""
     if "" in qualifiers:
         return [(members[0], other) for other in members[1:]]
     first: dict[str, int] = {}

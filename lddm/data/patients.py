@@ -1,4 +1,4 @@
-"""One patient per file: from the CSV of patients, from DICOM identities, or unknown."""
+"""Patient of each file: from the patients CSV, from DICOM identities, or unknown."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lddm.errors import LddmError
 
 @dataclass(frozen=True)
 class Patients:
-    """What is known of the patients of a folder's files.
+    """Patients of a folder's files.
 
     Attributes:
-        names: one patient per file, None where unknown.
-        notes: sentences about rows and files that do not match and about identities that name nobody.
+        names: one patient per file, None if unknown.
+        notes: sentences about unmatched rows and files, and about identities that are placeholders.
     """
 
     names: list[str | None]
@@ -35,26 +35,26 @@ def assign_patients(
     matches: Matches | None,
     key: Callable[[], bytes],
 ) -> Patients:
-    """The patient of each file.
+    """Assign a patient to each file.
 
-    A CSV overrides by patient: if it names one file of a DICOM patient, all files of that patient follow it.
+    The CSV overrides DICOM by patient: if it names one file of a DICOM patient, this applies to all files of that patient.
 
     Args:
         files: paths below the source's folder.
-        identities: of the DICOM files, None for other files.
-        matches: what the CSV says, None without a CSV.
-        key: gives the key of the pseudonyms; called only if one is needed.
+        identities: identities of the DICOM files, None for other files.
+        matches: rows of the CSV matched to files; None without a CSV.
+        key: returns the key of the pseudonyms; called only if one is needed.
 
     Raises:
-        LddmError: the CSV gives the files of one DICOM patient to two patients.
+        LddmError: the CSV assigns files of one DICOM patient to two patients.
     """
     notes: list[str] = []
     given = dict(matches.patients) if matches else {}
     groups = [members for members in group_patients(identities) if _text_of(members, identities)]
     if len(groups) == 1 and len(groups[0]) == len(files) > 1:
-        notes.append(f"all {len(files)} files name one patient in their DICOM headers")
-        if len({file.split("/")[0] for file in files}) > 1:  # nobody is in all classes: a placeholder
-            notes[-1] += ", which identifies nobody: their patients are unknown"
+        notes.append(f"all {len(files)} files name the same patient in their DICOM headers")
+        if len({file.split("/")[0] for file in files}) > 1:  # one patient in all classes must be a placeholder
+            notes[-1] += ", which must be a placeholder: their patients are unknown"
             groups = []
     spelled = {known(normalise(name)): name for name in given.values()}
     bare = {_without_zeros(one): name for one, name in spelled.items()}
@@ -67,10 +67,10 @@ def assign_patients(
         if len(said) > 1:
             shown = listed(files[i] for i in members if i in given)
             raise LddmError(
-                f"the CSV of patients gives files of one DICOM patient to {len(said)} patients: {shown}",
+                f"the patients CSV assigns files of one DICOM patient to {len(said)} patients: {shown}",
                 "correct the CSV, or PatientID in the headers",
             )
-        if not said:  # the CSV may name the patient by the DICOM PatientID, in rows of other files
+        if not said:  # rows of other files may use the DICOM PatientID
             ids = {who.patient_id for who in _of(members, identities)} - {""}
             said = {spelled[one] for one in ids & spelled.keys()}
             said = said or {bare[_without_zeros(one)] for one in ids if _without_zeros(one) in bare}
@@ -80,20 +80,20 @@ def assign_patients(
             names[place] = name
     if shared:
         notes.append(
-            f"{shared} DICOM patients without a row have a PatientID that the CSV of patients uses, and count as that patient"
-            " (leading zeros aside, which spreadsheets drop)"
+            f"{shared} DICOM patients without a row have a PatientID that the patients CSV uses, and count as that patient"
+            " (ignoring leading zeros, which spreadsheets drop)"
         )
     by_study = sum(len(members) for members in groups if _text_of(members, identities).startswith("study"))
     if by_study:
         notes.append(
-            f"patients are unknown for {by_study} DICOM files, which have neither ID nor name: files of one study count "
-            "as one patient, files of several studies as several"
+            f"patients are unknown for {by_study} DICOM files, which have neither ID nor name: the files of each study count "
+            "as one patient"
         )
     shared_studies = _studies_of_several(groups, names, identities)
     if shared_studies:
         notes.append(
-            f"{shared_studies} DICOM studies have files of several patients, though a study is of one: check whether the "
-            "patient IDs were made up file by file; a CSV of patients overrides them"
+            f"{shared_studies} DICOM studies have files of several patients, although a study belongs to one: check whether "
+            "the patient IDs were generated per file; a patients CSV overrides them"
         )
     notes += _likely_same(files, groups, names, identities)
     if matches:
@@ -107,7 +107,7 @@ def _likely_same(
     names: Sequence[str | None],
     identities: Sequence[Identity | None],
 ) -> list[str]:
-    """A sentence about patients that are likely one, with a file of each."""
+    """Note about pairs of patients that are probably the same, with one file of each."""
     pairs = likely_same([_of(members, identities) for members in groups])
     shown = [
         f"{files[groups[one][0]]} and {files[groups[other][0]]} ({reason})"
@@ -117,16 +117,16 @@ def _likely_same(
     if not shown:
         return []
     return [
-        f"{len(shown)} pairs of DICOM patients count as two and are likely one patient: {listed(sorted(shown))}; a CSV of "
-        "patients that gives their files one ID joins them"
+        f"{len(shown)} pairs of DICOM patients count as two patients but are probably the same: {listed(sorted(shown))}; to "
+        "merge them, give their files the same ID in a patients CSV"
     ]
 
 
 def join_sources(rows: list[dict]) -> None:
-    """Give the files of one DICOM patient one patient_id, also where they lie in several sources.
+    """Give all files of one DICOM patient the same patient_id, also across sources.
 
     Args:
-        rows: index rows, changed in place; `identity` holds an Identity for DICOM files of a known patient.
+        rows: index rows, modified in place; `identity` is an Identity for DICOM files of a known patient.
     """
     places = [i for i, row in enumerate(rows) if row.get("identity") is not None]
     groups = group_patients([rows[i]["identity"] for i in places])
@@ -146,7 +146,7 @@ def join_sources(rows: list[dict]) -> None:
 def _studies_of_several(
     groups: Sequence[Sequence[int]], names: Sequence[str | None], identities: Sequence[Identity | None]
 ) -> int:
-    """How many studies have files of several patients."""
+    """Number of studies with files of several patients."""
     patients: dict[str, set[str | None]] = defaultdict(set)
     for members in groups:
         for who in _of(members, identities):
@@ -155,7 +155,7 @@ def _studies_of_several(
 
 
 def _without_zeros(name: str) -> str:
-    """A number without its leading zeros, for IDs of a CSV; a spreadsheet drops them."""
+    """Strip leading zeros of a numeric ID, because spreadsheets drop them in a CSV."""
     return name.lstrip("0") if name.isdigit() else name
 
 
@@ -164,17 +164,17 @@ def _csv_notes(files: Sequence[str], names: Sequence[str | None], matches: Match
     if matches.rows_without_file:
         count = len(matches.rows_without_file)
         notes.append(
-            f"{count} of {matches.rows} rows of the CSV of patients match no file that is read: "
+            f"{count} of {matches.rows} rows of the patients CSV match no readable file: "
             f"{listed(matches.rows_without_file)}"
         )
     if matches.converted:
         notes.append(
-            f"{len(matches.converted)} rows of the CSV of patients name a file of another format, taken for a converted one: "
+            f"{len(matches.converted)} rows of the patients CSV name a file of another format, assumed to be converted: "
             f"{listed(matches.converted)}"
         )
     missing = [file for i, file in enumerate(files) if names[i] is None and i not in matches.unknown]
     if missing:
-        notes.append(f"{len(missing)} of {len(files)} files have no row in the CSV of patients: {listed(missing)}")
+        notes.append(f"{len(missing)} of {len(files)} files have no row in the patients CSV: {listed(missing)}")
     if matches.unknown:
         shown = listed(files[i] for i in sorted(matches.unknown))
         notes.append(f"{len(matches.unknown)} files have a row that names no patient: {shown}")
@@ -183,11 +183,11 @@ def _csv_notes(files: Sequence[str], names: Sequence[str | None], matches: Match
     twice = [name for name in counts if bare[_without_zeros(known(normalise(name)))] > 1]
     if twice:
         notes.append(
-            f"{len(twice)} patients of the CSV of patients differ in leading zeros only, which spreadsheets drop, and count "
-            f"as several: {listed(sorted(twice))}"
+            f"{len(twice)} patients of the patients CSV differ only in leading zeros, which spreadsheets drop, but count as "
+            f"different: {listed(sorted(twice))}"
         )
     if len(counts) == 1 and len(matches.patients) > 1:
-        notes.append(f"all rows of the CSV of patients name one patient ({len(matches.patients)} files)")
+        notes.append(f"all rows of the patients CSV name the same patient ({len(matches.patients)} files)")
     return notes
 
 

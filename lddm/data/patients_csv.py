@@ -1,4 +1,4 @@
-"""The CSV of patients, read in the dialects that spreadsheets write."""
+"""Reader of the patients CSV, in the dialects that spreadsheets write."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ THOUSANDS = re.compile(r"(\d{1,3})[.,]000")  # 1,000 is one thousand, or one wit
 def read_patients(path: Path) -> pd.DataFrame:
     """The columns file and patient_id as text, one row per row of the CSV.
 
-    Comma, semicolon, tab or vertical bar separate the columns; UTF-8, UTF-16 with a byte order mark and Windows-1252
-    are read; column names may differ in case, blanks and underscores.
+    Columns are separated by comma, semicolon, tab or vertical bar; UTF-8, UTF-16 with a byte order mark and Windows-1252
+    are read; column names may differ in case, spaces and underscores.
 
     Raises:
-        LddmError: it is missing, not a table, lacks a column or has no row.
+        LddmError: the file is missing, is not a table, lacks a column or has no row.
     """
     if not path.is_file():
-        raise LddmError(f"{path} does not exist", f"name it by its path below the source's folder; {HINT}")
+        raise LddmError(f"{path} does not exist", f"use its path below the source's folder; {HINT}")
     text = _decode(path).lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     lines = [f"{line}\n" for line in text.split("\n")]
-    if lines and re.fullmatch(r'"?sep=.+"?', lines[0].strip(), re.IGNORECASE):  # Excel's own first line
+    if lines and re.fullmatch(r'"?sep=.+"?', lines[0].strip(), re.IGNORECASE):  # first line written by Excel
         lines = lines[1:]
     while lines and not lines[0].strip(" ,;\t|\n"):
         lines = lines[1:]
@@ -62,17 +62,17 @@ def read_patients(path: Path) -> pd.DataFrame:
         if SHORTENED.fullmatch(patient):
             raise LddmError(
                 f"{path}: row {number} has the patient '{patient}', a long number that a spreadsheet has shortened",
-                "format the column as text and enter the numbers again; several patients may look the same now",
+                "format the column as text and enter the numbers again; different patients may have become identical",
             )
         rows.append((file, patient))
     if not rows:
-        raise LddmError(f"{path} has no row below its column names", HINT)
+        raise LddmError(f"{path} has no rows below the column names", HINT)
     _check_thousands({patient for _, patient in rows}, path)
     return pd.DataFrame(rows, columns=["file", "patient_id"])
 
 
 def listed(names: Iterable[str], most: int = SHOWN) -> str:
-    """The first names and how many more there are."""
+    """The first names, and the number of remaining ones."""
     names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -84,11 +84,11 @@ def _decode(path: Path) -> str:
         encodings = ["utf-32"]
     elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
-    elif b"\0" in content:  # without a byte order mark: the zero bytes of Latin letters lie behind or before them
+    elif b"\0" in content:  # without a byte order mark: zero bytes follow (LE) or precede (BE) Latin letters
         odd, even = content[1::2].count(0), content[::2].count(0)
         encodings = ["utf-16-le"] if odd > 10 * even else ["utf-16-be"] if even > 10 * odd else []
     else:
-        encodings = ["utf-8-sig", "cp1252"]  # the second is what Excel writes on Windows
+        encodings = ["utf-8-sig", "cp1252"]  # Excel on Windows writes cp1252
     for encoding in encodings:
         try:
             text = content.decode(encoding)
@@ -100,7 +100,7 @@ def _decode(path: Path) -> str:
 
 
 def _separator(lines: list[str], path: Path) -> tuple[str, list[str]]:
-    """What separates the columns, and the normalised names of all of them; a name may hold line breaks."""
+    """The column separator, and the normalised column names, which may contain line breaks."""
     for candidate in ",;\t|":
         names = [_column(cell) for cell in next(csv.reader(lines, delimiter=candidate), [])]
         if all(name in names for name in COLUMNS):
@@ -111,22 +111,22 @@ def _separator(lines: list[str], path: Path) -> tuple[str, list[str]]:
 
 
 def _the_column(names: list[str], wanted: str) -> list[int]:
-    """Positions of the columns of one name, e.g. `Patient ID` and `patient_id`."""
+    """Positions of all columns with this name, e.g. `Patient ID` and `patient_id`."""
     return [place for place, name in enumerate(names) if name == wanted]
 
 
 def _agreed(row: list[str], places: list[int], where: str) -> str:
-    """The cell of the columns of one name, which must not contradict each other."""
+    """The value of the columns with the same name, which must not contradict each other."""
     found = list(dict.fromkeys(filter(None, (_cell(row[place]) for place in places if place < len(row)))))
     if len(found) > 1:
         raise LddmError(
-            f"{where} says '{found[0]}' and '{found[1]}' in two columns of one name", "keep one of the columns"
+            f"{where} has '{found[0]}' and '{found[1]}' in two columns of the same name", "keep one of the columns"
         )
     return found[0] if found else ""
 
 
 def _check_thousands(patients: set[str], path: Path) -> None:
-    """Raise LddmError where 1,000 stands beside a 1 or 1000 that it may be."""
+    """Raise LddmError if 1,000 occurs together with 1 or 1000, either of which it could mean."""
     for patient in sorted(patients):
         found = THOUSANDS.fullmatch(patient)
         if found is None:
@@ -134,8 +134,8 @@ def _check_thousands(patients: set[str], path: Path) -> None:
         other = patients & {found[1], f"{found[1]}000"}
         if other:
             raise LddmError(
-                f"{path}: the patient '{patient}' may be {found[1]} or {found[1]}000, and '{min(other)}' is there too",
-                "format the column as text without separators of thousands",
+                f"{path}: the patient '{patient}' may be {found[1]} or {found[1]}000, and '{min(other)}' occurs too",
+                "format the column as text, without thousands separators",
             )
 
 
@@ -144,11 +144,11 @@ def _column(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell without the signs that keep a spreadsheet from reading it as a number: ="007" and '007."""
+    """Strip a cell of the marks that make a spreadsheet keep it as text: ="007" and '007."""
     text = text.strip()
     return re.sub(r"^(=\"(?P<quoted>.*)\"|'(?P<text>[^']*))$", r"\g<quoted>\g<text>", text).strip()
 
 
 def _number(patient: str) -> str:
-    """Spreadsheets write whole numbers of a column with gaps as 7.0, or 7,0 where the comma is the decimal sign."""
+    """Remove .0 (or ,0 with a decimal comma), which spreadsheets append to integers in columns with gaps."""
     return patient if THOUSANDS.fullmatch(patient) else re.sub(r"^(\d+)[.,]0+$", r"\1", patient)

@@ -1,4 +1,4 @@
-"""Rows of the CSV of patients matched to files by normalised path."""
+"""Matching of the rows of the patients CSV to files, by normalised path."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES | DICOM_SUFFIXES
 
 @dataclass(frozen=True)
 class Matches:
-    """What a CSV says of the files.
+    """Patients of files according to a CSV.
 
     Attributes:
-        patients: position of a file -> its patient as the CSV writes it.
+        patients: position of a file -> its patient, as written in the CSV.
         unknown: positions of files whose row names no patient (empty, n/a, unknown).
-        rows_without_file: the CSV's file names that match no file.
+        rows_without_file: file names in the CSV that match no file.
         rows: number of rows.
-        converted: rows that name a file with the suffix of another format, and the file that is taken for it.
+        converted: rows that name a file with the suffix of another format, with the file matched to each.
     """
 
     patients: dict[int, str]
@@ -39,27 +39,27 @@ class Matches:
 
 
 def match_patients(
-    table: pd.DataFrame, files: Sequence[str], name: str = "the CSV of patients", folders: Sequence[bool] = ()
+    table: pd.DataFrame, files: Sequence[str], name: str = "the patients CSV", folders: Sequence[bool] = ()
 ) -> Matches:
-    """Which row belongs to which file.
+    """Match the rows of a patients CSV to files.
 
-    A row and a file match if their paths are equal or one ends with the other, compared without drive, `./` and blanks
-    at the ends of names, with `/` for `\\`; first as written, then in one Unicode form, then in lower case, then with a
-    suffix that only one of them has. What is left may name a file that was converted: a video or a DICOM file for one of
-    these, an image or a DICOM file for one of these. A row of an image is none of a video.
+    A row and a file match if their paths are equal or one ends with the other, compared without drive and `./`, with
+    stripped names and `/` for `\\`; first as written, then in one Unicode form, then in lower case, then ignoring a suffix
+    that only one of them has. The remaining rows may name a file before its conversion: a video or DICOM file matches a
+    video or DICOM file, an image or DICOM file matches an image or DICOM file. An image never matches a video.
 
     Args:
-        table: what `read_patients` gave.
+        table: from `read_patients`.
         files: paths below the source's folder.
-        name: of the CSV, for messages.
-        folders: which of `files` are folders of frames; a row may also name one of their frames.
+        name: name of the CSV, for messages.
+        folders: which of `files` are frame folders; a row may also name one of their frames.
 
     Raises:
-        LddmError: a row fits several files, a file has two patients, or no row matches.
+        LddmError: a row matches several files, a file has two patients, or no row matches.
     """
     finders = [_Finder(files, _raw), _Finder(files, _parts), _Finder(files, _folded)]
     finders += [_Finder(files, _stems, of_rows=_folded), _Finder(files, _folded, of_rows=_dicom_stems)]
-    if any(folders):  # frames that were taken out of a video
+    if any(folders):  # frames extracted from a video
         finders.append(_Finder(files, _folded, of_rows=_stems, only=folders))
     owner: dict[int, tuple[str, str]] = {}
     unknown: set[int] = set()
@@ -69,13 +69,15 @@ def match_patients(
     def found(written: str, patient: str, places: list[int]) -> None:
         if len(places) > 1:
             shown = ", ".join(files[i] for i in places[:SHOWN])
-            raise LddmError(f"{name}: '{written}' fits {len(places)} files: {shown}", "give the path below the folder")
+            raise LddmError(
+                f"{name}: '{written}' matches {len(places)} files: {shown}", "use the path below the folder"
+            )
         (place,) = places
         key = known(normalise(patient))
         if not key:
             unknown.add(place)
         elif owner.setdefault(place, (key, patient))[0] != key:
-            raise LddmError(f"{name} gives {files[place]} to two patients", "keep one row per file")
+            raise LddmError(f"{name} assigns {files[place]} to two patients", "keep one row per file")
 
     left = []
     for written, patient in table.itertuples(index=False):
@@ -97,9 +99,9 @@ def match_patients(
             lost.append(written or "(empty)")
     if len(lost) == len(table):
         raise LddmError(
-            f"{name}: none of its {len(table)} rows matches a file that is read; the first names '{lost[0]}', "
+            f"{name}: none of its {len(table)} rows matches a readable file; the first row names '{lost[0]}', "
             f"the first file is '{files[0] if files else '(none)'}'",
-            "the column file holds the path below the source's folder, or a file name that occurs once",
+            "the column file must contain the path below the source's folder, or a file name that occurs once",
         )
     spelling: dict[str, str] = {}
     for key, patient in owner.values():
@@ -113,7 +115,7 @@ Form = Callable[[str], tuple[str, ...]]
 
 
 class _Finder:
-    """Files by the last part of their path, in one normal form."""
+    """Index of files by the last part of their normalised path."""
 
     def __init__(self, files: Sequence[str], form: Form, of_rows: Form | None = None, only: Sequence[bool] = ()):
         self.form, self.of_rows, self.files = form, of_rows or form, files
@@ -124,7 +126,7 @@ class _Finder:
                 self.by_name[parts[-1]].append((place, parts))
 
     def find(self, written: str) -> list[int]:
-        """Positions of the files that fit; the longest common path wins, and of several the one that is all of a path."""
+        """Positions of matching files: those with the longest common path and, among these, an exact match if there is one."""
         row = self.of_rows(written)
         if not row:
             return []
@@ -151,7 +153,7 @@ def _folded(path: str) -> tuple[str, ...]:
 
 
 def _stems(path: str, suffixes: Set[str] = SUFFIXES) -> tuple[str, ...]:
-    """Folded, without a suffix of videos, images or DICOM files; what else follows a dot belongs to the name."""
+    """Folded, without the suffix of a video, image or DICOM file; other text after a dot belongs to the name."""
     parts = _folded(path)
     stem, dot, suffix = parts[-1].rpartition(".") if parts else ("", "", "")
     return (*parts[:-1], stem) if stem and dot + suffix in suffixes else parts
@@ -162,12 +164,12 @@ def _dicom_stems(path: str) -> tuple[str, ...]:
 
 
 def _moving(path: str) -> tuple[str, ...]:
-    """The stem of a file that may be a video; nothing for others."""
+    """The stem of a file that may be a video; empty for other files."""
     stems = _stems(path, VIDEO_SUFFIXES | DICOM_SUFFIXES)
     return stems if stems != _folded(path) else ()
 
 
 def _still(path: str) -> tuple[str, ...]:
-    """The stem of a file that may be an image; nothing for others."""
+    """The stem of a file that may be an image; empty for other files."""
     stems = _stems(path, IMAGE_SUFFIXES | DICOM_SUFFIXES)
     return stems if stems != _folded(path) else ()

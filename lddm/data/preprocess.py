@@ -1,4 +1,4 @@
-"""From files to memory-mapped square frames and clips, one file at a time, so that memory does not grow with them."""
+"""Conversion of files to memory-mapped square frames and clips, one file at a time to bound memory."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class PreprocessedFile:
-    """What one file became."""
+    """Preprocessed frames and metadata of one file."""
 
     frames: np.ndarray  # uint8 (T, S, S), empty if excluded
     about: dict  # decoded fps, n_frames, height, width, excluded
     hashes: np.ndarray
-    steps: np.ndarray  # how much consecutive frames differ, and
-    views: np.ndarray  # what each shows: see lddm.data.quality_control
+    steps: np.ndarray  # differences of consecutive frames: `frame_steps` of lddm.data.quality_control
+    views: np.ndarray  # coarse content of each frame: `frame_views` there
 
 
 def prepare_file(
     row: dict, sources: IndexSettings, settings: PreprocessSettings, data_root: Path, seed: int
 ) -> PreprocessedFile:
-    """Decode, check, resample and fit one file; what is wrong with it becomes a reason, never an exception."""
+    """Decode, check, resample and fit one file; problems are returned as an exclusion reason, never raised."""
     cv2.setNumThreads(1)
     stored = settings.stored_size or settings.size
     nothing = np.zeros((0, stored, stored), np.uint8)
@@ -74,7 +74,7 @@ def prepare_file(
         return none
     if row["kind"] == "video":
         if not np.isfinite(recording.fps):
-            recording = recording.noted(f"frame rate unknown: taken for {settings.fps:g} Hz")
+            recording = recording.noted(f"frame rate unknown: {settings.fps:g} Hz assumed")
         recording = _between_flat_frames(recording, settings)
         raw = resample(recording, settings.fps)
         if is_slower(recording.fps, settings.fps):
@@ -88,13 +88,13 @@ def prepare_file(
             about |= _described(recording.noted(f"the first of {len(raw)} frames is used as a still"))
         raw = raw[:1]
     frames = fit_square(raw, stored, settings.fit)
-    small = reduced(frames, settings.size)  # thresholds do not depend on the size that is stored
+    small = reduced(frames, settings.size)  # so that thresholds do not depend on the stored size
     hashes = none.hashes if row["source"] == "phantom" else video_hashes(small)
     return PreprocessedFile(frames, about, hashes, frame_steps(small), frame_views(small))
 
 
 def _described(recording: Recording) -> dict:
-    """Columns of videos.parquet that tell how a file was read."""
+    """Columns of videos.parquet that describe how a file was read."""
     row, column = recording.spacing or (float("nan"), float("nan"))
     return {
         "native_fps": float(recording.fps),
@@ -106,12 +106,12 @@ def _described(recording: Recording) -> dict:
 
 
 def _between_flat_frames(recording: Recording, settings: PreprocessSettings) -> Recording:
-    """The recording without black or flat frames at either end."""
+    """The recording without black or uniform frames at either end."""
     first, last = picture_range(recording.frames, settings)
     dropped = len(recording.frames) - (last - first)
     if not dropped:
         return recording
-    return recording.part(first, last).noted(f"{dropped} black or flat frames at the ends dropped")
+    return recording.part(first, last).noted(f"{dropped} black or uniform frames at the ends dropped")
 
 
 def preprocess(
@@ -125,10 +125,10 @@ def preprocess(
 ) -> None:
     """Write the frame store of an index: frames.npy, videos.parquet, clips.parquet, meta.json.
 
-    Everything is written under a temporary name beside `out_dir` and renamed at the end.
+    All files are written to a temporary folder beside `out_dir`, which is renamed at the end.
 
     Raises:
-        LddmError: no usable file is left, with the reasons.
+        LddmError: no usable video is left; the message lists the reasons.
     """
     index = index.astype(object).where(index.notna(), None)
     rows = index.to_dict("records")
@@ -166,7 +166,7 @@ def _run(work, rows: list[dict], workers: int) -> Iterator[PreprocessedFile]:
     if workers == 1:
         yield from map(work, rows)
         return
-    with ProcessPoolExecutor(workers) as pool:  # a bounded window: results must not pile up in memory
+    with ProcessPoolExecutor(workers) as pool:  # a bounded window, so that results do not accumulate in memory
         window = 4 * workers
         pending = [pool.submit(work, row) for row in rows[:window]]
         for place in range(len(rows)):
@@ -174,16 +174,16 @@ def _run(work, rows: list[dict], workers: int) -> Iterator[PreprocessedFile]:
                 if place + window < len(rows):
                     pending.append(pool.submit(work, rows[place + window]))
                 done = pending[0].result()
-            except BrokenProcessPool:  # a decoder crashed, or the system took the process for its memory
+            except BrokenProcessPool:  # a decoder crashed, or the system killed the process for its memory use
                 lost = [row["path"] for row, one in zip(rows[place:], pending, strict=False) if one.exception()]
-                hint = "give the job more memory, or find the file that its decoder cannot bear and take it out"
-                raise LddmError(f"a process died while it read one of {', '.join(lost[:workers])}", hint) from None
+                hint = "give the job more memory, or find and remove the file that crashes the decoder"
+                raise LddmError(f"a process died while reading one of {', '.join(lost[:workers])}", hint) from None
             del pending[0]
             yield done
 
 
 def clips_of(video: dict, done: PreprocessedFile, settings: PreprocessSettings) -> list[dict]:
-    """The clips of a video, each with the reason if it is left out."""
+    """The clips of a video, excluded ones with the reason."""
     length = settings.clip_length
     return [
         {
@@ -201,16 +201,16 @@ def clips_of(video: dict, done: PreprocessedFile, settings: PreprocessSettings) 
 
 
 def _way_out(videos: pd.DataFrame) -> str:
-    """Hint where no video is usable."""
+    """Hint for the case that no video is usable."""
     slower = videos[videos["excluded"].fillna("").str.startswith("slower")]
     if len(slower) == 0:
-        return "see the column excluded of index.parquet, and the settings of preprocess"
+        return "see the column excluded of index.parquet and the settings of preprocess"
     rate = float(np.floor(10 * slower["native_fps"].min() / 0.9)) / 10
     return f"set preprocess.fps to {min(rate, slower['native_fps'].min()):g}, the rate of the slowest file"
 
 
 def common_rate(videos: pd.DataFrame, settings: PreprocessSettings) -> float:
-    """Frame rate of the store in Hz: the target or, where `allow_slower` kept slower videos of one rate only, theirs."""
+    """Frame rate of the store in Hz: the target, or the common rate if `allow_slower` kept only slower videos of one rate."""
     used = videos[(videos["kind"] == "video") & videos["excluded"].isna()]
     rates = used["native_fps"].dropna()
     slower = [is_slower(rate, settings.fps) for rate in rates]
@@ -224,7 +224,7 @@ def common_rate(videos: pd.DataFrame, settings: PreprocessSettings) -> float:
 def _write_tables(
     folder: Path, videos: pd.DataFrame, clips: pd.DataFrame, settings: PreprocessSettings, sources: IndexSettings
 ) -> None:
-    """Tables and meta; a clip takes its video's cluster and, if that was excluded late, its reason."""
+    """Write the tables and meta.json; a clip inherits its video's cluster and, if the video was excluded later, the reason."""
     by_id = videos.set_index("id")
     clips["cluster"] = by_id["cluster"].loc[clips["id"]].to_numpy()
     late = by_id["excluded"].loc[clips["id"]].to_numpy()
@@ -248,7 +248,7 @@ def _write_tables(
 
 
 def _finish_frames(folder: Path, count: int, size: int) -> None:
-    """Put the .npy header before the raw frames, without reading them into memory."""
+    """Convert the raw frames to .npy block by block, without reading all of them into memory."""
     target = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, size, size))
     with open(folder / "frames.raw", "rb") as raw:
         for start in range(0, count, 4096):

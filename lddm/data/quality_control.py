@@ -1,4 +1,4 @@
-"""Reasons to leave out a file or a clip that cannot be used, each with the measured value."""
+"""Exclusion criteria for files and clips; each reason includes the measured value."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from lddm.data.clips import is_slower
 from lddm.settings.data import PreprocessSettings
 
-FLAT = 1.0  # standard deviation of grey levels below which a frame shows nothing
+FLAT = 1.0  # standard deviation of grey levels below which a frame counts as uniform
 FADED = 0.25  # share of the median contrast below which a frame at either end is part of a fade
-CELLS = 8  # a side of the grid on which two frames are compared
+CELLS = 8  # side of the grid on which two frames are compared
 
 
 def file_reason(frames: np.ndarray, kind: str, settings: PreprocessSettings) -> str | None:
-    """Why a decoded file is left out, or None.
+    """Why a decoded file is excluded, or None.
 
     Args:
         frames: uint8 (T, H, W), native size.
@@ -22,22 +22,22 @@ def file_reason(frames: np.ndarray, kind: str, settings: PreprocessSettings) -> 
     """
     side = min(frames.shape[1:])
     if side < settings.min_side:
-        return f"too small: shorter side {side} px, at least {settings.min_side} wanted"
+        return f"too small: shorter side {side} px, expected at least {settings.min_side}"
     if kind == "video" and len(frames) < 2:
         return "a video of one frame"
     brightness = float(frames[:: max(1, len(frames) // 16)].mean())
     if brightness < settings.min_brightness:
-        return f"black: mean grey level {brightness:.2f}, at least {settings.min_brightness:g} wanted"
+        return f"black: mean grey level {brightness:.2f}, expected at least {settings.min_brightness:g}"
     contrast = max(float(frame.std()) for frame in frames[:: max(1, len(frames) // 16)])
     if contrast < FLAT:
-        return f"flat: grey levels vary by {contrast:.2f} only"
+        return f"uniform: grey levels have a standard deviation of only {contrast:.2f}"
     return None
 
 
 def picture_range(frames: np.ndarray, settings: PreprocessSettings) -> tuple[int, int]:
-    """First frame, and one past the last, between black or flat frames at either end, e.g. of a fade-in.
+    """First frame, and one past the last, after removing black or uniform frames at either end, e.g. of a fade-in.
 
-    A frame counts as flat if its contrast (standard deviation of grey levels) is below 1 or a quarter of the median.
+    A frame counts as uniform if its contrast (standard deviation of grey levels) is below 1 or a quarter of the median.
 
     Args:
         frames: uint8 (T, H, W).
@@ -56,9 +56,9 @@ def picture_range(frames: np.ndarray, settings: PreprocessSettings) -> tuple[int
 
 
 def rate_reason(fps: float, settings: PreprocessSettings) -> str | None:
-    """Why a video is left out for its frame rate, or None.
+    """Why a video is excluded for its frame rate, or None.
 
-    Frames that a slower video does not have cannot be made, and to call it faster would make its motion faster.
+    Missing frames of a slower video cannot be recovered, and treating it as faster would speed up its motion.
 
     Args:
         fps: nominal native rate in Hz; NaN = unknown.
@@ -69,49 +69,46 @@ def rate_reason(fps: float, settings: PreprocessSettings) -> str | None:
 
 
 def length_reason(stored: int, settings: PreprocessSettings) -> str | None:
-    """Why a resampled video is left out, or None."""
+    """Why a resampled video is excluded, or None."""
     if stored < settings.clip_length + 1:
         return f"too short: {stored} frames at {settings.fps:g} Hz, a clip has {settings.clip_length + 1}"
     return None
 
 
 def clip_reason(steps: np.ndarray, views: np.ndarray, settings: PreprocessSettings) -> str | None:
-    """Why a clip is left out, or None.
+    """Why a clip is excluded, or None.
 
-    A generator is asked what the tissue of x0 does. Clips in which the probe jumps or leaves teach it to jump to other
-    tissue, of which x0 says nothing.
+    Clips with scene cuts or large probe motion are excluded, because their later frames cannot be predicted from x0.
 
     Args:
-        steps: mean absolute differences of consecutive frames, share of the grey range, float (T,).
-        views: what `frame_views` gives for its frames, float (T + 1, D).
+        steps: mean absolute differences of consecutive frames, share of the grey-level range, float (T,).
+        views: `frame_views` of its frames, float (T + 1, D).
     """
     likeness = views @ views.T
     nearest, farthest = float(np.diagonal(likeness, 1).min()), float(likeness.min())
     if nearest < settings.scene_cut_correlation:
-        return f"scene cut: likeness of two frames in a row {nearest:.2f}, at least {settings.scene_cut_correlation:g} wanted"
+        return f"scene cut: correlation of consecutive frames {nearest:.2f}, expected at least {settings.scene_cut_correlation:g}"
     if farthest < settings.view_change_correlation:
-        return (
-            f"another view: likeness of two frames {farthest:.2f}, at least {settings.view_change_correlation:g} wanted"
-        )
+        return f"another view: correlation of two frames {farthest:.2f}, expected at least {settings.view_change_correlation:g}"
     mean = float(steps.mean())
     if mean < settings.frozen_threshold:
-        return f"frozen: frames differ by {mean:.5f} of the range, at least {settings.frozen_threshold:g} wanted"
+        return f"frozen: frames differ by {mean:.5f} of the range, expected at least {settings.frozen_threshold:g}"
     still = float((steps < settings.frozen_threshold).mean())
     if still > 0.5:
-        return f"frozen: {100 * still:.0f} % of its frames repeat the one before"
+        return f"frozen: {100 * still:.0f} % of its frames repeat the previous one"
     return None
 
 
 def frame_steps(frames: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of consecutive frames, share of the grey range: float32 (T - 1,)."""
+    """Mean absolute difference of consecutive frames, share of the grey-level range: float32 (T - 1,)."""
     steps = [np.abs(b.astype(np.int16) - a).mean() / 255 for a, b in zip(frames, frames[1:], strict=False)]
     return np.array(steps, dtype=np.float32)
 
 
 def frame_views(frames: np.ndarray) -> np.ndarray:
-    """What each frame shows, coarsely: unit vectors whose dot product is the likeness of two frames, 1 = the same.
+    """Coarse content of each frame: unit vectors whose dot product is the correlation of two frames (1 = identical).
 
-    The likeness is the correlation of grey levels averaged over a grid of cells, which speckle and gain hardly change.
+    The correlation is computed on grey levels averaged over a grid of cells, so that speckle and gain hardly affect it.
 
     Args:
         frames: uint8 (T, S, S).
@@ -122,6 +119,6 @@ def frame_views(frames: np.ndarray) -> np.ndarray:
     cells = (CELLS, CELLS)
     small = [cv2.resize(frame.astype(np.float32), cells, interpolation=cv2.INTER_AREA).ravel() for frame in frames]
     flat = np.stack(small)  # (T, CELLS * CELLS)
-    # One more number, small beside any contrast: two flat frames are alike, a flat one and an image are not.
+    # A small constant component: two uniform frames correlate, a uniform frame and an image do not.
     views = np.pad(flat - flat.mean(axis=1, keepdims=True), ((0, 0), (0, 1)), constant_values=1.0)
     return views / np.linalg.norm(views, axis=1, keepdims=True)

@@ -15,27 +15,27 @@ from lddm.task import LEVELS, levels
 
 logger = logging.getLogger(__name__)
 
-FEW_VALIDATION = 10  # groups of a class below which model choice and decision threshold are noise
+FEW_VALIDATION = 10  # groups per class below which model selection and decision threshold are unreliable
 COLUMNS = ["fold", "id", "kind", "label", "patient_id", "cluster", "group", "split", "labelled"]
 
 
 def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int, classes: int = 2) -> pd.DataFrame:
-    """Divide the usable files of a frame store.
+    """Split the usable files of a frame store.
 
-    A group is a connected component of patients and clusters over videos and stills; it is never divided. The videos
-    of fold k's groups are its test part, some of the others its val part. A still is in "train" (the pool of labelled
-    stills), unless its group holds test or val videos of the fold: then it is "withheld".
+    A group is a connected component of patients and clusters over videos and stills; it is never split. The videos
+    of fold k's groups are its test set, some of the others its val set. A still is in "train" (the pool of labelled
+    stills), unless its group has test or val videos in the fold: then it is "withheld".
 
-    Folds and validation parts are stratified by class, or by quartile of a target, and, where videos come from several sources,
-    by source, as far as each has enough groups: else a part could hold one class of one clinic only.
+    Folds and validation sets are stratified by class, or by quartile of the target, and also by source if there are several
+    and each has enough groups; otherwise a set could contain a class from only one clinic.
 
     Args:
         videos: videos.parquet of the store.
-        classes: number of classes; 0 = labels are numbers.
+        classes: number of classes; 0 = labels are targets.
 
     Returns:
-        One row per fold and usable file: fold, id, kind, label, patient_id, cluster, group, split, and labelled:
-        whether training may know its label.
+        One row per fold and usable file: fold, id, kind, label, patient_id, cluster, group, split, and labelled
+        (whether training may use the label).
 
     Raises:
         LddmError: a class, or a quartile of the target, has too few patients.
@@ -67,14 +67,14 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int, classe
 
 
 def check_stills(splits: pd.DataFrame, folds: int) -> None:
-    """Refuse folds whose pool of stills lacks a class: regimes with synthetic videos have nothing to add of it.
+    """Refuse folds whose pool of stills lacks a class, because no synthetic videos of it could be made.
 
     Args:
-        splits: of `make_splits`.
-        folds: how many are run.
+        splits: from `make_splits`.
+        folds: number of folds that are run.
 
     Raises:
-        LddmError: see above; before anything is trained.
+        LddmError: a class has no still; raised before any training.
     """
     for fold, part in splits[splits["fold"] < folds].groupby("fold"):
         pool = part[(part["kind"] == "image") & (part["split"] == "train")]
@@ -88,17 +88,17 @@ def check_stills(splits: pd.DataFrame, folds: int) -> None:
         if missing:
             raise LddmError(
                 f"fold {fold} has no still image of label {', '.join(map(str, missing))} to animate: {len(pool)} images are "
-                "of patients that no validation or test video shows",
+                "of patients without validation or test videos",
                 "add images of each class, or set synthesis.samples.stills to 0 and classification.regimes to [real]",
             )
 
 
 def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarray:
-    """Rows of `count` videos, as many of each class, patient by patient; a class with fewer gives all it has, with a warning.
+    """Rows of `count` videos, balanced over classes, patient by patient; a smaller class is used completely, with a warning.
 
-    Where labels are numbers, quartiles of the target take the place of classes.
+    For numeric targets, quartiles are used as classes.
 
-    Nested: for one seed, the choice of 16 videos is part of the choice of 32, and it is the same for all regimes.
+    Selections are nested: for one seed, the 16 videos are among the 32, and the selection is the same for all regimes.
 
     Args:
         table: videos or clips with id, patient_id and label.
@@ -119,7 +119,7 @@ def choose_videos(table: pd.DataFrame, count: int | None, seed: int) -> np.ndarr
         share = count // len(labels) + (place < count % len(labels))
         if len(videos) < share:
             logger.warning(
-                "label %s has %d videos, fewer than its part of the %d asked for: the classes are not balanced",
+                "label %s has %d videos, fewer than its share of the %d requested: the classes are not balanced",
                 label, len(videos), count,
             )  # fmt: skip
         chosen += videos["id"].head(share).tolist()
@@ -134,13 +134,13 @@ def _groups(table: pd.DataFrame) -> list[str]:
     names = [""] * len(table)
     for members in connected(len(table), pairs):
         patients = table.loc[members, "patient_id"].dropna().astype(str)
-        for member in members:  # the name of one of its patients: no patient is in two groups
+        for member in members:  # named after one of its patients, since no patient is in two groups
             names[member] = min(patients) if len(patients) else f"group-{members[0]:05d}"
     return names
 
 
 def _group_labels(moving: pd.DataFrame) -> pd.Series:
-    """Group -> class of most of its videos, or quartile of the mean target of its videos; int, by name."""
+    """Group -> most frequent class of its videos, or quartile of their mean target; int, sorted by group."""
     labels = moving.groupby("group")["label"]
     if moving["label"].dtype.kind == "f":
         mean = labels.mean().sort_index()
@@ -149,7 +149,7 @@ def _group_labels(moving: pd.DataFrame) -> pd.Series:
 
 
 def _class_names(table: pd.DataFrame, classes: int = 2) -> dict[int, str]:
-    """Label -> "class 'name'", or "label 0" where the table has no names; quartiles of a target for 0 classes."""
+    """Label -> "class 'name'", or "label 0" if the table has no names; quartiles of the target for 0 classes."""
     if classes == 0:
         return {level: f"quartile {level + 1} of the target" for level in range(LEVELS)}
     names = {label: f"label {label}" for label in range(classes)}
@@ -160,7 +160,7 @@ def _class_names(table: pd.DataFrame, classes: int = 2) -> dict[int, str]:
 
 
 def origins(table: pd.DataFrame) -> pd.Series:
-    """Where each file comes from: its source and the top folder, which tells apart two sources of one kind."""
+    """Origin of each file: its source and top folder, which distinguishes two sources of one kind."""
     if "source" not in table or "path" not in table:
         return pd.Series("", index=table.index)
     tops = [path.split("/")[0].split(":")[0] for path in table["path"].astype(str)]
@@ -169,7 +169,7 @@ def origins(table: pd.DataFrame) -> pd.Series:
 
 
 def _strata(moving: pd.DataFrame, by_group: pd.Series, folds: int) -> np.ndarray:
-    """What folds are stratified by: the label, and the source where each class of it has a group for each fold."""
+    """Strata of the groups: label and source; label only, if a class of the source has fewer groups than folds."""
     labels = by_group.to_numpy()
     origin = origins(moving)
     if origin.nunique() < 2:
@@ -183,20 +183,20 @@ def _strata(moving: pd.DataFrame, by_group: pd.Series, folds: int) -> np.ndarray
 def _choose_val(
     names: np.ndarray, labels: np.ndarray, strata: np.ndarray, settings: SplitSettings, rng: np.random.Generator
 ) -> list[str]:
-    """`val_fraction` of the groups of each class, at least one; evenly over the strata of the class."""
+    """`val_fraction` of the groups of each class, at least one, spread evenly over the strata of the class."""
     chosen: list[str] = []
     for label in np.unique(labels):
         members, inside = names[labels == label], strata[labels == label]
         count = max(1, round(settings.val_fraction * len(members)))
         order = rng.permutation(len(members))
         rank = pd.Series(inside[order]).groupby(inside[order]).rank(method="first", pct=True)
-        # The first of each stratum, then the second, ... in proportion to its size; one stratum keeps its order.
+        # The first of each stratum, then the second, ... in proportion to size; a single stratum keeps its order.
         chosen += members[order[np.argsort(rank.to_numpy(), kind="stable")]][:count].tolist()
     return chosen
 
 
 def _room(count: int, folds: int, val_fraction: float) -> int:
-    """Groups of a class that are left in train after test and val took theirs."""
+    """Groups of a class that remain in train after test and val."""
     return count - -(-count // folds) - max(1, round(val_fraction * count))
 
 
@@ -233,30 +233,30 @@ def _check_counts(
             else f"add patients: no setting splits fewer than {least_needed} patients per class"
         )
         if len(by_group) < videos // 2:
-            hint += "; many files share a patient or a cluster of duplicates, see `lddm check-data`"
+            hint += "; many files share a patient or a duplicate cluster, see `lddm check-data`"
         raise LddmError(
-            f"{names.get(label, label)} has {count} patients (or clusters) with usable videos, too few for "
-            f"{settings.folds} folds with at least {settings.min_patients} in train: {needed} are needed ({listed})",
+            f"{names.get(label, label)} has {count} patients (or clusters) with usable videos, but {settings.folds} folds "
+            f"with at least {settings.min_patients} in train need {needed} ({listed})",
             hint,
         )
 
 
 def _warn_of_few(splits: pd.DataFrame, names: dict[int, str]) -> None:
-    """Warn of validation parts that hold few patients of a class."""
+    """Warn about validation sets with few patients of a class."""
     val = splits[(splits["split"] == "val") & (splits["kind"] == "video")]
     counts = val.groupby(["fold", "label"])["group"].nunique()
     few = counts[counts < FEW_VALIDATION]
     if len(few):
         label = int(few.idxmin()[1])
         logger.warning(
-            "validation has %d patients (or clusters) of %s; with fewer than %d, early stopping and the decision "
-            "threshold are chosen by chance, and so are accuracy, sensitivity and specificity (AUC does not depend on it)",
+            "validation has %d patients (or clusters) of %s; with fewer than %d, early stopping and the decision threshold "
+            "are unreliable, and so are accuracy, sensitivity and specificity (AUC does not depend on the threshold)",
             int(few.min()), names.get(label, label), FEW_VALIDATION,
         )  # fmt: skip
 
 
 def check_no_leak(splits: pd.DataFrame) -> None:
-    """Raise LddmError if a patient or cluster of a fold stands in more than one part; the last guard before training.
+    """Raise LddmError if a patient or cluster is in more than one set of a fold; the last check before training.
 
     Withheld stills may share a patient with test or val; stills in train may not.
     """

@@ -1,4 +1,4 @@
-"""Fitting a frame into the square of a model, and where each pixel of the frame then lies."""
+"""Fitting of frames into the model's square, and the mapping between frame and square pixels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SquareFit:
-    """How a frame of H x W pixels is fitted into a square of S x S, aspect kept.
+    """Geometry of fitting a frame of H x W pixels into a square of S x S, with its aspect ratio preserved.
 
     Attributes:
         height, width: H and W.
         size: S.
-        source: (top, left, height, width) of the part of the frame that the square shows, in pixels of the frame.
-        target: (top, left, height, width) of that part in the square, in pixels of the square.
+        source: (top, left, height, width) of the visible part of the frame, in frame pixels.
+        target: (top, left, height, width) of that part in the square, in square pixels.
     """
 
     height: int
@@ -27,7 +27,7 @@ class SquareFit:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], size: int, fit: str) -> SquareFit:
-        """The fit "pad" (the whole frame between black borders) or "crop" (its central square) of frames (..., H, W)."""
+        """Geometry for frames (..., H, W) with fit "pad" (whole frame with black borders) or "crop" (central square)."""
         height, width = shape[-2:]
         source = (0, 0, height, width)
         if fit == "crop":
@@ -39,13 +39,13 @@ class SquareFit:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Pixels of the frame per pixel of the square, along rows and columns; the sides of the target are rounded."""
+        """Frame pixels per square pixel, along rows and columns; they differ slightly because target sides are rounded."""
         return self.source[2] / self.target[2], self.source[3] / self.target[3]
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row of the square on which each row of the frame lies, float64 (H,), and the same for columns, (W,).
+        """Position in the square of each frame row, float64 (H,), and of each frame column, (W,).
 
-        Counted in pixels from the centre of the first one; beyond the square for what "crop" leaves out.
+        In pixels from the centre of the first pixel; outside the square for parts that "crop" removes.
         """
         rows, columns = (
             (np.arange(length) + 0.5 - source) / scale + target - 0.5
@@ -57,9 +57,9 @@ class SquareFit:
 
 
 def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
-    """Frames uint8 (T, H, W) -> (T, S, S), aspect kept: black borders ("pad") or the central square ("crop").
+    """Frames uint8 (T, H, W) -> (T, S, S), aspect ratio preserved: black borders ("pad") or central square ("crop").
 
-    Shrinking averages areas, so that speckle does not alias; growing is bilinear.
+    Downsampling averages areas to avoid aliasing of speckle; upsampling is bilinear.
     """
     if frames.shape[1:] == (size, size):
         return np.ascontiguousarray(frames)
@@ -75,7 +75,7 @@ def fit_square(frames: np.ndarray, size: int, fit: str) -> np.ndarray:
 
 
 def reduced(frames: np.ndarray, size: int) -> np.ndarray:
-    """Frames uint8 (..., k S, k S) -> (..., S, S): each pixel is the mean of k x k, rounded."""
+    """Downsample frames uint8 (..., k S, k S) -> (..., S, S): rounded means of k x k pixels."""
     if frames.shape[-1] == size:
         return frames
     times = frames.shape[-1] // size

@@ -1,4 +1,4 @@
-"""Synthetic videos on disk: an array of clips and a manifest that says where each comes from."""
+"""Synthetic videos on disk: an array of clips, and a manifest with the origin of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MANIFEST = (
 def save_synthetic(array_path: str | Path, clips: np.ndarray, manifest: pd.DataFrame) -> None:
     """Write one shard: `array_path` (.npy, uint8 (n, T + 1, S, S), x0 first) and the manifest (.parquet) beside it.
 
-    The array is written last, so an array on disk always has its manifest.
+    The array is written last, so that an array on disk always has a manifest.
     """
     array_path = Path(array_path)
     if len(clips) != len(manifest) or clips.dtype != np.uint8 or clips.ndim != 4:
@@ -41,16 +41,16 @@ def save_synthetic(array_path: str | Path, clips: np.ndarray, manifest: pd.DataF
 
 
 def load_synthetic(manifests: Sequence[str | Path]) -> tuple[np.ndarray, pd.DataFrame]:
-    """Read shards and join them.
+    """Read and concatenate shards.
 
     Args:
-        manifests: paths of the shards, the manifest (.parquet) or the array (.npy).
+        manifests: paths of the shards: manifest (.parquet) or array (.npy).
 
     Returns:
-        uint8 (n, T + 1, S, S) with x0 first, and the manifest, a row a video in the same order.
+        uint8 (n, T + 1, S, S) with x0 first, and the manifest, one row per video in the same order.
 
     Raises:
-        LddmError: no shard, a missing file, or a manifest that does not fit its array.
+        LddmError: no shard, a missing file, or a manifest that does not match its array.
     """
     if not manifests:
         raise LddmError("expected synthetic videos, got no file", "run the rule synthesize")

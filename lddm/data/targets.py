@@ -1,4 +1,4 @@
-"""Numbers of files, from a CSV that came with them."""
+"""Regression targets of files, from a CSV that comes with them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lddm.task import Task
 
 
 def read_targets(path: Path, task: Task) -> dict[str, float]:
-    """File as the CSV names it -> its target; NaN for an empty cell.
+    """File, as named in the CSV -> target; NaN for an empty cell.
 
     Args:
         path: a CSV with the columns `file` and the name of the target.
 
     Raises:
-        LddmError: it is missing, lacks a column, or holds what is not a number.
+        LddmError: the CSV is missing, lacks a column, or contains a value that is not a number.
     """
     hint = f"it needs the columns file and {task.name} ({task.said()}), one row per file"
     table = read_csv(path, ("file", task.name), hint)
@@ -29,10 +29,10 @@ def read_targets(path: Path, task: Task) -> dict[str, float]:
 
 
 def parse_number(text: str, where: str) -> float:
-    """A number of a table that came with the data; NaN for an empty cell and for n/a.
+    """Parse a number of a table that came with the data; NaN for an empty cell and for n/a.
 
     Raises:
-        LddmError: it is something else.
+        LddmError: the text is not a number.
     """
     if text.strip().lower() in ("", "n/a", "na", "nan", "unknown"):
         return math.nan
@@ -55,12 +55,12 @@ def target_columns(target: float, task: Task, reason: str) -> dict[str, Any]:
 
 
 def find_target(targets: dict[str, float], file: str, rows: int) -> float:
-    """The target of a file: of the row with its path or, if one row only has it, with its name.
+    """The target of a file, looked up by path or, if the name is unique, by name; NaN if there is none.
 
     Args:
-        targets: of `read_targets`.
+        targets: from `read_targets`.
         file: path below the source's folder.
-        rows: how many files have this name; a row that gives the name alone must mean one.
+        rows: number of files with this name; a row with only a name is used if there is one such file.
     """
     if file in targets:
         return targets[file]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lddm.latent.dataset import LatentDataset
+from lddm.latent.stills import Stills
 from lddm.nn.embedder import AutoencoderEmbedder
 from lddm.settings.models import EmbedderSettings, Training
 from lddm.training.identity import Identity
@@ -28,7 +29,7 @@ class EmbedderTask:
     which sharpen the decoded frame; only the code is used.
     """
 
-    def __init__(self, embedder: AutoencoderEmbedder, x0: Tensor, settings: EmbedderSettings, seed: int):
+    def __init__(self, embedder: AutoencoderEmbedder, x0: Stills, settings: EmbedderSettings, seed: int):
         self.x0, self.settings = x0, settings
         self.indices = IndexTable(len(x0), settings.batch_size, seed, x0.device)
         self.networks: dict[str, Any] = {EMBEDDER: embedder}
@@ -36,6 +37,19 @@ class EmbedderTask:
     def batch(self, number: int) -> Tensor:
         """x0 float (B, 1, S, S)."""
         return self.x0[self.indices[number]]
+
+    @property
+    def reads_ahead(self) -> bool:
+        """As `lddm.training.feed.feed` asks."""
+        return not self.x0.resident
+
+    def host_batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """The part of `batch` that a thread does."""
+        return self.x0.gather(self.indices.of_host(number))
+
+    def upload(self, host_batch: tuple[Tensor, Tensor]) -> Tensor:
+        """The rest of `batch`."""
+        return self.x0.upload(host_batch)
 
     def loss(self, name: str, batch: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         network = self.networks[name]
@@ -69,7 +83,8 @@ def fit_embedder(
     @torch.no_grad()
     def validate(networks: dict[str, Any]) -> dict[str, float]:
         parts = []
-        for x0 in val_dataset.x0.split(VALIDATED):
+        for start in range(0, len(val_dataset), VALIDATED):
+            x0 = val_dataset.x0[start : start + VALIDATED]
             decoded, _ = networks[EMBEDDER].reconstruct(x0, x0.new_zeros(len(x0), embedder.dim))
             parts.append((decoded - x0).abs().mean(dim=(1, 2, 3)))
         return {"l1": torch.cat(parts).mean().item()}

@@ -20,6 +20,7 @@ from lddm.generators.trainer import PACKAGES
 from lddm.latent.dataset import LatentSet
 from lddm.nn.condition import ClassEmbedding, LabelSpec
 from lddm.settings.models import PixelSettings
+from lddm.training.device import DeviceFrames, pinned, to_device
 from lddm.training.identity import Identity, clips_content
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -122,21 +123,31 @@ class PixelDataset:
         where = np.flatnonzero(latents.train.numpy() == train)
         rows = store.clips.set_index("clip_id", drop=False)
         self.clips = rows.loc[[latents.clip[i] for i in where]]
-        self.flipped, self.backward = latents.flipped[where], latents.backward[where].numpy()
+        self.turned = torch.stack([latents.flipped[where], latents.backward[where]]).to(device)  # bool (2, n)
         self.label = latents.label[where].to(device)
-        self.store, self.device = store, device
+        starts = self.clips["first_frame"].to_numpy(dtype=np.int64)
+        self.frames = DeviceFrames(store.frames, starts[:, None] + np.arange(store.clip_length + 1), device)
+        self.device = device
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """x0 float (B, 1, S, S), differences to it float (B, 1, T, S, S), label (B,)."""
-        frames = self.store.clip_frames(self.clips.iloc[index])
-        frames = np.where(self.backward[index][:, None, None, None], frames[:, ::-1], frames)
-        video = to_float(torch.from_numpy(frames).to(self.device))[:, None]  # (B, 1, T + 1, S, S)
-        flipped = self.flipped[index].to(self.device)[:, None, None, None, None]
-        video = torch.where(flipped, video.flip(-1), video)
-        return video[:, :, 0], video[:, :, 1:] - video[:, :, :1], self.label[torch.from_numpy(index).to(self.device)]
+        return self.upload(self.gather(index))
+
+    def gather(self, index: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """The part of `read` that the host does: the index, and frames that the device does not have."""
+        return pinned(index, self.device), None if self.frames.resident else self.frames.gather(index)
+
+    def upload(self, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of `read`."""
+        chosen = to_device(batch[0], self.device)
+        frames = self.frames.read(chosen) if batch[1] is None else to_device(batch[1], self.device)
+        flipped, backward = self.turned[:, chosen][..., None, None, None]  # (B, 1, 1, 1) each
+        video = to_float(torch.where(backward, frames.flip(1), frames))  # (B, T + 1, S, S)
+        video = torch.where(flipped, video.flip(-1), video)[:, None]
+        return video[:, :, 0], video[:, :, 1:] - video[:, :, :1], self.label[chosen]
 
 
 class PixelTask:
@@ -149,9 +160,21 @@ class PixelTask:
 
     def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """See `PixelDataset.read`."""
-        return self.dataset.read(
-            step_indices(len(self.dataset), self.model.settings.training.batch_size, self.seed, number)
-        )
+        return self.upload(self.host_batch(number))
+
+    @property
+    def reads_ahead(self) -> bool:
+        """As `lddm.training.feed.feed` asks."""
+        return self.dataset.device.type == "cuda" and not self.dataset.frames.resident
+
+    def host_batch(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """The part of `batch` that a thread does."""
+        size = self.model.settings.training.batch_size
+        return self.dataset.gather(step_indices(len(self.dataset), size, self.seed, number))
+
+    def upload(self, host_batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of `batch`."""
+        return self.dataset.upload(host_batch)
 
     def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
         error, weights = _errors(self.model, self.scheduler, batch, rng)

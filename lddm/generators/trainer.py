@@ -16,6 +16,7 @@ from lddm.generators.embedder import EMBEDDER, fit_embedder
 from lddm.latent.dataset import LatentDataset, LatentSet
 from lddm.nn.condition import LabelSpec
 from lddm.nn.embedder import AutoencoderEmbedder
+from lddm.training.device import to_device
 from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import pick_device
@@ -65,6 +66,22 @@ class LatentTrainer(Generic[Model]):
     def read(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """As `lddm.training.step.CapturableTask.read`."""
         return self.dataset.read(index, rng)
+
+    @property
+    def reads_ahead(self) -> bool:
+        """As `lddm.training.feed.feed` asks: x0 that do not fit on the device are read beforehand."""
+        return not self.dataset.x0.resident
+
+    def host_batch(self, step: int) -> tuple[int, np.ndarray, Any]:
+        """The part of `batch` that a thread does."""
+        index = self.indices.of_host(step)
+        return step, index, self.dataset.x0.gather(index)
+
+    def upload(self, host_batch: tuple[int, np.ndarray, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of `batch`."""
+        step, index, stills = host_batch
+        rng = step_generator(self.batch_seed, step, self.device)
+        return self.dataset.with_latents(self.dataset.x0.upload(stills), to_device(index, self.device), rng)
 
     def loss(
         self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator

@@ -1,1 +1,1 @@
-"""Recordings as they come: videos, images and DICOM files are decoded; videos are written, marked as synthetic."""
+"""Reading of videos, images and DICOM files, and writing of videos marked as synthetic."""

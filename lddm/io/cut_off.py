@@ -1,4 +1,4 @@
-"""Whether a video file ends before its container says: many demuxers pass over a missing end without an error."""
+"""Detection of truncated video files; many demuxers ignore a missing end without an error."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import BinaryIO
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-LIVE = 1  # flag of an ASF that was streamed: its sizes mean nothing
+LIVE = 1  # flag of a streamed ASF, whose sizes are meaningless
 BOXES = {b"ftyp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"meta", b"mfra"}
-HEAD, TAIL = 65536, 4096  # bytes that are looked at
+HEAD, TAIL = 65536, 4096  # bytes that are inspected
 
 
 def ends_early(file: BinaryIO) -> bool:
-    """Whether bytes at the end are missing, by the sizes and end marks of AVI, ASF, GIF, MP4 and MPEG-TS.
+    """Whether bytes at the end are missing, according to the sizes and end marks of AVI, ASF, GIF, MP4 and MPEG-TS.
 
     Args:
         file: an open file; its position is restored.
@@ -51,13 +51,13 @@ def _asf(head: bytes, size: int) -> bool:
 
 
 def _boxes(file: BinaryIO, size: int) -> bool:
-    """Whether a top box of an MP4 or QuickTime file reaches beyond the end."""
+    """Whether a top-level box of an MP4 or QuickTime file extends beyond the end of the file."""
     place = 0
     while place + 16 <= size:
         file.seek(place)
         length, kind, long = struct.unpack(">I4sQ", file.read(16))
         length = long if length == 1 else length
-        if length < 8 or kind not in BOXES:  # 0: to the end of the file; other bytes may be appended
+        if length < 8 or kind not in BOXES:  # 0 = to the end of the file; unknown kinds may be appended data
             return False
         place += length
     return place > size

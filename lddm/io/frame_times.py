@@ -1,4 +1,4 @@
-"""Frame times: from what a file states to one time per frame, and the plausible range of frame rates."""
+"""Frame times from the stated time stamps of a file, and the plausible range of frame rates."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SLOWEST, FASTEST = 0.1, 1000.0  # Hz; what a file states beyond is a time base or damage, not a frame rate
-LONGEST = 20.0  # s between two frames, and ten usual intervals: beyond, the clock was reset and nothing was recorded
-FEWEST = 0.5  # share of the frames that need an ascending time stamp for the stamps to be used
-STEADY = 0.1  # share of an interval by which the frames of a steady recording may miss their times
+SLOWEST, FASTEST = 0.1, 1000.0  # Hz; a stated rate outside is a time base or damage, not a frame rate
+LONGEST = 20.0  # s; a step above this and ten usual intervals is a reset of the clock
+FEWEST = 0.5  # minimum share of frames with an ascending time stamp for the stamps to be used
+STEADY = 0.1  # maximum deviation of a frame time in a steady recording, as a share of the interval
 
 
 def plausible_rate(rate: float | None) -> float:
@@ -25,13 +25,13 @@ def frame_times(
 ) -> tuple[np.ndarray, np.ndarray, float, tuple[str, ...]]:
     """Times of frames from their time stamps.
 
-    Time stamps that miss an even spacing by rounding only count as even. The duration of the last frame is not used: a
-    rest at the end says nothing about the rate.
+    Time stamps that deviate from even spacing only by rounding count as even. The duration of the last frame is ignored,
+    because a hold at the end is unrelated to the rate.
 
     Args:
-        stamps: time of each frame in s, in the order of presentation; None where there is none.
+        stamps: time of each frame in s, in presentation order; None if missing.
         resolution: step in s to which the stamps are rounded.
-        stated: frame rate of the header in Hz, used where the stamps are missing or agree with it.
+        stated: frame rate of the header in Hz, used if the stamps are missing or agree with it.
 
     Returns:
         indices of the frames to keep (frames whose time goes backwards are dropped), their times float64 (T,) from 0
@@ -44,13 +44,13 @@ def frame_times(
     given = np.array([math.nan if stamp is None else stamp for stamp in stamps], dtype=np.float64)
     given, notes = _without_resets(given)
     even = _even(given, rate, resolution)
-    if even is not None:  # also where the clock is so coarse that neighbours share a stamp
+    if even is not None:  # also if the clock is so coarse that neighbours share a stamp
         return everything, everything / even, even, notes
     highest = np.maximum.accumulate(np.where(np.isfinite(given), given, -math.inf))
     ascending = np.isfinite(given) & np.append(True, given[1:] > highest[:-1])
     if ascending.mean() < FEWEST:
         some = int(ascending.sum())
-        useless = (f"time stamps not used: only {some} of {count} ascend",) if some > 1 else ()
+        useless = (f"time stamps ignored: only {some} of {count} ascend",) if some > 1 else ()
         return everything, everything / rate, rate, (*notes, *useless)
     keep = np.flatnonzero(ascending)
     if len(keep) < count:
@@ -61,7 +61,7 @@ def frame_times(
     steps = np.diff(times)
     jumps = steps > max(LONGEST, 10 * float(np.median(steps)))
     if jumps.any():
-        notes += (f"{int(jumps.sum())} jumps of the clock by up to {steps.max():.3g} s left out",)
+        notes += (f"{int(jumps.sum())} jumps of the clock by up to {steps.max():.3g} s removed",)
         steps = np.where(jumps, np.median(steps), steps)
         times = np.append(0.0, np.cumsum(steps))
     even = _even(times, rate, resolution)
@@ -74,9 +74,9 @@ def frame_times(
 
 
 def _without_resets(given: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Time stamps (T,) that go on where the clock was set back, as in files that were joined, and a note.
+    """Time stamps (T,), made continuous where the clock was reset, as in concatenated files, and a note.
 
-    A clock counts as set back if at least a tenth of the frames, and two, follow at earlier times, in ascending order.
+    A clock counts as reset if at least a tenth of the frames, and at least two, follow at earlier times in ascending order.
     """
     steps = np.diff(given)
     usual = steps[steps > 0]
@@ -85,18 +85,18 @@ def _without_resets(given: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         return given, ()
     parts = np.split(given, back + 1)
     earlier = [int((part <= given[last]).sum()) for last, part in zip(back, parts[1:], strict=True)]
-    if not earlier or min(earlier) < max(2, 0.1 * len(given)):  # none, or disorder of single frames
+    if not earlier or min(earlier) < max(2, 0.1 * len(given)):  # no reset, or single frames out of order
         return given, ()
     whole = np.where(steps < 0, np.median(usual), steps)
-    note = f"the clock is set back {len(back)} times: the parts are joined"
+    note = f"the clock is reset {len(back)} times: the segments are joined"
     return given[0] + np.append(0.0, np.cumsum(whole)), (note,)
 
 
 def _even(times: np.ndarray, rate: float, resolution: float) -> float | None:
-    """The rate in Hz of times (T,) that are evenly spaced but for rounding (NaN if implausible), or None.
+    """The rate in Hz of times (T,) that are evenly spaced up to rounding (NaN if implausible), or None.
 
     Args:
-        rate: stated rate in Hz or NaN, which is returned if it agrees.
+        rate: stated rate in Hz or NaN; returned if it agrees.
         resolution: step in s to which the times are rounded.
     """
     if not np.isfinite(times).all() or (np.diff(times) < 0).any():
@@ -106,7 +106,7 @@ def _even(times: np.ndarray, rate: float, resolution: float) -> float | None:
     off = np.abs(times - start - interval * order).max()
     steps = np.diff(times)
     if steps.min() > 0 and abs(float(np.median(steps)) - resolution) < 0.1 * resolution:
-        resolution = 0.0  # one tick per frame, as in AVI: the stamps are exact, and a longer step is a missing frame
+        resolution = 0.0  # one tick per frame, as in AVI: stamps are exact, so a longer step is a missing frame
     if interval <= 0 or off > STEADY * interval + 0.6 * resolution:
         return None
     fitted = round(1 / float(interval), 6)

@@ -1,4 +1,4 @@
-"""Image files to recordings through Pillow: orientation, bit depth, and files of several frames."""
+"""Reader of image files with Pillow: orientation, bit depth, and files with several frames."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lddm.io.signatures import signature
 from lddm.io.tiff_sequence import Stated, images_in_a_row, stated_sequence
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".apng", ".jp2"}
-MOVING = {"PNG", "WEBP", "TIFF", "GIF"}  # formats whose frames are a sequence; those of MPO and ICO are other sizes
-SHORTEST = 0.01  # s; shorter durations, and in GIF and WebP this one, count as 100 ms, as browsers show them
+MOVING = {"PNG", "WEBP", "TIFF", "GIF"}  # formats whose frames are a sequence; in MPO and ICO they are other sizes
+SHORTEST = 0.01  # s; durations up to this count as 100 ms in GIF and WebP, as in browsers
 ERRORS = (
     OSError,
     SyntaxError,
@@ -33,14 +33,14 @@ ERRORS = (
     MemoryError,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
-)  # what Pillow raises at damage
+)  # exceptions that Pillow raises for damaged files
 
 
 def decode_image(path: str | Path) -> np.ndarray:
     """Decode the first frame of an image file to grayscale: uint8 (H, W), upright.
 
     Raises:
-        UnreadableFile: no image, or one of absurd size.
+        UnreadableFile: not an image, or an absurd size.
     """
     return read_image(path, max_frames=1).frames[0]
 
@@ -49,7 +49,7 @@ def frame_count(path: str | Path) -> int:
     """Number of frames of an image file: 1 for a still, more for a multi-page TIFF, an APNG or an animated WebP.
 
     Raises:
-        UnreadableFile: no image.
+        UnreadableFile: not an image.
     """
     path = Path(path)
     with _opened(path) as image:
@@ -57,7 +57,7 @@ def frame_count(path: str | Path) -> int:
 
 
 def is_moving_gif(path: Path) -> bool:
-    """Whether a GIF has more than one frame; True for files that are not GIF, so that the reader of videos gives the reason."""
+    """Whether a GIF has more than one frame; True for files that are not GIF, so that the video reader reports the reason."""
     try:
         with _opened(path) as image:
             return image.format != "GIF" or bool(getattr(image, "is_animated", False))
@@ -66,17 +66,17 @@ def is_moving_gif(path: Path) -> bool:
 
 
 def read_image(path: str | Path, max_frames: int = 2000) -> Recording:
-    """Decode an image file, of one frame or several, to grayscale.
+    """Decode an image file with one or several frames to grayscale.
 
     The EXIF or TIFF orientation is applied, transparent pixels become black, and values of more than 8 bits are scaled
-    by `to_eight_bits`; floats are stretched from their lowest to their highest value.
+    by `to_eight_bits`; floating-point values are scaled from minimum to maximum.
 
     Args:
-        path: a file that Pillow reads.
-        max_frames: frames that are read at the most.
+        path: a file that Pillow can read.
+        max_frames: maximum number of frames to read.
 
     Raises:
-        UnreadableFile: no image, or one of absurd size.
+        UnreadableFile: not an image, or an absurd size.
     """
     path = Path(path)
     with _opened(path) as image:
@@ -84,13 +84,13 @@ def read_image(path: str | Path, max_frames: int = 2000) -> Recording:
 
 
 def read_values(path: Path) -> tuple[np.ndarray, bool, list[str]]:
-    """The first frame of an image file at full depth, for frames that share one scale.
+    """The first frame of an image file at full bit depth, for frames that are scaled together.
 
     Returns:
-        grey values (H, W) as `grey_values`, whether they are coloured, and notes.
+        grey values (H, W) as from `grey_values`, whether the frame is coloured, and notes.
 
     Raises:
-        UnreadableFile: no image, or one of absurd size.
+        UnreadableFile: not an image, or an absurd size.
     """
     with _opened(path) as image:
         check_size(path.name, *image.size)
@@ -99,10 +99,10 @@ def read_values(path: Path) -> tuple[np.ndarray, bool, list[str]]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height as stored, from the header of an image file.
+    """Stored width and height, from the header of an image file.
 
     Raises:
-        UnreadableFile: no image.
+        UnreadableFile: not an image.
     """
     with _opened(path) as image:
         return image.size
@@ -110,18 +110,18 @@ def image_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """An open image; what Pillow raises at damage becomes an UnreadableFile."""
+    """Open an image; convert Pillow's exceptions for damaged files to UnreadableFile."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 yield image
     except UnidentifiedImageError as error:
-        what, hint = signature(path) or ("no image that Pillow knows", "check that the file is a whole image")
+        what, hint = signature(path) or ("not an image that Pillow can read", "check that the file is a complete image")
         raise UnreadableFile(f"{path.name} cannot be decoded: it is {what}", hint) from error
     except ERRORS as error:
         raise UnreadableFile(
-            f"{path.name} cannot be decoded: {without_folder(error, path)}", "check that the file is a whole image"
+            f"{path.name} cannot be decoded: {without_folder(error, path)}", "check that the file is a complete image"
         ) from error
 
 
@@ -139,7 +139,7 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
     if row is None:
         values, colour = _decoded(image, path, [page for page in pages if page < _images(image)], durations, notes)
         if len(pages) > _images(image):
-            notes.append(f"the description states {stated.images()} images, the file holds {_images(image)}")
+            notes.append(f"the description states {stated.images()} images, the file contains {_images(image)}")
     else:
         there = [page for page in pages if page < len(row)]
         values, colour, durations = row[there], False, [None] * len(there)
@@ -159,7 +159,7 @@ def _read(image: Image.Image, path: Path, max_frames: int) -> Recording:
 def _decoded(
     image: Image.Image, path: Path, pages: list[int], durations: list[float | None], notes: list[str]
 ) -> tuple[np.ndarray, bool]:
-    """Pages (T, H, W) as stored, and whether they are coloured; `durations` and `notes` are added to."""
+    """Decode pages to (T, H, W) as stored; returns also whether they are coloured, and extends `durations` and `notes`."""
     frames = FrameBuffer()
     colour, resized = False, 0
     for page in pages:
@@ -188,29 +188,29 @@ def _images(image: Image.Image) -> int:
 
 
 def _pages(image: Image.Image, stated: Stated) -> list[int]:
-    """Positions of the images that belong to the sequence; some may lie behind the only page of a TIFF."""
+    """Positions of the images that belong to the sequence; in a TIFF they may be stored behind a single page."""
     count = _images(image)
     if stated.length("C") > 1 or count == 1 < stated.images():
         return stated.moments()
-    first = 1 if getattr(image, "default_image", False) else 0  # APNG: an image for viewers without animation
+    first = 1 if getattr(image, "default_image", False) else 0  # APNG: a fallback image for viewers without animation
     return list(range(first, count)) if count > first + 1 else [0]
 
 
 def _duration(image: Image.Image) -> float | None:
-    """How long the current frame is shown, in s, as stated; None if that is not stated."""
+    """Stated duration of the current frame in s; None if not stated."""
     stated = image.info.get("duration")
     return None if image.format == "TIFF" or stated is None else float(stated) / 1000
 
 
 def _starts(durations: list[float | None], kind: str | None, notes: list[str]) -> list[float | None]:
-    """Start of each frame in s from the durations of those before; None if the file states none.
+    """Start of each frame in s, from the durations of the previous frames; None if the file states none.
 
-    The standard of APNG leaves only a duration of 0 to the viewer; those of GIF and WebP leave short ones, too.
+    In APNG only a duration of 0 is left to the viewer; in GIF and WebP short durations are, too.
     """
     if any(duration is None for duration in durations):
         return [None] * len(durations)
     steps = np.array(durations[:-1], dtype=np.float64)
     short = steps <= (0 if kind == "PNG" else SHORTEST)
     if short.any():
-        notes.append(f"{int(short.sum())} durations of at most 10 ms count as 100 ms, as browsers show them")
+        notes.append(f"{int(short.sum())} durations of at most 10 ms count as 100 ms, as in browsers")
     return [0.0, *np.cumsum(np.where(short, 0.1, steps)).tolist()]

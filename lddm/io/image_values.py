@@ -1,4 +1,4 @@
-"""Grey values of one frame that Pillow has opened, at full depth: orientation, transparency, 16-bit colour."""
+"""Grey values of a frame opened by Pillow, at full bit depth: orientation, transparency, 16-bit colour."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lddm.io.recording import UnreadableFile, is_coloured, to_eight_bits, uprigh
 
 ORIENTATION, PHOTOMETRIC, BITS, PLANES = 0x0112, 262, 258, 284  # EXIF and TIFF tags
 RED, GREEN, BLUE = 19595, 38470, 7471  # ITU-R BT.601 in 1/65536, as Pillow rounds it
-UPPER_BYTE = "of 16-bit colour only the upper 8 bits are read"
+UPPER_BYTE = "only the upper 8 bits of 16-bit colour are read"
 
 
 def grey_values(image: Image.Image, path: Path, notes: list[str]) -> tuple[np.ndarray, bool]:
     """The current frame, upright, and whether it is coloured.
 
     Args:
-        image: an open file, at the wanted frame and not yet decoded.
-        path: of the file.
-        notes: gets a note on what could not be read at full depth.
+        image: an open file, positioned at the frame and not yet decoded.
+        path: path of the file.
+        notes: extended by a note if the frame could not be read at full bit depth.
 
     Returns:
         (H, W) as stored: uint8, uint16, float32, or float64 for 32-bit integers.
 
     Raises:
-        UnreadableFile: 16-bit colour in separate planes; else what Pillow raises at damage.
+        UnreadableFile: 16-bit colour in separate planes. Pillow's own exceptions for damaged files are passed on.
     """
     if _is_deep_colour(image, path):
         values = _deep_colour(image, path)
@@ -42,7 +42,7 @@ def grey_values(image: Image.Image, path: Path, notes: list[str]) -> tuple[np.nd
 
 
 def eight_bits(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """uint8 of all frames (T, H, W) with one scale, and what was assumed."""
+    """Convert all frames (T, H, W) to uint8 with one scale; returns also notes on assumptions."""
     if values.dtype == np.uint8:
         return values, []
     if values.dtype == np.uint16:
@@ -50,7 +50,7 @@ def eight_bits(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
         return scaled, [note] if note else []
     low, high = np.inf, -np.inf
     whole = True
-    for frame in values:  # one at a time: all of them in floating point may not fit in memory
+    for frame in values:  # one at a time, since all of them in floating point may not fit in memory
         finite = frame[np.isfinite(frame)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -63,11 +63,11 @@ def eight_bits(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     for target, frame in zip(stretched, values, strict=True):
         clean = np.nan_to_num(frame.astype(np.float64), nan=low, posinf=high, neginf=low)
         target[:] = 255 * ((clean - low) / max(high - low, 1e-9))
-    return stretched, ["floating-point values stretched from the lowest to the highest"]
+    return stretched, ["floating-point values scaled from minimum to maximum"]
 
 
 def orientation(image: Image.Image) -> int:
-    """The stated orientation, 1 to 8; 1 where it is missing or no such number."""
+    """The stated orientation, 1 to 8; 1 if it is missing or invalid."""
     try:
         stated = int(image.getexif().get(ORIENTATION, 1))
     except (TypeError, ValueError):
@@ -79,7 +79,7 @@ def _as_stored(image: Image.Image) -> np.ndarray:
     turn = orientation(image)
     if image.format == "TIFF" and turn >= 5 and image.tag_v2.get(259, 1) == 1:  # type: ignore[attr-defined]
         return _uncompressed_tiff(image, turn)
-    turned = ImageOps.exif_transpose(image)  # Pillow has turned a TIFF by itself, and then says 1 here
+    turned = ImageOps.exif_transpose(image)  # no-op for a TIFF, which Pillow has already rotated
     if image.mode.startswith("I;16"):
         return _white_is_zero(image, np.asarray(turned).astype(np.uint16))
     if image.mode.startswith("F"):
@@ -90,7 +90,7 @@ def _as_stored(image: Image.Image) -> np.ndarray:
 
 
 def _is_deep_colour(image: Image.Image, path: Path) -> bool:
-    """Whether the samples have 16 bits of which Pillow keeps the upper 8: colour, or grey with transparency."""
+    """Whether Pillow keeps only the upper 8 of 16 bits: colour, or grey with transparency."""
     if image.mode.startswith(("I", "F")):
         return False
     if image.format == "TIFF":
@@ -102,11 +102,11 @@ def _is_deep_colour(image: Image.Image, path: Path) -> bool:
 
 
 def _deep_colour(image: Image.Image, path: Path) -> np.ndarray | None:
-    """uint16 (H, W, 3 or 4) in the order blue, green, red, alpha; None where OpenCV does not read it."""
+    """uint16 (H, W, 3 or 4) in the order blue, green, red, alpha; None if OpenCV cannot read it."""
     if image.format == "TIFF":
         if image.tag_v2.get(PLANES) == 2:  # type: ignore[attr-defined]
-            raise UnreadableFile(  # Pillow and OpenCV scramble it without a word
-                f"{path.name} holds 16-bit colour in separate planes", "save it with interleaved colours, or as grey"
+            raise UnreadableFile(  # Pillow and OpenCV scramble it silently
+                f"{path.name} contains 16-bit colour in separate planes", "save it with interleaved colours, or as grey"
             )
         if image.tag_v2.get(PHOTOMETRIC) != 2:  # type: ignore[attr-defined]
             return None
@@ -130,7 +130,7 @@ def _grey_of_deep(values: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def _uncompressed_tiff(image: Image.Image, turn: int) -> np.ndarray:
-    """Pillow (13.0) scrambles uncompressed TIFF files of orientation 5 to 8: decode as stored, then turn."""
+    """Decode as stored, then rotate: Pillow (13.0) scrambles uncompressed TIFF files of orientation 5 to 8."""
     image.tag_v2[ORIENTATION] = image.getexif()[ORIENTATION] = 1  # type: ignore[attr-defined]
     image._size = image.size[::-1]
     values = np.asarray(_composed(image)) if not image.mode.startswith(("I", "F")) else np.asarray(image)
@@ -139,7 +139,7 @@ def _uncompressed_tiff(image: Image.Image, turn: int) -> np.ndarray:
 
 
 def _white_is_zero(image: Image.Image, values: np.ndarray) -> np.ndarray:
-    """Invert 16-bit values of a TIFF in which 0 is white, which Pillow does for 8 bits only."""
+    """Invert 16-bit values of a TIFF in which 0 is white; Pillow does this only for 8 bits."""
     tags = getattr(image, "tag_v2", {})
     if image.format != "TIFF" or tags.get(PHOTOMETRIC) != 0:
         return values
@@ -148,7 +148,7 @@ def _white_is_zero(image: Image.Image, values: np.ndarray) -> np.ndarray:
 
 
 def _composed(image: Image.Image) -> Image.Image:
-    """Grey image with transparent pixels on black."""
+    """Grey image with transparent pixels composited on black."""
     if image.mode in ("RGBA", "LA", "P", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

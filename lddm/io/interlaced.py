@@ -1,4 +1,4 @@
-"""Deinterlacing of video frames by FFmpeg's bwdif."""
+"""Deinterlacing of video frames with FFmpeg's bwdif filter."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import av
 import av.filter
 
-FIRST = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # FFmpeg's field orders of a stream -> the field that is shown first
-# codecs whose frames say whether they are interlaced; what the container says of them may be left from before coding
+FIRST = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # FFmpeg's field order of a stream -> field shown first
+# Codecs with an interlacing flag per frame; the container's flag may describe the video before encoding.
 SAY_SO = {"mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "vc1", "wmv3"}
 
 
 def progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: list[str]) -> Iterator[av.VideoFrame]:
-    """The frames, one per frame: deinterlaced from the first interlaced one on, or all if only the container says so."""
+    """Yield one frame per input frame, deinterlaced from the first interlaced frame, or all if only the container is flagged."""
     graph = None
     order = FIRST.get(int(stream.codec_context.field_order))
     all_are = order is not None and stream.codec_context.name not in SAY_SO
@@ -21,7 +21,7 @@ def progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: 
         if graph is None and (frame.interlaced_frame or all_are):
             which = "deint=interlaced" if frame.interlaced_frame else f"deint=all:parity={order}"
             graph = _graph(stream, which)
-            by = "" if frame.interlaced_frame else ", as the container says"
+            by = "" if frame.interlaced_frame else ", as stated by the container"
             notes.append(f"interlaced: deinterlaced{by}")
         if graph is None:
             yield frame
@@ -32,7 +32,7 @@ def progressive(frames: Iterator[av.VideoFrame], stream: av.VideoStream, notes: 
         graph.push(None)
         yield from _pulled(graph)
     elif order is not None:
-        notes.append("the container says interlaced, the frames do not: not deinterlaced")
+        notes.append("the container is flagged as interlaced, the frames are not: not deinterlaced")
 
 
 def _graph(stream: av.VideoStream, which: str) -> av.filter.Graph:

@@ -1,4 +1,4 @@
-"""NIfTI-1 files (.nii, .nii.gz) of grey sequences: a plain header of 348 bytes and the values (nifti.nimh.nih.gov)."""
+"""Reader of grey-level sequences in NIfTI-1 (.nii, .nii.gz): a header of 348 bytes, then values (nifti.nimh.nih.gov)."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from lddm.io.recording import UnreadableFile, check_size, square_pixels, to_eigh
 HEADER = 348
 LARGEST_GAP = 2**24  # bytes of extensions between header and values
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
-UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # of lengths -> mm; an unstated one is taken for mm
+UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unit of length -> mm; mm is assumed if not stated
 
 
 def read_nifti(path: Path, max_frames: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """Frames uint8 (T, H, W) with square pixels, and the (row, column) distance of two of them in mm.
+    """Frames uint8 (T, H, W) with square pixels, and their (row, column) spacing in mm.
 
-    The first axis of the file is a column of the image (x), the second a row (y), the third time. Values of 0 to 255 are kept,
-    others scaled as `lddm.io.recording.to_eight_bits`.
+    The axes of the file are columns of the image (x), rows (y) and time. Values of 0 to 255 are kept, others are scaled by
+    `lddm.io.recording.to_eight_bits`.
 
     Raises:
-        UnreadableFile: not a NIfTI-1 file of two or three dimensions, or cut off.
+        UnreadableFile: not a NIfTI-1 file of two or three dimensions, or truncated.
     """
     try:
-        # Read piece by piece: a small archive may unpack to any size.
+        # Read in pieces, because a small archive may decompress to any size.
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             return _read(path.name, file, max_frames)
     except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableFile(f"{path.name} cannot be unpacked: {error}", "copy the file again") from error
+        raise UnreadableFile(f"{path.name} cannot be decompressed: {error}", "copy the file again") from error
 
 
 def _read(name: str, file: Any, max_frames: int) -> tuple[np.ndarray, tuple[float, float]]:
@@ -45,7 +45,7 @@ def _read(name: str, file: Any, max_frames: int) -> tuple[np.ndarray, tuple[floa
     kind, offset = struct.unpack(f"{order}h", header[70:72])[0], struct.unpack(f"{order}f", header[108:112])[0]
     pixdim = struct.unpack(f"{order}8f", header[76:108])
     if not all(map(math.isfinite, (offset, *pixdim[1:3]))):
-        raise UnreadableFile(f"{name}: its header holds sizes that are not finite", "copy the file again")
+        raise UnreadableFile(f"{name}: the header contains sizes that are not finite", "copy the file again")
     shape = tuple(dims[1 : 1 + dims[0]])
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -59,10 +59,10 @@ def _read(name: str, file: Any, max_frames: int) -> tuple[np.ndarray, tuple[floa
     count = shape[0] * shape[1] * frames
     gap = int(offset) - HEADER
     if not 0 <= gap <= LARGEST_GAP or len(file.read(gap)) < gap:
-        raise UnreadableFile(f"{name} is cut off", "copy the file again")
+        raise UnreadableFile(f"{name} is truncated", "copy the file again")
     content = file.read(count * dtype.itemsize)
     if len(content) < count * dtype.itemsize:
-        raise UnreadableFile(f"{name} is cut off", "copy the file again")
+        raise UnreadableFile(f"{name} is truncated", "copy the file again")
     values = (
         np.frombuffer(content, dtype).reshape(shape[0], shape[1], frames, order="F").transpose(2, 1, 0)
     )  # (T, H, W)

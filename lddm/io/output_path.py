@@ -1,4 +1,4 @@
-"""Checks of the paths of videos before hours of work end in an error, or in a file that is lost."""
+"""Checks of output paths before any work, so that no long job ends in an error or overwrites a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_video_path(path: Path) -> None:
     """Raise if `lddm.io.write_video.write_video` cannot write a video there.
 
     Raises:
-        LddmError: unknown suffix, a folder where a file belongs or the reverse, or a parent that is no folder.
+        LddmError: unknown suffix, a folder instead of a file or the reverse, or a parent that is not a folder.
     """
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise LddmError(f"cannot write '{path.suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
@@ -33,7 +33,7 @@ def check_not_overwritten(inputs: Sequence[Path], outputs: Sequence[Path]) -> No
     """Raise if an output is one of the inputs.
 
     Raises:
-        LddmError: it is, also by a link.
+        LddmError: an output is an input, also through a link.
     """
     for output in outputs:
         for given in inputs:

@@ -1,4 +1,4 @@
-"""Packets of a video stream to frames: a damaged packet costs the frames that need it and no others."""
+"""Decoding of a video stream packet by packet: only frames that depend on a damaged packet are lost."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 
 from lddm.io.cut_off import ends_early
 
-WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # codec -> the decoder that knows transparency
-CUT = "the file may be cut off"
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # codec -> decoder that supports transparency
+CUT = "the file may be truncated"
 
 
 @dataclass
 class Tally:
-    """What came of the packets of a stream.
+    """Counts for the packets of a stream.
 
     Attributes:
         packets: number of packets.
-        lost: packets that could not be decoded, or that need one that could not.
+        lost: packets that could not be decoded, or that depend on one that could not.
         corrupt: packets and frames that the demuxer or the decoder marks as damaged.
         waiting: whether the end was reached without another key frame.
-        end: time in s at which the last packet ends; NaN if unknown.
+        end: end time of the last packet in s; NaN if unknown.
         error: the first error.
     """
 
@@ -36,22 +36,21 @@ class Tally:
     error: av.error.FFmpegError | None = None
 
     def notes(self, frames: int) -> list[str]:
-        """What to say of damage, given the number of frames."""
+        """Notes about damage, given the number of frames."""
         if self.waiting:
             return [f"damaged: breaks off after {frames} frames"]
         if self.lost:
-            return [f"damaged: {self.lost} frames left out"]
+            return [f"damaged: {self.lost} frames dropped"]
         return [f"{self.corrupt} packets or frames are damaged or incomplete: {CUT}"] if self.corrupt else []
 
 
 def decoded(container: av.container.InputContainer, stream: av.VideoStream, tally: Tally) -> Iterator[av.VideoFrame]:
-    """The frames; those of a WebM with transparency by libvpx, since FFmpeg's own decoders leave the alpha channel out.
+    """Decode the frames; WebM with transparency by libvpx, because FFmpeg's own decoders drop the alpha channel.
 
-    After a packet that cannot be decoded the frames up to the next key frame are left out: they would be built upon what
-    is missing.
+    After a packet that cannot be decoded, frames are dropped up to the next key frame, because they depend on missing data.
 
     Raises:
-        FFmpegError: the container breaks off, or nothing at all can be decoded.
+        FFmpegError: the container breaks off, or nothing can be decoded.
     """
     library = WITH_ALPHA.get(stream.codec_context.name)
     decoder: Any = stream
@@ -59,7 +58,7 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream, tall
         decoder = av.CodecContext.create(library, "r")
     came = False
     for packet in container.demux(stream):
-        if not packet.size and packet.pts is not None:  # a dropped frame; a decoder would take it for the end
+        if not packet.size and packet.pts is not None:  # a dropped frame, which a decoder would interpret as the end
             tally.packets += 1
             continue
         if packet.size:
@@ -98,17 +97,17 @@ def missing_end(
     stamps: list[float | None],
     tally: Tally,
 ) -> list[str]:
-    """A note if the file ends before its stated end: many containers break off without an error."""
+    """A note if the file ends before its stated end; for many containers FFmpeg raises no error."""
     if stream.frames > tally.packets + max(2, 0.02 * stream.frames):
-        return [f"the header states {stream.frames} frames, the file holds {tally.packets}: {CUT}"]
+        return [f"the header states {stream.frames} frames, the file contains {tally.packets}: {CUT}"]
     times = [time for time in stamps if time is not None]
     if stream.duration and stream.time_base:
         stated = float(stream.duration * stream.time_base)
-    else:  # the length of all streams
+    else:  # the duration of the container
         stated = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
     if len(times) >= 2:
         held = (times[-1] - times[0]) * len(times) / (len(times) - 1)
-        # some containers count from 0 and not from the first frame; the last frame may rest
+        # some containers count from 0 instead of the first frame; the last frame may be held
         end = float(np.nanmax([held, times[-1], tally.end]))
         if stated - end > max(0.1 * stated, 3 * held / len(times)):
             return [f"the header states {stated:.3g} s, the frames last {held:.3g} s: {CUT}"]

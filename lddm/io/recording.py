@@ -1,4 +1,4 @@
-"""Decoded recording: grey frames, the time of each frame, geometry, and what had to be assumed to read it."""
+"""Decoded recording: grey frames, the time of each frame, geometry, and assumptions made while reading."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 
 from lddm.errors import LddmError
 
-MAX_PIXELS = 4096 * 4096  # a larger declared frame is a damaged or hostile header, not ultrasound
-MAX_BYTES = 2 * 2**30  # decoded frames of one file; max_frames of a huge format would not fit in memory
+MAX_PIXELS = 4096 * 4096  # a larger declared frame size indicates a damaged or malicious header
+MAX_BYTES = 2 * 2**30  # decoded frames of one file; max_frames large frames would not fit in memory
 MAX_ASPECT = 8.0  # pixel aspect ratios beyond 8:1 are damaged headers
 SQUARE = 0.01  # pixels whose height and width differ by less count as square
 
 
 class UnreadableFile(LddmError):
-    """A file that cannot be decoded; the index excludes it with this reason."""
+    """A file cannot be decoded; the index excludes it with this reason."""
 
 
 def without_folder(error: Exception, path: Path) -> str:
-    """What an error says, without the folder of the file: reasons are kept in results, which others read."""
+    """The message of an error without the folder of the file, because reasons are stored in results that may be shared."""
     text = getattr(error, "strerror", None) or str(error)
     return text.replace(str(path), path.name).replace(str(path.resolve()), path.name)
 
 
 class FrameRate(float):
-    """Nominal frame rate in Hz (NaN if unknown) that also carries the time of each frame in seconds, float64 (T,)."""
+    """Nominal frame rate in Hz (NaN if unknown), with the time of each frame in seconds, float64 (T,), as an attribute."""
 
     times: np.ndarray
 
@@ -43,14 +43,14 @@ class Recording:
 
     Attributes:
         frames: uint8 (T, H, W), grey levels 0-255, square pixels, upright.
-        times: time of each frame in s, float64 (T,), ascending from 0; NaN where the file does not state any.
-        fps: nominal native frame rate in Hz; NaN for a still or where the file does not state any.
-        region: (top, bottom, left, right) in pixels of the part that was cut out of the stored frame, or None.
-        spacing: (row, column) distance of two pixels of `frames` in mm, or None if unknown.
-        aspect: height / width of a stored pixel, before it was made square.
-        orientation: what was applied, as an EXIF orientation (1 = none, 2-8).
+        times: time of each frame in s, float64 (T,), ascending from 0; NaN if the file does not state any.
+        fps: nominal native frame rate in Hz; NaN for a still or if the file does not state any.
+        region: (top, bottom, left, right) in pixels of the part cropped from the stored frame, or None.
+        spacing: (row, column) pixel spacing of `frames` in mm, or None if unknown.
+        aspect: height / width of a stored pixel, before conversion to square pixels.
+        orientation: the EXIF orientation that was applied (1 = none, 2-8).
         colour: whether parts of the frames are coloured, e.g. colour Doppler. They were converted to luminance.
-        notes: what was assumed or left out, one short sentence each.
+        notes: assumptions and dropped parts, one short sentence each.
     """
 
     frames: np.ndarray
@@ -79,26 +79,26 @@ class Recording:
         return FrameRate(self.fps, self.times)
 
     def noted(self, *notes: str) -> Recording:
-        """The same recording with more notes."""
+        """A copy with additional notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     def assume_rate(self, fps: float) -> Recording:
-        """Use a configured rate in Hz if the file states none, and note it; a still is returned as it is."""
+        """Use a configured rate in Hz if the file states none, with a note; a still is returned unchanged."""
         if len(self.frames) < 2 or np.isfinite(self.fps):
             return self
         known = replace(self, fps=fps, times=np.arange(len(self.frames)) / fps)
         return known.noted(f"frame rate assumed: {fps:g} Hz")
 
     def part(self, first: int, last: int) -> Recording:
-        """Frames first to last - 1; the time starts at 0 again."""
+        """Frames first to last - 1, with times starting at 0."""
         times = self.times[first:last]
         return replace(self, frames=self.frames[first:last], times=times - times[:1])
 
 
 class FrameBuffer:
-    """Frames (H, W) of one size and type, collected to (T, H, W) in memory that grows in place.
+    """Buffer for frames (H, W) of one size and type, collected as (T, H, W) in memory that grows in place.
 
-    A list of frames that is stacked at the end would need the memory twice, as freed frames do not always return to the
+    Stacking a list of frames at the end would need twice the memory, because freed frames are not always returned to the
     system.
     """
 
@@ -112,7 +112,7 @@ class FrameBuffer:
         return len(self.memory) // size if size else 0
 
     def append(self, frame: np.ndarray) -> bool:
-        """Add a frame; False if it differs from the first one in size or type."""
+        """Add a frame; returns False if it differs from the first one in size or type."""
         if not self.shape:
             self.shape, self.dtype = frame.shape, frame.dtype
         if frame.shape != self.shape or frame.dtype != self.dtype:
@@ -121,7 +121,7 @@ class FrameBuffer:
         return True
 
     def append_deep(self, frame: np.ndarray) -> bool:
-        """As `append`, but frames of 8 and of 16 bits become 16: some writers store a dark frame with fewer bits."""
+        """As `append`, but a mix of 8-bit and 16-bit frames becomes 16-bit: some writers store dark frames with 8 bits."""
         if self.shape and {frame.dtype, self.dtype} == {np.dtype(np.uint8), np.dtype(np.uint16)}:
             if frame.dtype == np.uint8:
                 frame = frame.astype(np.uint16) * 257
@@ -131,7 +131,7 @@ class FrameBuffer:
         return self.append(frame)
 
     def array(self) -> np.ndarray:
-        """The frames (T, H, W), without a copy; nothing may be added after."""
+        """The frames (T, H, W), without a copy; no frame may be added afterwards."""
         return np.frombuffer(self.memory, self.dtype).reshape(-1, *self.shape)
 
 
@@ -142,9 +142,9 @@ def check_size(name: str, width: int, height: int) -> None:
 
 
 def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
-    """Resize frames uint8 (T, H, W) whose pixels are `aspect` times as high as wide so that pixels are square.
+    """Resample frames uint8 (T, H, W), whose pixels are `aspect` times as high as wide, to square pixels.
 
-    The shorter direction is enlarged, which keeps all detail; if that would exceed `MAX_BYTES`, the other is shrunk.
+    The shorter direction is upsampled to preserve detail; if that would exceed `MAX_BYTES`, the other is downsampled.
     """
     if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT or abs(aspect - 1) < SQUARE:
         return frames
@@ -158,7 +158,7 @@ def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
     return out
 
 
-# EXIF orientation -> what makes the stored frames upright (CIPA DC-008, 4.6.4 A).
+# EXIF orientation -> transform that makes stored frames upright (CIPA DC-008, 4.6.4 A).
 UPRIGHT = {
     1: lambda f: f,
     2: lambda f: f[:, :, ::-1],
@@ -172,19 +172,19 @@ UPRIGHT = {
 
 
 def upright(frames: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn or mirror frames (T, H, W) as an EXIF orientation (1-8) asks."""
+    """Rotate or mirror frames (T, H, W) according to an EXIF orientation (1-8)."""
     return UPRIGHT.get(orientation, UPRIGHT[1])(frames)
 
 
 def to_eight_bits(values: np.ndarray, bits: int | None = None) -> tuple[np.ndarray, str | None]:
     """Map unsigned grey values of more than 8 bits to 0-255, with one scale for all frames.
 
-    16-bit values are divided by 257, so that an image has the same grey levels whether it is stored with 8 or 16 bits.
-    Files often keep 8 or 12 bits in 16 without stating it: values up to 255 are kept, and up to 4095 count as 12-bit.
+    16-bit values are divided by 257, so that an image has the same grey levels with 8 and 16 bits. Files often store 8 or
+    12 bits in 16 without stating it: values up to 255 are kept, and values up to 4095 count as 12-bit.
 
     Args:
         values: non-negative integers, any shape.
-        bits: stated bit depth; None or 16 = told by the values as above.
+        bits: stated bit depth; None or 16 = inferred from the values as above.
 
     Returns:
         uint8 values of the same shape, and a note if the bit depth was assumed.
@@ -193,7 +193,7 @@ def to_eight_bits(values: np.ndarray, bits: int | None = None) -> tuple[np.ndarr
     if bits is None or bits >= 16:
         highest = int(values.max()) if values.size else 0
         bits = 8 if highest <= 255 else 12 if highest <= 4095 else 16
-        note = f"no value is above {highest}: taken for {bits}-bit grey levels" if bits < 16 else None
+        note = f"no value exceeds {highest}: read as {bits}-bit grey levels" if bits < 16 else None
     top = 2**bits - 1
     scaled = np.empty(values.shape, np.uint8)
     for place in np.ndindex(values.shape[:-2]):

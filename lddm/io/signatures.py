@@ -1,11 +1,11 @@
-"""What a file is by its first bytes, for messages about files under the wrong suffix."""
+"""File type from the first bytes, for messages about files with a wrong suffix."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-START = "name it by its own suffix"
-SIGNATURES = (  # position, bytes, what it is, hint
+START = "rename it with the correct suffix"
+SIGNATURES = (  # position, bytes, file type, hint
     (0, b"\xff\xd8\xff", "a JPEG image", f"{START}, .jpg"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", f"{START}, .png"),
     (0, b"II*\0", "a TIFF image", f"{START}, .tif"),
@@ -21,8 +21,8 @@ SIGNATURES = (  # position, bytes, what it is, hint
     (0, b"%PDF", "a PDF document", "export the video"),
     (0, b"PK\x03\x04", "a ZIP archive or an Office document", "unpack it"),
     (0, b"\x1f\x8b", "a gzip archive", "unpack it"),
-    (0, b"<!doctype html", "a web page", "the download has failed: get the file again"),
-    (0, b"<html", "a web page", "the download has failed: get the file again"),
+    (0, b"<!doctype html", "a web page", "the download has failed: download the file again"),
+    (0, b"<html", "a web page", "the download has failed: download the file again"),
 )
 SAME = {  # suffixes of one format
     ".jpg": {".jpg", ".jpeg", ".jfif"},
@@ -36,7 +36,7 @@ NAL = {0x67: "H.264", 0x27: "H.264", 0x09: "H.264", 0x40: "HEVC", 0x46: "HEVC"} 
 
 
 def signature(path: Path) -> tuple[str, str] | None:
-    """What the file is and what to do, if its suffix says otherwise; None if its bytes tell nothing or cannot be read."""
+    """File type and hint, if the type differs from the suffix; None if it is unknown or the file cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(256)
@@ -51,5 +51,5 @@ def signature(path: Path) -> tuple[str, str] | None:
     unit = head.lstrip(b"\0")[1:2] if head.startswith(b"\0\0") and head.lstrip(b"\0").startswith(b"\1") else b""
     if unit and unit[0] in NAL:
         kind = NAL[unit[0]]
-        return f"a raw {kind} stream, which states no times", "put it into a container: ffmpeg -i FILE -c copy FILE.mp4"
+        return f"a raw {kind} stream without time stamps", "put it into a container: ffmpeg -i FILE -c copy FILE.mp4"
     return None

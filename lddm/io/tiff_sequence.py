@@ -1,4 +1,4 @@
-"""What the description of a TIFF says of its images: moments, channels, slices and the frame rate (ImageJ, OME, tifffile)."""
+"""Image sequences stated in the description of a TIFF: time points, channels, slices, frame rate (ImageJ, OME, tifffile)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from PIL import Image
 from lddm.io.recording import UnreadableFile
 
 DESCRIPTION, COMPRESSION, PHOTOMETRIC, OFFSETS, SAMPLES, SIZES, FORMAT, BITS = 270, 259, 262, 273, 277, 279, 339, 258
-MOST = 1_000_000  # images; a description that states more is damaged or hostile
-# s in one unit of time, as ImageJ and OME write it
+MOST = 1_000_000  # images; a description that states more is damaged or malicious
+# unit of time, as written by ImageJ and OME -> s
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "usec": 1e-6, "ns": 1e-9, "min": 60.0}
 UNITS |= {"seconds": 1.0, "second": 1.0, "µs": 1e-6, "μs": 1e-6, "h": 3600.0, "hour": 3600.0, "\\u00b5s": 1e-6}
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What a description states.
+    """Sequence stated in a description.
 
     Attributes:
-        axes: axis and length, the fastest first, of the images: C (channels), Z (slices), T (moments).
+        axes: (axis, length) of the images, fastest first: C (channels), Z (slices), T (time points).
         rate: frame rate in Hz, or None.
-        notes: what had to be assumed.
+        notes: assumptions.
     """
 
     axes: tuple[tuple[str, int], ...] = ()
@@ -39,11 +39,11 @@ class Stated:
         return math.prod(length for _, length in self.axes)
 
     def length(self, axis: str) -> int:
-        """Length of an axis; 1 where it is missing."""
+        """Length of an axis; 1 if it is missing."""
         return math.prod(length for name, length in self.axes if name == axis)
 
     def moments(self) -> list[int]:
-        """Positions of the images of the first channel, in time."""
+        """Positions of the images of the first channel, in temporal order."""
         places, stride = [0], 1
         for name, length in self.axes:
             if name == "T":
@@ -53,10 +53,10 @@ class Stated:
 
 
 def stated_sequence(image: Image.Image, name: str) -> Stated:
-    """What the description of the first page states; nothing for other formats and descriptions.
+    """Sequence stated in the description of the first page; empty for other formats and descriptions.
 
     Raises:
-        UnreadableFile: slices of a volume, which are no moments in time.
+        UnreadableFile: slices of a volume, which are not time points.
     """
     if image.format != "TIFF":
         return Stated()
@@ -76,24 +76,24 @@ def stated_sequence(image: Image.Image, name: str) -> Stated:
         return Stated(rate=stated.rate, notes=stated.notes)
     if stated.length("Z") > 1:
         raise UnreadableFile(
-            f"{name} holds volumes: {stated.length('Z')} slices, which are not moments in time",
+            f"{name} contains volumes: {stated.length('Z')} slices, which are not time points",
             "save one slice over time, or single slices as images",
         )
     channels = stated.length("C")
-    note = (f"{channels} channels: the first one is read",) if channels > 1 else ()
+    note = (f"{channels} channels: only the first is read",) if channels > 1 else ()
     return Stated(stated.axes, stated.rate, (*stated.notes, *note))
 
 
 def images_in_a_row(image: Image.Image, path: Path, count: int) -> np.ndarray | None:
-    """Images of a TIFF with one page that lie behind each other, as ImageJ and tifffile store many.
+    """Images stored contiguously behind the single page of a TIFF, as ImageJ and tifffile write large sequences.
 
     Args:
         image: the open file.
-        path: of the file.
-        count: how many are wanted.
+        path: path of the file.
+        count: number of images to read.
 
     Returns:
-        (T, H, W) as stored, fewer than `count` if the file ends before; None if they do not lie so.
+        (T, H, W) as stored, fewer than `count` if the file ends before; None if the images are not stored in this way.
     """
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits, kind = int(np.ravel(tags.get(BITS, 1))[0]), int(np.ravel(tags.get(FORMAT, 1))[0])
@@ -119,8 +119,8 @@ def _imagej(text: str) -> Stated:
     channels, slices, frames = (int(said.get(key, 1)) for key in ("channels", "slices", "frames"))
     images = int(said.get("images", channels * slices * frames))
     notes: list[str] = []
-    if slices > 1 and frames == 1:  # ImageJ itself opens a film as a stack of slices
-        notes.append(f"ImageJ calls the {slices} images slices: taken for moments in time")
+    if slices > 1 and frames == 1:  # ImageJ itself opens a video as a stack of slices
+        notes.append(f"ImageJ calls the {slices} images slices: read as time points")
         slices, frames = 1, slices
     if channels * slices * frames != images:
         channels, slices, frames = 1, 1, images
@@ -128,9 +128,11 @@ def _imagej(text: str) -> Stated:
     played = float(said.get("fps", 0))
     rate = 1 / interval if interval > 0 else played if played > 0 else None
     if interval > 0 and played > 0 and abs(played * interval - 1) > 0.01:
-        notes.append(f"ImageJ plays at {played:g} Hz and states {interval:.3g} s between frames, which counts")
+        notes.append(
+            f"ImageJ states a playback rate of {played:g} Hz and a frame interval of {interval:.3g} s: interval used"
+        )
     if math.isnan(interval):
-        notes.append(f"ImageJ's unit of time '{said['tunit'].strip()}' is unknown")
+        notes.append(f"unknown ImageJ unit of time '{said['tunit'].strip()}'")
     return Stated((("C", channels), ("Z", slices), ("T", frames)), rate, tuple(notes))
 
 
@@ -151,7 +153,7 @@ def _tifffile(text: str, image: Image.Image) -> Stated:
     said = json.loads(text)
     shape = [int(length) for length in said["shape"]]
     axes = str(said.get("axes", ""))
-    if len(axes) != len(shape):  # rows and columns are the last two, before or behind samples
+    if len(axes) != len(shape):  # rows and columns are the last two axes, before or after samples
         bands = len(image.getbands())
         behind = 1 if bands > 1 and shape[-1] == bands and shape[-2:-1] == [image.width] else 0
         before = 1 if bands > 1 and not behind and shape[-3:-2] == [bands] else 0

@@ -1,4 +1,4 @@
-"""Writing videos for people: MP4, AVI, GIF, WebP, NPZ, DICOM or a folder of PNG files."""
+"""Writer of videos: MP4, AVI, GIF, WebP, NPZ, DICOM or a folder of PNG files."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def write_video(
     spacing: tuple[float, float] | None = None,
     aspect: float = 1.0,
 ) -> None:
-    """Write a grayscale video; the suffix chooses the form.
+    """Write a grayscale video; the suffix selects the format.
 
     Args:
         path: .mp4 (H.264), .avi (FFV1, lossless), .gif, .webp, .npz (frames, fps, comment), .dcm (ultrasound cine
             loop), or no suffix for a folder of PNG files.
         frames: uint8 (T, H, W).
         fps: frame rate in Hz.
-        comment: kept in the file's metadata, e.g. that the video is synthetic.
-        spacing: (row, column) distance of two pixels in mm, if known; kept in .dcm, .npz and folders.
-        aspect: height / width of a pixel where the spacing is unknown; kept in .mp4 and .dcm.
+        comment: stored in the file's metadata, e.g. that the video is synthetic.
+        spacing: (row, column) pixel spacing in mm, if known; stored in .dcm, .npz and folders.
+        aspect: height / width of a pixel, used if the spacing is unknown; stored in .mp4 and .dcm.
 
     Raises:
         LddmError: unknown suffix.
@@ -67,7 +67,7 @@ def write_video(
 
 def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: float, lossless: bool) -> None:
     height, width = frames.shape[1:]
-    if not lossless:  # H.264 takes even sizes only; `lddm.io.video` finds the true one in the description
+    if not lossless:  # H.264 requires even sizes; `lddm.io.video` reads the true size from the description
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
     with av.open(str(path), "w") as container:
         container.metadata["comment"] = comment
@@ -75,7 +75,7 @@ def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: 
             container.metadata["description"] = TRUE_SIZE.format(width=width, height=height)
         stream = container.add_stream("ffv1" if lossless else "libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:]
-        if not lossless and abs(aspect - 1) >= SQUARE:  # AVI has no place for it
+        if not lossless and abs(aspect - 1) >= SQUARE:  # AVI cannot store it
             stream.codec_context.sample_aspect_ratio = Fraction(1 / aspect).limit_denominator(1000)  # width / height
         stream.pix_fmt = "gray" if lossless else "yuv420p"
         if not lossless:

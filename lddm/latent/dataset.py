@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from lddm.data.frames import FrameStore
-from lddm.data.ranges import to_float
 from lddm.errors import LddmError
 from lddm.latent.spec import LatentSpec
+from lddm.latent.stills import Stills, frames_hash
 from lddm.latent.transform import LatentTransform
-from lddm.training.identity import content_hash
 from lddm.training.weights import load_into, load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class LatentDataset:
     """Batches of (x0, normalised z, label) for the generators; one part (train or val) of a latent set.
 
     Attributes:
-        x0: float (n, 1, S, S) in [-1, 1], on the device; `x0_hash`: SHA-256 of the stored frames that they come from.
+        x0: the x0 of each entry; `x0_hash`: SHA-256 of the stored frames that they come from.
     """
 
     def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
@@ -144,11 +143,8 @@ class LatentDataset:
             raise LddmError(f"clip {missing[0]} of the latent file is not in the frames", "run the rule encode again")
         first = starts.loc[names].to_numpy(dtype=np.int64)
         first = first + store.clip_length * latents.backward[where].numpy()
-        frames = np.asarray(store.frames[first])
-        self.x0_hash = content_hash(frames)
-        x0 = to_float(torch.from_numpy(frames))[:, None]  # (n, 1, S, S)
-        flipped = latents.flipped[where]
-        self.x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0).to(device)
+        self.x0 = Stills(store.frames, first, latents.flipped[where], device)
+        self.x0_hash = frames_hash(store.frames, first)
         self.mean, self.std = latents.mean[where].to(device), latents.std[where].to(device)
         self.transform = copy.deepcopy(latents.transform).to(device)
         self.label = latents.label[where].to(device)
@@ -158,7 +154,11 @@ class LatentDataset:
 
     def read(self, index: np.ndarray | Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label (B,); `rng` on any device."""
-        chosen = torch.as_tensor(index).to(self.x0.device)
+        chosen = torch.as_tensor(index).to(self.mean.device)
+        return self.with_latents(self.x0[chosen], chosen, rng)
+
+    def with_latents(self, x0: Tensor, chosen: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """As `read`, for entries int64 (B,) on the device whose x0 are there already."""
         noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng, device=rng.device).to(self.mean)
         z = self.mean[chosen] + self.std[chosen] * noise
-        return self.x0[chosen], self.transform(z), self.label[chosen]
+        return x0, self.transform(z), self.label[chosen]

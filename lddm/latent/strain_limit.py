@@ -10,6 +10,9 @@ from lddm.motion.invertibility import LARGEST_STRAIN, invertible_share, largest_
 from lddm.motion.warp import compose_motion
 from lddm.nn.precision import in_float32
 
+# Numbers of a displacement field that are in memory at a time: a GPU has room for many clips, a core's cache for one.
+NUMBERS = {"cuda": 1 << 24, "cpu": 1 << 17}
+
 
 @in_float32
 def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
@@ -32,12 +35,25 @@ def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
     maps, rows = spec.split(z)
     rank = spec.motion_rank
     fields = maps[:, : 2 * rank].unflatten(1, (rank, 2))
-    strain = largest_strain(fields, rows[:, :rank], size / spec.map_size)
-    limited = z.clone()
-    for i in torch.nonzero(strain > LARGEST_STRAIN).flatten().tolist():
-        share = invertible_share(compose_motion(fields[i : i + 1], rows[i : i + 1, :rank], size)[0])
-        if share < 1:
-            mean = fields[i].mean(dim=(2, 3), keepdim=True)
-            shrunk = torch.cat([(mean + share * (fields[i] - mean)).flatten(0, 1), maps[i, 2 * rank :]])
-            limited[i] = spec.join(shrunk[None], rows[i : i + 1])[0]
-    return limited
+    share = _shares(fields, rows[:, :rank], spec, size)[:, None, None, None, None]  # (B, 1, 1, 1, 1)
+    mean = fields.mean(dim=(3, 4), keepdim=True)
+    shrunk = torch.where(share < 1, mean + share * (fields - mean), fields)
+    return spec.join(torch.cat([shrunk.flatten(1, 2), maps[:, 2 * rank :]], dim=1), rows)
+
+
+def _shares(fields: Tensor, rows: Tensor, spec: LatentSpec, size: int) -> Tensor:
+    """`invertible_share` of fields (B, K, 2, h, w) with rows (B, K, T): (B,). Nothing is read from a GPU."""
+    strained = largest_strain(fields, rows, size / spec.map_size) > LARGEST_STRAIN
+    which = torch.arange(len(fields), device=fields.device)
+    if _reads_are_free(fields.device):  # only those that may fold are enlarged
+        which = which[strained]
+    at_a_time = max(1, NUMBERS.get(fields.device.type, 1 << 24) // (2 * spec.frames * size**2))
+    share = torch.ones_like(fields[:, 0, 0, 0, 0])
+    for part in which.split(at_a_time):
+        share[part] = invertible_share(compose_motion(fields[part], rows[part], size))
+    return torch.where(strained, share, 1.0)
+
+
+def _reads_are_free(device: torch.device) -> bool:
+    """Whether the host may look at values: it would wait for all work that a GPU has been given."""
+    return device.type == "cpu"

@@ -5,6 +5,7 @@ A video network sees frames 1..T of a clip, never x0, which a generator is given
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import tempfile
@@ -23,11 +24,14 @@ from lddm.data.cache import ArrayCache
 from lddm.files import sha256
 from lddm.metrics.weights import find, label
 from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
+from lddm.training.identity import code_hash, library_versions
 from lddm.training.parallel import pick_device
 
 # ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
 FRAMES_OF_A_CLIP = 2
 SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
+
+LIBRARIES = ("cv2", "numpy", "scipy", "torch", "torchvision", "timm", "torch-fidelity")
 
 Extractor = Callable[[np.ndarray], np.ndarray]
 
@@ -55,9 +59,9 @@ class FeatureNetwork:
 
     @property
     def content(self) -> str:
-        """What the features depend on besides the videos: weights, and the code that prepares frames and calls them."""
-        code = inspect.getsource(inspect.getmodule(self.extract) or type(self))
-        return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {code}".encode()).hexdigest()
+        """What the features depend on besides the videos: weights, the code that prepares frames and calls them, libraries."""
+        own = inspect.getsource(inspect.getmodule(self.extract) or type(self))  # perhaps of another package
+        return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {own} {_code()}".encode()).hexdigest()
 
     def features(self, clips: np.ndarray, cache: ArrayCache) -> np.ndarray:
         """What the network says of clips uint8 (n, T + 1, S, S): float64 (n * rows, d)."""
@@ -70,6 +74,12 @@ class FeatureNetwork:
             lambda clips: self.extract(np.concatenate([clips[:, :1], clips], axis=1)),
             self.content,
         )
+
+
+@functools.cache
+def _code() -> str:
+    """Our code between videos and features, and the libraries that it calls."""
+    return f"{code_hash('metrics', 'nn', 'motion', 'data')} {library_versions(*LIBRARIES)}"
 
 
 def some_frames(clips: np.ndarray, count: int = FRAMES_OF_A_CLIP) -> np.ndarray:

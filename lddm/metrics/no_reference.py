@@ -63,7 +63,9 @@ def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
         import pyiqa
         from pyiqa.utils import download_util
     except ImportError as error:  # its licence is non-commercial, so some leave it out
-        raise WeightsAbsent(f"{name}: the package pyiqa cannot be imported ({error})") from error
+        raise WeightsAbsent(
+            f"{name}: the package pyiqa cannot be imported ({error}): pip install 'lddm[quality]'"
+        ) from error
 
     before = torch.hub.get_dir(), download_util.DEFAULT_CACHE_DIR
     torch.hub.set_dir(str(weights_dir))

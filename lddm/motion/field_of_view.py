@@ -33,7 +33,8 @@ def field_of_view(x0: Tensor) -> Tensor:
     smaller regions, or thin, and stay outside. Tissue that fades into black at depth has no lower edge: its sides are then
     extended to the bottom of the frame.
 
-    It is found on the CPU, once per image: the views of recent images are remembered.
+    It is found on the CPU, once per image: the views of recent images are remembered. From a GPU that waits for all work
+    before it, so trainings measure the views beforehand, with the motion (`view_spans`).
 
     Args:
         x0: float (B, 1, H, W) in [-1, 1]; rounded to grey levels.
@@ -53,8 +54,18 @@ torch.library.define("lddm::field_of_view", "(Tensor x0) -> Tensor")
 @torch.no_grad()
 def _field_of_view(x0: Tensor) -> Tensor:
     grey = ((x0[:, 0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    first, last = torch.from_numpy(np.stack([_spans(image) for image in grey])).to(x0.device).unbind(2)  # (B, H) each
-    columns = torch.arange(x0.shape[-1], device=x0.device)
+    return view_of_spans(torch.from_numpy(view_spans(grey)).to(x0.device), x0.shape[-1])
+
+
+def view_spans(images: np.ndarray) -> np.ndarray:
+    """The views of stills on the host, for `view_of_spans`: uint8 (B, H, W) -> int16 (B, H, 2)."""
+    return np.stack([_spans(image) for image in images])
+
+
+def view_of_spans(spans: Tensor, width: int) -> Tensor:
+    """Views from their spans int16 (B, H, 2), on any device without a wait: bool (B, 1, H, width)."""
+    first, last = spans.unbind(2)  # (B, H) each
+    columns = torch.arange(width, device=spans.device)
     return ((columns >= first[:, :, None]) & (columns <= last[:, :, None]))[:, None]
 
 
@@ -100,8 +111,10 @@ def _hull_of_tissue(grey: np.ndarray) -> np.ndarray:
     if hull.all():
         return hull > 0
     between = between_the_sides(hull)
-    _, labels = cv2.connectedComponents(lit)
-    attached = np.isin(labels, np.unique(labels[region > 0]))
+    count, labels = cv2.connectedComponents(lit)
+    touched = np.zeros(count, dtype=bool)
+    touched[labels[region > 0]] = True
+    attached = touched[labels]
     marks = cv2.dilate(((grey > BRIGHT) & (region == 0)).astype(np.uint8), np.ones((5, 5), np.uint8))
     dim = (lit > 0) & (marks == 0) & ~_bars(labels, grey > BRIGHT, attached)
     tissue = region | dim.astype(np.uint8)

@@ -13,28 +13,33 @@ SMALLEST_DETERMINANT = 0.05
 LARGEST_STRAIN = (1 - SMALLEST_DETERMINANT**0.5) / (2**0.5 * 1.5 * 1.375)
 
 
-def invertible_share(motion: Tensor) -> float:
-    """The largest share s of the displacement gradients at which no frame folds, at most 1.
+def invertible_share(motion: Tensor) -> Tensor:
+    """The largest share s of the displacement gradients at which no frame folds, at most 1; nothing is read from the device.
 
     Of a displacement in a cell of four pixels, det(I + s grad u) = 1 + s tr + s^2 det is taken at the four corners from the
     differences along its sides: the bilinear map of the cell is invertible if all four are positive. Where the whole
     gradient folds nowhere s is 1; otherwise s is the smallest positive root of det(I + s grad u) = SMALLEST_DETERMINANT.
 
     Args:
-        motion: float (T, 2, S, S) in pixels, (axial, lateral).
+        motion: float (B, T, 2, S, S) in pixels, (axial, lateral).
+
+    Returns:
+        float (B,).
     """
-    down, right = motion.diff(dim=2), motion.diff(dim=3)  # along rows (T, 2, S - 1, S), along columns (T, 2, S, S - 1)
-    share, folds = torch.ones((), device=motion.device), torch.zeros((), dtype=torch.bool, device=motion.device)
+    down, right = motion.diff(dim=3), motion.diff(dim=4)  # along rows (B, T, 2, S - 1, S), columns (B, T, 2, S, S - 1)
+    rest = 1 - SMALLEST_DETERMINANT
+    smallest, steepest = [], []  # of each corner, (B,)
     for a in (down[..., :-1], down[..., 1:]):
-        for b in (right[:, :, :-1], right[:, :, 1:]):
-            trace = a[:, 0] + b[:, 1]
-            determinant = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-            folds = folds | (1 + trace + determinant < SMALLEST_DETERMINANT).any()
-            rest = 1 - SMALLEST_DETERMINANT
-            below = (trace.square() - 4 * determinant * rest).clamp_min(0).sqrt() - trace
-            real = (trace.square() >= 4 * determinant * rest) & (below > 0)
-            share = torch.minimum(share, torch.where(real, 2 * rest / below.clamp_min(1e-12), torch.inf).amin())
-    return share.item() if folds else 1.0
+        for b in (right[..., :-1, :], right[..., 1:, :]):
+            trace = a[:, :, 0] + b[:, :, 1]
+            determinant = a[:, :, 0] * b[:, :, 1] - a[:, :, 1] * b[:, :, 0]
+            smallest.append((1 + trace + determinant).flatten(1).amin(dim=1))
+            discriminant = trace.square() - 4 * determinant * rest
+            below = torch.where(discriminant >= 0, discriminant.sqrt() - trace, 0.0)  # the root is 2 rest / below
+            steepest.append(below.flatten(1).amax(dim=1))
+    folds = torch.stack(smallest).amin(dim=0) < SMALLEST_DETERMINANT
+    root = 2 * rest / torch.stack(steepest).amax(dim=0).clamp_min(1e-12)  # without a root: larger than 1
+    return torch.where(folds, root.clamp_max(1), 1.0)
 
 
 def largest_strain(fields: Tensor, rows: Tensor, spacing: float) -> Tensor:

@@ -48,7 +48,8 @@ class MotionCode:
 
     def flip(self, flipped: Tensor) -> MotionCode:
         """The code of the clips mirrored left to right where `flipped` (bool (B,)): lateral motion changes its sign."""
-        mirrored = self.maps.flip(-1) * self.maps.new_tensor([1.0, -1.0])[:, None, None]
+        axial_lateral = 1 - 2 * torch.arange(2, device=self.maps.device)  # made there: a copy would wait
+        mirrored = self.maps.flip(-1) * axial_lateral[:, None, None]
         sign = _signs(mirrored)
         code = MotionCode(mirrored * sign[:, :, None, None, None], self.coefficients * sign[:, :, None])
         return self.mix(code, flipped)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lddm.nn.precision import in_float32
 
 LOBES = 4  # of the Lanczos kernel
+CELL = 4  # pixels of the model over which texture is averaged
 
 
 @in_float32
@@ -131,3 +132,39 @@ def bicubic_weights(positions: np.ndarray, count: int) -> Tensor:
         weights, (np.arange(len(positions))[:, None], first.clip(0, count - 1)), np.where(distance <= 1, near, far)
     )
     return torch.from_numpy(weights.astype(np.float32))
+
+
+@in_float32
+def low_pass(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+    """Images without their texture: means over cells of 4 x 4 pixels of the model, enlarged bicubically.
+
+    Args:
+        images: float (..., H, W).
+        rows, columns: `low_pass_weights` for the rows and for the columns.
+
+    Returns:
+        float (..., H, W).
+    """
+    return rows[0] @ (rows[1] @ images @ columns[1].T) @ columns[0].T
+
+
+def low_pass_weights(positions: np.ndarray, size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Matrices that enlarge cells of four pixels, and that average over them.
+
+    ASSUME: four pixels. Speckle is two to three wide in frames of 64; larger cells follow the brightness less.
+
+    Args:
+        positions: float (n,), where rows (or columns) of an image lie on the square of the model, in pixels.
+        size: height and width S of that square.
+        device: where they are used.
+
+    Returns:
+        float32 (n, S / 4) and (S / 4, n).
+    """
+    places, count = (positions + 0.5) / CELL, max(1, size // CELL)
+    cells = np.floor(places).astype(int).clip(0, count - 1)
+    used = np.unique(cells)
+    means = (cells == np.arange(count)[:, None]) / np.maximum(np.bincount(cells, minlength=count), 1)[:, None]
+    nearest = used[np.abs(used - np.arange(count)[:, None]).argmin(axis=1)]  # cells that the image does not reach
+    average = torch.from_numpy(means[nearest].astype(np.float32))
+    return bicubic_weights(places - 0.5, count).to(device), average.to(device)

@@ -1,1 +1,1 @@
-"""A simulated breast: anatomy, how it moves under the probe, and how ultrasound sees it."""
+"""Simulated breast ultrasound: anatomy, tissue motion under the probe, and image formation."""

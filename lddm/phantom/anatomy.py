@@ -1,6 +1,6 @@
-"""What lies under the probe: layers and a lesion, as maps of echogenicity, stiffness and attenuation.
+"""Anatomy: tissue layers and a lesion, as maps of echogenicity, stiffness and attenuation.
 
-Lengths are in pixels of a frame of 64 x 64; maps of other sizes are scaled.
+Lengths are in pixels of a 64 x 64 frame; maps of other sizes are scaled.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-REFERENCE = 64  # pixels: the size that all lengths below are stated for
-# Young's modulus of a lesion relative to gland, stiff and soft, and how much that of gland varies (log units): set so
-# that 16 labelled clips do not suffice to read the class from strain while some hundreds do.
+REFERENCE = 64  # frame size in pixels for which all lengths below are stated
+# Young's modulus of stiff and soft lesions relative to gland, and its variation in gland (log units): chosen so that a few
+# hundred labelled clips suffice to learn the class from strain, but 16 do not.
 STIFF, SOFT = (1.35, 2.3), (0.54, 0.84)
 GLAND_VARIATION = 0.35
 
@@ -22,11 +22,11 @@ class Lesion:
     """A lesion; lengths in reference pixels.
 
     Attributes:
-        row, column: its centre.
+        row, column: centre.
         height, width: half axes.
-        lobes: relative amplitude of its irregular outline; 0 is an ellipse.
-        malignant_look: irregular, taller than wide, shadow; else smooth, wider than tall, enhancement, capsule.
-        stiff: moves as one piece; else strains more than what surrounds it.
+        lobes: relative amplitude of the irregular outline; 0 is an ellipse.
+        malignant_look: irregular, taller than wide, shadow; otherwise smooth, wider than tall, enhancement, capsule.
+        stiff: hardly deforms; otherwise strains more than its surroundings.
         stiffness: Young's modulus relative to gland.
     """
 
@@ -47,8 +47,8 @@ class Anatomy:
     Attributes:
         echogenicity: scattering amplitude, relative.
         stiffness: Young's modulus relative to gland.
-        attenuation: nepers a pixel, in intensity, relative to the compensated mean.
-        lesion: what was drawn.
+        attenuation: nepers per pixel, of intensity, relative to the compensated mean.
+        lesion: the lesion.
     """
 
     echogenicity: np.ndarray
@@ -58,7 +58,7 @@ class Anatomy:
 
 
 def draw_lesion(rng: np.random.Generator, malignant_look: bool, stiff: bool) -> Lesion:
-    """Draw a lesion; where and how large it is depends on neither its look nor its stiffness."""
+    """Sample a lesion; its position and size are independent of its appearance and stiffness."""
     area = rng.uniform(7.0, 10.5)  # geometric mean of the half axes
     elongation = rng.uniform(1.15, 1.5)
     tall = malignant_look
@@ -76,18 +76,18 @@ def draw_lesion(rng: np.random.Generator, malignant_look: bool, stiff: bool) -> 
 
 
 def draw_stiffness(rng: np.random.Generator, stiff: bool) -> float:
-    """Young's modulus of a lesion relative to gland."""
+    """Sample the Young's modulus of a lesion relative to gland."""
     return rng.uniform(*STIFF) if stiff else rng.uniform(*SOFT)
 
 
 def draw_anatomy(
     rng: np.random.Generator, lesion: Lesion, size: int, margin: int, hidden: np.random.Generator | None = None
 ) -> Anatomy:
-    """Draw the layers around a lesion.
+    """Sample the tissue layers around a lesion.
 
     Args:
-        rng: source of everything random.
-        hidden: if given, source of what a frame does not show, how the stiffness of gland varies; all else stays the same.
+        rng: random generator.
+        hidden: generator for what a frame does not show, the stiffness variation of gland; everything else is unchanged.
         lesion: from `draw_lesion`.
         size: height and width of the frame in pixels.
         margin: pixels added on each side, so that tissue can enter the view.
@@ -98,7 +98,7 @@ def draw_anatomy(
     scale = size / REFERENCE
     grid = (np.arange(size + 2 * margin) - margin + 0.5) / scale  # reference pixels
     rows, columns = np.meshgrid(grid, grid, indexing="ij")
-    # Boundaries of the layers: gently waving, skin on top, muscle at the bottom.
+    # Wavy boundaries of the layers, from skin at the top to muscle at the bottom.
     edges = [
         _wave(rng, columns, depth, height)
         for depth, height in ((3, 0.3), (rng.uniform(12, 17), 1.5), (rng.uniform(48, 54), 1.5))
@@ -153,5 +153,5 @@ def _lesion_mask(rng: np.random.Generator, rows: np.ndarray, columns: np.ndarray
 
 
 def sample_map(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Bilinear values of a map at fractional (row, column), edges repeated."""
+    """Bilinear interpolation of a map at fractional (row, column), with repeated edges."""
     return map_coordinates(values, [rows, columns], order=1, mode="nearest")

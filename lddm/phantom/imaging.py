@@ -1,4 +1,4 @@
-"""How ultrasound sees scatterers: speckle from a point-spread function, attenuation, noise, log compression."""
+"""Image formation from scatterers: speckle by a point-spread function, attenuation, noise, log compression."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 AXIAL_OVERSAMPLING = 2
-DENSITY = 2.2  # scatterers a pixel: enough for fully developed speckle
+DENSITY = 2.2  # scatterers per pixel, enough for fully developed speckle
 DYNAMIC_RANGE = 45.0  # dB
 GAMMA = 2.4
-RIM = 4  # pixels imaged beyond each side of the frame: the reach of the point-spread function
+RIM = 4  # pixels imaged beyond each side of the frame: the extent of the point-spread function
 
 
 def draw_scatterers(rng: np.random.Generator, size: int, margin: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,10 +24,10 @@ def image(positions: np.ndarray, strengths: np.ndarray, gain: np.ndarray, rng: n
     """B-mode frames of moving scatterers.
 
     Args:
-        positions: float (T, n, 2), (row, column) in frame pixels. Those within RIM beyond the frame contribute to it.
+        positions: float (T, n, 2), (row, column) in frame pixels. Scatterers up to RIM outside the frame contribute.
         strengths: complex (n,).
         gain: intensity gain float (S, S): attenuation, shadow, enhancement.
-        rng: receiver noise.
+        rng: generator of the receiver noise.
 
     Returns:
         uint8 (T, S, S).

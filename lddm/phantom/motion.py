@@ -1,7 +1,7 @@
-"""How the tissue moves: layers and lesion strain by their stiffness while the probe presses, drifts and trembles.
+"""Tissue motion: layers and lesion strain according to their stiffness under compression, drift and tremor of the probe.
 
-The motion follows from what a frame shows (layers, place and size of the lesion) and from how stiff the lesion is,
-which a frame does not show: p(motion | x0) differs from p(motion), and from p(motion | x0, class).
+The motion depends on what a frame shows (layers, position and size of the lesion) and on the stiffness of the lesion, which a
+frame does not show: p(motion | x0) differs from p(motion), and from p(motion | x0, class).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from lddm.phantom.anatomy import REFERENCE, Anatomy
 def compression_pattern(anatomy: Anatomy, size: int, margin: int) -> np.ndarray:
     """Displacement of the tissue for one pixel of compression: float64 (2, H, W), (axial, lateral), in pixels.
 
-    Columns of springs: the axial strain is proportional to 1 / E, smoothed since tissue holds together; the probe
-    face (row 0 of the frame) is at rest, since the image moves with the probe, and the deepest row of the frame moves
-    by one pixel. Laterally the tissue yields by what its near incompressibility asks for.
+    Each column is a series of springs: the axial strain is proportional to 1 / E, smoothed because tissue is continuous. The
+    probe face (row 0 of the frame) is at rest, because the image moves with the probe, and the deepest row of the frame
+    moves by one pixel. The lateral displacement follows from near incompressibility.
     """
     scale = size / REFERENCE
     strain = gaussian_filter(1 / anatomy.stiffness, (1.0 * scale, 2.0 * scale), mode="nearest")
     view = slice(margin, margin + size)
-    # Equal pressure (strain by stiffness) and equal total compression (flat probe, firm chest wall) pull apart; half way.
+    # Equal pressure and equal total compression (flat probe, firm chest wall) contradict each other; use their mean.
     total = strain[view].sum(axis=0)
     strain = strain / (0.5 * total + 0.5 * total.mean())
     axial = -(np.cumsum(strain, axis=0) - np.cumsum(strain, axis=0)[margin])  # towards the probe
@@ -33,11 +33,11 @@ def compression_pattern(anatomy: Anatomy, size: int, margin: int) -> np.ndarray:
 
 
 def probe_motion(rng: np.random.Generator, frames: int, fps: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the hand does.
+    """Sample the motion of the probe.
 
     Returns:
-        Compression relative to frame 0, pixels (frames,), and the common shift (frames, 2) in pixels: slow drift
-        along the skin and a small tremor.
+        Compression relative to frame 0 in pixels (frames,), and the common shift (frames, 2) in pixels: slow drift along the
+        skin and a small tremor.
     """
     scale = size / REFERENCE
     time = np.arange(frames) / fps

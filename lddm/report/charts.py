@@ -1,4 +1,4 @@
-"""Scores of the generators and the ablation as charts; all numbers are those of the tables."""
+"""Charts of generator scores and of the ablation; all numbers come from the tables."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PANELS = (
 )
 SWEPT = ("real_videos", "synthetic_share")
 SWEPT_LABELS = {"real_videos": "real training videos", "synthetic_share": "share of synthetic clips in a batch"}
-ABREAST = 4  # panels in a row
-LOG_RATIO = 30  # a chart whose values span more than this has a logarithmic axis
+ABREAST = 4  # panels per row
+LOG_RATIO = 30  # ratio of values above which a chart has a logarithmic axis
 
 
 def quality_chart(quality: pd.DataFrame) -> Figure:
@@ -50,7 +50,7 @@ def quality_chart(quality: pd.DataFrame) -> Figure:
         interval = ", 95 % interval" if rows["ci_low"].notna().any() else ""
         axes.set_xlabel(f"{unit}\nn = {span(rows['n_synthetic'])}{interval}", fontsize=8.5)
         axes.set_yticks(range(len(names)), [label(name) for name in names] if place % columns == 0 else [])
-        axes.set_ylim(len(names) - 0.4, -0.6)  # the same in all panels, also where the first or last have no bar
+        axes.set_ylim(len(names) - 0.4, -0.6)  # the same in all panels, even if the first or last bar is missing
     return figure
 
 
@@ -65,14 +65,14 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         axes.barh(place, mine["value"].mean(), color=colour(name), height=0.65)
         for _, row in mine.dropna(subset=["ci_low", "ci_high"]).iterrows():
             low = max(row["ci_low"], positive.min() / 3) if log else row["ci_low"]
-            for ink, width in (("white", 2.4), ("#333333", 1)):  # to be seen on a black bar too
+            for ink, width in (("white", 2.4), ("#333333", 1)):  # visible on a black bar too
                 axes.plot([low, row["ci_high"]], [place, place], color=ink, linewidth=width)
     if log:
         axes.set_xscale("log")
 
 
 def sweep_chart(table: pd.DataFrame) -> Figure:
-    """One panel per classifier and varied amount: the tested metric of each regime over the amount, with its interval."""
+    """One panel per classifier and varied setting: the tested metric of each regime over its value, with the interval."""
     metric = primary(table)
     rows = table[table["metric"] == metric]
     usual = {axis: rows[axis].mode().iloc[0] for axis in SWEPT}
@@ -86,7 +86,7 @@ def sweep_chart(table: pd.DataFrame) -> Figure:
         1, max(1, len(panels)), figsize=(4.4 * max(1, len(panels)), 3.4), squeeze=False, layout="constrained"
     )
     if not panels:
-        empty(grid[0, 0], "no amount is varied")
+        empty(grid[0, 0], "no sweep")
     for axes, (classifier, axis, mine) in zip(grid[0], panels, strict=False):
         for regime in in_order(mine["regime"].tolist()):
             line = mine[mine["regime"] == regime].sort_values(axis)
@@ -110,7 +110,7 @@ def _what(metric: str, rows: pd.DataFrame) -> str:
 
 
 def ablation_chart(table: pd.DataFrame) -> Figure:
-    """One panel per classifier: the metric that is tested under each regime, with its interval and a line at that of `real`."""
+    """One panel per classifier: the tested metric for each regime, with its interval and a line at the value of `real`."""
     metric = primary(table)
     rows = table[table["metric"] == metric]
     classifiers = list(dict.fromkeys(rows["classifier"]))

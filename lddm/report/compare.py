@@ -1,4 +1,4 @@
-"""Several experiments side by side: scores, AUCs, and the settings in which they differ."""
+"""Comparison of experiments: scores, AUCs, and the settings that differ."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lddm.report.results import Results, flat
 
 
 def compare(folders: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Numbers and settings of experiments.
+    """Compare numbers and settings of experiments.
 
     Args:
         folders: results/<experiment>, at least two.
 
     Returns:
-        Numbers: one row per number (name, better), one column per experiment, "value [low, high] (n)". Settings: one row
-        per key that differs, one column per experiment.
+        Numbers: one row per number (name, better), one column per experiment, as "value [low, high] (n)". Settings: one row
+        per differing key, one column per experiment.
 
     Raises:
         LddmError: an experiment is not finished, or two have the same name.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
-        raise LddmError(f"two experiments are called '{names[0]}'", "rename a folder, or set the config key experiment")
+        raise LddmError(f"two experiments are named '{names[0]}'", "rename a folder, or set the config key experiment")
     for folder in folders:
         Results(folder).check_finished()
     columns = {name: _numbers(Results(folder)) for name, folder in zip(names, folders, strict=True)}

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from lddm.report.results import Results
 from lddm.report.style import empty, subplots
 
-# title, which records, [(column, line style, legend)], label of the axis
+# title, part of the record names, [(column, line style, legend)], axis label
 PANELS = (
     ("Stage 1: reconstruction", "train_autoencoder",
      [("val/l1", "-", "held out"), ("val/l1_static", ":", "x0 repeated")], "L1, share of grey range"),
     ("Stage 2: diffusion", "generator-lddm", [("lddm/loss", "--", "train"), ("val/loss", "-", "held out")], "weighted v-loss"),
-    ("Stage 2: cINN", "generator-cinn", [("cinn/loss", "--", "train"), ("val/nll_per_dim", "-", "held out")], "NLL a dimension"),
+    ("Stage 2: cINN", "generator-cinn",
+     [("cinn/loss", "--", "train"), ("val/nll_per_dim", "-", "held out")], "NLL per dimension"),
     ("Domain network", "train_domain_network", [("accuracy", "--", "train"), ("val/accuracy", "-", "held out")], "accuracy"),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Failures of LDDM, selected by rules: its most abrupt, stillest, worst and least original videos."""
+"""Failures of LDDM, selected by rule: the most abrupt, stillest, worst and least original videos."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def failures(found: Results) -> list[tuple[str, Row]]:
     abrupt, still, far = int(change.max(axis=1).argmax()), int(change.mean(axis=1).argmin()), int(apart.argmax())
     rows = [
         (f"most abrupt: {change[abrupt].max():.1%} of the grey range in one step", _row(found, videos, abrupt)),
-        (f"stillest: {change[still].mean():.1%} of the grey range a step", _row(found, videos, still)),
-        (f"worst L1 to what followed: {apart[far]:.3f}, median {np.median(apart):.3f}", _row(found, videos, far)),
+        (f"stillest: {change[still].mean():.1%} of the grey range per step", _row(found, videos, still)),
+        (f"largest L1 to the real video: {apart[far]:.3f}, median {np.median(apart):.3f}", _row(found, videos, far)),
     ]
     copies = found.copies(folds[0], GENERATOR)
     if copies is not None and (mine := _least_original(copies, manifest)):
@@ -41,9 +41,9 @@ def failures(found: Results) -> list[tuple[str, Row]]:
 
 
 def flagged(found: Results) -> tuple[pd.DataFrame, int]:
-    """Videos of LDDM that count as copies, the nearest first, and among how many.
+    """LDDM videos that count as copies, nearest first, and the number of videos searched.
 
-    Columns: fold, source, sample_id, features, nearest (training clip), share (of the threshold, < 1).
+    Columns: fold, source, sample_id, features, nearest (training clip), share (distance / threshold, < 1).
     """
     tables = [(fold, found.copies(fold, GENERATOR)) for fold in found.folds()]
     searched = [table.assign(fold=fold) for fold, table in tables if table is not None]

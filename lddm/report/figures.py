@@ -20,13 +20,13 @@ def figures(settings: Settings, results: Path, out_dir: Path) -> list[Path]:
     """Draw strips, loops, curves and charts.
 
     Args:
-        settings: the whole config; outputs of earlier settings are not drawn.
+        settings: the whole config; outputs of earlier settings are ignored.
         results: results/<experiment>.
         out_dir: the folder to write into.
 
     Returns:
-        strips.png, failures.png, curves.png, quality.png, ablation.png and loops/loop-<i>.webp below `out_dir`; sweep.png if
-        there is a sweep, confusion.png of more than two classes, agreement.png of a regression.
+        strips.png, failures.png, curves.png, quality.png, ablation.png and loops/loop-<i>.webp below `out_dir`; also sweep.png
+        for a sweep, confusion.png for more than two classes, and agreement.png for a regression.
     """
     found = Results(results, settings)
     rows = choose(found, settings.report.strips)
@@ -34,7 +34,7 @@ def figures(settings: Settings, results: Path, out_dir: Path) -> list[Path]:
     for old in [
         *out_dir.glob("loops/loop-*.webp"),
         *(out_dir / name for name in SOMETIMES),
-    ]:  # of an earlier run with more
+    ]:  # leftovers of an earlier run with more figures
         old.unlink(missing_ok=True)
     sweep, confusion, task = found.sweep(), found.confusion(), found.task()
     return [

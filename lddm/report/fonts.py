@@ -1,4 +1,4 @@
-"""Fonts for names in any script: one that has their letters if the system has one, else a legible substitute."""
+"""Fonts for names in any script: an installed font with the letters, or else a legible substitute."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import functools
 import re
 import unicodedata
 
-import matplotlib
-from matplotlib import font_manager
-from matplotlib.ft2font import FT2Font
 from PIL import ImageFont
 
 DEFAULT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic and more
-# Fonts that draw a box for every letter, and TeX's, which have symbols in the places of letters.
+# Fonts that draw a box for every letter, and TeX fonts, which map letters to symbols.
 UNUSABLE = re.compile(r"last ?resort|adobe (not)?(blank|def)|cm[a-z]+\d+$", re.IGNORECASE)
 REGULAR = (400, "normal", "regular", "book")  # weights
 
 
 def legible(text: str) -> str:
     """The text with each letter that no font has replaced by its code point, e.g. (U+826F), so that texts stay distinct."""
+    if text.isascii() and text.isprintable():
+        return text  # the default font has it, and matplotlib need not be imported
     letters = unicodedata.normalize("NFC", text)
     return "".join(letter if _fonts(letter) is not None else f"(U+{ord(letter):04X})" for letter in letters)
 
 
 def class_names(classes: list[str]) -> list[str]:
-    """Names of the classes for figures: as they are if all can be drawn, else "class 0", "class 1"."""
+    """Class names for figures: unchanged if all can be drawn, else "class 0", "class 1"."""
     if all(_fonts(unicodedata.normalize("NFC", name)) is not None for name in classes):
         return [unicodedata.normalize("NFC", name) for name in classes]
     return [f"class {number}" for number in range(len(classes))]
@@ -32,6 +31,8 @@ def class_names(classes: list[str]) -> list[str]:
 
 def use_fonts(*texts: str) -> None:
     """Let matplotlib fall back to the fonts that these texts need."""
+    import matplotlib
+
     families = list(matplotlib.rcParams["font.family"])
     for text in texts:
         families += [name for name, _ in _fonts(unicodedata.normalize("NFC", text)) or [] if name not in families]
@@ -39,7 +40,7 @@ def use_fonts(*texts: str) -> None:
 
 
 def pillow_font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of Pillow that has all letters of a legible text; Pillow draws a text with one font."""
+    """A Pillow font with all letters of a legible text, because Pillow uses a single font per text."""
     if text.isascii():
         return ImageFont.load_default(size)
     needed = {ord(letter) for letter in text if not letter.isspace()}
@@ -49,7 +50,7 @@ def pillow_font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.Imag
 
 @functools.cache
 def _fonts(text: str) -> list[tuple[str, str]] | None:
-    """Family and file of the fonts that draw a text together, the default first; None if there are none."""
+    """Family and file of the fonts that together cover a text, the default first; None if there are none."""
     missing = {ord(letter) for letter in text if letter.isprintable() and not letter.isspace()}
     chosen = []
     for name, path in _candidates():
@@ -64,6 +65,8 @@ def _fonts(text: str) -> list[tuple[str, str]] | None:
 @functools.cache
 def _candidates() -> list[tuple[str, str]]:
     """Family and file of all usable fonts: the default first, then by name, regular weights before others."""
+    from matplotlib import font_manager
+
     known = [
         (entry.name, entry.weight not in REGULAR, entry.fname)
         for entry in font_manager.fontManager.ttflist
@@ -75,6 +78,8 @@ def _candidates() -> list[tuple[str, str]]:
 @functools.cache
 def _letters(path: str) -> frozenset[int]:
     """Code points that a font has; none if it cannot be opened."""
+    from matplotlib.ft2font import FT2Font
+
     try:
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError):

@@ -1,4 +1,4 @@
-"""The scores by which experiments are compared at a glance: in summary.json, in MLflow, and by `lddm compare`."""
+"""Headline scores for comparing experiments in summary.json, in MLflow, and with `lddm compare`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HEADLINE = (
 
 
 def headline_scores(quality: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Metric, generator and the rows (one a fold) of each score that is there.
+    """Metric, generator and rows (one per fold) of each existing score.
 
-    A metric that was taken in several feature spaces is named with them, e.g. copy_rate/thumbnails.
+    If a metric was computed in several feature spaces, its name includes them, e.g. copy_rate/thumbnails.
     """
     rows = quality[(quality["source"] == "heldout") | (quality["generator"] == "real")]
     for metric, reference in HEADLINE:

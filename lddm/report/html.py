@@ -1,4 +1,4 @@
-"""Pieces of HTML: style, tables that sort, images inside the page, numbers."""
+"""HTML components: style, sortable tables, embedded images, numbers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from PIL import Image
 
 from lddm.report.style import DPI
 
-CSS_DPI = 96  # what browsers take for an inch
+CSS_DPI = 96  # CSS pixels per inch
 MEDIA = {".png": "image/png", ".webp": "image/webp"}
 
-# Wide tables and images scroll within their own box, so that a phone shows them at a size that can be read. Print opens
-# what is folded and leaves out the loops, whose first frames are all alike.
+# Wide tables and images scroll within their own box, so that they are legible on a phone. Print expands collapsed content and
+# omits the loops, whose first frames are identical.
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
@@ -69,7 +69,7 @@ addEventListener("afterprint", () => folded.forEach(part => part.open = false));
 
 
 def image(path: Path, text: str, kind: str = "chart") -> str:
-    """An image inside the page at its natural size, smaller where there is no room; "" if there is none.
+    """An embedded image at its natural size, or smaller if space is limited; "" if the file does not exist.
 
     Args:
         kind: class of the figure: "chart", "strips" or "loop".
@@ -77,7 +77,7 @@ def image(path: Path, text: str, kind: str = "chart") -> str:
     if not path.is_file():
         return ""
     with Image.open(path) as opened:
-        scale = CSS_DPI / DPI if path.suffix == ".png" else 1  # drawings have DPI dots an inch, loops a dot a pixel
+        scale = CSS_DPI / DPI if path.suffix == ".png" else 1  # charts have DPI dots per inch, loops one dot per pixel
         width = round(opened.width * scale)
     data = base64.b64encode(path.read_bytes()).decode()
     about = f'alt="{html.escape(text)}" style="--natural: {width}px"'
@@ -86,24 +86,24 @@ def image(path: Path, text: str, kind: str = "chart") -> str:
 
 
 def bullets(sentences: list[str]) -> str:
-    """A list of plain sentences."""
+    """A bulleted list of plain-text sentences."""
     return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences) + "</ul>"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table that sorts by a heading; cells are HTML already."""
+    """A table sortable by its headings; cells are HTML."""
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def folded(title: str, content: str) -> str:
-    """Long content that opens by a click, and in print."""
+    """Collapsed content, expanded by a click and in print."""
     return f"<details><summary>{html.escape(title)}</summary>{content}</details>"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits; a dash for what is absent."""
+    """Format with three significant digits; a dash if absent."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

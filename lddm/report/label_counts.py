@@ -1,4 +1,4 @@
-"""How many labels stand behind a classifier, counted from the runs and the splits."""
+"""Number of labels used by a classifier, counted from the runs and the splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lddm.report.style import span
 def label_counts(found: Results) -> str:
     """E.g. "16 training videos + 72 validation videos + 320 labelled stills (regimes with synthetic videos)".
 
-    Validation videos count because they choose when training stops, and the threshold.
+    Validation videos are included because they determine early stopping and the threshold.
     """
     train = sorted({run["n_real_videos"] for run in found.classification_runs() if run["regime"] == "real"})
     splits = found.splits()

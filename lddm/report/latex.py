@@ -1,4 +1,4 @@
-"""The paper's tables in LaTeX (booktabs), from result files: quality by generator, classification by network and regime."""
+"""The paper's tables in LaTeX (booktabs): quality by generator, classification by network and regime."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ QUALITY = (
     ("diversity", "", r"Diversity $\uparrow$"),
 )
 NOTE = (
-    "$^a$ features of the domain network; $^b$ Wasserstein-1 distance. Held-out patients, {n} videos of a generator; "
-    "95\\,\\% intervals over patients, ranges over folds where there are several. A dash: not computed."
+    "$^a$ features of the domain network; $^b$ Wasserstein-1 distance. Held-out patients, {n} videos per generator; "
+    "95\\,\\% intervals over patients, or ranges over folds if there are several. Dash: not computed."
 )
-BLIND = " $^c$ blind to motion: a frozen video scores as well or better."
+BLIND = " $^c$ blind to motion: a frozen video has the same score or a better one."
 
 
 def tables(found: Results) -> str:
@@ -34,7 +34,7 @@ def tables(found: Results) -> str:
 
 
 def quality_latex(table: pd.DataFrame) -> str:
-    """Generators down, metrics across; metrics that no generator has are left out."""
+    """One row per generator, one column per metric; metrics without any value are omitted."""
     rows = table[(table["source"] == "heldout") | (table["generator"] == "real")]
     rows = rows.assign(reference=rows["reference"].fillna(""))
     columns = [
@@ -65,10 +65,10 @@ def _quality_cell(part: pd.DataFrame) -> str:
 
 
 def classification_latex(table: pd.DataFrame, labels: str) -> str:
-    """Networks and regimes down, metrics across; the tested one with its interval and its difference to real videos alone.
+    """One row per network and regime, one column per metric; the tested one with interval and difference from `real`.
 
     Args:
-        labels: how many labels the classifiers use, for the note.
+        labels: number of labels used by the classifiers, for the note.
     """
     body, tested = [], primary(table)
     columns = LATEX[tested]
@@ -114,5 +114,5 @@ def _tabular(caption: str, name: str, head: list[str], body: list[str], note: st
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX shows it."""
+    """Escape the special characters of LaTeX."""
     return "".join({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "+": "+"}.get(letter, letter) for letter in text)

@@ -1,4 +1,4 @@
-"""What people read for the metrics of the ablation, and which of them is tested."""
+"""Display names of the metrics of the ablation, and the tested (primary) metric."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = {
     "bland_altman_low": "Bland-Altman, lower limit",
     "bland_altman_high": "Bland-Altman, upper limit",
 }
-# Columns of the LaTeX table by the metric that is tested, with their headings.
+# Tested metric -> columns of the LaTeX table with their headings.
 LATEX = {
     "auc": {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1"},
     "auc_macro": {"auc_macro": "AUC (macro)", "accuracy": "Accuracy", "balanced_accuracy": "Bal. accuracy", "brier": "Brier"},
@@ -32,22 +32,22 @@ LATEX = {
     "r2": {"r2": "$R^2$", "mae": "MAE", "rmse": "RMSE", "bland_altman_bias": "Bias"},
 }  # fmt: skip
 LATEX_DELTA = {"auc": "AUC", "auc_macro": "AUC", "quadratic_kappa": r"$\kappa_w$", "r2": "$R^2$"}
-CHANCE = {"auc": 0.5, "auc_macro": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}  # of a classifier that knows nothing
+CHANCE = {"auc": 0.5, "auc_macro": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}  # value at chance level
 
 
 def primary(ablation: pd.DataFrame) -> str:
-    """The metric of classification.csv (or sweep.csv) that is tested; higher is better."""
+    """The tested metric of classification.csv (or sweep.csv); higher is better."""
     metrics = set(ablation["metric"])
     return next((metric for metric in reversed(PRIMARY.values()) if metric in metrics), "auc")
 
 
 def delta_column(compared: pd.DataFrame) -> str:
-    """The column of comparisons.csv that holds the difference of the primary metric."""
+    """The column of comparisons.csv with the difference of the primary metric."""
     return next(column for column in compared.columns if str(column).startswith("delta_"))
 
 
 def shown(metric: str) -> str:
-    """The name of a metric; the AUC of one class against the rest with the class."""
+    """Display name of a metric; one-vs-rest AUCs include the class."""
     if metric.startswith(VERSUS_REST):
-        return f"AUC, {metric.removeprefix(VERSUS_REST)} against the rest"
+        return f"AUC, {metric.removeprefix(VERSUS_REST)} vs rest"
     return NAMES.get(metric, metric)

@@ -1,4 +1,4 @@
-"""report.html: one page that opens from disk, needs no network, and prints."""
+"""report.html: a single page that opens from disk, needs no network, and can be printed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lddm.report.page_tables import (
     copies_table,
     quality_table,
     sweep,
+    transfer_table,
 )
 from lddm.report.results import Results
 from lddm.report.verdicts import sentences
@@ -29,7 +30,7 @@ PREDICTIONS = {
 
 
 def page(settings: Settings, results: Path, out: Path) -> None:
-    """Write the page from the result files and figures of an experiment.
+    """Write the report page from the result files and figures of an experiment.
 
     Args:
         settings: the whole config; outputs of earlier settings are not shown.
@@ -50,8 +51,8 @@ def page(settings: Settings, results: Path, out: Path) -> None:
     names = {heading: heading.lower().replace(" ", "-") for heading in parts}
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        '<p class="note">Videos marked “synthetic” were made by a computer from one still image. They show what tissue '
-        "might do, not what it did, and are not for diagnosis.</p>",
+        '<p class="note">Videos marked “synthetic” were generated from a single still image. They show possible tissue motion, '
+        "not measured motion, and are not for diagnosis.</p>",
         "<nav>" + "".join(f'<a href="#{name}">{heading}</a>' for heading, name in names.items()) + "</nav>",
     ]
     for heading, content in parts.items():
@@ -78,16 +79,16 @@ def _videos(found: Results) -> list[str]:
     named = ", ".join(f"{short} is {name}" for short, name in replaced)
     return [
         f"<p>In the figures, {html.escape(named)}: no installed font has these letters.</p>" if named else "",
-        "<p>The same first frame x0 of test patients, animated by each generator; “real” is what really followed.</p>",
+        "<p>The same first frame x0 of test patients, animated by each generator; “real” is the recorded video.</p>",
         *(
             image(path, "real and synthetic videos, moving", "loop")
             for path in sorted(figures.glob("loops/loop-*.webp"))
         ),
         image(figures / "strips.png", "film strips and M-mode of real and synthetic videos", "strips"),
-        "<p>Times are counted from x0. M-mode: the central column of the image over time.</p>",
-        "<h3>Where LDDM fails, chosen by rule</h3>",
-        "<p>Of the test patients of the first fold: the video with the largest change between two frames, with the smallest "
-        "mean change, the one furthest from what really followed, and the one nearest to a training clip.</p>",
+        "<p>Times are relative to x0. M-mode: the central column of the image over time.</p>",
+        "<h3>Failures of LDDM, selected by rule</h3>",
+        "<p>From the test patients of the first fold: the LDDM video with the largest change between two frames, the one with "
+        "the smallest mean change, the one furthest from the real video, and the one nearest to a training clip.</p>",
         image(figures / "failures.png", "the most abrupt, stillest, worst and least original video of LDDM", "strips"),
         copies_table(found),
     ]
@@ -96,12 +97,13 @@ def _videos(found: Results) -> list[str]:
 def _scores(found: Results) -> list[str]:
     quality = found.quality()
     return [
-        "<p>“Against heldout”: videos of half of the test patients against real videos of the other half, averaged over a few "
-        "divisions; “real” is real against real on the same halves. “Against heldout, same x0” shares patients and first "
-        "frames with the videos, so it has no such reference. Metrics that a frozen or shuffled video does not make worse are "
-        "marked as blind to motion. Small: 95 % interval over patients; fold means where there are several folds. A click on a "
-        "heading sorts. Differences between generators: tables/quality_comparisons.csv. “control: ...” rows of copy_rate show "
-        "what the search finds where the answer is known.</p>",
+        "<p>“Against heldout”: videos of half of the test patients against real videos of the other half, averaged over "
+        "several splits into halves; “real” is real against real on the same halves. “Against heldout, same x0” shares "
+        "patients and first frames with the videos, so it has no such reference. Metrics that do not get worse for frozen or "
+        "shuffled videos are marked as blind to motion. Small print: 95 % interval over patients, or the range of fold means "
+        "if there are several folds. Click a heading to sort. Differences between generators: "
+        "tables/quality_comparisons.csv. The “control: ...” rows of copy_rate show the result of the search for sets with a "
+        "known answer.</p>",
         image(found.root / "figures/quality.png", "scores by generator"),
         *(quality_table(quality, source) for source in ("heldout", "stills")),
         absent(found.absent_metrics()),
@@ -115,7 +117,7 @@ def _drawn(found: Results, name: str) -> bool:
 
 def _tests(found: Results) -> str:
     bootstrap = "a bootstrap over patients and seeds"
-    return f"the larger one of {bootstrap} and of DeLong’s test" if found.task().kind == "binary" else bootstrap
+    return f"the larger of {bootstrap} and DeLong’s test" if found.task().kind == "binary" else bootstrap
 
 
 def _classification(found: Results) -> list[str]:
@@ -125,8 +127,9 @@ def _classification(found: Results) -> list[str]:
         *(image(found.root / "figures" / name, text) for name, text in PREDICTIONS.items() if _drawn(found, name)),
         ablation_table(found.classification()),
         "<h3>Pairs of regimes</h3>",
-        f"<p>On the same test videos. p: {_tests(found)}, "
-        "corrected by Holm over the pairs of a classifier. LDDM against repeated stills is what only motion can explain.</p>",
+        f"<p>On the same test videos. p: {_tests(found)}, with Holm’s correction over all pairs on this page. Only motion can "
+        "explain a difference between LDDM and repeated stills.</p>",
         comparison_table(found.comparisons()),
+        transfer_table(found.transfer()),
         sweep(found, found.root / "figures"),
     ]

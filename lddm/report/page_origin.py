@@ -13,8 +13,8 @@ from lddm.report.provenance import code_versions
 from lddm.report.results import Results, flat
 from lddm.settings.stages import whole
 
-LOUD = "WARNING"  # lines of the leak report that begin so are set apart
-SHOWN = 8  # leftovers that are named
+LOUD = "WARNING"  # prefix of lines of the leak report that are highlighted
+SHOWN = 8  # maximum number of leftovers listed
 
 
 def data_table(found: Results) -> str:
@@ -33,7 +33,7 @@ def data_table(found: Results) -> str:
         targets = videos.loc[videos["excluded"].isna(), "label"]
         values = " / ".join(f"{value:.3g}" for value in targets.quantile([0, 0.25, 0.5, 0.75, 1]))
         text += (
-            f"<p>Target: {html.escape(task.said())}; minimum, quartiles and maximum of the files used: {values}.</p>"
+            f"<p>Target: {html.escape(task.said())}; minimum, quartiles and maximum of the used files: {values}.</p>"
         )
     return text + table(["source, kind, class", "files", "used", "patients", "excluded"], lines)
 
@@ -45,14 +45,14 @@ def leaks(found: Results) -> str:
     try:
         from lddm.data.leaks import leak_report, with_classes
     except ImportError as missing:
-        return f"<p>No leak report: {html.escape(str(missing))} in the environment of this rule.</p>"
+        return f"<p>No leak report ({html.escape(str(missing))} in the environment of this rule).</p>"
     lines = leak_report(*with_classes(found.videos(), found.task())).lines()
     loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
     return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
 
 
 def provenance(found: Results) -> str:
-    """Pipeline, code, inputs, and where to find more."""
+    """Pipeline, code and inputs, with references to more information."""
     jobs, videos = found.jobs(), found.videos()
     experiment = found.plan.settings.experiment
     hosts = sorted({f"{job['host'].get('name', '?')} ({job['host'].get('cpus', '?')} CPUs)" for job in jobs})
@@ -64,12 +64,12 @@ def provenance(found: Results) -> str:
         _code(jobs),
         f"{len(videos)} input files with SHA-256 and licence ({', '.join(sorted(videos['licence'].dropna().unique()))}), "
         "package versions and the SHA-256 of every output: provenance.json.",
-        f"To check that the files are still the same: lddm verify {shlex.quote(str(found.root))}.",
+        f"To check that the files are unchanged: lddm verify {shlex.quote(str(found.root))}.",
         "Numbers: tables/quality.csv, tables/classification.csv, tables/comparisons.csv. Jobs: records/.",
     ]
     if left := found.leftovers():
         names = ", ".join(left[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
-        facts.append(f"Left in the folder from earlier settings, and not part of this report: {names}.")
+        facts.append(f"Leftovers of earlier settings in the folder, not part of this report: {names}.")
     items = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
     link = '<a href="http://127.0.0.1:5000">127.0.0.1:5000</a>'
     run = html.escape(f"experiment {experiment}, run “summary {found.pipeline()}”")
@@ -77,16 +77,16 @@ def provenance(found: Results) -> str:
 
 
 def _code(jobs: list[dict[str, Any]]) -> str:
-    """The versions of the code of all jobs, and whether they differ."""
+    """Code versions of all jobs, and whether they differ."""
     versions = code_versions(jobs)
     named = [f"{code_name(version)} ({version['jobs']} jobs)" for version in versions]
     if len(versions) > 1:
-        return f"The jobs were made by {len(versions)} different versions of the code: {'; '.join(named)}."
+        return f"The jobs were run with {len(versions)} different versions of the code: {'; '.join(named)}."
     return f"Code of all jobs: {named[0]}." if named else "No job has a record."
 
 
 def code_name(version: dict[str, Any]) -> str:
-    """A version of the code in words, e.g. "lddm 0.1.0, commit 0123456789ab with changes, modules fedcba987654"."""
+    """Code version as text, e.g. "lddm 0.1.0, commit 0123456789ab with changes, modules fedcba987654"."""
     commit = f", commit {version['commit'][:12]}" if version.get("commit") else ""
     changed = " with changes" if version.get("changed") else ""
     modules = f", modules {version['sha256']}" if version.get("sha256") else ", commit not recorded"
@@ -94,7 +94,7 @@ def code_name(version: dict[str, Any]) -> str:
 
 
 def settings_and_jobs(found: Results) -> str:
-    """All settings and all jobs, with their duration and version of the code; folded up."""
+    """All settings, and all jobs with duration and code version; collapsed."""
     values = flat(whole(found.plan.settings))
     settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(values.items())]
     jobs = [

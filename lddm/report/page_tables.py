@@ -1,4 +1,4 @@
-"""The tables of the page with scores and comparisons, from result tables to HTML."""
+"""HTML tables of the page: scores and comparisons."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lddm.statistics.primary import VERSUS_REST
 
 
 def quality_table(quality: pd.DataFrame, source: str) -> str:
-    """Metrics down, generators across."""
+    """One row per metric, one column per generator."""
     rows = quality[(quality["source"] == source) | (quality["generator"] == "real")]
     rows = rows.assign(reference=rows["reference"].fillna(""))
     if rows[rows["generator"] != "real"].empty:
         return ""
     names = in_order(rows["generator"].tolist())
     lines = []
-    # Each fold has a domain network of its own, whose accuracy stands in the name: "domain_network (pretext accuracy 0.91)".
+    # Each fold has its own domain network, with its accuracy in the name: "domain_network (pretext accuracy 0.91)".
     space = rows["features"].str.replace(r" \(.*", "", regex=True).rename("space")
     for (metric, reference, _), part in rows.groupby(["metric", "reference", space], sort=True):
         features = "; ".join(dict.fromkeys(part["features"]))
@@ -63,14 +63,14 @@ def absent(reasons: dict[str, str]) -> str:
         f"<li>{html.escape(metric)}: {html.escape(reason)}</li>" for metric, reason in sorted(reasons.items())
     )
     later = (
-        "<p>Weights that come later: put the files into weights_dir (`lddm weights list` names them, `lddm weights fetch` "
-        "downloads what is public), then run the same snakemake command; if it finds nothing to do, with --forcerun score.</p>"
+        "<p>To add weights later, put the files into weights_dir (`lddm weights list` names them, `lddm weights fetch` "
+        "downloads public ones) and run the same snakemake command; if it finds nothing to do, add --forcerun score.</p>"
     )
-    return folded(f"Metrics that could not be computed, and why ({len(reasons)})", f"<ul>{items}</ul>{later}")
+    return folded(f"Metrics that were not computed, with reasons ({len(reasons)})", f"<ul>{items}</ul>{later}")
 
 
 def copies_table(found: Results) -> str:
-    """All videos of LDDM that were flagged as copies, beside the training clip that they are near to."""
+    """All LDDM videos flagged as copies, with the nearest training clip of each."""
     copies, searched = flagged(found)
     if not searched:
         return ""
@@ -80,13 +80,13 @@ def copies_table(found: Results) -> str:
         for row in copies.itertuples()
     ]  # fmt: skip
     videos = len(copies.drop_duplicates(["fold", "source", "sample_id"]))
-    head = ["video of LDDM", "features", "nearest training clip", "distance as a share of the threshold"]
+    head = ["LDDM video", "features", "nearest training clip", "distance / threshold"]
     title = f"Flagged as copies of a training clip: {videos} of {searched} LDDM videos"
     return folded(title, table(head, lines)) if lines else f"<p>{title}.</p>"
 
 
 def ablation_note(found: Results) -> str:
-    """How many videos the classifiers had."""
+    """Note on the number of videos and labels of the classifiers."""
     runs = found.classification_runs()
     if not runs:
         return ""
@@ -94,11 +94,11 @@ def ablation_note(found: Results) -> str:
     added = sorted({run["n_added"] for run in runs if run["n_added"]})
     steps = sorted({run["steps"] for run in runs})
     return (
-        f"Labels that a classifier uses: {label_counts(found)}. Added synthetic videos: "
+        f"Labels used by a classifier: {label_counts(found)}. Added synthetic videos: "
         f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. Validation videos "
-        f"choose when training stops and, for two classes, the threshold. p-values ({tested} only): those of the pairs below, "
-        "corrected by Holm over all pairs of a classifier. "
-        "The generators have seen all labelled training videos of the fold, a classifier only those counted here."
+        f"determine early stopping and, for two classes, the threshold. p-values ({tested} only) are those of the pairs below, "
+        "with Holm’s correction over all pairs on this page. "
+        "The generators were trained on all labelled training videos of the fold, a classifier only on those counted here."
     )
 
 
@@ -125,7 +125,7 @@ def ablation_table(ablation: pd.DataFrame) -> str:
 
 
 def comparison_table(compared: pd.DataFrame) -> str:
-    """Pairs of regimes on the same test videos."""
+    """Differences between pairs of regimes on the same test videos."""
     delta = delta_column(compared)
     head = [
         "pair",
@@ -151,13 +151,39 @@ def comparison_table(compared: pd.DataFrame) -> str:
     )
 
 
+def transfer_table(transfer: pd.DataFrame) -> str:
+    """Trained on real, tested on synthetic videos, and the reverse."""
+    if transfer.empty:
+        return ""
+    lines = [
+        [
+            html.escape(f"{row.classifier}: {row.scheme}"),
+            html.escape(label(row.trained_on)),
+            html.escape(label(row.tested_on)),
+            f"{number(row.mean)}<small>{number(row.ci_low)} to {number(row.ci_high)}</small>",
+            "" if pd.isna(row.delta_vs_real) else f"{row.delta_vs_real:+.3f}<small>{row.delta_ci_low:+.3f} to "
+            f"{row.delta_ci_high:+.3f}</small>",
+            str(row.n_test),
+        ]
+        for row in transfer.itertuples()
+    ]  # fmt: skip
+    name = shown(transfer["metric"].iloc[0])
+    head = ["classifier", "trained on", "tested on", name, "difference to real on real", "test videos"]
+    return (
+        "<h3>Real and synthetic, trained and tested</h3><p>TRTS: a classifier of real videos reads animated first frames of test "
+        "patients. Near real on real: the videos look like the class they were made for, as far as this classifier can tell; "
+        "repeated first frames show what is read off the still alone. TSTR: trained on synthetic videos only. No tests, "
+        "intervals only.</p>" + table(head, lines)
+    )
+
+
 def sweep(found: Results, figures: Path) -> str:
-    """The ablation with other amounts, if there was a sweep."""
+    """The ablation for other numbers of videos and shares; empty without a sweep."""
     compared = found.sweep_comparisons()
     if compared.empty:
         return ""
     parts = [
-        "<h3>Other amounts</h3>",
+        "<h3>Sweep</h3>",
         image(figures / "sweep.png", "classifier performance by number of real videos and regime"),
     ]
     for (videos, share), part in compared.groupby(["real_videos", "synthetic_share"], sort=True):

@@ -1,4 +1,4 @@
-"""Which files of results/<experiment> the present settings make; all others are left from earlier settings."""
+"""Files of results/<experiment> planned by the current settings; all others are leftovers of earlier settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import PurePosixPath
 from lddm.settings import Settings, planned
 from lddm.settings.build import sweep_points
 
-# What every fold has, whatever the settings; and the fold itself.
+# Outputs of every fold, independent of the settings, and the folder of the fold itself.
 ALWAYS = {"", "autoencoder", "latents.safetensors", "domain_network", "state"}
 NUMBER = re.compile(r"-(\d+)$")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The folds, generators and trainings of one experiment.
+    """Folds, generators and trainings of one experiment.
 
     Attributes:
         settings: the whole config.
@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def scored(self) -> list[str]:
-        """Everything that has scores: real videos, the autoencoder alone, and the generators."""
+        """Names of scored video sets: real videos, reconstructions (autoencoder alone), and the generators."""
         return planned.scored(self.settings)
 
     @property
@@ -52,10 +52,10 @@ class Plan:
         return made if generator in self.settings.synthesis.generators else [s for s in made if s == "heldout"]
 
     def makes(self, name: str) -> bool:
-        """Whether a file or folder is an output of the present settings.
+        """Whether a file or folder is an output of the current settings.
 
         Args:
-            name: its path relative to results/<experiment>, with forward slashes.
+            name: path relative to results/<experiment>, with forward slashes.
         """
         parts = PurePosixPath(name).parts
         if not parts or not parts[0].startswith("fold-"):
@@ -109,7 +109,7 @@ class Plan:
 
 
 def _trained(rest: tuple[str, ...], cells: Sequence[tuple[str, str]]) -> bool:
-    """Whether a path <classifier>/<regime>/..., which may end early, belongs to one of the cells."""
+    """Whether a (possibly partial) path <classifier>/<regime>/... belongs to one of the (classifier, regime) pairs."""
     return not rest or any(cell[: len(rest[:2])] == rest[:2] for cell in cells)
 
 

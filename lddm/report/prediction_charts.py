@@ -1,4 +1,4 @@
-"""What classifiers predict: confusion matrices of classes, and agreement of predicted with true numbers."""
+"""Charts of predictions: confusion matrices for classes, agreement of predicted and true values for targets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lddm.report.fonts import class_names, legible, use_fonts
 from lddm.report.style import colour, in_order, label, subplots
 from lddm.task import Task
 
-DARK = 0.55  # share from which a cell is written in white
+DARK = 0.55  # share above which the text of a cell is white
 LIMITS = 1.96
 
 
 def confusion_chart(table: pd.DataFrame, classes: list[str]) -> Figure:
-    """One matrix per classifier (down) and regime (across): true class down, predicted class across.
+    """One matrix per classifier (rows) and regime (columns), with true classes as rows and predicted classes as columns.
 
     Args:
         table: tables/confusion.csv.
-        classes: their names, in order.
+        classes: class names, in order.
     """
     classifiers, regimes = list(dict.fromkeys(table["classifier"])), in_order(table["regime"].tolist())
     names = class_names(classes)
@@ -59,12 +59,14 @@ def _matrix(axes: Axes, part: pd.DataFrame, classes: list[str], names: list[str]
 
 
 def agreement_chart(runs: list[dict[str, Any]], task: Task) -> Figure:
-    """One column per classifier and regime: predicted over true numbers (top), their differences over their means (bottom,
-    Bland & Altman 1986, with the bias and the limits of agreement). A point is a test video; its prediction the mean over seeds.
+    """One column per classifier and regime: predicted over true values, and Bland-Altman plot (Bland & Altman 1986).
+
+    The Bland-Altman plot shows differences over means, with bias and limits of agreement. Each point is a test video, with
+    its prediction averaged over seeds.
 
     Args:
         runs: content of seed-<s>.json.
-        task: of a regression.
+        task: a regression task.
     """
     cells: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for run in runs:
@@ -94,7 +96,5 @@ def agreement_chart(runs: list[dict[str, Any]], task: Task) -> Figure:
             below.axhline(height, color="#333333", linewidth=0.9, linestyle=style)
         below.set_xlabel(f"true (top), mean of both\n(bottom): {what}", fontsize=8)
     grid[0, 0].set_ylabel(f"predicted {what}", fontsize=8)
-    grid[1, 0].set_ylabel(
-        f"predicted less true [{legible(task.unit)}]" if task.unit else "predicted less true", fontsize=8
-    )
+    grid[1, 0].set_ylabel(f"predicted − true [{legible(task.unit)}]" if task.unit else "predicted − true", fontsize=8)
     return figure

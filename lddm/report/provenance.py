@@ -1,4 +1,4 @@
-"""provenance.json: inputs, code, jobs and outputs of an experiment with their checksums; writing and verifying it."""
+"""provenance.json: inputs, code, jobs and outputs of an experiment with checksums; writing and verification."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from lddm.tracking.code_version import code_version
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "diffusers", "FrEIA", "av", "snakemake")
 SHOWN = 20  # targets in the hint of `verify`
 REPAIRED = ("missing", "changed")
-OWN = "summarize"  # the rule that writes the file: its earlier outputs are about to be replaced
+OWN = "summarize"  # the rule that writes the file, whose earlier outputs are about to be replaced
 
 
 def write_provenance(results: Path, settings: Settings, out: Path) -> None:
-    """Gather the newest finished record of each job, the inputs' checksums, versions and the state of the code.
+    """Collect the newest finished record of each job, checksums of the inputs, versions, and the code version.
 
-    Call it last: summary.json, which the same rule writes, is entered as it lies beside `out`.
+    Call this last, because the checksum of summary.json, which the same rule writes beside `out`, is included.
 
     Args:
         results: results/<experiment>.
-        settings: the whole config; jobs and outputs of earlier settings are left out.
+        settings: the whole config; jobs and outputs of earlier settings are excluded.
         out: the file to write.
     """
     found = Results(results, settings)
@@ -69,23 +69,23 @@ def write_provenance(results: Path, settings: Settings, out: Path) -> None:
 
 
 def code_versions(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The versions of the code that made the results, with the number of jobs of each, the most frequent first."""
+    """Code versions of the jobs, with the number of jobs of each, most frequent first."""
     counts = Counter(json.dumps(job.get("code", {"lddm": job["host"]["lddm"]}), sort_keys=True) for job in jobs)
     return [json.loads(text) | {"jobs": count} for text, count in counts.most_common()]
 
 
 def verify(results: Path) -> dict[str, str]:
-    """What differs from provenance.json.
+    """Compare the outputs with provenance.json.
 
     Args:
-        results: results/<experiment>, wherever it lies now.
+        results: results/<experiment>, at its current location.
 
     Returns:
         Path relative to `results` -> "missing", "changed", or "newer" if a later job made the file again; empty if
         nothing differs.
 
     Raises:
-        LddmError: there is no provenance.json, or it lists no output.
+        LddmError: provenance.json is missing or lists no output.
     """
     differing = {}
     for name, entry in _noted(results).items():
@@ -98,11 +98,11 @@ def verify(results: Path) -> dict[str, str]:
 
 
 def repair_hint(results: Path, differing: dict[str, str]) -> str:
-    """The command that makes again what `verify` found to differ."""
+    """Hint with the command that makes the files again that differ according to `verify`."""
     noted = _noted(results)
     targets = {what: [noted[name]["target"] for name in differing if differing[name] == what] for what in REPAIRED}
     if not any(targets.values()):
-        return "run the workflow to its end, which brings the report up to date"
+        return "run the workflow to its end, which updates the report"
     wanted = [target for part in targets.values() for target in part]
     command = ["snakemake", "--cores", "all", *wanted[:SHOWN]]
     command += ["--forcerun", *targets["changed"][:SHOWN]] if targets["changed"] else []
@@ -113,7 +113,7 @@ def repair_hint(results: Path, differing: dict[str, str]) -> str:
 def _noted(results: Path) -> dict[str, dict[str, Any]]:
     """Outputs in provenance.json by path relative to the results folder."""
     content = read_json(results / "provenance.json")
-    before = f"results/{content.get('experiment')}/"  # lddm 0.1.0 noted paths below the working folder
+    before = f"results/{content.get('experiment')}/"  # lddm 0.1.0 stored paths below the working directory
     noted = {name.removeprefix(before): {"target": name} | entry for name, entry in content["outputs"].items()}
     if not noted:
         raise LddmError(f"{results / 'provenance.json'} lists no output", "run the rule summarize again")
@@ -121,7 +121,7 @@ def _noted(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def _recorded(results: Path, name: str) -> set[str]:
-    """SHA-256 of a file in all finished records of jobs that made it."""
+    """SHA-256 digests of a file in all finished records of its jobs."""
     records = (read_json(path) for path in results.glob("records/*/*/*/record.json"))
     return {
         output["sha256"]
@@ -133,7 +133,7 @@ def _recorded(results: Path, name: str) -> set[str]:
 
 
 def _inputs(videos: pd.DataFrame) -> list[dict[str, Any]]:
-    """Raw files: id, checksum, licence and why one was excluded."""
+    """Raw files: id, checksum, licence and exclusion reason."""
     columns = [name for name in ("id", "source", "sha256", "licence", "excluded") if name in videos]
     return videos[columns].astype(object).where(videos[columns].notna(), None).to_dict(orient="records")
 

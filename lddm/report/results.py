@@ -1,4 +1,4 @@
-"""Reading the outputs of the other rules in results/<experiment>."""
+"""Reader of the outputs of all rules in results/<experiment>."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Results:
     """The folder results/<experiment>.
 
     Attributes:
-        root: the folder, wherever it lies.
-        settings: the whole config; None = as saved in the folder. Outputs of earlier settings are not read.
+        root: the folder, at any location.
+        settings: the whole config; None = as saved in the folder. Outputs of earlier settings are ignored.
     """
 
     root: Path
@@ -36,43 +36,45 @@ class Results:
 
     @classmethod
     def saved(cls, root: Path) -> Results:
-        """The results of a folder with the settings that were saved in it.
+        """The results of a folder, with the settings saved in it.
 
         Raises:
-            LddmError: there are none, or this version does not know them.
+            LddmError: no settings are saved, or this version does not support them.
         """
         return cls(root, _saved(root))
 
     @property
     def plan(self) -> Plan:
-        """What the settings make: those given, else those saved in the folder (LddmError if there are none)."""
+        """Planned outputs of the given settings, or else of those saved in the folder (LddmError if there are none)."""
         return Plan(_saved(self.root) if self.settings is None else self.settings)
 
     def saved_settings(self) -> dict[str, Any] | None:
-        """The config of the run as it was written: of the present run, else of the last one that ended."""
+        """The config of the current run, or else of the last finished one, as written."""
         if (self.root / WHOLE).is_file():
             with reading(self.root / WHOLE, "settings"):
-                return yaml.safe_load((self.root / WHOLE).read_text(encoding="utf-8"))  # of yaml.safe_dump: 1.0e-05
+                return yaml.safe_load(
+                    (self.root / WHOLE).read_text(encoding="utf-8")
+                )  # written by yaml.safe_dump, e.g. 1.0e-05
         if (self.root / "provenance.json").is_file():
             return read_json(self.root / "provenance.json")["settings"]
         return None
 
     def pipeline(self) -> str:
-        """Identity of the pipeline of these settings."""
+        """Identifier of the pipeline with these settings."""
         return identity(self.plan.settings)
 
     def check_finished(self) -> None:
-        """Refuse tables of an earlier config beside the settings of a run that has begun since.
+        """Refuse tables of an earlier config if a run with other settings has been started since.
 
         Raises:
-            LddmError: the last run that ended had other settings.
+            LddmError: the last finished run had other settings.
         """
         path = self.root / "provenance.json"
         if not (path.is_file() and (self.root / WHOLE).is_file()):
             return
         if read_json(path).get("pipeline") not in (None, self.pipeline()):
             raise LddmError(
-                f"{self.root}: its tables are of an earlier config, and the run of the present one has not ended",
+                f"{self.root}: the tables are of an earlier config, and the run of the current one has not finished",
                 "run the workflow to its end first",
             )
 
@@ -88,21 +90,25 @@ class Results:
         """tables/comparisons.csv."""
         return self._table("comparisons")
 
+    def transfer(self) -> pd.DataFrame:
+        """tables/transfer.csv."""
+        return self._table("transfer")
+
     def sweep(self) -> pd.DataFrame:
-        """tables/sweep.csv; no rows without a sweep."""
+        """tables/sweep.csv; empty without a sweep."""
         return self._table("sweep")
 
     def sweep_comparisons(self) -> pd.DataFrame:
-        """tables/sweep_comparisons.csv; no rows without a sweep."""
+        """tables/sweep_comparisons.csv; empty without a sweep."""
         return self._table("sweep_comparisons")
 
     def confusion(self) -> pd.DataFrame:
-        """tables/confusion.csv; no rows for two classes and for a regression."""
+        """tables/confusion.csv; empty for two classes and for a regression."""
         task = self.task()
         return pd.DataFrame() if task.kind == "binary" or task.is_regression else self._table("confusion")
 
     def task(self) -> Task:
-        """What a label is."""
+        """The task, i.e. the kind of label."""
         return Task.of_meta(self.meta())
 
     def _table(self, name: str) -> pd.DataFrame:
@@ -112,7 +118,7 @@ class Results:
         return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
     def absent_metrics(self) -> dict[str, str]:
-        """Metric -> why it is absent, where it is absent everywhere."""
+        """Metrics without any value -> reason."""
         plan = self.plan
         files = [self.root / path for path in planned.quality_files(plan.settings)]
         rows = [row for path in files for row in read_json(path)]
@@ -134,7 +140,7 @@ class Results:
         return list(self.plan.folds)
 
     def leftovers(self) -> list[str]:
-        """Folders and files of earlier settings, which nothing reads; the topmost ones, relative to the folder."""
+        """Unused folders and files of earlier settings; topmost ones only, relative to the results folder."""
         plan, found = self.plan, list[str]()
         for depth in range(1, 6):
             for path in sorted(self.root.glob("/".join(["fold-*", *["*"] * (depth - 1)]))):
@@ -145,15 +151,15 @@ class Results:
         return found
 
     def meta(self) -> dict[str, Any]:
-        """Size, frame rate, classes of the preprocessed data."""
+        """Size, frame rate and classes of the preprocessed data."""
         return read_json(self.root / "data/frames/meta.json")
 
     def videos(self) -> pd.DataFrame:
-        """The completed index: one row per file, with the reason if it was excluded."""
+        """The completed index: one row per file, with the reason if excluded."""
         return pd.read_parquet(self.root / "data/frames/videos.parquet")
 
     def splits(self) -> pd.DataFrame:
-        """Which patient is in which part of which fold."""
+        """Assignment of files and patients to the sets of each fold."""
         return pd.read_parquet(self.root / "data/splits.parquet")
 
     def real_clip(self, clip_id: str) -> np.ndarray:
@@ -171,7 +177,7 @@ class Results:
         """Generator -> (clips uint8 (n, T + 1, S, S), manifest) of a fold and source.
 
         Raises:
-            LddmError: videos that the settings plan are not there.
+            LddmError: planned videos are missing.
         """
         plan, found = self.plan, {}
         for name in plan.scored[1:]:
@@ -187,16 +193,16 @@ class Results:
         return found
 
     def copies(self, fold: int, generator: str) -> pd.DataFrame | None:
-        """The nearest training clip of each video of a generator; None if they were not searched for."""
+        """The nearest training clip of each video of a generator; None if no search was done."""
         path = self.root / f"fold-{fold}/quality/{generator}_copies.csv"
         return pd.read_csv(path) if generator in self.plan.scored and path.is_file() else None
 
     def jobs(self) -> list[dict[str, Any]]:
-        """The newest finished record of each job of the present settings, oldest job first."""
+        """The newest finished record of each job of the current settings, oldest job first."""
         return sorted((record for _, record in self._records()), key=lambda record: record["started"])
 
     def training_logs(self) -> dict[str, pd.DataFrame]:
-        """Newest finished attempt of each training job -> its metrics over steps, one column per name.
+        """Metrics over steps of the newest finished attempt of each training job, one column per name.
 
         Keys are "<rule> <wildcards>", e.g. "train_generator fold-0_generator-lddm".
         """
@@ -211,10 +217,10 @@ class Results:
         return dict(sorted(logs.items()))
 
     def _records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Folder and content of the newest finished record of each job of the present settings.
+        """Folder and content of the newest finished record of each job of the current settings.
 
-        Attempts count by number: their names hold the time, and clocks can go backwards. The points of a sweep share a
-        folder of records with the cell of the ablation; each is a job of its own.
+        Attempts are ordered by number, because their names contain the time and clocks can be set back. Sweep points share a
+        folder of records with the ablation, but each is a separate job.
         """
         plan = self.plan
         newest: dict[tuple[Path, str], tuple[Path, dict[str, Any]]] = {}
@@ -236,29 +242,29 @@ def _saved(root: Path) -> Settings:
     raw = Results(root).saved_settings()
     if raw is None:
         raise LddmError(
-            f"{root} has neither {WHOLE} nor provenance.json, which hold the settings of its run",
+            f"{root} has neither {WHOLE} nor provenance.json, which contain the settings of its run",
             "check the path, or run the workflow to its end",
         )
     try:
         return load(raw)
     except LddmError as error:
         raise LddmError(
-            f"the settings of {root} are not those of this version of lddm: {error.message}",
+            f"the settings of {root} are not valid in this version of lddm: {error.message}",
             "run the workflow again with this version",
         ) from error
 
 
 def relative_name(output: dict[str, Any], record: dict[str, Any]) -> str:
-    """Path of a recorded output relative to results/<experiment>; as it was written if it lies elsewhere."""
+    """Path of a recorded output relative to results/<experiment>; unchanged if it is outside."""
     if output.get("name"):
         return output["name"]
-    parts = PurePosixPath(output["path"]).parts  # records of lddm 0.1.0 have the path below the working folder alone
+    parts = PurePosixPath(output["path"]).parts  # records of lddm 0.1.0 have only the path below the working directory
     place = parts.index(record["experiment"]) + 1 if record.get("experiment") in parts else 0
     return str(PurePosixPath(*parts[place:]))
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by flat key, e.g. diffusion.training.steps; lists as JSON, whatever the order of their keys."""
+    """Nested settings by flat key, e.g. diffusion.training.steps; lists as JSON with sorted keys."""
     if not isinstance(values, dict):
         return {prefix: values if not isinstance(values, list) else json.dumps(values, sort_keys=True, default=str)}
     return {k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}

@@ -1,32 +1,22 @@
-"""Real and synthetic videos side by side: as film strips with M-mode, and as loops. Synthetic ones say so."""
+"""Figures of real and synthetic videos side by side: film strips with M-mode. Synthetic ones say so."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from lddm.files import atomic_path
-from lddm.report.fonts import class_names, legible, pillow_font, use_fonts
+from lddm.report.film import MARK, NEAREST, REAL, SHOWN, WIDER, Row, loop, m_mode
+from lddm.report.fonts import class_names, legible, use_fonts
 from lddm.report.style import empty, in_order, label, subplots
 from lddm.task import levels
 
 if TYPE_CHECKING:
     from lddm.report.results import Results
 
-SHOWN = 5  # frames of a strip
-WIDER = 1.6  # of the M-mode, in frames
-TILE = 160  # pixels of a loop's tile
-HEAD = 56  # pixels above the tiles of a loop: title, names, and what is synthetic
-MARK = "synthetic"
-NEAREST = "nearest training clip"
-REAL = ("real", NEAREST)
-
-Row = dict[str, np.ndarray]  # generator -> clip uint8 (T + 1, H, W), "real" first
+__all__ = ["NEAREST", "Row", "choose", "loop", "strips"]
 
 
 def choose(results: Results, count: int) -> list[tuple[str, Row]]:
@@ -92,31 +82,3 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
                 for spine in axes.spines.values():
                     spine.set_visible(False)
     return figure
-
-
-def m_mode(clip: np.ndarray) -> np.ndarray:
-    """The central column over time, each frame repeated so that it can be seen: uint8 (H, 4 (T + 1))."""
-    return np.repeat(clip[:, :, clip.shape[2] // 2].T, 4, axis=1)
-
-
-def loop(title: str, versions: Row, fps: float, path: Path) -> Path:
-    """All versions of one first frame side by side as an animated WebP."""
-    title, names, clips = legible(title), list(versions), list(versions.values())
-    frames = [_tiles(title, names, [clip[t] for clip in clips]) for t in range(len(clips[0]))]
-    duration = round(1000 / fps)
-    with atomic_path(path) as temporary:
-        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=80)
-    return path
-
-
-def _tiles(title: str, names: list[str], images: list[np.ndarray]) -> Image.Image:
-    picture = Image.new("L", (TILE * len(names) + 4 * (len(names) - 1), TILE + HEAD), 255)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    draw.text((0, 0), title, fill=0, font=pillow_font(title, 14))
-    for place, (name, image) in enumerate(zip(names, images, strict=True)):
-        left = place * (TILE + 4)
-        draw.text((left, 21), label(name), fill=0, font=font)
-        draw.text((left, 37), "" if name in REAL else MARK, fill=90, font=font)
-        tile = ImageOps.pad(Image.fromarray(image), (TILE, TILE), Image.Resampling.BICUBIC)  # aspect kept, on black
-        picture.paste(tile, (left, HEAD))
-    return picture

@@ -1,4 +1,4 @@
-"""One look for all figures: names, colours, order."""
+"""Common style of all figures: names, colours, order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from lddm.files import atomic_path
+from lddm.report.names import label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Colours of Okabe & Ito (2008) and a grey that is darker than theirs; distinct also without full colour vision (tested).
+# Colours of Okabe & Ito (2008) with a darker grey; distinguishable with colour vision deficiency (tested).
 COLOURS = {
     "real": "#000000",
     "reconstruction": "#56B4E9",
@@ -35,27 +36,10 @@ COLOURS = {
     "real+lddm": "#D55E00",
     "lddm_only": "#E69F00",
 }
+__all__ = ["colour", "empty", "in_order", "label", "save", "span", "subplots"]
 OTHER = "#C0C0C0"  # generators and regimes that are not in the list
 ORDER = tuple(COLOURS)
 FOLDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-LABELS = {
-    "reconstruction": "autoencoder alone",
-    "lddm": "LDDM (ours)",
-    "cinn": "cINN",
-    "gaussian": "conditional Gaussian",
-    "motion_transfer": "motion transfer",
-    "pixel": "pixel diffusion",
-    "static": "x0 repeated",
-    "real+aug": "real + augmentation",
-    "real+pseudo": "real + pseudo-labels",
-    "real+static": "real + repeated stills",
-    "real+motion_transfer": "real + motion transfer",
-    "real+gaussian": "real + conditional Gaussian",
-    "real+cinn": "real + cINN",
-    "real+pixel": "real + pixel diffusion",
-    "real+lddm": "real + LDDM",
-    "lddm_only": "LDDM only",
-}
 # Units of the numbers in quality.csv; the others have none.
 UNITS = {
     "fvd": "squared features",
@@ -64,12 +48,19 @@ UNITS = {
     "l1": "share of grey range",
     "psnr": "dB",
     "flow_magnitude": "px/frame",
+    "acceleration": "px/frame²",
     "flow_direction": "share of motion",
+    "precision": "share of synthetic videos",
+    "recall": "share of real videos",
+    "coverage": "share of real videos",
+    "retrieval": "share of real videos",
     "temporal_difference": "share of grey range",
     "flicker": "share of energy",
     "temporal_spectrum": "dB",
     "diversity": "share of grey range",
     "copy_rate": "share of videos",
+    "motion_copy_rate": "share of videos",
+    "authenticity": "share of videos",
     "nearer_to_train": "share of comparisons; 0.5 = no memory",
 }
 DPI = 150
@@ -87,24 +78,19 @@ matplotlib.rcParams.update(
 )
 
 
-def label(name: str) -> str:
-    """What people read for a generator or regime."""
-    return LABELS.get(name, name)
-
-
 def colour(name: str) -> str:
     """The colour of a generator or regime."""
     return COLOURS.get(name, OTHER)
 
 
 def span(counts: pd.Series) -> str:
-    """Least and largest of some counts, e.g. 240 or 240–480."""
+    """Range of some counts, e.g. 240 or 240–480."""
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low}–{high}"
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Generators or regimes in the order of all figures and tables; unknown ones last."""
+    """Sort generators or regimes in the order of all figures and tables; unknown ones last."""
     return sorted(dict.fromkeys(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
@@ -116,19 +102,19 @@ def subplots(
     layout: Literal["constrained"] | None = None,
     **grid: Any,
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, as `pyplot.subplots` makes them, but without pyplot: nothing is kept, and it starts sooner."""
+    """A figure and its axes, as from `pyplot.subplots`, but without pyplot: no global state, and a faster import."""
     figure = Figure(figsize=figsize, layout=layout)
     return figure, figure.subplots(lines, columns, **grid)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure; without the date, so that equal results give equal files."""
+    """Write a figure, without the date, so that equal results give equal files."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return path
 
 
 def empty(axes: Axes, text: str) -> None:
-    """Say in the place of a plot why there is none."""
+    """Show in place of a plot the reason why there is none."""
     axes.axis("off")
     axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color="#666666")

@@ -1,4 +1,4 @@
-"""summary.json: the headline numbers for machines and for MLflow's comparison of pipelines."""
+"""summary.json: machine-readable headline numbers, also for MLflow's comparison of pipelines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lddm.settings.stages import whole
 
 
 def summarize(settings: Settings, results: Path, out: Path) -> tuple[Path, Path]:
-    """Write summary.json and, beside it, provenance.json, which has its checksum.
+    """Write summary.json and, beside it, provenance.json, which contains its checksum.
 
     Args:
         settings: the whole config.
@@ -34,7 +34,7 @@ def summarize(settings: Settings, results: Path, out: Path) -> tuple[Path, Path]
 
 
 def summary(settings: Settings, results: Path, out: Path) -> None:
-    """Write the summary of an experiment; `headline` is flat: name -> number, mean over folds."""
+    """Write the summary of an experiment; `headline` is a flat mapping: name -> mean over folds."""
     found = Results(results, settings)
     quality, ablation, compared = found.quality(), found.classification(), found.comparisons()
     videos = found.videos()
@@ -61,8 +61,11 @@ def summary(settings: Settings, results: Path, out: Path) -> None:
 
 
 def headline(quality: pd.DataFrame, ablation: pd.DataFrame, compared: pd.DataFrame) -> dict[str, float]:
-    """Flat numbers: quality/<generator>/<metric>, classification/<classifier>/<regime>/auc and .../delta_auc (or another metric
-    that is tested), and classification/<classifier>/motion_delta_auc, LDDM against repeated stills."""
+    """Headline numbers by name.
+
+    quality/<generator>/<metric>; classification/<classifier>/<regime>/auc and .../delta_auc (or the tested metric in place of
+    auc); classification/<classifier>/motion_delta_auc, the difference between LDDM and repeated stills.
+    """
     numbers: dict[str, float] = {}
     for metric, generator, rows in headline_scores(quality):
         numbers[f"quality/{generator}/{metric}"] = round(float(rows["value"].mean()), 6)

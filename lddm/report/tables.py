@@ -30,7 +30,7 @@ QUALITY = [
 
 
 def quality_table(files: list[Path]) -> pd.DataFrame:
-    """Join the rows of all generators and folds; absent metrics have no row, their reasons are on the page.
+    """Concatenate the rows of all generators and folds; absent metrics have no row, and the page gives the reasons.
 
     Raises:
         LddmError: a file is not a list of rows.
@@ -39,7 +39,7 @@ def quality_table(files: list[Path]) -> pd.DataFrame:
     for path in files:
         content = read_json(path)
         if not isinstance(content, list) or any(not set(QUALITY) <= set(row) for row in content):
-            raise LddmError(f"{path} holds no quality rows", "run the rule score again")
+            raise LddmError(f"{path} contains no quality rows", "run the rule score again")
         rows += [row for row in content if row["value"] is not None]
     table = pd.DataFrame(rows, columns=QUALITY)
     rank = {name: place for place, name in enumerate(in_order(table["generator"].tolist()))}

@@ -1,4 +1,4 @@
-"""Sentences about the tables, computed from their numbers."""
+"""Sentences that summarise the tables, generated from their numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ ALPHA = 0.05
 
 
 def verdict(row: pd.Series) -> str:
-    """better, worse or not distinguishable from `real`, for a row of classification.csv; "not tested" without a p-value.
+    """Compare a row of classification.csv with `real`: better, worse, not distinguishable, or not tested (no p-value).
 
-    Only the primary metric of the task is tested (for two classes the AUC); the others have intervals.
+    Only the primary metric of the task is tested (the AUC for two classes); other metrics have intervals only.
     """
     if pd.isna(row["p_value"]):
         return "not tested"
@@ -23,12 +23,12 @@ def verdict(row: pd.Series) -> str:
 
 
 def sentences(quality: pd.DataFrame, ablation: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
-    """All that is said first, the question of the study before the means to answer it."""
+    """All summary sentences: first the question of the study, then classification, then quality."""
     return motion_sentences(comparisons) + ablation_sentences(ablation) + quality_sentences(quality)
 
 
 def ablation_sentences(table: pd.DataFrame) -> list[str]:
-    """What each regime does to each classifier, by the metric that is tested."""
+    """The primary metric of each classifier and regime."""
     said, metric = [], primary(table)
     for classifier, rows in table[table["metric"] == metric].groupby("classifier", sort=False):
         by_regime = rows.set_index("regime")
@@ -51,33 +51,32 @@ def _with_interval(row: pd.Series) -> str:
 
 
 TAUGHT = {
-    "better": "LDDM videos teach classifier {name} more than the same stills repeated without motion",
-    "worse": "LDDM videos teach classifier {name} less than the same stills repeated without motion",
+    "better": "Classifier {name} is better with LDDM videos than with the same stills repeated",
+    "worse": "Classifier {name} is worse with LDDM videos than with the same stills repeated",
     "not distinguishable": "No significant difference between LDDM videos and repeated stills for classifier {name}",
 }
 
 
 def p_text(p: float, sign: str) -> str:
-    """A p-value; "<=" where the bootstrap has too few resamples to tell how much smaller it is."""
+    """A p-value; with "≤" if the bootstrap has too few resamples to resolve a smaller one."""
     return f"p {sign.replace('<=', '≤')} {p:.2g}"
 
 
 def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
-    """What only motion can explain: LDDM against the same stills without motion."""
+    """Comparison of LDDM videos with repeated stills, whose difference only motion can explain."""
     delta = delta_column(comparisons)
     name = shown(delta.removeprefix("delta_"))
     rows = comparisons[(comparisons["regime"] == "real+lddm") & (comparisons["against"] == "real+static")]
     return [
         f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): {name} {getattr(row, delta):+.3f} "
         f"[{row.ci_low:+.3f}, {row.ci_high:+.3f}], {p_text(row.p_holm, row.p_sign)}, higher in {row.runs_better} of "
-        f"{row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients. This is the part that only motion can "
-        "explain."
+        f"{row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients. Only motion can explain this difference."
         for row in rows.itertuples()
     ]
 
 
 def quality_sentences(quality: pd.DataFrame) -> list[str]:
-    """Reconstruction against the repeated still, the order of the generators by distance, and copies; with n and interval."""
+    """Reconstruction error relative to repeated x0, ranking of the generators by distance, and copies; with n and interval."""
     said = []
     held_out = quality[quality["source"] == "heldout"]
     l1 = held_out[(held_out["metric"] == "l1") & (held_out["reference"] == "same x0")]
@@ -85,8 +84,8 @@ def quality_sentences(quality: pd.DataFrame) -> list[str]:
     if len(rebuilt) and len(still):
         ratio = rebuilt["value"].mean() / still["value"].mean()
         said.append(
-            f"The autoencoder rebuilds held-out videos with {ratio:.2f} of the L1 of repeating the first frame: "
-            f"{_score(rebuilt)} against {_score(still)} of the grey range; n = {span(rebuilt['n_synthetic'])} videos."
+            f"Reconstructions of held-out videos have {ratio:.2f} of the L1 error of repeating the first frame: "
+            f"{_score(rebuilt)} and {_score(still)} of the grey-level range; n = {span(rebuilt['n_synthetic'])} videos."
         )
     for metric, name in (("fvd", "FVD"), ("frechet_video", "Fréchet video distance in features of the domain network")):
         rows = held_out[(held_out["metric"] == metric) & (held_out["reference"] == "heldout")]
@@ -97,8 +96,15 @@ def quality_sentences(quality: pd.DataFrame) -> list[str]:
     return said + copy_sentences(held_out)
 
 
+NO_ANONYMISATION = (
+    "Animating a real still is no anonymisation: its first frame is the real image of a real patient, and every frame shows that "
+    "patient's tissue. These numbers say whether videos repeat other patients' training videos, not whether the patient who was "
+    "animated can be recognised."
+)
+
+
 def copy_sentences(held_out: pd.DataFrame) -> list[str]:
-    """Share of LDDM videos that copy training videos, beside the controls of the search."""
+    """Share of LDDM videos that copy training videos, with the controls of the search."""
     rates = held_out[held_out["metric"] == "copy_rate"]
     copies = rates[(rates["generator"] == "lddm") & (rates["reference"] == "train")]
     if copies.empty:
@@ -114,11 +120,15 @@ def copy_sentences(held_out: pd.DataFrame) -> list[str]:
             for name, rows in known.groupby("reference", sort=False)
         )
         sentence += f" Controls of the search (unseen clips should be near 0 %, memorised ones near 100 %): {listed}."
-    return [sentence]
+    moved = held_out[(held_out["metric"] == "motion_copy_rate") & (held_out["generator"] == "lddm")]
+    moved = moved[moved["reference"] == "train"]
+    if len(moved):
+        sentence += f" LDDM videos that move as a training video does: {_score(moved, '.1%')}."
+    return [sentence, NO_ANONYMISATION]
 
 
 def _score(rows: pd.DataFrame, form: str = ".3g") -> str:
-    """Mean of the folds, with the interval of the only one or the range of all."""
+    """Mean over folds, with the interval (one fold) or the range (several folds)."""
     if len(rows) == 1:
         low, high = rows["ci_low"].iloc[0], rows["ci_high"].iloc[0]
     else:

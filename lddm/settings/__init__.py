@@ -30,7 +30,7 @@ from lddm.settings.models import (
 
 
 def _expanded(path: str) -> str:
-    """A path with ~ and $VARIABLES filled in; a variable that is not set stays as it is."""
+    """Expand ~ and $VARIABLES in a path; unset variables stay unchanged."""
     return os.path.expanduser(os.path.expandvars(path))
 
 
@@ -38,17 +38,17 @@ Folder = Annotated[str, AfterValidator(_expanded)]
 
 
 class Settings(Section):
-    """All settings of one experiment; a key for each stage, in the order of the pipeline."""
+    """All settings of one experiment, one section per stage in pipeline order."""
 
     experiment: str = Field(
         "phantom",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="name; everything lands in results/<experiment>/",
+        description="name; all output goes to results/<experiment>/",
     )
-    seed: int = Field(0, ge=0, description="the one seed that all others are derived from")
-    data_root: Folder = Field("data", description="folder of the raw data, laid out as docs/data.md says")
+    seed: int = Field(0, ge=0, description="seed from which all others are derived")
+    data_root: Folder = Field("data", description="folder of the raw data, with the layout of docs/data.md")
     weights_dir: Folder = Field(
-        "weights", description="folder of pretrained feature networks; absent ones leave a metric absent"
+        "weights", description="folder of pretrained feature networks; a metric is absent if its network is"
     )
     index: IndexSettings = IndexSettings()
     preprocess: PreprocessSettings = PreprocessSettings()

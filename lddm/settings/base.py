@@ -1,4 +1,4 @@
-"""What every section of the settings has in common: closed, frozen, strict."""
+"""Base class of all settings sections: closed, frozen, strict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_up(cls, given: Any) -> Any:
-        """Keys that a nested section leaves out take what this section's default says, not what their own class says."""
+        """Fill keys omitted by a nested section from this section's default, not from the nested class."""
         if not isinstance(given, dict):
             return given
         defaults = {key: field.default for key, field in cls.model_fields.items()}

@@ -1,8 +1,8 @@
-"""Between the typed settings and the text that people and rules handle.
+"""Conversion between typed settings and config files.
 
-`load` turns a config (a dict, from YAML) into `Settings` and names every mistake at once. `default_yaml` and
-`json_schema` generate config/config.yaml and workflow/schemas/config.schema.yaml; `write` puts them in place
-(`lddm settings --write`). `lddm.settings.stages` carries the sections of one stage to a job.
+`load` turns a config (a dict, from YAML) into `Settings` and reports all mistakes at once. `default_yaml` and
+`json_schema` generate config/config.yaml and workflow/schemas/config.schema.yaml; `write` saves them
+(`lddm settings --write`). `lddm.settings.stages` writes and reads the sections of one stage.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lddm.settings.stages import parse_stage, stage_json, whole  # noqa: F401 (p
 CONFIG_PATH = Path("config/config.yaml")
 SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
 COMMENT_WIDTH = 118
-# What a regime adds to the real videos of the training set; None = nothing synthetic.
+# Regime -> generator of its synthetic videos; None = no synthetic videos.
 REGIME_GENERATOR: dict[str, str | None] = {
     "real": None,
     "real+aug": None,
@@ -50,9 +50,9 @@ def load(raw: Mapping[str, Any]) -> Settings:
     """Validate a whole config.
 
     Args:
-        raw: sections by name, as YAML gives them; absent keys take their defaults.
+        raw: sections by name, as parsed from YAML; absent keys take their defaults.
     Raises:
-        LddmError: with one line for each mistake (key path, expected, got, nearest known key) and a hint.
+        LddmError: one line per mistake (key path, expected, got, nearest known key) and a hint.
     """
     settings = validated(Settings, raw)
     _check_pseudo_labels(settings)
@@ -72,12 +72,12 @@ def section_type(name: str) -> type[Section]:
 
 
 def identity(settings: Settings) -> str:
-    """Twelve hexadecimal digits that name a pipeline: all settings but where files lie and how runs are tracked."""
+    """Identifier of a pipeline: twelve hexadecimal digits of all settings except file locations and tracking."""
     return hashlib.sha256(json.dumps(whole(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def sweep_points(settings: Settings) -> list[str]:
-    """Names of the points of the sweep, e.g. videos-16_share-0.5: each number alone, the other as in the ablation."""
+    """Names of the sweep points, e.g. videos-16_share-0.5: one value varies, the other is that of the ablation."""
     usual, sweep = settings.classification, settings.sweep
     points = [(videos, usual.synthetic_share) for videos in sweep.real_videos]
     points += [(usual.real_videos or 0, share) for share in sweep.synthetic_share]
@@ -85,7 +85,7 @@ def sweep_points(settings: Settings) -> list[str]:
 
 
 def at_point(usual: ClassificationSettings, point: str) -> ClassificationSettings:
-    """The ablation with the amounts of one point; videos-0 stands for all videos.
+    """Settings of the ablation at one sweep point; videos-0 means all videos.
 
     Raises:
         LddmError: `point` is not the name of a point.
@@ -98,9 +98,9 @@ def at_point(usual: ClassificationSettings, point: str) -> ClassificationSetting
 
 
 def at_classifier(whole: ClassificationSettings, classifier: str) -> ClassificationSettings:
-    """The settings that the trainings of one network depend on; the others have their defaults.
+    """The settings on which the trainings of one network depend; the others have their defaults.
 
-    So a network, a regime or bootstrap resamples that are added to a finished study train no other network again.
+    Adding a network, a regime or bootstrap resamples to a finished study therefore retrains no other network.
     """
     fields = type(whole).model_fields
     own = {
@@ -123,14 +123,14 @@ def check_data_folders(settings: Settings) -> None:
     if missing:
         raise LddmError(
             "\n".join([f"raw data not found (data_root is {settings.data_root!r}):", *missing]),
-            "put the data there as docs/data.md says, or add --config data_root=FOLDER",
+            "put the data there (docs/data.md describes the layout), or add --config data_root=FOLDER",
         )
 
 
 def patients_digests(settings: Settings) -> dict[str, str | None]:
-    """SHA-256 of each table of patients or targets that the sources name, by its path below data_root; None where there is none.
+    """SHA-256 of each patients or targets CSV named by the sources, by path below data_root; None if the file is missing.
 
-    The index depends on their content, so the workflow compares it; where data_root lies is of no concern.
+    The index depends on their content, so the workflow compares it; it does not depend on the location of data_root.
     """
     named = [
         f"{source.folder}/{table}"
@@ -144,25 +144,25 @@ def patients_digests(settings: Settings) -> dict[str, str | None]:
 
 
 def all_regimes(settings: Settings) -> list[str]:
-    """The regimes of the ablation and of its sweep."""
+    """All regimes of the ablation and of its sweep."""
     swept = settings.sweep.regimes if sweep_points(settings) else []
     return list(dict.fromkeys([*(regime for _, regime in settings.classification.cells()), *swept]))
 
 
 def _check_pseudo_labels(settings: Settings) -> None:
-    """Labels are guessed where some are hidden, and a regime of guessed labels needs a guess."""
+    """Raise LddmError if pseudo-labels have no unlabelled videos, or regime real+pseudo has no pseudo-labels."""
     guesses = settings.pseudo_labels.classifier is not None
     if guesses and settings.split.max_labelled_videos is None:
         raise LddmError(
-            "pseudo_labels.classifier: all videos are labelled",
+            "pseudo_labels.classifier is set, but all videos are labelled",
             "set split.max_labelled_videos, or pseudo_labels.classifier null",
         )
     if "real+pseudo" in all_regimes(settings) and not guesses:
-        raise LddmError("regime 'real+pseudo' needs guessed labels", "set pseudo_labels.classifier, or drop the regime")
+        raise LddmError("regime 'real+pseudo' needs pseudo-labels", "set pseudo_labels.classifier, or drop the regime")
 
 
 def _check_synthesis(settings: Settings) -> None:
-    """The scores need animated held-out videos, each regime the stills animated by its generator."""
+    """Raise LddmError unless held-out videos are animated (for the scores), and stills by each regime's generator."""
     stills = settings.synthesis.samples.get("stills", 0)
     if settings.synthesis.samples.get("heldout", 0) < 1:
         raise LddmError("synthesis.samples.heldout: the scores need at least 1", "set synthesis.samples.heldout to 1")
@@ -170,31 +170,31 @@ def _check_synthesis(settings: Settings) -> None:
         generator = REGIME_GENERATOR[regime]
         if generator is not None and (generator not in settings.synthesis.generators or stills == 0):
             raise LddmError(
-                f"regime {regime!r} needs stills animated by {generator!r}; synthesis makes none",
+                f"regime {regime!r} needs stills animated by {generator!r}, but synthesis makes none",
                 f"add {generator} to synthesis.generators and set synthesis.samples.stills to 1, or drop the regime",
             )
 
 
 def default_yaml() -> str:
-    """config/config.yaml: every key with its default value, its description as the comment above it."""
+    """Content of config/config.yaml: every key with its default, preceded by its description as a comment."""
     head = (
         "# yaml-language-server: $schema=../workflow/schemas/config.schema.yaml\n"
-        "# The embedded default: breast ultrasound phantoms, minutes on two CPU cores. Every key, with its default.\n"
-        "# Generated from lddm/settings by `lddm settings --write`, so do not edit it: put what differs into a file\n"
-        "# of your own (config/README.md) and pass that with --configfile.\n\n"
+        "# Default experiment: breast ultrasound phantoms, minutes on two CPU cores. Lists every key with its default.\n"
+        "# Generated from lddm/settings by `lddm settings --write`; do not edit. Write the keys that differ into a config\n"
+        "# of your own (config/README.md) and pass it with --configfile.\n\n"
     )
     return head + "\n".join(_yaml_lines(Settings(), 0, set())) + "\n"
 
 
 def json_schema() -> str:
-    """workflow/schemas/config.schema.yaml: the JSON schema, for editors and the workflow catalogue."""
+    """Content of workflow/schemas/config.schema.yaml: the JSON schema, for editors and the workflow catalogue."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
     head = "# Generated from lddm/settings by `lddm settings --write`; do not edit.\n"
     return head + yaml.safe_dump(schema, sort_keys=False, width=120, allow_unicode=True)
 
 
 def generated() -> dict[Path, str]:
-    """Path below the repository -> what the file there must contain."""
+    """Path below the repository -> generated content."""
     return {CONFIG_PATH: default_yaml(), SCHEMA_PATH: json_schema()}
 
 
@@ -211,7 +211,7 @@ def write(root: str | Path = ".") -> list[Path]:
 
 
 def _yaml_lines(section: Section, indent: int, explained: set[type[Section]]) -> list[str]:
-    """YAML of one section; a class that comes again is commented the first time only."""
+    """YAML of one section; keys of a repeated class are described only the first time."""
     pad = " " * indent
     comment = type(section) not in explained
     explained.add(type(section))
@@ -222,7 +222,7 @@ def _yaml_lines(section: Section, indent: int, explained: set[type[Section]]) ->
             title = next(iter((type(value).__doc__ or "").strip().splitlines()), "")  # none under python -OO
             repeated = type(value) in explained
             lines += [""] if indent == 0 else []
-            lines += _comment("as explained at the first of its kind above" if repeated else title, pad)
+            lines += _comment("see the first section of this kind above" if repeated else title, pad)
             lines += [f"{pad}{name}:", *_yaml_lines(value, indent + 2, explained)]
             continue
         lines += _comment(field.description, pad) if comment else []

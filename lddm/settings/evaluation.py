@@ -27,17 +27,17 @@ ClassifierName = Literal[
 
 
 class PseudoLabelSettings(Section):
-    """Labels of unlabelled training videos (split.max_labelled_videos), guessed from the labelled ones."""
+    """Pseudo-labels of unlabelled training videos (split.max_labelled_videos), predicted from the labelled ones."""
 
     classifier: ClassifierName | None = Field(
-        None, description="network that guesses, for all generators; null = unlabelled videos stay unlabelled"
+        None, description="network that predicts pseudo-labels, for all generators; null = no pseudo-labels"
     )
-    ensemble_size: int = Field(5, ge=1, description="networks whose mean counts")
+    ensemble_size: int = Field(5, ge=1, description="networks whose predictions are averaged")
     share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="share of the unlabelled videos that are given a label, the most confident of each class",
+        description="share of the unlabelled videos that receive a pseudo-label, the most confident of each class",
     )
     training: Training = Training(
         steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
@@ -46,59 +46,59 @@ class PseudoLabelSettings(Section):
     @model_validator(mode="after")
     def _possible(self):
         if self.training.processes > 1:
-            raise ValueError("training.processes: these classifiers train in one process")
+            raise ValueError("training.processes: expected 1, classifiers are trained in one process")
         return self
 
 
 class DomainNetworkSettings(Section):
-    """The video network of the Fréchet distance in features of the domain, trained on real training videos."""
+    """Video network for the Fréchet distance in domain features, trained on real training videos."""
 
     width: int = Field(8, ge=4, multiple_of=4, description="channels of the first level")
     training: Training = Training(steps=300, batch_size=16, learning_rate=1e-3, ema_decay=0.0)
 
 
 class QualitySettings(Section):
-    """Scores of synthetic against real videos."""
+    """Scores of synthetic videos relative to real ones."""
 
-    bootstrap: int = Field(200, ge=2, description="bootstrap resamples of the interval of a mean over videos")
-    max_videos: int = Field(400, ge=2, description="videos of each set that are scored at the most")
+    bootstrap: int = Field(200, ge=2, description="bootstrap resamples for the interval of a mean over videos")
+    max_videos: int = Field(400, ge=2, description="maximum number of videos per set that are scored")
     max_videos_pretrained: int = Field(
         120,
         ge=4,
-        description="the same for large pretrained video networks (FVD, KVD, DT-FVD, CD-FVD, JEDi): I3D takes 2 to 3 s a "
+        description="the same for large pretrained video networks (FVD, KVD, DT-FVD, CD-FVD, JEDi): I3D takes 2 to 3 s per "
         "video on one core",
     )
     max_videos_expensive: int = Field(
-        8, ge=1, description="videos for measures that take seconds each (VIIDEO, ST-RRED)"
+        8, ge=1, description="the same for measures that take seconds per video (VIIDEO, ST-RRED)"
     )
     copy_threshold: float = Field(
         0.05,
         gt=0,
         lt=1,
-        description="largest copy rate of held-out real videos: the quantile of their distance ratio (to training over to "
-        "held-out videos) below which a synthetic video may count as a copy",
+        description="copy rate of held-out real videos: the quantile of their distance ratio (to training over to held-out "
+        "videos) below which a synthetic video counts as a possible copy",
     )
 
 
 class ClassificationSettings(Section):
-    """The ablation: what synthetic videos add to real ones."""
+    """Ablation: classifiers trained on real videos with and without synthetic ones."""
 
     classifiers: list[ClassifierName] = Field(["strain", "tiny3d"], min_length=1, description="networks")
     regimes: list[Regime] = Field(
         ["real", "real+aug", "real+static", "real+motion_transfer", "real+cinn", "real+lddm", "lddm_only"],
         min_length=1,
-        description="what a classifier is trained on; 'real' is the reference of all differences",
+        description="training sets of the classifiers; 'real' is the reference of all differences",
     )
     regimes_by_classifier: dict[ClassifierName, list[Regime]] = Field(
-        {}, description="networks that are tried under fewer regimes, e.g. {r3d_18: [real, real+lddm]}"
+        {}, description="networks that are trained with fewer regimes, e.g. {r3d_18: [real, real+lddm]}"
     )
-    seeds: int = Field(3, ge=1, description="training seeds of each cell")
+    seeds: int = Field(3, ge=1, description="training seeds per network and regime")
     real_videos: int | None = Field(
-        16, ge=4, description="real training videos that the classifier may use; null = all"
+        16, ge=4, description="number of real training videos available to the classifier; null = all"
     )
     synthetic_share: float = Field(0.5, gt=0, lt=1, description="share of synthetic clips in a batch of a mixed regime")
     exclude_copies: bool = Field(
-        False, description="keep synthetic videos that copy a training video (quality.copy_threshold) out of training"
+        False, description="exclude synthetic videos that copy a training video (quality.copy_threshold) from training"
     )
     bootstrap: int = Field(20000, ge=10, description="patient-level bootstrap resamples")
     training: Training = Training(
@@ -106,12 +106,12 @@ class ClassificationSettings(Section):
     )
     training_overrides: dict[ClassifierName, Training] = Field(
         {},
-        description="what differs from `training` for some networks, e.g. {r3d_18: {steps: 400}}; the same in every regime",
+        description="exceptions from `training` for some networks, e.g. {r3d_18: {steps: 400}}; the same in every regime",
     )
 
     @model_validator(mode="after")
     def _overlay(self):
-        """Keys that an entry of `training_overrides` leaves out take the value of `training`."""
+        """Fill keys that an entry of `training_overrides` omits with the value of `training`."""
         for name, own in self.training_overrides.items():
             given = {key: getattr(own, key) for key in own.model_fields_set}
             self.training_overrides[name] = Training.model_validate(self.training.model_dump() | given)
@@ -120,27 +120,29 @@ class ClassificationSettings(Section):
     @model_validator(mode="after")
     def _possible(self):
         if any(training.processes > 1 for training in (self.training, *self.training_overrides.values())):
-            raise ValueError("a classifier trains in one process; its seeds, regimes and folds are jobs of their own")
+            raise ValueError(
+                "processes: expected 1, a classifier is trained in one process (seeds, regimes and folds are separate jobs)"
+            )
         if unknown := (self.regimes_by_classifier.keys() | self.training_overrides.keys()) - set(self.classifiers):
             raise ValueError(f"regimes_by_classifier, training_overrides: {min(unknown)} is not among the classifiers")
         return self
 
     def training_for(self, classifier: str) -> Training:
-        """The training of one network."""
+        """Training settings of one network."""
         return {str(name): own for name, own in self.training_overrides.items()}.get(classifier, self.training)
 
     def cells(self) -> list[tuple[str, str]]:
-        """Pairs of network and regime that are trained."""
+        """(network, regime) pairs that are trained."""
         return [
             (name, regime) for name in self.classifiers for regime in self.regimes_by_classifier.get(name, self.regimes)
         ]
 
 
 class SweepSettings(Section):
-    """The ablation again with other amounts: what synthetic videos add, as a function of how many real ones there are."""
+    """Ablation repeated for other numbers of real videos and shares of synthetic ones."""
 
-    real_videos: list[int] = Field([], description="classification.real_videos, one after the other; [] = no sweep")
-    synthetic_share: list[float] = Field([], description="classification.synthetic_share, likewise")
+    real_videos: list[int] = Field([], description="values of classification.real_videos; [] = none")
+    synthetic_share: list[float] = Field([], description="values of classification.synthetic_share; [] = none")
     classifiers: list[ClassifierName] = Field(["strain"], min_length=1, description="networks")
     regimes: list[Regime] = Field(
         ["real", "real+static", "real+lddm"], min_length=1, description="regimes; 'real' is the reference"
@@ -149,23 +151,25 @@ class SweepSettings(Section):
     @model_validator(mode="after")
     def _possible(self):
         if any(count < 4 for count in self.real_videos):
-            raise ValueError("sweep.real_videos: at least 4 each")
+            raise ValueError("sweep.real_videos: expected values of at least 4")
         if any(not 0 < share < 1 or round(share, 4) != share for share in self.synthetic_share):
-            raise ValueError("sweep.synthetic_share: between 0 and 1, with at most four digits (they name files)")
+            raise ValueError(
+                "sweep.synthetic_share: expected values between 0 and 1 with at most four digits (they name files)"
+            )
         return self
 
 
 class ReportSettings(Section):
-    """Figures and the page."""
+    """Figures and the report page."""
 
-    strips: int = Field(4, ge=1, description="first frames shown as strips and loops")
-    title: str = Field("LDDM: ultrasound image-to-video synthesis", description="title of the page")
+    strips: int = Field(4, ge=1, description="number of first frames shown as film strips and loops")
+    title: str = Field("LDDM: ultrasound image-to-video synthesis", description="title of the report page")
 
 
 class TrackingSettings(Section):
-    """MLflow, the view of the records on disk."""
+    """MLflow tracking, a view of the records on disk."""
 
     enabled: bool = Field(True, description="send the records to MLflow")
     uri: str | None = Field(
-        None, description="tracking server; null = results/mlflow.db; MLFLOW_TRACKING_URI goes first"
+        None, description="tracking server; null = results/mlflow.db; MLFLOW_TRACKING_URI takes precedence"
     )

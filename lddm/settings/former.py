@@ -1,13 +1,13 @@
-"""Keys and values of earlier versions, and what to write instead; named before any guess by spelling.
+"""Keys and values of earlier versions with their replacements, checked before any spelling suggestion.
 
-A key that is renamed or dropped gets a line here, in the same commit.
+Add a line here in the same commit that renames or removes a key.
 """
 
 from __future__ import annotations
 
-# Key path -> what took its place.
+# Key path -> its replacement.
 KEYS: dict[str, str] = {
-    "preprocess.duplicate_distance": "replaced by preprocess.duplicate_frames, on another scale (frames that agree)",
+    "preprocess.duplicate_distance": "replaced by preprocess.duplicate_frames, on another scale (matching frames)",
     "preprocess.cut_threshold": "replaced by preprocess.scene_cut_correlation, on another scale (a correlation, 1 = the same)",
     "autoencoder.flow_weight": "renamed autoencoder.flow_supervision_weight",
     "autoencoder.teacher_weight": "renamed autoencoder.flow_supervision_weight",
@@ -40,10 +40,10 @@ KEYS: dict[str, str] = {
     "synthesis.steps": "renamed synthesis.num_inference_steps",
     "synthesis.guidance": "renamed synthesis.guidance_scale",
     "synthesis.guide_by": "renamed synthesis.guidance_target",
-    "diffusion.match_moments": "removed, nothing takes its place: leave it out",
-    "autoencoder.energy_weight": "removed, nothing takes its place: leave it out",
+    "diffusion.match_moments": "removed without replacement: delete this key",
+    "autoencoder.energy_weight": "removed without replacement: delete this key",
 }
-# Key path -> former value -> what took its place.
+# Key path -> former value -> its replacement.
 VALUES: dict[str, dict[str, str]] = {
     "synthesis.sampler": {"dpmsolver++": "replaced by 'unipc'"},
     "autoencoder.decoder": {"paint": "renamed 'spade'"},

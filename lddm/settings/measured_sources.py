@@ -1,4 +1,4 @@
-"""Settings of sources whose classes or targets come from numbers and words that a release states."""
+"""Settings of sources whose classes or targets are derived from values stated in a release."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def pair_of(given: Any) -> Any:
 
 
 class BluesSource(Section):
-    """COVID-BLUES lung ultrasound videos (Wiedemann et al. 2025); nothing made from its pixels may be passed on."""
+    """COVID-BLUES lung ultrasound videos (Wiedemann et al. 2025); nothing derived from its pixels may be redistributed."""
 
     kind: Literal["blues"] = "blues"
     folder: str = Field("blues", description="below data_root; holds lus_videos/ and severity.csv")
     column: str = Field(
-        "Severity Score", description="what classes are made of: a column of severity.csv or clinical_variables.csv"
+        "Severity Score", description="column of severity.csv or clinical_variables.csv that defines the classes"
     )
     task: dict[str, list[str]] = Field(
         {"healthy": ["0"], "severe": ["2", "3"]},
@@ -31,23 +31,23 @@ class BluesSource(Section):
 
 
 class MeasuredSource(Section):
-    """A release that states numbers, which may be classes or a target."""
+    """A release with measured values, used as classes or as a target."""
 
     still_share: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of patients who give end-diastole as a still and no video, chosen by their name",
+        description="share of patients whose end-diastolic frame is used as a still and whose video is dropped, chosen by name",
     )
     spans: dict[str, tuple[float, float]] = Field(
         {},
-        description="our class name -> lowest value of the measure, and the value that the class no longer holds; for classes",
+        description="for classes: our class name -> range of the measure, lower bound included, upper bound excluded",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _listed(cls, given: Any) -> Any:
-        """YAML has lists, not tuples, and whole numbers without a point."""
+        """Accept lists and integers: YAML has no tuples and writes whole numbers without a point."""
         if isinstance(given, dict) and isinstance(given.get("spans"), dict):
             return given | {"spans": {name: pair_of(value) for name, value in given["spans"].items()}}
         return given
@@ -57,12 +57,10 @@ class CamusSource(MeasuredSource):
     """CAMUS echocardiography (Leclerc et al. 2019): half sequences of the release, or pairs of end-diastole and end-systole."""
 
     kind: Literal["camus"] = "camus"
-    folder: str = Field(
-        "camus", description="below data_root; holds a folder for each patient, or images/ and areas.csv"
-    )
+    folder: str = Field("camus", description="below data_root; holds one folder per patient, or images/ and areas.csv")
     views: list[Literal["2CH", "4CH"]] = Field(["2CH", "4CH"], min_length=1, description="views to keep")
     measure: str = Field(
-        "EF", description="what classes are made of: a key of the .cfg files (EF), or a column of areas.csv; see spans"
+        "EF", description="key of the .cfg files (EF) or column of areas.csv that defines the classes; see spans"
     )
     fps: float = Field(
         50.0, gt=0, description="frame rate in Hz of half sequences whose .cfg does not state one (ASSUME)"
@@ -77,5 +75,7 @@ class EchonetDynamicSource(MeasuredSource):
 
     kind: Literal["echonet_dynamic"] = "echonet_dynamic"
     folder: str = Field("EchoNet-Dynamic", description="below data_root; holds Videos/ and FileList.csv")
-    measure: str = Field("EF", description="what classes are made of: a column of FileList.csv; see spans")
-    from_end_diastole: bool = Field(True, description="begin at the traced end-diastole, so that x0 has a known phase")
+    measure: str = Field("EF", description="column of FileList.csv that defines the classes; see spans")
+    from_end_diastole: bool = Field(
+        True, description="start at the traced end-diastole, so that the cardiac phase of x0 is known"
+    )

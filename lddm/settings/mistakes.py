@@ -1,4 +1,4 @@
-"""What is wrong with a config, in words that help: key path, what was expected, what came, the nearest known name."""
+"""Error messages for configs: key path, expected value, given value, nearest known name."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ M = TypeVar("M", bound=Section)
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 TEXT_HINT = (
-    "numbers, true, false and null in nested --config are text: put them into a file and pass it with --configfile; "
+    "Snakemake reads numbers, true, false and null in nested --config as text: put them into a file for --configfile; "
     "YAML also reads 1e-3 as text, write 1.0e-3"
 )
-SPELLING = 0.75  # how alike two names are at least, where one is taken for a misspelling of the other
+SPELLING = 0.75  # minimum similarity (difflib) at which a name is suggested as the correct spelling
 
 
 def validated(model: type[M], raw: Any) -> M:
-    """`raw` as a section.
+    """Validate `raw` as a section.
 
     Raises:
-        LddmError: see `explain`.
+        LddmError: `raw` is invalid; see `explain`.
     """
     try:
         return model.model_validate(raw)
@@ -38,20 +38,20 @@ def validated(model: type[M], raw: Any) -> M:
 
 
 def explain(model: type[Section], raw: Any, error: ValidationError) -> LddmError:
-    """The error for users: one line for each mistake that pydantic found in `raw`, all of them at once."""
+    """Convert pydantic's error to an LddmError with one line per mistake in `raw`."""
     items = error.errors()
     lines = [f"  {_describe(model, raw, item)}" for item in items]
-    hints = ["config/config.yaml lists each key with its meaning"]
+    hints = ["config/config.yaml describes each key"]
     if any(_is_text_of_something_else(item) for item in items):
         hints.append(TEXT_HINT)
     if any(item["type"] == "string_type" and not isinstance(item["input"], dict | list) for item in items):
-        hints.append("quote text that YAML takes for something else: yes, no, on, off, null, numbers and dates")
+        hints.append("quote text that YAML reads as another type: yes, no, on, off, null, numbers and dates")
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return LddmError("\n".join([f"the config has {count}:", *lines]), "; ".join(hints))
 
 
 def _describe(model: type[Section], raw: Any, item: Any) -> str:
-    """One line for one pydantic error: key path, what was expected, what came, the nearest known name."""
+    """One line for one pydantic error: key path, expected value, given value, nearest known name."""
     path, known = _locate(model, raw, item["loc"])
     name = ".".join(str(part) for part in path) or "config"
     got = item["input"]
@@ -85,7 +85,7 @@ def _describe(model: type[Section], raw: Any, item: Any) -> str:
 
 
 def _wrong_count(item: Any) -> str:
-    """What a list that is too short or too long should hold."""
+    """Message for a list that is too short or too long."""
     short, context = item["type"] == "too_short", item["ctx"]
     limit = context["min_length"] if short else context["max_length"]
     got = context["actual_length"]
@@ -95,8 +95,8 @@ def _wrong_count(item: Any) -> str:
 def _locate(model: type[Section], raw: Any, location: Sequence[Any]) -> tuple[list[Any], list[str]]:
     """Follow pydantic's location through the raw config and the models.
 
-    Pydantic puts the tag of a union (`phantom`) and marks such as `[key]` into the location; neither is a key of the
-    user's file, so they are dropped. Returns the path and the keys that the class around its last part knows.
+    Pydantic includes the tag of a union (`phantom`) and markers such as `[key]` in the location. Neither is a key of the
+    user's file, so both are dropped. Returns the path, and the known keys of the section that contains its last part.
     """
     path: list[Any] = []
     here, known = raw, list(model.model_fields)
@@ -104,7 +104,7 @@ def _locate(model: type[Section], raw: Any, location: Sequence[Any]) -> tuple[li
     annotation: Any = model
     before: Any = None
     for part in location:
-        tagged = isinstance(before, int)  # behind the number of an entry comes the tag of its union, also a key's name
+        tagged = isinstance(before, int)  # a union tag follows a list index, and may equal a key's name
         before = part
         if isinstance(part, int) and isinstance(here, list) and part < len(here):
             path, here = [*path, part], here[part]
@@ -119,7 +119,7 @@ def _locate(model: type[Section], raw: Any, location: Sequence[Any]) -> tuple[li
 
 
 def _choose(annotation: Any, value: Any) -> type[Section] | None:
-    """The section class that `value` is meant for; of a union, the one whose `kind` it names."""
+    """The section class for `value`; in a union, the class with the same `kind`."""
     found: list[type[Section]] = []
     queue = [annotation]
     while queue:
@@ -134,7 +134,7 @@ def _choose(annotation: Any, value: Any) -> type[Section] | None:
 
 
 def _is_text_of_something_else(item: Any) -> bool:
-    """Whether text came that YAML would have read as a number, true, false or null."""
+    """Whether the given value is text that YAML would have read as a number, true, false or null."""
     value = item["input"]
     if not isinstance(value, str) or item["type"] in ("extra_forbidden", "value_error"):
         return False

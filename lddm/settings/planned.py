@@ -1,4 +1,4 @@
-"""Files of results/<experiment> that the rule `tabulate` reads: exactly those that the present settings plan."""
+"""Files of results/<experiment> that the rule `tabulate` reads: those planned by the current settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lddm.settings.build import sweep_points
 
 
 def scored(settings: Settings) -> list[str]:
-    """What has scores: real videos (the reference), the autoencoder alone (reconstruction), and the generators."""
+    """Names of scored video sets: real videos (reference), reconstructions (autoencoder alone), and the generators."""
     return ["real", "reconstruction", *settings.synthesis.generators]
 
 

@@ -1,20 +1,20 @@
-"""Frame sizes and clip lengths that all networks of a configuration take, checked before the first job."""
+"""Check of frame size and clip length against all networks of a configuration, before the first job."""
 
 from __future__ import annotations
 
 from lddm.errors import LddmError
 from lddm.settings import Settings
 
-USUAL_MAPS = range(4, 33)  # sizes of maps that are suggested; others that fit work, too
+USUAL_MAPS = range(4, 33)  # map sizes that are suggested; other fitting sizes work too
 
 
 def check_sizes(settings: Settings) -> None:
-    """Raise LddmError unless the networks of both stages take the frame size and the clip length.
+    """Raise LddmError unless the networks of both stages accept the frame size and the clip length.
 
-    Networks halve the frame until they reach the grid of the maps, and the generators begin at half the frame. So
+    Networks halve the frame until they reach the grid of the maps, and the generators start at half the frame size. So
     preprocess.size must be 2, 4, 8, ... times autoencoder.map_size wherever maps are used, and preprocess.clip_length
-    1, 2, 4, ... times autoencoder.grid_frames for latent grid. The decoder spade doubles at least twice. Larger stored frames are
-    a multiple of it, and need generators that move the still.
+    1, 2, 4, ... times autoencoder.grid_frames for latent grid. Decoder spade upsamples at least twice. A larger
+    preprocess.stored_size must be a multiple of preprocess.size, and needs generators that warp the still.
     """
     size, frames, model = settings.preprocess.size, settings.preprocess.clip_length, settings.autoencoder
     half = size // 2 if size % 2 == 0 else 0
@@ -71,8 +71,8 @@ def check_sizes(settings: Settings) -> None:
     elif stored > size and (model.decoder != "warp" or "pixel" in settings.synthesis.generators):
         mistakes.append(
             (
-                f"preprocess.stored_size {stored}: autoencoder.decoder spade and generator pixel make frames of preprocess.size",
-                "set preprocess.stored_size to null, or take decoder warp and no generator pixel",
+                f"preprocess.stored_size {stored}: decoder spade and generator pixel output frames of preprocess.size",
+                "set preprocess.stored_size to null, or use decoder warp and drop generator pixel",
             )
         )
     if mistakes:
@@ -86,7 +86,7 @@ def _halves(large: int, small: int) -> bool:
 
 
 def _set(key: str, values: list[int]) -> list[str]:
-    """A suggestion, or none where no value fits."""
+    """Suggestion to set `key` to one of `values`; empty if there are none."""
     if not values:
         return []
     *most, last = map(str, values)

@@ -1,7 +1,7 @@
-"""How settings travel to a job: one small YAML file per stage, results/<experiment>/settings/<stage>.yaml.
+"""Settings files of jobs: one small YAML file per stage, results/<experiment>/settings/<stage>.yaml.
 
-`stage_text` says what the file of a stage contains, and `parse_stage` reads the sections that a command needs. whole.yaml
-holds all settings and suits every command; so does a config of one's own.
+`stage_text` writes the file of a stage, and `parse_stage` reads the sections that a command needs. whole.yaml contains all
+settings; every command accepts it, and also a user's own config.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from lddm.settings import Settings
 from lddm.settings.base import Section
 from lddm.settings.mistakes import validated
 
-# Where files lie and how runs are tracked: no result depends on them.
+# Locations and tracking: no result depends on them.
 ELSEWHERE = {"data_root", "weights_dir", "tracking"}
-# File -> the sections of it, beside the seed.
+# File -> its sections, in addition to the seed.
 STAGES: dict[str, tuple[str, ...]] = {
     "seed": (),
     "index": ("index",),
@@ -42,16 +42,16 @@ STAGES: dict[str, tuple[str, ...]] = {
     "classification": ("classification",),
     "tables": ("split", "synthesis", "classification", "sweep"),
 }
-# File -> the keys of its section that it holds; the others do not matter to its commands.
+# File -> the keys that it contains of its section; its commands do not depend on the others.
 KEYS: dict[str, tuple[str, ...]] = {
     "motion": ("decoder", "latent", "motion_rank", "map_size", "flow_passes", "time_reversal"),
 }
 WHOLE = "whole"
-HEAD = "# Written by the rule `settings`. Change the config instead: edits of this file are refused.\n"
+HEAD = "# Written by the rule `settings`. Edit the config instead: a changed copy of this file is refused.\n"
 
 
 def whole(settings: Settings) -> dict[str, Any]:
-    """All settings but where files lie and how runs are tracked."""
+    """All settings except file locations and tracking."""
     return settings.model_dump(mode="json", exclude=ELSEWHERE)
 
 
@@ -61,12 +61,12 @@ def stage(settings: Settings, *sections: str) -> dict[str, Any]:
 
 
 def stage_json(settings: Settings, *sections: str) -> str:
-    """`stage` as one line of JSON, which commands take too."""
+    """`stage` as one line of JSON, which commands also accept."""
     return json.dumps(stage(settings, *sections), separators=(",", ":"))
 
 
 def stage_text(settings: Settings, name: str) -> str:
-    """Content of <name>.yaml: ASCII only, whatever the locale.
+    """Content of <name>.yaml, ASCII only in any locale.
 
     Args:
         name: a key of `STAGES`, or "whole".
@@ -74,12 +74,15 @@ def stage_text(settings: Settings, name: str) -> str:
     value = whole(settings) if name == WHOLE else stage(settings, *STAGES[name])
     if name in KEYS:
         (section,) = STAGES[name]
-        value = {"seed": 0, section: {key: value[section][key] for key in KEYS[name]}}  # measuring draws nothing
+        value = {
+            "seed": 0,
+            section: {key: value[section][key] for key in KEYS[name]},
+        }  # measuring uses no random numbers
     return HEAD + yaml.safe_dump(value, sort_keys=False, width=120)
 
 
 def digest(text: str) -> str:
-    """Twelve hexadecimal digits that name the content of a settings file."""
+    """Digest of a settings file's content: twelve hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -91,11 +94,11 @@ def parse_stage(given: str, *sections: type[Section]) -> tuple[Any, ...]:
         sections: classes of the sections that the command needs.
 
     Returns:
-        (seed, section, ...) in the order of the classes. Keys that a whole config leaves out take their defaults.
+        (seed, section, ...) in the order of the classes. Keys omitted by a whole config take their defaults.
 
     Raises:
-        LddmError: the file cannot be read, is not what this run of Snakemake planned, lacks a section or holds the one of
-            another stage, or a value is wrong.
+        LddmError: the file cannot be read, differs from what this run of Snakemake planned, lacks a section or contains one
+            of another stage, or a value is invalid.
     """
     names = {field.annotation: name for name, field in Settings.model_fields.items()}
     wanted = [names[section] for section in sections]
@@ -104,9 +107,9 @@ def parse_stage(given: str, *sections: type[Section]) -> tuple[Any, ...]:
 
 
 def parse(given: str, sections: Sequence[str] | None = None) -> Settings:
-    """As `parse_stage`, with names of sections: the settings, with defaults for sections that were not given.
+    """As `parse_stage`, but by section name; returns all settings, with defaults for sections that are not in the file.
 
-    Without `sections`, a whole config is expected.
+    If `sections` is None, a whole config is expected.
     """
     raw = _read(given)
     if "experiment" not in raw and (sections is None or set(raw) != {"seed", *sections}):
@@ -134,12 +137,12 @@ def _read(given: str) -> dict[Any, Any]:
         raise LddmError(f"--settings {given}: {error.strerror}", hint) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LddmError(
-            f"--settings {given} is not YAML: {error}", "correct the file, or remove it and run again"
+            f"--settings {given} is not valid YAML: {error}", "correct the file, or remove it and run again"
         ) from None
     planned = os.environ.get("LDDM_SETTINGS")  # set by the rules of the workflow
     if planned and digest(text) != planned:
         raise LddmError(
-            f"--settings {given} is not what this run planned: it was edited, or written for another config",
+            f"--settings {given} differs from what this run planned: it was edited, or written for another config",
             f"remove the folder {Path(given).parent} and run Snakemake again",
         )
     if not isinstance(raw, dict):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ import torch
 from lddm.autoencoder.decoder import Layers, WarpDecoder
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit, fit_square, reduced
-from lddm.errors import LddmError
 from lddm.generators.sampling import SamplingOptions
 from lddm.generators.static import Static
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
@@ -21,20 +19,21 @@ from lddm.synthesis.chain import extend_autoregressively
 from lddm.synthesis.conditions import Conditions
 from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import BatchSize, with_smaller_batch
+from lddm.synthesis.model_store import DEFAULT, find_model
 from lddm.synthesis.native import NativeStill
+from lddm.synthesis.out_of_distribution import Comparison, compare
+from lddm.synthesis.request import Size, check_request, no_native_size
 from lddm.synthesis.seeds import content_id, seeds_of, video_seed
 from lddm.task import Task
 from lddm.training.parallel import pick_device
 
 OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
 
-Size = Literal["native", "model"]
-
 
 class Animator:
     """Animates stills with a trained bundle.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")
+    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # or load(): the model of the package
     >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
@@ -46,9 +45,9 @@ class Animator:
         self.generator = bundle.generator.to(self.device)
 
     @classmethod
-    def load(cls, folder: str | Path, device: torch.device | None = None) -> Animator:
-        """Load a bundle; see `lddm.synthesis.bundle.load_bundle` for the errors."""
-        return cls(load_bundle(folder), device)
+    def load(cls, model: str | Path = DEFAULT, device: torch.device | None = None) -> Animator:
+        """Load a model: a folder, or a name as `lddm.synthesis.model_store.find_model` takes it, which also has the errors."""
+        return cls(load_bundle(find_model(model)), device)
 
     @property
     def size(self) -> int:
@@ -80,6 +79,10 @@ class Animator:
         if still[-2:] == video[-2:]:
             return 1.0, 1.0
         return SquareFit.of(still, self.size, self.about.get("fit", "pad")).scale
+
+    def compare(self, image: np.ndarray) -> Comparison | None:
+        """Compare a still uint8 (H, W) with the training stills; None for a bundle that does not describe them."""
+        return compare(fit_square(image[None], self.size, self.about.get("fit", "pad"))[0], self.about)
 
     def sampling(
         self,
@@ -113,6 +116,7 @@ class Animator:
         batch_size: int = 16,
         length: int | None = None,
         size: Size = "native",
+        on_frame: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Sample videos of one still; `lddm animate` with the same arguments makes the same videos.
 
@@ -129,6 +133,7 @@ class Animator:
             length: frames after the still, at least 1; None is T, the clip length of training. Longer videos continue the
                 motion over overlapping windows (`lddm.synthesis.long_motion`).
             size: "native" for the still's own size, "model" for the square of the model.
+            on_frame: progress, where frames are made one by one: called with the number of frames made and of all.
 
         Returns:
             uint8 (samples, length + 1, H, W), or (samples, length + 1, S, S) for "model"; frame 0 is the still.
@@ -138,7 +143,9 @@ class Animator:
                 apply to the still ("native"), a sampler that the generator was not distilled for, or too little memory for one
                 video.
         """
-        self._check(image, length, size)
+        check_request(image, length, size)
+        if size == "native":
+            self._check_native()
         window = self.about["frames"]
         frames, options, known = length or window, options or self.sampling(), self.task.check(label)
         how = self.about.get("fit", "pad")
@@ -168,7 +175,11 @@ class Animator:
 
                 first = self._layers(x0, asked[sample], seeds(sample, 0, 1), options, batch_size)
                 layers = extend(self._decoder, x0, first, candidates, frames, overlap)
-                videos[sample, 1:] = list(native.frames(layers)) if native else self._compose(x0, layers)
+                made: Iterable[np.ndarray] = native.frames(layers) if native else self._compose(x0, layers)
+                for number, frame in enumerate(made, 1):
+                    videos[sample, number] = frame
+                    if on_frame is not None:
+                        on_frame(sample * frames + number, samples * frames)
             return videos
 
         def painted(batch_size: int) -> np.ndarray:
@@ -263,7 +274,7 @@ class Animator:
                 z = self.generator.sample(still, condition, rng, options)
                 videos[part, 1:] = self.move(x0[part], still, self._decoder.layers(still, z))
             else:
-                frames = self.generator.video(still, condition, rng, options, self._decode)
+                frames = self.generator.video(still, condition, rng, options, self.autoencoder.decoding(x0[part]))
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
 
         (BatchSize(sizes, self.device) if isinstance(sizes, int) else sizes).each(len(x0), make)
@@ -275,26 +286,6 @@ class Animator:
         stills = (NativeStill(image, fit, self.device) for image in images)
         return np.stack([list(s.frames(layers.one(i))) for i, s in enumerate(stills)])
 
-    def _decode(self, x0: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(x0, z).frames
-
-    def _check(self, image: np.ndarray, length: int | None, size: str) -> None:
-        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
-            raise LddmError(
-                f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
-                "read it with lddm.io.video.decode_image",
-            )
-        if length is not None and length < 1:
-            raise LddmError(f"length {length} is too short", "expected at least 1 frame after the still")
-        if size not in get_args(Size):
-            raise LddmError(f"unknown size '{size}'", f"expected {' or '.join(get_args(Size))}")
-        if size == "native":
-            self._check_native()
-
     def _check_native(self) -> None:
         if not self.has_native_size:
-            raise LddmError(
-                f"{self.about['generator']} paints frames of {self.size} x {self.size} pixels and has no motion to "
-                "apply to a still of another size",
-                'take the size "model" (lddm animate --size model)',
-            )
+            raise no_native_size(self.about["generator"], self.size)

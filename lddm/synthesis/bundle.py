@@ -26,13 +26,13 @@ CARD = """# Model card: {generator} ({experiment})
 
 Turns a still ultrasound image into a short video ({frames} frames after the still, {fps:g} Hz, {size} x {size} pixels).
 
-* **Trained on** {clips} clips of fold {fold} of experiment `{experiment}`, seed {seed}; labels: {labels}.
-{condition}* **Licence of the training data**: {licences}. It may bind the model and its videos.
-* **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
+* **Trained on** {trained_on}: fold {fold} of experiment `{experiment}`, seed {seed}; labels: {labels}.
+* **Licence of the training data**: {licences}. It may bind the model and its videos.
+{condition}* **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
 * **Not for** diagnosis, treatment, or any decision about a patient. The motion is invented; it is drawn from what
   the training videos showed and may be wrong for the patient whose still is animated.
-* **Limits**: no out-of-plane motion beyond what the training clips hold; images of another organ, probe or machine
-  are outside the training distribution, and the model does not notice.
+* **Limits**: no out-of-plane motion beyond what the training clips hold. Images of another organ, probe or machine are out of
+  distribution: `lddm animate` warns where simple statistics of a still differ from those of the training stills.
 * Every video it makes is synthetic and marked so.
 """
 
@@ -64,6 +64,7 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
             shutil.copyfile(source, temporary)
     with atomic_path(folder / "MODEL_CARD.md") as temporary:
         lists = {"licences": ", ".join(about["licences"]) or "not stated", "labels": Task.of_meta(about).said()}
+        lists["trained_on"] = about.get("trained_on") or f"{about['clips']} clips"
         lists["condition"] = f"* **Condition**: {_condition(about['condition'])}\n" if "condition" in about else ""
         temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from lddm.errors import LddmError
+from lddm.training.graphs import held_by_graphs
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -71,8 +72,9 @@ class BatchSize:
         if self.size >= self._limit:
             return
         taken = torch.cuda.max_memory_allocated(self.device) - before
-        free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
-        if 2 * taken <= SHARE * (free - torch.cuda.memory_allocated(self.device)):
+        cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        free = torch.cuda.mem_get_info(self.device)[0] + cached - held_by_graphs(self.device)
+        if 2 * taken <= SHARE * free:
             self.size = min(2 * self.size, self._limit)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lddm.autoencoder.decoder import OPEN, Layers, apply_gain
 from lddm.data.ranges import to_float, to_uint8
 from lddm.data.square import SquareFit
-from lddm.motion.warp import bicubic_weights, refine, warp
+from lddm.motion.warp import bicubic_weights, low_pass, low_pass_weights, refine, warp
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import moving_part
 
@@ -43,6 +43,7 @@ class NativeStill:
         self.moves = moving_part(image)  # (H, W)
         rows, columns = fit.positions()
         self.down, self.across = (bicubic_weights(at, fit.size).to(device) for at in (rows, columns))  # (H, S), (W, S)
+        self.cells = [low_pass_weights(at, fit.size, device) for at in (rows, columns)]
         self.scale = torch.tensor(fit.scale, device=device, dtype=torch.float32)[:, None, None]
         rim = max(1, round(max(fit.scale) / 4))  # the edge of a fan is blurred, by more where the still is finer
         depth = cv2.distanceTransform(np.pad(self.moves, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -78,7 +79,8 @@ class NativeStill:
     def _frame(self, motion: Tensor, new: Tensor, log_gain: Tensor) -> Tensor:
         """One frame float (1, 1, H, W): motion (2, S, S), and (S, S) each of the share of new tissue and the log-gain."""
         moved = warp(self.tissue, (self.enlarge(motion) * self.scale)[None], beyond="reflection")
-        moved = apply_gain(moved + self.enlarge(new) * (self.tissue[..., ::2, ::2] - moved), self.enlarge(log_gain))
+        moved = moved + self.enlarge(new) * low_pass(self.tissue[..., ::2, ::2] - moved, self.cells[0], self.cells[1])
+        moved = apply_gain(moved, self.enlarge(log_gain))
         return self.still + self.share * (moved.clamp(-1, 1) - self.still)
 
 

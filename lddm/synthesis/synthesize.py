@@ -114,12 +114,12 @@ def reconstruct(
     videos = store.clip_frames(clips).copy()
 
     def make(part: slice) -> None:
-        video, motion = dataset.read(np.arange(part.start, part.stop))
+        video, motion, fov_mask = dataset.read(np.arange(part.start, part.stop))
         x0, z = video[:, :, 0], model.encode(video, motion).mean
         if store.size != animator.size and isinstance(model.decoder, WarpDecoder):
             videos[part, 1:] = animator.move(videos[part, 0], x0, model.decoder.layers(x0, z))
         else:
-            videos[part, 1:] = to_uint8(model.decode(x0, z).frames)[:, 0].cpu().numpy()
+            videos[part, 1:] = to_uint8(model.decode(x0, z, fov_mask).frames)[:, 0].cpu().numpy()
 
     sizes.each(len(clips), make)
     return videos

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lddm.autoencoder.model import Autoencoder
@@ -20,10 +21,13 @@ from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentSet
 from lddm.settings.base import Section
 from lddm.synthesis.bundle import write_bundle
+from lddm.synthesis.out_of_distribution import KEY, describe
 from lddm.task import Task
 from lddm.training.parallel import is_first
 from lddm.training.state import remove_state
 from lddm.training.weights import count_parameters
+
+SOURCE_WORDS = {"phantom": "simulated breast ultrasound"}  # other sources: their names
 
 
 def train_generator(
@@ -83,7 +87,32 @@ def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: Late
         "fps": store.fps,
         "fit": store.meta.get("fit", "pad"),
         **Task.of_meta(store.meta).to_meta(),
-        "clips": len({name for name, train in zip(latents.clip, latents.train.tolist(), strict=True) if train}),
+        "clips": len(_clips(latents, train=True)),
         "licences": sorted(store.videos["licence"].dropna().unique().tolist()),
+        "trained_on": sources_of(store, latents),
+        KEY: training_stills(store, latents),
         "settings": {} if settings is None else settings.model_dump(mode="json"),
     }
+
+
+def sources_of(store: FrameStore, latents: LatentSet) -> str:
+    """What the training clips show, in a few words: their number and their sources."""
+    names = _clips(latents, train=True)
+    clips = store.clips[store.clips["clip_id"].isin(names)]
+    sources = store.videos[store.videos["id"].isin(clips["id"])]["source"].unique()
+    said = sorted(SOURCE_WORDS.get(source, str(source)) for source in sources)
+    return f"{len(names)} clips of {' and '.join(said)}"
+
+
+def training_stills(store: FrameStore, latents: LatentSet) -> dict[str, Any] | None:
+    """`describe` of the first frames of the train and val clips; None where there are too few."""
+    first = store.clips.set_index("clip_id")["first_frame"]
+    train, validation = (
+        store.frames[first.loc[sorted(_clips(latents, part))].to_numpy(dtype=np.int64)] for part in (True, False)
+    )
+    return describe(train, validation)
+
+
+def _clips(latents: LatentSet, train: bool) -> set[str]:
+    """Ids of the train clips, or of the val clips."""
+    return {name for name, of_train in zip(latents.clip, latents.train.tolist(), strict=True) if of_train == train}

@@ -1,1 +1,1 @@
-"""Records of all jobs on disk, and their view in MLflow."""
+"""Records of all jobs on disk, and their display in MLflow."""

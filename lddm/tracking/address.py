@@ -1,4 +1,4 @@
-"""Tracking URIs: which are accepted, where a sqlite store lies, and how they are shown without passwords."""
+"""Tracking URIs: validation, path of a sqlite store, and display without passwords."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from lddm.errors import LddmError
 
 HIDDEN = "***"
-# A user, a password or a token before the host; up to the last @, since passwords may hold one that is not encoded.
+# A user, password or token before the host, up to the last @, because passwords may contain an unencoded one.
 USER_INFO = re.compile(r"://[^\s'\"<>]*@")
 SECRET_WORDS = r"(?:pass|pwd|token|secret|key|sig|auth|cred|user)"
 QUERY = re.compile(rf"(?<=[?&;])([\w.\-%]*{SECRET_WORDS}[\w.\-%]*=)[^&;\s'\"<>]+", re.IGNORECASE)
 VARIABLES = re.compile(
     r"^(?:MLFLOW|DATABRICKS|AWS|AZURE|GOOGLE)_\w*(?:PASSWORD|TOKEN|SECRET|KEY|SAS|CONNECTION_STRING)"
 )
-SHORTEST = 4  # characters of a secret that is looked for in a text: a shorter one is found in innocent words
+SHORTEST = 4  # minimum length of a secret that is replaced: shorter ones also occur in ordinary words
 
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -27,10 +27,10 @@ OTHERS = ("databricks", "databricks-uc", "uc")
 
 
 def hide_secrets(text: str, uri: str = "") -> str:
-    """The text without user info and secret parameters of URIs, and without the secrets of the environment.
+    """Remove user info and secret parameters of URIs, and secrets of the environment, from a text.
 
     Args:
-        uri: a tracking URI whose password may stand in the text by itself, besides those of the environment.
+        uri: a tracking URI whose password may also occur in the text on its own.
     """
     for secret in _secrets(uri):
         text = text.replace(secret, HIDDEN)
@@ -38,13 +38,13 @@ def hide_secrets(text: str, uri: str = "") -> str:
 
 
 class SecretFilter(logging.Filter):
-    """Hides secrets in the records of a log handler, also in those of other libraries and in tracebacks."""
+    """Hide secrets in the records of a log handler, including those of other libraries and tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record in place; it is always shown."""
+        """Modify the record in place; always returns True."""
         try:
             record.msg, record.args = hide_secrets(record.getMessage()), ()
-        except (TypeError, ValueError):  # arguments that do not fit the message, whose text may hold anything
+        except (TypeError, ValueError):  # arguments do not match the message, and the text may contain secrets
             record.msg, record.args = f"a message of {record.name} that cannot be formatted", ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
@@ -54,14 +54,14 @@ class SecretFilter(logging.Filter):
 
 
 def hide_in_logs(logger: str) -> None:
-    """Hide secrets in whatever the handlers of a logger write; "" is the root logger."""
+    """Hide secrets in the output of all handlers of a logger; "" is the root logger."""
     for handler in logging.getLogger(logger).handlers:
         if not any(isinstance(known, SecretFilter) for known in handler.filters):
             handler.addFilter(SecretFilter())
 
 
 def _secrets(uri: str) -> list[str]:
-    """Secrets of the environment and of a URI in all spellings that messages may have, longest first."""
+    """Secrets of the environment and of a URI, in all encodings that may occur in messages, longest first."""
     found = {value for name, value in os.environ.items() if VARIABLES.match(name)}
     addresses = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LDDM_TRACKING"))
     for address in (uri, *addresses):
@@ -75,13 +75,13 @@ def _secrets(uri: str) -> list[str]:
 
 
 def check_uri(uri: str) -> None:
-    """Refuse what can never be a tracking store.
+    """Refuse URIs that cannot be a tracking store.
 
     Raises:
-        LddmError: a folder (MLflow 3.13 and later keep no runs in one), an unknown scheme, or a sqlite path with "?".
+        LddmError: a folder (not supported by MLflow 3.13 and later), an unknown scheme, or a sqlite path with "?".
     """
     if not uri:
-        raise LddmError("the tracking URI is empty", "leave it out for results/mlflow.db")
+        raise LddmError("the tracking URI is empty", "omit it to use results/mlflow.db")
     scheme = uri.partition("://")[0].partition("+")[0].lower() if "://" in uri else ""
     hint = "set tracking.uri (or MLFLOW_TRACKING_URI) to sqlite:///results/mlflow.db or to the address of a server"
     plugins = [point.name for point in entry_points(group="mlflow.tracking_store") if point.name != "file-plugin"]
@@ -90,18 +90,18 @@ def check_uri(uri: str) -> None:
     if scheme in DATABASES:
         _, _, query = uri.partition("?")
         if scheme == "sqlite" and "/" in query:
-            raise LddmError(f"tracking URI {uri!r}: SQLite takes what follows the ? for parameters", hint)
+            raise LddmError(f"tracking URI {uri!r}: SQLite reads the text after ? as parameters", hint)
         return
     shown = hide_secrets(uri)
     if not scheme or scheme == "file":
-        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true"):  # MLflow's own way out
+        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true"):  # MLflow's own override
             return
         raise LddmError(f"tracking URI {shown!r} is a folder; MLflow 3.13 and later need a database or a server", hint)
     raise LddmError(f"tracking URI {shown!r}: expected one of {', '.join((*SERVERS, *DATABASES))}, got {scheme}", hint)
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite store; None for all other stores and for one in memory."""
+    """The file of a sqlite store; None for other stores and for sqlite in memory."""
     scheme, _, rest = uri.partition(":///")
     path = rest.partition("?")[0]
     return Path(path) if scheme.partition("+")[0] == "sqlite" and path and path != ":memory:" else None

@@ -19,7 +19,7 @@ def code_version() -> dict[str, Any]:
 
     Returns:
         lddm: the version; commit and changed (whether tracked files differ from it), None outside a checkout; sha256:
-        twelve digits over all modules, which tell two versions apart that have the same commit, or none.
+        twelve digits over all modules, which distinguish two versions with the same commit or without one.
     """
     commit = _git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
     status = _git("status", "--porcelain", "--untracked-files=no") if commit else None

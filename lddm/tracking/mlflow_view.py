@@ -1,7 +1,7 @@
-"""The records on disk as MLflow runs: flat, one for each job attempt, and one summary run for each pipeline.
+"""Transfer of records to MLflow: one run per job attempt and one summary run per pipeline, not nested.
 
-The records are the truth and MLflow is their view, so everything here can be repeated: a record that is already complete
-in MLflow is left alone, also if somebody deleted its run there; one that was cut off half-way is sent again.
+The records on disk are authoritative, so every operation can be repeated: a record that is complete in MLflow is skipped,
+also if its run was deleted there; an incomplete one is sent again.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from mlflow.entities import Metric, Param, Run, ViewType  # isort: skip
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1000  # metrics of a request, MLflow's limit
-PARAMS = 100  # parameters of a request, MLflow's limit
-LONGEST = 500  # characters of a parameter's value; the whole text is in the artifact record.json
+BATCH = 1000  # metrics per request, MLflow's limit
+PARAMS = 100  # parameters per request, MLflow's limit
+LONGEST = 500  # characters of a parameter's value; the full text is in the artifact record.json
 
 
 def init_store(uri: str) -> None:
-    """Make the store, once, and see that it answers.
+    """Create the store if needed, and check that it answers.
 
     Raises:
-        LddmError: the URI can never be a store, the sqlite file cannot be used, or the server does not answer.
+        LddmError: the URI cannot be a store, the sqlite file cannot be used, or the server does not answer.
     """
     client = open_store(uri)
     try:
         client.search_experiments(max_results=1)
-    except Exception as error:  # whatever MLflow and its backends raise
+    except Exception as error:  # any exception of MLflow and its backends
         raise store_error(uri, error) from error
 
 
 def push(record_dir: Path, uri: str, experiment: str) -> bool:
-    """Show one record as a run.
+    """Send one record as a run.
 
     Args:
         record_dir: folder with record.json.
@@ -56,11 +56,11 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
         experiment: name of the MLflow experiment.
 
     Returns:
-        False if it was there already, or was there and its run has been deleted.
+        False if the run already exists or has been deleted.
 
     Raises:
-        LddmError: the URI can never be a store, or its sqlite file cannot be used.
-        Exception: whatever MLflow raises, e.g. if the server does not answer.
+        LddmError: the URI cannot be a store, or its sqlite file cannot be used.
+        Exception: any exception of MLflow, e.g. if the server does not answer.
     """
     about, lines = load_record(record_dir)
     client = open_store(uri)
@@ -71,7 +71,7 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
             if run.data.tags.get("lddm.complete") == "true":
                 shown = True
             elif run.info.lifecycle_stage == "active":
-                client.delete_run(run.info.run_id)  # cut off half-way: metrics sent twice would be doubled
+                client.delete_run(run.info.run_id)  # incomplete: sending it again would duplicate metrics
         if not shown:
             run_id = _send(client, into, about, lines)
             _send_files(client, run_id, record_dir, about)
@@ -82,8 +82,10 @@ def push(record_dir: Path, uri: str, experiment: str) -> bool:
 
 
 def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> None:
-    """Make or replace the summary run of a pipeline: its headline numbers as metrics and its settings as parameters, so that
-    two pipelines are two rows that line up; and the view that charts them."""
+    """Create or replace the summary run of a pipeline, with headline numbers as metrics and settings as parameters.
+
+    Runs of two pipelines can then be compared row by row. The saved view with their charts is updated too.
+    """
     content = read_json(summary)
     client = open_store(uri)
     into = experiment_id(client, uri, experiment)
@@ -103,18 +105,18 @@ def push_summary(summary: Path, uri: str, experiment: str, pipeline: str) -> Non
 
 
 def sync(results: Path, uri: str) -> int:
-    """Send all records of an experiment that MLflow does not show yet, and its summary.
+    """Send all records of an experiment that are not in MLflow yet, and its summary.
 
     Args:
         results: results/<experiment>.
         uri: tracking URI.
 
     Returns:
-        Number of records that were sent.
+        Number of records sent.
 
     Raises:
-        LddmError: the folder has no records, the store cannot be used or does not answer, or it refused some records;
-            those are named in the log, and all others were sent.
+        LddmError: the folder has no records, the store cannot be used or does not answer, or it refused some records; the
+            log names those, and all others were sent.
     """
     if not (results / "records").is_dir():
         inside = sorted(str(folder.parent) for folder in results.glob("*/records"))
@@ -135,8 +137,8 @@ def sync(results: Path, uri: str) -> int:
             sent += push(folder, uri, about["experiment"])
         except LddmError:
             raise
-        except Exception as error:  # a record that MLflow does not take must not keep the others back
-            init_store(uri)  # raises if it takes none: to wait for each record would take hours
+        except Exception as error:  # a refused record must not block the others
+            init_store(uri)  # raises if the store is down, since waiting for each record would take hours
             logger.warning("%s is not in MLflow: %s", folder, hide_secrets(str(error), uri))
             refused += 1
     summary = results / "summary.json"
@@ -148,7 +150,7 @@ def sync(results: Path, uri: str) -> int:
         except Exception as error:
             raise store_error(uri, error) from error
     if refused:
-        raise LddmError(f"{refused} records of {results} are not in MLflow", "the log above says why, one line each")
+        raise LddmError(f"{refused} records of {results} are not in MLflow", "see the reasons in the log above")
     return sent
 
 
@@ -202,23 +204,23 @@ def _metrics(about: dict[str, Any], lines: list[dict[str, Any]]) -> Iterator[Met
 
 
 def _send_files(client: MlflowClient, run_id: str, record_dir: Path, about: dict[str, Any]) -> None:
-    """record.json (settings, outputs with size and SHA-256, error), and what the job wants to be seen."""
+    """Send record.json (settings, outputs with size and SHA-256, error) and the job's artifacts."""
     client.log_artifact(run_id, str(record_dir / "record.json"))
     made = {output["path"]: output for output in about["outputs"]}
     for name in about["artifacts"]:
         output = made.get(name, {})
-        # Below the results folder of this record, wherever it lies: another project may have a file of the same path.
+        # Relative to the results folder of this record, because another project may have a file with the same path.
         path = record_dir.parents[3] / output["name"] if output.get("name") else Path(name)
         if not path.is_file():
-            logger.warning("%s is gone; %s is shown without it", path, about["record"])
+            logger.warning("%s does not exist any more; %s is sent without it", path, about["record"])
         elif output and sha256(path) != output["sha256"]:
-            logger.warning("%s was made again since; %s is shown without it", path, about["record"])
+            logger.warning("%s has been made again since; %s is sent without it", path, about["record"])
         else:
             client.log_artifact(run_id, str(path), "outputs")
 
 
 def _supersede(client: MlflowClient, into: str, about: dict[str, Any]) -> None:
-    """Of all attempts of a job the newest counts; the others carry `lddm.superseded_by`."""
+    """Tag all attempts of a job except the newest with `lddm.superseded_by`."""
     runs = _runs(client, into, f"tags.`lddm.job` = '{job_name(about)}' and tags.`lddm.complete` = 'true'")
     if not runs:  # all were deleted
         return
@@ -233,17 +235,17 @@ def _supersede(client: MlflowClient, into: str, about: dict[str, Any]) -> None:
 
 
 def job_name(about: dict[str, Any]) -> str:
-    """Which job of the pipeline a record is of, e.g. "score fold-0 generator-lddm"."""
+    """Name of the job of a record, e.g. "score fold-0 generator-lddm"."""
     return " ".join([about["rule"], *(f"{key}-{value}" for key, value in about["wildcards"].items())])
 
 
 def _status(about: dict[str, Any]) -> str:
-    """A record left RUNNING by a dead process was killed."""
+    """Status in MLflow; a record left RUNNING by a dead process counts as KILLED."""
     return {"RUNNING": "KILLED"}.get(about["status"], about["status"])
 
 
 def _params(settings: dict[str, Any], prefix: str = "") -> list[Param]:
-    """Nested settings as dotted names."""
+    """Parameters of nested settings, with dotted names."""
     out = []
     for key, value in settings.items():
         name = f"{prefix}{key}"
@@ -255,7 +257,7 @@ def _params(settings: dict[str, Any], prefix: str = "") -> list[Param]:
 
 
 def _name(text: str) -> str:
-    """MLflow allows word characters, dashes, dots, spaces, colons and slashes, and no empty part between slashes."""
+    """Valid MLflow name: only word characters, dashes, dots, spaces, colons and slashes, without empty parts."""
     parts = re.sub(r"[^\w\-./ :]", "-", text).split("/")
     return "/".join(part for part in parts if part.strip(". ")) or "unnamed"
 

@@ -1,7 +1,7 @@
 """The record of one job attempt on disk: a folder with its settings, outputs, metrics and status.
 
-<records>/<rule>/<wildcards>/<attempt>/record.json    what, when, status, settings, outputs with sha256 and size
-                                      /metrics.jsonl  one line per step, appended as the job goes
+<records>/<rule>/<wildcards>/<attempt>/record.json    job, times, status, settings, outputs with sha256 and size
+                                      /metrics.jsonl  one line per step, appended while the job runs
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DEVICES = "LDDM_DEVICES"  # set by lddm.synthesis.leases while a job holds GPUs
 
 
 class Record:
-    """A record that is being written; use it as a context manager.
+    """The record of a running job; use it as a context manager.
 
     Attributes:
-        path: its folder.
-        about: what record.json holds.
+        path: folder of the record.
+        about: content of record.json.
     """
 
     def __init__(self, path: Path, about: dict[str, Any]):
@@ -46,7 +46,7 @@ class Record:
     def start(
         cls, root: Path, rule: str, wildcards: dict[str, Any], settings: dict[str, Any], experiment: str, pipeline: str
     ) -> Record:
-        """Begin a record of a new attempt; earlier attempts of the same job stay beside it."""
+        """Start the record of a new attempt; those of earlier attempts of the same job are kept."""
         folder = Path(root) / rule / slug(wildcards)
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
@@ -78,14 +78,14 @@ class Record:
         return cls(folder / name, about)
 
     def metrics(self, values: dict[str, float], step: int) -> None:
-        """Append the numbers of a step; values that are not finite are written as null, since JSON has no NaN."""
+        """Append the values of a step; values that are not finite are written as null, because JSON has no NaN."""
         clean = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
         line = json.dumps({"step": step, "time": time.time(), "values": clean})
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(line + "\n")
 
     def output(self, path: str | Path) -> None:
-        """Note a file that the job made: its path as given, and its name below the results folder if it lies there."""
+        """Record an output of the job: its path as given, and its name below the results folder if it is there."""
         path = Path(path)
         name = os.path.relpath(os.path.abspath(path), self._results).replace(os.sep, "/")
         self.about["outputs"].append(
@@ -98,7 +98,7 @@ class Record:
         )
 
     def artifact(self, path: str | Path) -> None:
-        """Note a file that MLflow shall show."""
+        """Record a file that MLflow should show."""
         self.about["artifacts"].append(str(path))
 
     def __enter__(self) -> Record:
@@ -118,7 +118,7 @@ class Record:
 
 
 def is_alive(about: dict[str, Any]) -> bool:
-    """Whether the process that writes a record may still run: it does here, or it is on another machine."""
+    """Whether the process that writes a record may still be running: it runs here, or it is on another machine."""
     if about["host"]["name"] != platform.node():
         return True
     try:
@@ -131,13 +131,13 @@ def is_alive(about: dict[str, Any]) -> bool:
 
 
 def has_successor(folder: Path, about: dict[str, Any]) -> bool:
-    """Whether a later attempt of the same job has started, so that this one has ended (on a cluster, the only sign)."""
+    """Whether a later attempt of the same job has started, so this one has ended (on a cluster, the only indication)."""
     others = [path for path in attempts(folder.parent) if path != folder]
     return any(read_json(path / "record.json")["attempt"] > about["attempt"] for path in others)
 
 
 def slug(wildcards: dict[str, Any]) -> str:
-    """A folder name for the wildcards: fold-0_generator-lddm; "all" where there are none."""
+    """Folder name for the wildcards, e.g. fold-0_generator-lddm; "all" if there are none."""
     text = "_".join(f"{key}-{value}" for key, value in wildcards.items())
     return re.sub(r"[^A-Za-z0-9_.+-]", "-", text) or "all"
 
@@ -153,7 +153,7 @@ def all_records(root: Path) -> list[Path]:
 
 
 def load_record(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """record.json and the lines of metrics.jsonl; a line cut off by a kill is left out."""
+    """Read record.json and the lines of metrics.jsonl; a line truncated by a kill is dropped."""
     lines = []
     path = folder / "metrics.jsonl"
     for text in path.read_text().splitlines() if path.is_file() else []:

@@ -1,7 +1,7 @@
-"""A view of MLflow's chart page that is saved with the experiment: one row per pipeline, one bar chart per headline metric.
+"""Saved view of MLflow's chart page: one row per pipeline, one bar chart per headline metric.
 
-MLflow 3 keeps saved views as tags of the experiment and lists them under "Views". Their form is that of its own page; an
-MLflow without views shows it as a tag.
+MLflow 3 stores saved views as tags of the experiment and lists them under "Views". The format is internal to its page; an
+MLflow without views shows only the tag.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ KEY = "pipelines"  # id of the view, as in ...&viewStateShareKey=pipelines
 TAG = f"mlflow.sharedViewState.{KEY}"
 NAME = "Pipelines"
 LONGEST = 5000  # characters of a tag's value
-# Metrics that are charted, the most informative first; the others are in the table.
+# Charted metrics, the most informative first; all others are in the table only.
 CHARTED = (
     "classification/.*motion_delta_(auc|auc_macro|quadratic_kappa|r2)",
     "classification/.*/(auc|auc_macro|quadratic_kappa|r2)",
@@ -26,8 +26,8 @@ def saved_view(metrics: list[str], made_ms: int) -> str:
     """Value of the tag.
 
     Args:
-        metrics: names of the metrics of summary runs, as MLflow has them.
-        made_ms: when, in milliseconds since 1970.
+        metrics: metric names of summary runs in MLflow.
+        made_ms: creation time in milliseconds since 1970.
     """
     chosen = [name for pattern in CHARTED for name in metrics if re.fullmatch(pattern, name)]
     while len(text := _view(chosen, made_ms)) > LONGEST:

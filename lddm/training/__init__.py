@@ -1,1 +1,1 @@
-"""The one training loop, its resumable state and the weights it leaves."""
+"""Training loop of all networks, resumable states and weight files."""

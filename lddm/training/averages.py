@@ -10,19 +10,19 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def average_of(network: nn.Module, decay: float) -> AveragedModel:
-    """An EMA of the weights of a network; buffers are copied, not averaged.
+    """Create an EMA of the weights of a network; buffers are copied, not averaged.
 
     Update n has the decay min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage and in the
-    diffusers library: without the warm-up the first steps would weigh for 1 / (1 - decay) steps. A decay of 0 copies
-    the weights.
+    diffusers library: without this warm-up the first weights would dominate for 1 / (1 - decay) steps. A decay of 0
+    copies the weights.
 
     Returns:
-        The average; `update_parameters(network)` after each step of the optimiser.
+        The average; call `update_parameters(network)` after each optimiser step.
     """
 
     def update(averaged: Any, current: Any, _: Any) -> None:
-        done = int(average.n_averaged)  # on the CPU; the last argument is a copy on the GPU, whose reading would wait
-        if averaged[0].is_floating_point():  # all of one type: torch groups them
+        done = int(average.n_averaged)  # on the CPU; the last argument is on the GPU, and reading it would synchronise
+        if averaged[0].is_floating_point():  # torch groups tensors by type
             torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + done) / (10 + done)))
         else:  # e.g. the permutations of a flow
             torch._foreach_copy_(averaged, current)
@@ -33,9 +33,9 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 
 @torch.no_grad()
 def update_where(average: AveragedModel, network: nn.Module, decay: float, finite: Tensor) -> None:
-    """`average.update_parameters(network)` if `finite` (bool scalar) holds, without a read from the device.
+    """`average.update_parameters(network)` if `finite` (bool scalar) is true, without synchronising with the device.
 
-    `average.n_averaged` is on the device of the network. The same operations as those of `average_of` in the same precision.
+    `average.n_averaged` is on the device of the network. Same operations and precision as in `average_of`.
     """
     done = average.n_averaged.double()
     weight = 1 - ((1 + done) / (10 + done)).clamp_max(decay)

@@ -1,16 +1,18 @@
-"""The identity of a training: SHA-256 hashes of everything that decides its result.
+"""The identity of a training: SHA-256 hashes of everything that determines its result.
 
-A resumable state is used only by a training of the same identity. The hashes are taken from bytes on the CPU, never from
-sums or other floating-point results, so that they are the same for any thread count, GPU and process.
+A resumable state is used only by a training with the same identity. The hashes are computed from bytes on the CPU, never from
+sums or other floating-point results, so that they do not depend on thread count, GPU or process.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +32,10 @@ PACKAGE = Path(version.__file__).parent
 
 @dataclass(frozen=True)
 class Identity:
-    """What a training is.
+    """Identity of a training.
 
     Attributes:
-        parts: hexadecimal SHA-256 by name: settings, seed, data and code for our trainers.
+        parts: hexadecimal SHA-256 by name: settings, seed, data and code for the trainers of this package.
     """
 
     parts: Mapping[str, str]
@@ -46,11 +48,11 @@ class Identity:
 
         Args:
             settings: the whole section of the stage, not only its `training`.
-            seed: seed of everything random.
+            seed: seed of all random numbers.
             data: input data and labels by name; values as in `content_hash`.
-            packages: packages of lddm whose source code trains, e.g. ("autoencoder", "nn", "training", "data"); that of the
-                settings always counts.
-            **role: what tells trainings of the same section apart, e.g. the classifier and its regime.
+            packages: packages of lddm with the training code, e.g. ("autoencoder", "nn", "training", "data"); the settings
+                package is always included.
+            **role: values that distinguish trainings of the same section, e.g. the classifier and its regime.
         """
         described = {"section": type(settings).__name__, **settings.model_dump(mode="json"), "role": role}
         parts = {"settings": described, "seed": seed, "data": data}
@@ -59,11 +61,11 @@ class Identity:
         )
 
     def extended(self, **parts: Any) -> Identity:
-        """The same with further parts; values as in `content_hash`."""
+        """A copy with further parts; values as in `content_hash`."""
         return Identity({**self.parts, **{name: content_hash(value) for name, value in parts.items()}})
 
     def differing(self, saved: Mapping[str, str]) -> list[str]:
-        """Names of the parts that a saved identity does not share, in a fixed order."""
+        """Names of the parts that differ from a saved identity, in a fixed order."""
         return [name for name in {**self.parts, **saved} if self.parts.get(name) != saved.get(name)]
 
     @property
@@ -90,14 +92,26 @@ def code_hash(*packages: str) -> str:
     return digest.hexdigest()
 
 
-def clips_content(store: FrameStore, clips: pd.DataFrame, chunk: int = 64) -> dict[str, Any]:
-    """What a training reads of clips, for `Identity.of`: names, patients, labels and frames.
+@functools.cache
+def library_versions(*names: str) -> str:
+    """Versions of libraries whose code decides what is measured, as text: names of packages, or cv2."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = import_module(name).__version__ if name == "cv2" else metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return json.dumps(found)
 
-    The frames themselves are hashed: the tables beside them cannot tell which version of the code decoded the files.
+
+def clips_content(store: FrameStore, clips: pd.DataFrame, chunk: int = 64) -> dict[str, Any]:
+    """Content of clips for `Identity.of`: names, patients, labels and frames.
+
+    The frames themselves are hashed, because the tables do not record which version of the code decoded the files.
 
     Args:
         clips: rows of `fold_clips`, in the order in which the training reads them.
-        chunk: clips that are in memory at a time.
+        chunk: number of clips in memory at a time.
     """
     digest = hashlib.sha256()
     for start in range(0, len(clips), chunk):
@@ -114,7 +128,7 @@ def content_hash(value: Any) -> str:
 
 
 def _update(digest: Any, value: Any) -> None:
-    """Add a value with its type and shape, so that values of one spelling are not taken for each other."""
+    """Add a value with its type and shape, so that values with the same text representation are distinguished."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().contiguous()
         value = value.view(torch.int16).numpy() if value.dtype == torch.bfloat16 else value.numpy()
@@ -153,6 +167,6 @@ def _add(digest: Any, item: str | bytes) -> None:
 
 
 def _is_table(value: Any) -> bool:
-    import pandas as pd  # not at the top: `lddm animate` imports this file, and hashes nothing
+    import pandas as pd  # lazy import, because `lddm animate` imports this file but hashes nothing
 
     return isinstance(value, pd.DataFrame)

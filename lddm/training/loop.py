@@ -1,9 +1,9 @@
 """The training loop.
 
-The data and the noise of a step are pure functions of (seed, step). So a run that was killed and resumed ends, on one
-machine and thread count, with the same weights as an unbroken one, and no random state has to be saved. The same holds
-for how a step is divided: two processes compute the step that one process computes with twice the accumulation (discriminators
-aside: their spectral norms take a power iteration in each forward pass).
+The data and the noise of a step are pure functions of (seed, step). On one machine and with one thread count, a run that was
+killed and resumed therefore ends with the same weights as an uninterrupted one, and no random state is saved. Likewise, two
+processes compute the same step as one process with twice the accumulation (except for discriminators, whose spectral norms do a
+power iteration in each forward pass).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training.averages import average_of
 from lddm.training.feed import feed
-from lddm.training.graphs import GraphedStep, capturable
 from lddm.training.identity import Identity, content_hash
 from lddm.training.parallel import connect, from_first, is_first, pick_device, share_weights
 from lddm.training.progress import Progress
+from lddm.training.recorded import GraphedStep, capturable
 from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
 from lddm.training.step import Step, Task, micro_batches
 from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def _decides_on_device(device: torch.device) -> bool:
-    """Whether nothing is read from the device between two lines of the log; the CPU has nothing to wait for."""
+    """Whether training does not synchronise with the device between log lines; unnecessary on a CPU."""
     return device.type != "cpu"
 
 
@@ -51,29 +51,28 @@ def train(
     identity: Identity | None = None,
     learning_rates: Mapping[str, float] | None = None,
 ) -> dict[str, nn.Module]:
-    """Train the networks for `training.steps` steps, resuming from `state_dir` if it holds a state of the same run.
+    """Train the networks for `training.steps` steps, resuming from `state_dir` if it has a state of the same run.
 
-    A step in which the loss or a gradient of any network is not finite changes nothing: no network is updated and the
-    step is counted as skipped.
+    If the loss or a gradient of any network is not finite, the step is counted as skipped and no network is updated.
 
     Args:
         task: networks, data and losses; its networks are moved to the device and trained in place.
         training: budget and optimiser.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
         state_dir: folder of the resumable state. Call `remove_state` when the output has been written.
         on_log: called with (step, mean values since the last line).
-        validate: called with the networks that carry the averaged weights, in eval mode.
-        keep_best: name of the validation value whose minimum chooses the weights; None keeps the last.
-        device: where to train; default: the first GPU, else the CPU.
-        identity: what the run is; a state of another identity is not resumed. Default: the settings, the seed and the
-            initial weights, which say nothing of data and losses.
-        learning_rates: peaks of networks that do not take `training.learning_rate`, by name.
+        validate: called with the networks with averaged weights, in eval mode.
+        keep_best: name of the validation value whose minimum selects the weights; None keeps the last.
+        device: training device; default: the first GPU, else the CPU.
+        identity: identity of the run; a state with another identity is not resumed. Default: the settings, the seed and the
+            initial weights, but not data and losses.
+        learning_rates: peak learning rates, by name, of networks that do not use `training.learning_rate`.
 
     Returns:
-        The networks with the averaged (or chosen) weights, in eval mode, on the device.
+        The networks with the averaged (or selected) weights, in eval mode, on the device.
 
     Raises:
-        LddmError: too many steps in a row are not finite, or no validation value is. The last state stays in
+        LddmError: too many consecutive steps, or all validation values, are not finite. The last state stays in
             `state_dir`.
     """
     device = device or pick_device()
@@ -128,14 +127,14 @@ def train(
                 )
                 on_log(done, line)
             if saves and not ends:
-                share_weights(*networks.values(), *averages.values())  # buffers follow the data of each process
+                share_weights(*networks.values(), *averages.values())  # buffers depend on the data of each process
                 if is_first():
                     groups = _groups(networks, averages, optimizers, best)
                     save_state(Path(state_dir), identity, done, progress.to_dict(), groups)
     if keep_best is not None and validate is not None and not best:
         raise LddmError(
             f"validation '{keep_best}' was never finite",
-            "look at the losses in the log; lower training.learning_rate, or set training.precision: 'no'",
+            "check the losses in the log; lower training.learning_rate, or set training.precision: 'no'",
         )
     if best:
         logger.info("kept the weights of step %d: val %s %.4g", progress.best_step, keep_best, progress.best_value)
@@ -153,7 +152,7 @@ def _averaged(averages: dict[str, AveragedModel]) -> dict[str, nn.Module]:
 
 
 def _identity(training: Training, seed: int, networks: dict[str, nn.Module]) -> str:
-    """Hash of the settings, the seed and the bytes of the initial weights: what the loop itself knows of a run."""
+    """Hash of the settings, the seed and the initial weights, which are known to the loop itself."""
     return content_hash({"training": training, "seed": seed, "networks": networks})
 
 
@@ -173,16 +172,14 @@ def _groups(networks, averages, optimizers, best) -> dict[str, dict[str, Tensor]
 
 
 def _restore(folder: Path, identity: Identity, networks, averages, optimizers) -> tuple[int, Progress, dict]:
-    """Steps done, progress and best weights. The first process decides whether there is a state to resume."""
+    """Restore steps done, progress and best weights. The first process decides whether there is a state to resume."""
     saved: State | None = load_state(folder, identity) if is_first() else None
     step = from_first(saved[0] if saved else 0)
     if not step:
         return 0, Progress(), {}
     saved = saved or load_state(folder, identity)
     if saved is None or saved[0] != step:
-        raise LddmError(
-            f"{folder} is not the same for all processes", "put the results on a file system that all share"
-        )
+        raise LddmError(f"{folder} differs between processes", "put the results on a shared file system")
     _, about, groups = saved
     for name in networks:
         networks[name].load_state_dict(groups[f"weights:{name}"])

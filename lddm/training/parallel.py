@@ -1,4 +1,4 @@
-"""Several processes that train together, one GPU each, started by torchrun."""
+"""Data-parallel training in several processes, one GPU each, started by torchrun."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Value = TypeVar("Value")
 
 
 def rank() -> int:
-    """Number of this process, 0 for a single one."""
+    """Rank of this process, 0 if there is only one."""
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
-    """How many processes train together, 1 for a single one."""
+    """Number of processes, 1 if there is only one."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def is_first() -> bool:
-    """Whether this process writes files and records; the others only compute."""
+    """Whether this is the process that writes files and records; the others only compute."""
     return rank() == 0
 
 
 def connect(device: torch.device) -> None:
-    """Join the process group that torchrun started, once; no-op for one process."""
+    """Join the process group started by torchrun; no-op for one process or if already joined."""
     if world_size() == 1 or distributed.is_initialized():
         return
     if device.type == "cuda":
@@ -48,7 +48,7 @@ def wait() -> None:
 
 
 def from_first(value: Value) -> Value:
-    """The value of the first process, in all processes; any picklable object."""
+    """Broadcast a value of the first process to all; any picklable object."""
     if not _connected():
         return value
     values = [value]
@@ -58,7 +58,7 @@ def from_first(value: Value) -> Value:
 
 @torch.no_grad()
 def share_weights(*modules: nn.Module) -> None:
-    """Overwrite parameters and buffers by those of the first process; no-op for one process."""
+    """Replace parameters and buffers by those of the first process; no-op for one process."""
     if _connected():
         for module in modules:
             for tensor in (*module.parameters(), *module.buffers()):
@@ -67,7 +67,7 @@ def share_weights(*modules: nn.Module) -> None:
 
 @torch.no_grad()
 def share_tensor(tensor: Tensor) -> Tensor:
-    """Overwrite a tensor by that of the first process, in place; no-op for one process."""
+    """Replace a tensor by that of the first process, in place; no-op for one process."""
     if _connected():
         whole = tensor.detach().contiguous()
         distributed.broadcast(whole, src=0)
@@ -87,11 +87,11 @@ def average_gradients(network: nn.Module, loss: Tensor) -> Tensor:
     """Replace each gradient by its mean over the processes, in one exchange.
 
     Args:
-        network: the same in all processes; gradients that a loss did not reach count as zero.
+        network: the same network in all processes; missing gradients count as zero.
         loss: scalar of this process.
 
     Returns:
-        The mean loss. With one process nothing changes.
+        The mean loss. No-op for one process.
     """
     if not _connected():
         return loss
@@ -105,5 +105,5 @@ def average_gradients(network: nn.Module, loss: Tensor) -> Tensor:
         if parameter.grad is None:
             parameter.grad = mean.clone()
         else:
-            parameter.grad.copy_(mean)  # in place: a CUDA graph adds to it
+            parameter.grad.copy_(mean)  # in place, because a CUDA graph accumulates into it
     return flat[-1]

@@ -1,4 +1,4 @@
-"""What a resumable state holds besides tensors: the choice by validation, and the skipped steps."""
+"""Training progress stored in a resumable state: the best validation value and the skipped steps."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lddm.errors import LddmError
 
 logger = logging.getLogger(__name__)
 Values = Mapping[str, Tensor] | Mapping[str, float]  # scalars by network
-MOST_SKIPPED = 10  # skipped steps in a row that stop a run: weights that did not change for so long have diverged
+MOST_SKIPPED = 10  # consecutive skipped steps that stop a run, since training has then diverged
 
 
 class Progress:
     """Progress of a run.
 
     Attributes:
-        best_value: the smallest validation value so far, infinite before the first.
-        best_step: optimiser steps at which it was found.
-        skipped: steps that were not finite, since the first one.
-        in_a_row: how many of them were the last ones.
+        best_value: smallest validation value so far, infinite before the first.
+        best_step: optimiser step of the best value.
+        skipped: total number of steps that were not finite.
+        in_a_row: number of consecutive skipped steps up to the last step.
     """
 
     def __init__(self, best_value: float | None = None, best_step: int = 0, skipped: int = 0, in_a_row: int = 0):
@@ -36,7 +36,7 @@ class Progress:
         return vars(self) | {"best_value": best_value}
 
     def to_log(self) -> dict[str, float]:
-        """How many steps were skipped since the first one, if any was."""
+        """Total number of skipped steps, if there are any."""
         return {"skipped_steps": float(self.skipped)} if self.skipped else {}
 
     def skip(self, step: int, steps: int, losses: Values, norms: Values) -> None:
@@ -44,36 +44,34 @@ class Progress:
 
         Args:
             step: its number, from 0.
-            steps: those of the whole run.
-            losses, norms: scalars by network, of which some are not finite.
+            steps: number of steps of the run.
+            losses, norms: scalars by network, some of them not finite.
 
         Raises:
-            LddmError: it is one too many in a row, or no step of the run was finite.
+            LddmError: too many consecutive steps, or no step of the run, was finite.
         """
         self.skipped += 1
         self.in_a_row += 1
         said = _values(losses, norms)
-        logger.warning("step %d skipped, its loss or gradient is not finite (%s)", step + 1, said)
+        logger.warning("step %d skipped: loss or gradient is not finite (%s)", step + 1, said)
         self._check(self.in_a_row, step + 1, steps, said)
 
     def skip_several(self, count: int, most: int, last: int, steps: int, losses: Values, norms: Values) -> None:
-        """Count skipped steps that the device has counted; `in_a_row` is set by the caller.
+        """Add skipped steps counted on the device; the caller sets `in_a_row`.
 
         Args:
-            count: how many.
-            most: how many of them followed each other without a finite one between, at the most.
-            last: number of the last of them, from 1.
-            steps: those of the whole run.
-            losses, norms: those of the last.
+            count: number of skipped steps.
+            most: largest number of consecutive ones.
+            last: number of the last one, from 1.
+            steps: number of steps of the run.
+            losses, norms: values of the last one.
 
         Raises:
             LddmError: as in `skip`.
         """
         self.skipped += count
         said = _values(losses, norms)
-        logger.warning(
-            "%d steps skipped, their loss or gradient is not finite (the last: step %d, %s)", count, last, said
-        )
+        logger.warning("%d steps skipped: loss or gradient is not finite (last: step %d, %s)", count, last, said)
         self._check(most, last, steps, said)
 
     @staticmethod
@@ -81,8 +79,8 @@ class Progress:
         if in_a_row >= min(MOST_SKIPPED, steps):
             raise LddmError(
                 f"{in_a_row} steps in a row, up to step {last}, are not finite ({said})",
-                "lower training.learning_rate or set training.precision: 'no' (training then starts from the "
-                "beginning); with the same settings it stops at the same step",
+                "lower training.learning_rate or set training.precision: 'no' (training then restarts from the "
+                "beginning); with the same settings it stops at the same step again",
             )
 
 

@@ -1,4 +1,4 @@
-"""What a step draws and how fast it learns: pure functions of (seed, step), so that no random state has to be saved."""
+"""Sampling order, noise and learning rate of each step: pure functions of (seed, step), so no random state is saved."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from lddm.settings.models import Training
+from lddm.training.device import to_device
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of a step, a pure function of (seed, step). Each pass over the data has its own order.
+    """Indices of the examples of a step, a pure function of (seed, step). Each epoch has its own order.
 
     Args:
         n: number of examples.
-        batch_size: examples of a step.
+        batch_size: examples per step.
 
     Returns:
         int64 (batch_size,) in [0, n).
@@ -39,23 +40,27 @@ class IndexTable:
 
     Args:
         n, batch_size, seed: as in `step_indices`.
-        device: where the indices are used.
-        ahead: steps of one upload.
+        device: device of the indices.
+        ahead: steps per upload.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, device: torch.device, ahead: int = 256):
         self.arguments, self.device, self.ahead = (n, batch_size, seed), device, ahead
         self._block, self._table = -1, torch.empty(0)
 
+    def of_host(self, step: int) -> np.ndarray:
+        """The same as an array."""
+        return step_indices(*self.arguments, step)
+
     def __getitem__(self, step: int) -> Tensor:
         """int64 (batch_size,) of a step, on the device."""
         if self.device.type == "cpu":
-            return torch.from_numpy(step_indices(*self.arguments, step))
+            return torch.from_numpy(self.of_host(step))
         block, row = divmod(step, self.ahead)
         if block != self._block:
             steps = range(block * self.ahead, (block + 1) * self.ahead)
-            table = np.stack([step_indices(*self.arguments, one) for one in steps])
-            self._block, self._table = block, torch.from_numpy(table).to(self.device)
+            table = np.stack([self.of_host(one) for one in steps])
+            self._block, self._table = block, to_device(table, self.device)
         return self._table[row]
 
 
@@ -65,7 +70,7 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The source of a step's noise, on the device that uses it: each kind of device has its own numbers, always the same."""
+    """Random generator of a step's noise, on the device that uses it; CPU and GPU differ, but each is reproducible."""
     return torch.Generator(device).manual_seed(step_seed(seed, step))
 
 

@@ -31,7 +31,7 @@ def save_state(
 
     Args:
         folder: the state folder of the run.
-        identity: what the run is; only a run of the same identity resumes from the state.
+        identity: identity of the run; only a run with the same identity resumes from the state.
         step: optimiser steps done.
         about: JSON values to restore, e.g. the best validation value.
         groups: group name -> tensor name -> tensor.
@@ -48,11 +48,11 @@ def save_state(
 
 
 def load_state(folder: Path, identity: Identity) -> State | None:
-    """The saved state.
+    """Load the saved state.
 
     Returns:
-        Steps done, the JSON values and the groups of `save_state`; None if there is no state, and with a warning that
-        names the reason if the file is damaged or belongs to another training.
+        Steps done, the JSON values and the groups of `save_state`. None if there is no state, or, with a warning, if the file
+        is damaged or belongs to another run; training then restarts.
     """
     path = folder / NAME
     if not path.is_file():
@@ -82,7 +82,7 @@ def load_state(folder: Path, identity: Identity) -> State | None:
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """CRC-32 of names and bytes: the format itself notices a file that is cut off, but not one with changed bytes."""
+    """CRC-32 of names and bytes: safetensors detects a truncated file, but not changed bytes."""
     checksum = 0
     for name in sorted(tensors):
         checksum = zlib.crc32(name.encode(), checksum)
@@ -91,27 +91,30 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def remove_state(folder: Path, *parts: str) -> None:
-    """Remove the state of a finished run, and the folder if nothing else is in it.
+    """Remove the state of a finished run, and its folder if it is then empty.
 
-    Call it when the output has been written: a run that is killed in between starts from the state and writes the same
-    output again. Of several processes the first removes it.
+    Call this after the output has been written: a run killed in between resumes from the state and writes the same output
+    again. With several processes, the first removes the state.
 
     Args:
         folder: the state folder of the run.
-        *parts: subfolders that hold states of parts of the run, e.g. "student".
+        *parts: subfolders with states of parts of the run, e.g. "student".
     """
-    wait()  # until no process reads it any more
+    wait()  # until no process reads the state any more
     if not is_first():
         return
     for place in (*(folder / part for part in parts), folder):
-        for path in (place / NAME, *place.glob(f".{Path(NAME).stem}.*{Path(NAME).suffix}")):  # and what a kill left
+        for path in (
+            place / NAME,
+            *place.glob(f".{Path(NAME).stem}.*{Path(NAME).suffix}"),
+        ):  # and temporary files left by a kill
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # absent, or not empty
             place.rmdir()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The moments of the optimiser as named tensors: `<index of the parameter>.<name>`."""
+    """The moments of the optimiser as named tensors: `<parameter index>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": torch.as_tensor(value) for index, entry in state.items() for name, value in entry.items()
@@ -119,7 +122,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`. Moments take the memory format of their parameters, which fused steps rely on."""
+    """Inverse of `optimizer_tensors`. Moments get the memory format of their parameters, as fused steps require."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():

@@ -17,28 +17,30 @@ from lddm.training.update import HostUpdate
 
 
 class Task(Protocol):
-    """What is trained.
+    """Networks, data and losses of a training.
 
     Attributes:
-        networks: networks by name; each has its own optimiser and takes its turn in each step, in this order
-            (a generator and its discriminators; most tasks have one).
+        networks: networks by name; each has its own optimiser, and they are updated in this order in each step (a generator
+            and its discriminators; most tasks have one network).
     """
 
     networks: dict[str, Any]
 
     def batch(self, number: int) -> Any:
-        """Micro-batch `number` of the run, a pure function of the number; on any device."""
+        """Micro-batch `number` of the run: a pure function of the number; on any device."""
 
     def loss(self, name: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
-        """Loss of the network (None: it rests in this step) and numbers for the log. `rng` is on the device of training."""
+        """Loss of a network (None = no update in this step) and values for the log. `rng` is on the training device."""
 
 
 class CapturableTask(Task, Protocol):
-    """A task whose step can be a CUDA graph: data on the device, one network, and a loss that depends neither on `step` nor
-    on anything that the host reads from the device.
+    """A task whose step can be captured in a CUDA graph.
+
+    It has data on the device, one network, and a loss that depends neither on `step` nor on values that the host reads from
+    the device.
 
     Attributes:
-        indices: the examples of each micro-batch.
+        indices: indices of the examples of each micro-batch.
         batch_seed: seed of the random numbers of `read`.
     """
 
@@ -46,35 +48,35 @@ class CapturableTask(Task, Protocol):
     batch_seed: int
 
     def read(self, index: Tensor, rng: torch.Generator) -> Any:
-        """`batch` from indices on the device and a source of random numbers."""
+        """As `batch`, from indices on the device and a random generator."""
 
 
 def micro_batches(training: Training) -> tuple[int, range]:
-    """Micro-batches of a step, and which of them are this process's.
+    """Number of micro-batches per step, and those of this process.
 
-    A step has `accumulation` micro-batches for each of the `processes` of the settings, however many processes there
-    are: a run that was begun by two processes can be continued by one.
+    A step has `accumulation` micro-batches for each of the configured `processes`, regardless of the actual number of
+    processes: a run started by two processes can be continued by one.
     """
     parts, world = training.accumulation * training.processes, world_size()
     if parts % world:
         raise LddmError(
             f"{world} processes cannot share the {parts} micro-batches of a step",
-            "set training.processes to the number of processes that torchrun starts",
+            "set training.processes to the number of processes started by torchrun",
         )
     share = parts // world
     return parts, range(rank() * share, (rank() + 1) * share)
 
 
 class Step:
-    """Run a step, operation by operation.
+    """Run a step eagerly, operation by operation.
 
     Args:
         task: networks, data and losses.
         training: budget and optimiser.
-        seed: of the noise.
-        device: where the networks are.
-        update: what follows the backward pass.
-        batch: gives micro-batches by number, as `task.batch` does.
+        seed: seed of the noise.
+        device: device of the networks.
+        update: update after the backward pass.
+        batch: returns micro-batches by number, like `task.batch`.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Step:
         self.parts, self.mine = micro_batches(training)
 
     def __call__(self, step: int) -> None:
-        """Step number `step`, from 0.
+        """Run step number `step`, from 0.
 
         Raises:
             LddmError: see `HostUpdate.finish`.
@@ -105,7 +107,7 @@ class Step:
             number = step * self.parts + part
             batch = self.batch(number)
             for turn, (name, network) in enumerate(self.task.networks.items()):
-                torch.manual_seed(step_seed(self.seed * 8 + 4 + turn, number))  # dropout has no other source
+                torch.manual_seed(step_seed(self.seed * 8 + 4 + turn, number))  # dropout uses the global generator
                 with _only(self.task.networks, network):
                     rng = step_generator(self.seed * 8 + turn, number, self.device)
                     loss, logs = self.backward(name, batch, step, rng)
@@ -115,7 +117,7 @@ class Step:
         self.update.finish(step, losses, logged)
 
     def backward(self, name: str, batch: Any, step: int, rng: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
-        """Add the gradients of a micro-batch: its share of the loss of the step, and numbers for the log."""
+        """Accumulate the gradients of a micro-batch; returns its share of the loss of the step, and values for the log."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
             loss, logs = self.task.loss(name, batch, step, rng)
         if loss is None:
@@ -127,7 +129,7 @@ class Step:
 
 @contextlib.contextmanager
 def _only(networks: dict[str, nn.Module], network: nn.Module) -> Iterator[None]:
-    """Gradients for the weights of one network only: the loss of a generator passes through its discriminators."""
+    """Enable gradients for one network only, because the loss of a generator passes through its discriminators."""
     others = [p for other in networks.values() if other is not network for p in other.parameters() if p.requires_grad]
     for parameter in others:
         parameter.requires_grad_(False)

@@ -1,7 +1,7 @@
-"""What follows the backward pass of a step: clipping, the check for finite values, AdamW, averages and means for the log.
+"""Update after the backward pass: gradient clipping, check for finite values, AdamW, EMA, and means for the log.
 
-Two ways with the same results: `HostUpdate` reads each step from the device (nothing to wait for on a CPU), `DeviceUpdate`
-reads nothing until `read` is called, since each read of a GPU waits for all work that it has been given.
+Two implementations with the same results: `HostUpdate` reads values from the device in each step (free on a CPU);
+`DeviceUpdate` reads nothing until `read` is called, because each read waits for all queued work of a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Losses = dict[str, Tensor]
 
 
 def optimizer_of(network: nn.Module, training: Training) -> AdamW:
-    """AdamW as a training asks for it, with the update of all weights in one kernel."""
+    """AdamW with the settings of a training, fused into one kernel."""
     return torch.optim.AdamW(
         network.parameters(),
         lr=training.learning_rate,
@@ -36,13 +36,13 @@ def optimizer_of(network: nn.Module, training: Training) -> AdamW:
 
 
 class HostUpdate:
-    """Decide on the host whether to apply each step.
+    """Decide on the host whether to apply a step.
 
     Args:
         networks, optimizers, averages: by name.
         training: budget and optimiser.
-        progress: where skipped steps are counted.
-        peaks: peak of the learning rate, by network.
+        progress: counter of skipped steps.
+        peaks: peak learning rate by network.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class HostUpdate:
         self._counts: dict[str, int] = {}
 
     def begin(self) -> None:
-        """Keep what a forward pass changes: the buffers, e.g. of batch normalisation."""
+        """Save the buffers, which a forward pass may change (e.g. batch normalisation)."""
         self._before = [buffer.clone() for buffer in self.buffers]
 
     def finish(self, step: int, losses: Losses, logged: list[dict[str, Any]]) -> None:
@@ -71,13 +71,13 @@ class HostUpdate:
         Args:
             step: number of the step, from 0.
             losses: losses by network; the gradients are in the weights.
-            logged: numbers for the log.
+            logged: values for the log.
 
         Raises:
-            LddmError: too many steps in a row were not finite.
+            LddmError: too many consecutive steps were not finite.
         """
         losses, norms = self._clip(losses)
-        # One read from the device per step, for all networks. All processes have the same sums, so all decide alike.
+        # One read from the device per step, for all networks. All processes have the same values, so all decide alike.
         values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
         if values is not None and not torch.isfinite(values).all():
             for buffer, value in zip(self.buffers, self._before, strict=True):
@@ -95,7 +95,7 @@ class HostUpdate:
             self.averages[name].update_parameters(self.networks[name])
 
     def _clip(self, losses: Losses) -> tuple[Losses, Losses]:
-        """Mean losses over processes, and the gradient norms before clipping."""
+        """Clip the gradients; returns mean losses over processes, and gradient norms before clipping."""
         means, norms = {}, {}
         for name, loss in losses.items():
             means[name] = average_gradients(self.networks[name], loss)
@@ -105,15 +105,15 @@ class HostUpdate:
         return means, norms
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Add numbers to the means of the log."""
+        """Add values to the means of the log."""
         for name, value in values.items():
-            # Tensors stay tensors until the flush: reading one from a GPU would stall every step.
+            # Tensors stay on the device until the flush, because reading them would stall every step.
             value = value.detach() if isinstance(value, Tensor) else value
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self) -> None:
-        """Bring `progress` up to date. Call it before `progress` is used."""
+        """Update `progress`. Call this before using `progress`."""
 
     def flush(self) -> dict[str, float]:
         """Mean values since the last flush."""
@@ -125,49 +125,49 @@ class HostUpdate:
 class DeviceUpdate(HostUpdate):
     """Decide on the device whether to apply a step.
 
-    AdamW leaves out a step whose `found_inf` is one (the protocol of torch.amp.GradScaler); averages, buffers and means are
-    selected. `read` fetches how many steps were skipped; too many in a row end the run there. Arguments as in `HostUpdate`.
+    AdamW skips a step if `found_inf` is one (the protocol of torch.amp.GradScaler); EMA, buffers and means are updated by
+    selection. `read` fetches the number of skipped steps; too many in a row end the run there. Arguments as in `HostUpdate`.
     """
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.device = device = next(p.device for network in self.networks.values() for p in network.parameters())
         for name, optimizer in self.optimizers.items():
-            # A graph of the step reads the rate from the device, whose kernel takes float32.
+            # A CUDA graph reads the learning rate from the device, as float32.
             kind = torch.float64 if device.type == "cpu" else torch.float32
             for group in optimizer.param_groups:
                 group["lr"] = torch.tensor(self.training.learning_rate, dtype=kind, device=device)
             self.averages[name].n_averaged = self.averages[name].n_averaged.to(device)
-        # skipped since the last read, in a row at the end, most in a row since the last read
+        # skipped since the last read, current consecutive count, largest consecutive count since the last read
         self._skips = torch.tensor([0, self.progress.in_a_row, self.progress.in_a_row], device=device)
-        # By names of networks: number of the last step that was not finite, and its values.
+        # Names of networks -> number of the last step that was not finite, and its values.
         self._last: dict[tuple[str, ...], Tensor] = {}
-        # By names of numbers: their sums, and how often they were added.
+        # Names of values -> their sums, and how often they were added.
         self._means: dict[tuple[str, ...], Tensor] = {}
         self._number = torch.zeros((), dtype=torch.float64, device=device)
 
     def begin(self) -> None:
-        """As `HostUpdate.begin`, always into the same memory."""
+        """As `HostUpdate.begin`, but always into the same memory."""
         if not self._before:
             super().begin()
         elif self.buffers:
             torch._foreach_copy_(self._before, self.buffers)
 
     def set_step(self, step: int) -> None:
-        """Tell the device the number of the step and its learning rate; kernel arguments, so nothing waits."""
+        """Set step number and learning rate on the device; passed as kernel arguments, so without synchronisation."""
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"].fill_(learning_rate(self.training, step, self.peaks[name]))
         self._number.fill_(step + 1)
 
     def finish(self, step: int, losses: Losses, logged: list[dict[str, Any]]) -> None:
-        """As `HostUpdate.finish`, without the error: see `read`."""
+        """As `HostUpdate.finish`, but errors are raised by `read`."""
         self.set_step(step)
         self.select(losses, logged)
 
     @torch.no_grad()
     def select(self, losses: Losses, logged: list[dict[str, Any]]) -> None:
-        """The part of `finish` that runs on the device alone, so that a CUDA graph can hold it."""
+        """The part of `finish` that runs only on the device, so that a CUDA graph can capture it."""
         losses, norms = self._clip(losses)
         if not losses:
             for logs in logged:
@@ -210,10 +210,10 @@ class DeviceUpdate(HostUpdate):
         self._means[names].add_(torch.where(finite, new, 0.0))
 
     def read(self) -> None:
-        """Fetch the counters; one read of the device.
+        """Fetch the counters, in one read from the device.
 
         Raises:
-            LddmError: since the last read too many steps in a row were not finite.
+            LddmError: too many consecutive steps since the last read were not finite.
         """
         tensors = [self._skips, *self._last.values()]
         flat = iter(torch.cat([tensor.double() for tensor in tensors]).tolist())
@@ -230,14 +230,14 @@ class DeviceUpdate(HostUpdate):
             self.progress.skip_several(skipped, most, int(number), self.training.steps, losses, norms)
 
     def flush(self) -> dict[str, float]:
-        """As `HostUpdate.flush`; one read of the device."""
+        """As `HostUpdate.flush`, in one read from the device."""
         totals: dict[str, tuple[float, float]] = {}
         if self._means:
             flat = iter(torch.cat(list(self._means.values())).tolist())
             for names, tensor in self._means.items():
                 *sums, count = [next(flat) for _ in tensor]
-                tensor.zero_()  # in place: a graph adds to it
-                # A name may be logged beside some others at first, and beside more later.
+                tensor.zero_()  # in place, because a graph accumulates into it
+                # The same name may occur in several groups, since later steps may log more values.
                 for name, value in zip(names, sums, strict=True):
                     before = totals.get(name, (0.0, 0.0))
                     totals[name] = (before[0] + value, before[1] + count)

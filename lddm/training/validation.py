@@ -1,4 +1,4 @@
-"""Which validation clips choose the weights."""
+"""Selection of the validation clips that determine which weights are kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pandas as pd
 
 
 def spread_clips(clips: pd.DataFrame, count: int) -> np.ndarray:
-    """Choose clips evenly: one clip of each patient, then a second one of each, and so on.
+    """Select clips evenly over patients: one clip of each patient, then a second one of each, and so on.
 
-    The clips of a patient come from as many videos as possible, and those of a video from all over it.
+    The clips of a patient come from as many videos as possible, and those of a video are spread over its length.
 
     Args:
-        clips: with the columns patient_id and id (of the video), in a fixed order.
-        count: how many clips; more where there are more patients, since each has a clip.
+        clips: table with the columns patient_id and id (of the video), in a fixed order.
+        count: number of clips; at least one per patient is selected, even if that is more.
 
     Returns:
         Positions in `clips`, int64, ascending.
@@ -31,7 +31,7 @@ def spread_clips(clips: pd.DataFrame, count: int) -> np.ndarray:
 
 
 def _spread(members: list[int]) -> list[int]:
-    """The same in an order (of reversed binary digits) of which each beginning is spread over the whole."""
+    """Reorder by reversed binary digits, so that every prefix is spread over the whole list."""
     return [members[i] for i in sorted(range(len(members)), key=lambda i: f"{i:032b}"[::-1])]
 
 

@@ -20,17 +20,17 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], kind: str, **about: Any) -> None:
-    """Write weights with a description. Of several processes the first writes, and all go on when it has.
+    """Write weights with a description. With several processes, the first writes and the others wait for it.
 
     Args:
         path: a .safetensors file, replaced atomically.
         weights: a module or a state dict.
-        kind: what they are, e.g. "autoencoder"; `load_weights` checks it.
+        kind: kind of weights, e.g. "autoencoder"; `load_weights` checks it.
         **about: JSON values, e.g. settings, sizes, provenance.
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    # One entry only: safetensors writes several in an order that changes from run to run, and equal weights shall be
+    # One entry only: safetensors writes several in an order that changes from run to run, but equal weights should give
     # equal files.
     metadata = {"lddm": json.dumps({"kind": kind, "version": version.__version__, "about": about})}
     if is_first():
@@ -40,7 +40,7 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
 
 
 def _maker(kind: str) -> str:
-    """What to do for a new file of this kind."""
+    """Hint on how to make a file of this kind again."""
     rule = {"latents": "encode", "motion": "measure_motion"}.get(kind, f"train_{kind.split(':')[0]}")
     return f"run the rule {rule} again"
 
@@ -52,7 +52,7 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         The state dict (on the CPU) and the `about` values of `save_weights`.
 
     Raises:
-        LddmError: no such file, a damaged file, or weights of another kind.
+        LddmError: a missing or damaged file, or weights of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,67 +64,68 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         found, about = described["kind"], described["about"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LddmError(
-            f"{path} holds no weights of ours: {error}",
+            f"{path} is not a weight file of LDDM: {error}",
             f"{_maker(kind)}: the file is damaged, or of another program",
         ) from error
     if found != kind:
-        raise LddmError(f"{path}: expected weights of kind '{kind}', got '{found}'", "check which file you pass")
+        raise LddmError(f"{path}: expected weights of kind '{kind}', got '{found}'", "check the path of the file")
     return state, about
 
 
 class SavedModule(nn.Module):
-    """A network whose weight file says how to build it, so that nothing else is needed to load it.
+    """A network whose weight file describes how to build it, so that nothing else is needed to load it.
 
-    Subclasses set `kind` and say what their constructor takes.
+    Subclasses set `kind` and implement `arguments`.
     """
 
-    kind: ClassVar[str]  # what the file says that it holds, e.g. "autoencoder"
+    kind: ClassVar[str]  # kind of weights stated in the file, e.g. "autoencoder"
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor in JSON form."""
+        """The constructor arguments as JSON values."""
         raise NotImplementedError
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
-        """The inverse of `arguments`: a network without trained weights. `path` is for messages."""
+        """Inverse of `arguments`: a network without trained weights. `path` is for messages."""
         return cls(**about)
 
     def save(self, path: str | Path, **provenance: Any) -> None:
-        """Write the weights and how to build the network."""
+        """Write the weights and the constructor arguments."""
         save_weights(path, self, self.kind, **self.arguments(), provenance=provenance)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote: in eval mode, without gradients, on the CPU.
+        """Load a network written by `save`: in eval mode, without gradients, on the CPU.
 
         Raises:
-            LddmError: see `load_weights`; or another version wrote the file.
+            LddmError: see `load_weights`; or the file was written by another version.
         """
         state, about = load_weights(path, cls.kind)
         return load_into(cls.from_arguments({k: v for k, v in about.items() if k != "provenance"}, path), state, path)
 
 
 def read_settings(section: type[Any], about: Mapping[str, Any], path: str | Path) -> Any:
-    """The settings in the description of weights.
+    """Read the settings in the description of weights.
 
     Raises:
-        LddmError: another version wrote them.
+        LddmError: they were written by another version.
     """
     try:
         return section.model_validate(about["settings"])
     except ValueError as error:  # (pydantic's, too)
         raise LddmError(
-            f"{path} has other settings than this version: {error}", "it was made by another version; train again"
+            f"{path} has settings that this version does not accept: {error}",
+            "it was made by another version; train again",
         ) from error
 
 
 def load_into(module: Network, state: Mapping[str, Tensor], path: str | Path) -> Network:
-    """Load a state dict strictly, or say which file does not fit."""
+    """Load a state dict strictly; raises LddmError, naming the file, if it does not match."""
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise LddmError(
-            f"{path} does not fit the network: {error}", "it was made by another version; train again"
+            f"{path} does not match the network: {error}", "it was made by another version; train again"
         ) from error
     return module.eval().requires_grad_(False)
 

@@ -122,7 +122,7 @@ def test_command_is_understood(document: str, line: str, prose: bool):
 
 @pytest.mark.parametrize(
     "line",
-    ["animate x.png --out v.mp4", "animate x.png --modle m", "weights lits", "verify a b", "verify", "tables a --out"],
+    ["models export r --out v", "animate x.png --modle m", "weights lits", "verify a b", "verify", "tables a --out"],
 )
 def test_a_wrong_command_would_be_found(line: str):
     with pytest.raises(Exception):  # noqa: B017 - whichever part of typer notices

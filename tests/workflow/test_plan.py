@@ -214,6 +214,13 @@ def test_no_command_of_a_large_study_is_long(pipeline: Pipeline):
     assert not any("/shard-" in line for line in commands if "lddm synthesize " not in line)
 
 
+def test_motion_is_measured_on_all_cores_up_to_sixteen(pipeline: Pipeline):
+    for cores, workers in (("2", "2"), ("12", "12"), ("64", "16")):
+        commands = pipeline.commands("--cores", cores, "--until", "measure_motion", config=SMALL)
+        (command,) = [line for line in commands if "measure-motion" in line]
+        assert f"--workers {workers} " in command
+
+
 def test_processes_that_train_together_are_started_by_torchrun(pipeline: Pipeline):
     config = SMALL | {"autoencoder": {"training": {"processes": 2}}, "diffusion": {"training": {"processes": 3}}}
     done = pipeline.run("--dry-run", "--printshellcmds", config=config)

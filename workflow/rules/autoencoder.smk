@@ -7,7 +7,7 @@ Settings: autoencoder.
 
 
 rule measure_motion:
-    """Measure the motion of all clips once, for every fold: optical flow, reduced to a few maps."""
+    """Measure the motion of all clips once for all folds: optical flow, reduced to a few maps."""
     input:
         settings=settings_file("motion"),
         frames=rules.preprocess.output,
@@ -19,7 +19,7 @@ rule measure_motion:
         f"{BENCHMARKS}/measure_motion.tsv"
     conda:
         "../envs/lddm.yaml"
-    threads: 4
+    threads: motion_threads
     resources:
         mem_mb=memory(4000),
         runtime=minutes(120),
@@ -68,7 +68,7 @@ rule train_autoencoder:
 
 
 rule encode:
-    """Encode all clips of a fold into z, with the statistics that standardise it."""
+    """Encode all clips of a fold into z, with the statistics that standardise z."""
     input:
         settings=settings_file("seed"),
         autoencoder=rules.train_autoencoder.output,

@@ -1,10 +1,10 @@
-"""What the other files share: the settings, the folders, and helpers for inputs, params and resources.
+"""Shared settings, folders, and helper functions for inputs, params and resources.
 
-Needs: the config (config/config.yaml where there is one, overridden by --configfile and --config).
-Makes: SETTINGS (validated before anything else), the lists that span the DAG, and the helpers below. No rules here.
+Needs: the config (config/config.yaml if it exists, overridden by --configfile and --config).
+Makes: SETTINGS (validated first), the lists that span the DAG, and the helpers below. No rules.
 
-A job reads its settings from a small file, whose content Snakemake compares. Params that depend on `input` or `output` are
-no reason to rerun: where files lie, how runs are tracked, and folders below the results, which follow the prefix of a module.
+A job reads its settings from a small file, whose content Snakemake compares. Params that depend on `input` or `output` do not
+trigger a rerun: file locations, tracking, and folders below the results, which follow the prefix of a module.
 """
 
 import os
@@ -31,7 +31,7 @@ try:
 except LddmError as error:
     raise WorkflowError(str(error))
 
-MAIN = workflow.modifier.is_main_snakefile()  # and not a module of another workflow, whose `onstart` is not called
+MAIN = workflow.modifier.is_main_snakefile()  # false in a module of another workflow, whose `onstart` is not called
 
 RESULTS = f"results/{SETTINGS.experiment}"
 FOLD = f"{RESULTS}/fold-{{fold}}"
@@ -45,7 +45,7 @@ SOURCES = [source for source, samples in SETTINGS.synthesis.samples.items() if s
 SHARDS = range(SETTINGS.synthesis.shards)
 SEEDS = range(SETTINGS.classification.seeds)
 POINTS = build.sweep_points(SETTINGS)
-SEVERAL_CLASSES = SETTINGS.index.task in ("classes", "ordinal")  # and not two, or a number
+SEVERAL_CLASSES = SETTINGS.index.task in ("classes", "ordinal")  # neither binary nor regression
 # `real` is scored against real videos (the reference), `reconstruction` is the autoencoder alone.
 SCORED = planned.scored(SETTINGS)
 
@@ -53,16 +53,20 @@ SCORED = planned.scored(SETTINGS)
 BUNDLE = ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"]
 
 PIPELINE = build.identity(SETTINGS)
-# The address may hold a password, so jobs find it in this variable and not on their command line.
+# The address may contain a password, so jobs read it from this variable instead of their command line.
 TRACKING = f"LDDM_TRACKING_{PIPELINE}"
 os.environ[TRACKING] = (SETTINGS.tracking.uri or "") if SETTINGS.tracking.enabled else "off"
-# Threads that wait let go of their core: on a machine with other work, those that spin make a training ten times slower.
-# `lddm` of an activated environment (--use-conda) goes first, the one beside this Snakemake is the fallback.
+# Waiting threads release their core: on a machine with other work, spinning threads make training ten times slower.
+# `lddm` of an activated environment (--use-conda) takes precedence over the one beside this Snakemake.
 JOB = (
     f'env PATH="$PATH":{quote(str(Path(sys.executable).parent))} LDDM_EXPERIMENT={SETTINGS.experiment}'
     f' LDDM_PIPELINE={PIPELINE} LDDM_TRACKING="${TRACKING}"'
     ' OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"'
 )
+
+
+# The image of all jobs with `--sdm apptainer`; `make container` builds it.
+container: os.environ.get("LDDM_CONTAINER", "build/lddm.sif")
 
 
 wildcard_constraints:
@@ -82,7 +86,7 @@ def settings_file(stage):
 
 
 def settings_text(stage):
-    """Content of a settings file. Those of classifiers have names such as classification-strain-videos-16_share-0.5."""
+    """Content of a settings file. Names for classifiers are e.g. classification-strain-videos-16_share-0.5."""
     name, *parts = stage.split("-", 2)
     section = SETTINGS.classification
     if len(parts) == 2:
@@ -93,23 +97,23 @@ def settings_text(stage):
 
 
 def generator_section(wildcards):
-    """The section of the generator's own training; baselines without training have none."""
+    """Settings section of a generator; none for baselines without training."""
     section = generators.GENERATORS[wildcards.generator].section
     return [section] if section else []
 
 
 def generator_settings(wildcards):
-    """Input: the settings of the generator's own training, so that a change of one does not retrain the other."""
+    """Input: settings of the generator's section, so that a change of one generator does not retrain another."""
     return settings_file(*(generator_section(wildcards) or ["seed"]))
 
 
 def classifier_settings(wildcards):
-    """Input: the settings of one classifier, with the amounts of its point of the sweep if it has one."""
+    """Input: settings of one classifier, at its sweep point if there is one."""
     return settings_file("-".join(["classification", wildcards.classifier, *wildcards.get("point", "").split()]))
 
 
 def job(wildcards, input):
-    """What comes before `lddm`: where it is found, whose job it is, and the digest of its settings."""
+    """Prefix of an `lddm` command: its search path, the identity of the job, and the digest of its settings."""
     if "settings" not in input.keys():
         return JOB
     planned_text = settings_text(Path(input.settings).name.removesuffix(".yaml"))
@@ -117,25 +121,31 @@ def job(wildcards, input):
 
 
 def launcher(*sections):
-    """What comes before `lddm` where several processes train together: it holds their GPUs and starts them."""
+    """Prefix of an `lddm` command for multi-process training: leases the GPUs and starts the processes."""
     count = processes(*sections)
     return "" if count == 1 else f"lddm with-gpus {count} torchrun --standalone --nproc-per-node {count} --no-python "
 
 
 def processes(*sections):
-    """How many processes train together; each wants a GPU. Generators without a training loop have no section `training`."""
+    """Number of training processes, each with one GPU. Generators without a training loop have no section `training`."""
     training = getattr(getattr(SETTINGS, sections[0]), "training", None) if sections else None
     return training.processes if training else 1
 
 
+def motion_threads(wildcards):
+    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or what set-threads says."""
+    cores = workflow.resource_settings.cores
+    return 4 if cores is None else min(16, cores)
+
+
 def stage1_threads(wildcards):
-    """Two, but one where that would take all cores: classifiers of real videos and the domain network train beside it."""
+    """Two threads, or one if that would take all cores: real-video classifiers and the domain network train in parallel."""
     cores = workflow.resource_settings.cores
     return 1 if cores is not None and cores < 4 else 2
 
 
 def results_folder(wildcards, input):
-    """results/<experiment>, wherever the prefix of a module puts it."""
+    """results/<experiment>, including the prefix of a module."""
     return str(Path(input.settings).parents[1])
 
 
@@ -145,42 +155,42 @@ def below(path):
 
 
 def frames_folder(wildcards, input):
-    """The folder of the frame store, whose files are the input `frames`."""
+    """Folder of the frame store, whose files are the input `frames`."""
     return str(Path(input.frames[0]).parent)
 
 
 def output_folder(wildcards, output):
-    """Where all outputs of a job lie."""
+    """Folder of all outputs of a job."""
     return str(Path(output[0]).parent)
 
 
 def data_root(wildcards, input):
-    """Where the raw data lie; their content is guarded by the checksums of the index."""
+    """Folder of the raw data, whose content is tracked by the checksums of the index."""
     return SETTINGS.data_root
 
 
 def patients_digests(wildcards):
-    """Param of `index`: the content of the tables of patients, so that a corrected one reruns the index."""
+    """Param of `index`: digests of the patients CSVs, so that a corrected one reruns the index."""
     return build.patients_digests(SETTINGS)
 
 
 def weights_folder(wildcards, input, output):
-    """Where the pretrained networks lie; their content is guarded by data/weights.json."""
+    """Folder of the pretrained networks, whose content is tracked by data/weights.json."""
     return SETTINGS.weights_dir
 
 
 def weights_there(wildcards):
-    """Which pretrained networks there are, by digest."""
+    """Digests of the pretrained networks that are present."""
     return present.planned(SETTINGS.weights_dir, f"{RESULTS}/data/weights.json")
 
 
 def perceptual_weights(wildcards):
-    """Input: the note of pretrained networks, where the autoencoder uses one."""
+    """Input: list of pretrained networks, if the autoencoder uses one."""
     return [f"{RESULTS}/data/weights.json"] if SETTINGS.autoencoder.uses_perceptual_network else []
 
 
 def check_raw_data():
-    """Stop a run that lacks raw data and has no index of them yet; a dry run only warns."""
+    """Stop a run without raw data and without an index; a dry run only warns."""
     try:
         build.check_data_folders(SETTINGS)
     except LddmError as error:
@@ -191,7 +201,7 @@ def check_raw_data():
 
 
 def raw_data(wildcards):
-    """Input of `index`: no file, but a check before the first job where `onstart` comes too late or is not called."""
+    """Input of `index`: no file, but a check before the first job if `onstart` is too late or is not called."""
     planning = workflow.is_main_process and (workflow.dryrun or not MAIN)
     if planning:
         check_raw_data()
@@ -199,21 +209,21 @@ def raw_data(wildcards):
 
 
 def code(*places):
-    """Modules of these packages (and single modules) of lddm, as input, so that cheap jobs rerun when their code changes.
+    """Input: modules of these packages (and single modules) of lddm, so that cheap jobs rerun when their code changes.
 
-    Training rules do not list theirs: a comment must not cost a night on a GPU. --forcerun is for them.
+    Training rules do not use this, because a changed comment must not cause a long training; use --forcerun for them.
     """
     paths = [Path(lddm.__file__).parent / place for place in places]
     return sorted(str(file) for path in paths for file in ([path] if path.suffix else path.rglob("*.py")))
 
 
 def memory(megabytes):
-    """mem_mb that grows with each attempt; retries are the profile's."""
+    """mem_mb that grows with each attempt; the profile sets the number of retries."""
     return lambda wildcards, attempt: megabytes * attempt
 
 
 def minutes(count):
-    """runtime that grows with each attempt, for the clusters that stop a job when its time is over."""
+    """runtime that grows with each attempt, for clusters that stop a job at its time limit."""
     return lambda wildcards, attempt: count * attempt
 
 
@@ -235,18 +245,18 @@ def measured_motion(wildcards):
 
 
 def motion_of_reconstructions(wildcards):
-    """Input of `synthesize`: only reconstructions need the motion of real clips."""
+    """Input of `synthesize`: motion of real clips, needed only for reconstructions."""
     return measured_motion(wildcards) if wildcards.generator == "reconstruction" else []
 
 
 def motion_option(wildcards, input):
-    """The option --motion where there is such an input."""
+    """Option --motion, if there is such an input."""
     motion = input.get("motion", [])
     return f"--motion {quote(str(motion if isinstance(motion, str) else motion[0]))}" if motion else ""
 
 
 def scored_manifests(wildcards):
-    """What `score` compares with the real videos: nothing for `real` itself."""
+    """Input of `score`: synthetic videos to compare with real ones; none for `real`."""
     if wildcards.generator == "real":
         return []
     sources = ["heldout"] if wildcards.generator == "reconstruction" else SOURCES
@@ -254,9 +264,16 @@ def scored_manifests(wildcards):
 
 
 def regime_manifests(wildcards):
-    """The animated stills that a regime adds to the real training videos."""
+    """Input: animated stills that a regime adds to the real training videos."""
     generator = build.REGIME_GENERATOR[wildcards.regime]
     return manifests(generator, ["stills"], wildcards.fold) if generator else []
+
+
+def animated_test_clips(wildcards):
+    """What a classifier of real videos is tested on besides real videos; not at the other amounts of a sweep."""
+    if wildcards.regime != "real" or hasattr(wildcards, "point"):
+        return []
+    return [path for name in SCORED[1:] for path in manifests(name, ["heldout"], wildcards.fold)]
 
 
 def pseudo_labels(wildcards):
@@ -268,7 +285,7 @@ def pseudo_labels(wildcards):
 
 
 def regime_copies(wildcards):
-    """Which animated stills copy training videos, where those are kept out of the training of classifiers."""
+    """Input: tables of copies of training videos, if these are excluded from the training of classifiers."""
     generator = build.REGIME_GENERATOR[wildcards.regime]
     if not SETTINGS.classification.exclude_copies or generator is None:
         return []
@@ -276,24 +293,34 @@ def regime_copies(wildcards):
 
 
 def option(name):
-    """Param: the command line option of the input `name` with its files; empty without any."""
+    """Param: command line option for the files of the input `name`; empty if there are none."""
     flag = f"--{name.replace('_', '-')}"
     return lambda wildcards, input: " ".join(f"{flag} {quote(str(path))}" for path in input.get(name, []))
 
 
 def synthetic_option(wildcards, input):
     """The folders of synthetic videos: their number does not grow with the shards."""
-    folders = dict.fromkeys(str(Path(path).parent) for path in input.synthetic)
-    named = " ".join(f"--synthetic {quote(folder)}" for folder in folders)
+    return shard_folders("synthetic", input.synthetic)
+
+
+def tested_on_option(wildcards, input):
+    """The folders of animated test clips."""
+    return shard_folders("tested-on", input.tested_on)
+
+
+def shard_folders(option, paths):
+    """An option for each folder of shards, and how many shards a folder has; empty without any."""
+    folders = dict.fromkeys(str(Path(path).parent) for path in paths)
+    named = " ".join(f"--{option} {quote(folder)}" for folder in folders)
     return f"{named} --shards {len(SHARDS)}" if named else ""
 
 
 def before_first_job():
-    """Stop while nothing is lost if raw data are missing; make the MLflow store before jobs race for it."""
+    """Stop early if raw data are missing; create the MLflow store before jobs open it concurrently."""
     check_raw_data()
     shell("{JOB} lddm track init")
 
 
 def after_last_job():
-    """Send what a tracking server missed; the records on disk stay the truth, so this never fails a run."""
+    """Send records that a tracking server has missed; never fails a run, because the records stay on disk."""
     shell("{JOB} lddm track sync {RESULTS:q} || true")

@@ -1,4 +1,4 @@
-"""From raw files to clips and folds.
+"""Conversion of raw files to clips and folds.
 
 Needs: raw data below data_root (the phantom needs none).
 Makes: settings/<stage>.yaml, data/index.parquet, data/frames/ (memory-mapped frames, clips), data/splits.parquet.
@@ -50,7 +50,7 @@ rule index:
 
 
 rule preprocess:
-    """Decode, resample and square the frames once; cut clips; exclude what is broken or doubled, with a reason."""
+    """Decode, resample and fit frames into squares; cut clips; exclude damaged files and duplicates, with a reason."""
     input:
         settings=settings_file("preprocess"),
         index=rules.index.output,
@@ -80,7 +80,7 @@ rule preprocess:
 
 
 rule split:
-    """Deal patients and clusters of duplicates into stratified folds; fail loudly on a leak."""
+    """Assign patients and clusters of duplicates to stratified folds; fail on a leak."""
     input:
         settings=settings_file("split"),
         frames=rules.preprocess.output,

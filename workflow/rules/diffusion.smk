@@ -19,7 +19,7 @@ def measured_from(attribute, path):
 
 
 rule pseudo_label:
-    """Guess labels of unlabelled training videos from the labelled ones, for all generators alike."""
+    """Predict pseudo-labels of unlabelled training videos from the labelled ones, for all generators."""
     input:
         settings=settings_file("pseudo_labels"),
         frames=rules.preprocess.output,

@@ -1,13 +1,13 @@
-"""How good the videos are: distances of distributions, paired and no-reference measures, motion, novelty.
+"""Quality of the videos: distances of distributions, paired and no-reference measures, motion, novelty.
 
-Needs: fold-k/synthetic/, data/frames/, data/splits.parquet; pretrained networks in weights_dir where there are any.
+Needs: fold-k/synthetic/, data/frames/, data/splits.parquet; pretrained networks in weights_dir, if any.
 Makes: data/weights.json, fold-k/domain_network/model.safetensors, fold-k/quality/<generator>.json, <generator>_copies.csv, cache/features/.
 Settings: domain_network, quality.
 """
 
 
 rule fetch_weights:
-    """Download the pretrained networks that can be had, and note which there are; a metric without its network is absent."""
+    """Download available pretrained networks and record which are present; a metric without its network is absent."""
     output:
         f"{RESULTS}/data/weights.json",
     log:
@@ -31,7 +31,7 @@ rule fetch_weights:
 
 
 rule train_domain_network:
-    """Train the video network whose features carry a Frechet distance of the domain, on real training videos."""
+    """Train the video network for the Frechet distance in domain features, on real training videos."""
     input:
         settings=settings_file("domain_network"),
         frames=rules.preprocess.output,
@@ -62,7 +62,7 @@ rule train_domain_network:
 
 
 rule score:
-    """Score the videos of one generator (or the real ones: the upper bound) against the real test videos."""
+    """Score the videos of one generator (or real ones, as the upper bound) against the real test videos."""
     input:
         settings=settings_file("quality"),
         weights=rules.fetch_weights.output,
@@ -72,6 +72,7 @@ rule score:
         synthetic=scored_manifests,
         code=code(
             "metrics",
+            "statistics",
             "motion",
             "nn/perceptual.py",
             "nn/precision.py",

@@ -1,13 +1,13 @@
-"""What people look at: two tables, figures, one page that opens from disk, one summary for machines.
+"""Report: tables, figures, a page that opens from disk, and a machine-readable summary.
 
 Needs: result files only: fold-k/quality/, fold-k/classification/, fold-k/synthetic/, records/.
 Makes: tables/, figures/, report.html, summary.json, provenance.json.
-Settings: split, synthesis, classification, sweep (what there is, and intervals) for the tables; all for the report.
+Settings: split, synthesis, classification, sweep for the tables; all for the report.
 """
 
 
 rule tabulate:
-    """Gather all scores and all predictions into the two tables, with intervals and differences to `real`."""
+    """Collect all scores and predictions in tables, with intervals and differences from `real`."""
     input:
         settings=settings_file("tables"),
         quality=expand(f"{FOLD}/quality/{{generator}}.json", fold=FOLDS, generator=SCORED),
@@ -49,17 +49,23 @@ rule tabulate:
             category="Classification",
             labels={"what": "comparisons", "kind": "table"},
         ),
+        transfer=report(
+            f"{RESULTS}/tables/transfer.csv",
+            caption="../report/transfer.rst",
+            category="Classification",
+            labels={"what": "real and synthetic, trained and tested", "kind": "table"},
+        ),
         sweep=report(
             f"{RESULTS}/tables/sweep.csv",
             caption="../report/sweep.rst",
-            category="Other amounts",
-            labels={"what": "ablation at other amounts", "kind": "table"},
+            category="Sweep",
+            labels={"what": "ablation at other settings", "kind": "table"},
         ),
         sweep_comparisons=report(
             f"{RESULTS}/tables/sweep_comparisons.csv",
             caption="../report/sweep.rst",
-            category="Other amounts",
-            labels={"what": "comparisons at other amounts", "kind": "table"},
+            category="Sweep",
+            labels={"what": "comparisons at other settings", "kind": "table"},
         ),
         confusion=(
             report(
@@ -112,7 +118,7 @@ rule figures:
             f"{RESULTS}/figures/failures.png",
             caption="../report/failures.rst",
             category="Videos",
-            labels={"what": "failures, chosen by rule", "kind": "strips"},
+            labels={"what": "failures, selected by rule", "kind": "strips"},
         ),
         curves=report(
             f"{RESULTS}/figures/curves.png",
@@ -137,8 +143,8 @@ rule figures:
             report(
                 f"{RESULTS}/figures/sweep.png",
                 caption="../report/sweep.rst",
-                category="Other amounts",
-                labels={"what": "ablation at other amounts", "kind": "chart"},
+                category="Sweep",
+                labels={"what": "ablation at other settings", "kind": "chart"},
             )
             if POINTS
             else []
@@ -175,7 +181,7 @@ rule figures:
 
 
 rule page:
-    """Write the one page: tables, figures and loops inside, no network needed."""
+    """Write the report page with embedded tables, figures and loops; it needs no network."""
     input:
         settings=settings_file("whole"),
         tables=rules.tabulate.output,
@@ -204,7 +210,7 @@ rule page:
 
 
 rule summarize:
-    """Write the headline numbers for machines; the tracking view shows them as this pipeline's summary run."""
+    """Write machine-readable headline numbers, which MLflow shows as the summary run of this pipeline."""
     input:
         settings=settings_file("whole"),
         tables=rules.tabulate.output,

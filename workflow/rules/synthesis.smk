@@ -1,4 +1,4 @@
-"""Videos from first frames: of the held-out videos (to be scored) and of the labelled stills (to train on).
+"""Animation of first frames: of held-out videos (for scores) and of labelled stills (for training classifiers).
 
 Needs: fold-k/generators/<name>/bundle/, data/frames/, data/splits.parquet.
 Makes: fold-k/synthetic/<generator>/<source>/shard-<i>.npy with a manifest shard-<i>.parquet beside it.
@@ -7,7 +7,7 @@ Settings: synthesis.
 
 
 rule synthesize:
-    """Animate one shard of a source's first frames with one generator; each shard may lease one GPU."""
+    """Animate one shard of a source's first frames with one generator, on one leased GPU if available."""
     input:
         settings=settings_file("synthesis"),
         bundle=bundle_of,

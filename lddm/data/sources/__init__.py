@@ -1,1 +1,1 @@
-"""Where videos and still images come from: a module for each source, all with `rows` and `read`."""
+"""Sources of videos and still images: one module per source, each with `rows` and `read`."""

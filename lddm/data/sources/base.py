@@ -1,4 +1,4 @@
-"""What the sources share: the form of an index row, safe paths, and the way from a row back to its frames."""
+"""Shared code of the sources: index rows, safe paths, and reading the frames of a row."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ COLUMNS = (
 
 
 def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[str, Any]:
-    """An index row of a file (or a folder of frames); `values` sets or overrides columns.
+    """Index row of a file (or a folder of frames); `values` sets or overrides columns.
 
-    The id is readable and unique: the source, the file's name, and a hash of its place. What cannot be read at all (a
-    link that leads nowhere or out of the data, a pipe, a name that is not UTF-8) is excluded with that reason.
+    The id is readable and unique: source, file name, and a hash of the path. Files that cannot be opened (a link that is
+    broken or leads out of the data folder, a pipe, a name that is not UTF-8) are excluded, with the reason.
     """
     relative = path.relative_to(data_root).as_posix()
     name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-").lower()[:40]
@@ -66,7 +66,7 @@ def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[st
     }
     row |= values
     if row["patient_id"] is None:
-        row["patient_id"] = row["id"]  # unknown: each file counts as a patient of its own
+        row["patient_id"] = row["id"]  # unknown: each file counts as one patient
     try:
         safe_path(data_root, relative)
     except UnreadableFile as error:
@@ -78,7 +78,7 @@ def file_row(source: str, path: Path, data_root: Path, **values: Any) -> dict[st
 
 
 def printable(name: str) -> str:
-    """A name as text that can be written: bytes that are no UTF-8 as \\xff."""
+    """A name as encodable text: bytes that are not UTF-8 are written as \\xff."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -93,9 +93,9 @@ def content_hash(path: Path) -> str:
 
 
 def label_of(class_name: str, classes: list[str]) -> dict[str, Any]:
-    """The columns label, class_name and excluded for a class name; a class that is not asked for is excluded.
+    """The columns label, class_name and excluded for a class name; a class that is not in `classes` is excluded.
 
-    Names are compared in Unicode form NFC, since macOS stores names of folders decomposed (NFD).
+    Names are compared in Unicode form NFC, because macOS stores folder names decomposed (NFD).
     """
     class_name = unicodedata.normalize("NFC", class_name)
     composed = [unicodedata.normalize("NFC", name) for name in classes]
@@ -107,17 +107,17 @@ def label_of(class_name: str, classes: list[str]) -> dict[str, Any]:
 
 
 def read_csv(path: Path, columns: Sequence[str], hint: str) -> pd.DataFrame:
-    """A table that came with the data, all cells as text, empty ones as "".
+    """Read a table that came with the data; all cells are text, empty ones "".
 
     Raises:
-        LddmError: it is missing, no CSV in UTF-8, or lacks a column.
+        LddmError: the file is missing, is not a CSV in UTF-8, or lacks a column.
     """
     if not path.is_file():
         raise LddmError(f"{path} does not exist", hint)
     try:
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise LddmError(f"{path} is no CSV in UTF-8: {error}", hint) from error
+        raise LddmError(f"{path} is not a CSV in UTF-8: {error}", hint) from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         found = ", ".join(map(str, table.columns[:10]))
@@ -126,17 +126,19 @@ def read_csv(path: Path, columns: Sequence[str], hint: str) -> pd.DataFrame:
 
 
 def source_folder(data_root: Path, folder: str) -> Path:
-    """The source's folder, which must exist and lie below data_root."""
+    """The source's folder below data_root; raises LddmError if it does not exist."""
     path = data_root / folder
     if not path.is_dir():
-        raise LddmError(f"{path} does not exist", "put the data there as docs/data.md says, or set data_root")
+        raise LddmError(
+            f"{path} does not exist", "put the data there (docs/data.md describes the layout), or set data_root"
+        )
     return path
 
 
 def safe_path(data_root: Path, relative: str) -> Path:
-    """The file or folder of a row; a path or a link that leaves the data is refused, and so are pipes and the like.
+    """The file or folder of a row; paths and links that leave the data folder are refused, and so are pipes and sockets.
 
-    The top folder of a source may itself be a link, as people keep large data on another disk.
+    The top folder of a source may itself be a link, because large data are often kept on another disk.
     """
     path, parts, shown = data_root / relative, Path(relative).parts, printable(relative)
     if shown != relative:
@@ -147,20 +149,20 @@ def safe_path(data_root: Path, relative: str) -> Path:
         target = path.resolve(strict=True)
         inside = any(target.is_relative_to(root.resolve()) for root in (data_root, data_root / parts[0]))
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "a link that leads to itself"
+        reason = getattr(error, "strerror", None) or "a circular link"
         raise UnreadableFile(f"{relative} cannot be opened: {reason}", "check the file") from error
     if not inside:
         raise UnreadableFile(f"{relative} lies outside the data folder", "copy the file into the data folder")
-    if not (target.is_file() or target.is_dir()):  # to open a pipe would wait for ever
+    if not (target.is_file() or target.is_dir()):  # opening a pipe would block
         raise UnreadableFile(f"{relative} is neither a file nor a folder", "remove it")
     return path
 
 
 def read_recording(path: Path, max_frames: int) -> Recording:
-    """Decode a video, an image, a DICOM file (told apart by content and suffix) or a folder of numbered frames.
+    """Decode a video, an image, a DICOM file (distinguished by content and suffix) or a folder of numbered frames.
 
     Raises:
-        UnreadableFile: it cannot be decoded.
+        UnreadableFile: the file cannot be decoded.
     """
     if path.is_dir():
         return read_frame_folder(path, max_frames)
@@ -174,6 +176,6 @@ def read_recording(path: Path, max_frames: int) -> Recording:
 
 
 def read_file(path: Path, max_frames: int) -> tuple[np.ndarray, FrameRate]:
-    """Frames uint8 (T, H, W) and the frame rate, which carries the frame times, as `read_recording`."""
+    """As `read_recording`: frames uint8 (T, H, W), and the frame rate, which includes the frame times."""
     recording = read_recording(path, max_frames)
     return recording.frames, recording.rate

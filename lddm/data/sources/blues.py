@@ -1,10 +1,10 @@
 """COVID-BLUES: lung ultrasound videos of one probe (Wiedemann et al., IEEE JBHI 29(9):6301-6310, 2025).
 
     lus_videos/patient_<ID>_<point>[_2].mp4
-    severity.csv             a row for each video: Severity Score 0-3, A-lines, B-lines, comments
-    clinical_variables.csv   a row for each patient (optional); -99 and empty cells are unknown
+    severity.csv             one row per video: Severity Score 0-3, A-lines, B-lines, comments
+    clinical_variables.csv   one row per patient (optional); -99 and empty cells are unknown
 
-Licence CC BY-NC-ND 4.0: numbers may be published, but nothing that is made from the pixels may be passed on or shown.
+Licence CC BY-NC-ND 4.0: numbers may be published, but nothing derived from the pixels may be redistributed or shown.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HINT = "copy the CSV files of the release beside lus_videos"
 
 
 def rows(settings: BluesSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all videos with the class that `task` gives their value; videos without one are excluded."""
+    """Index rows of all videos, with the class that `task` assigns to their value; videos without a value are excluded."""
     task = {_fold(value): name for name, values in settings.task.items() for value in values}
 
     def label(value: str) -> dict[str, Any]:
@@ -40,17 +40,17 @@ def rows(settings: BluesSource, data_root: Path, classes: list[str]) -> list[dic
 
 
 def target_rows(settings: BluesSource, data_root: Path, task: Task) -> list[dict]:
-    """Index rows of all videos with a number of severity.csv or clinical_variables.csv, the column of the task's name."""
+    """Index rows of all videos, with the target from the column of that name in severity.csv or clinical_variables.csv."""
 
     def label(value: str) -> dict[str, Any]:
         number = parse_number("" if value == "-99" else value, f"{settings.folder}, {task.name}")
-        return target_columns(number, task, "the table does not say")
+        return target_columns(number, task, "no value in the table")
 
     return _rows(settings, data_root, task.name, label)
 
 
 def read(row: dict, settings: BluesSource, data_root: Path, max_frames: int) -> Recording:
-    """The video as it is; black frames at its beginning are dropped by preprocessing."""
+    """The unmodified video; preprocessing drops black frames at its beginning."""
     return read_recording(safe_path(data_root, row["path"]), max_frames)
 
 
@@ -62,7 +62,9 @@ def _rows(settings: BluesSource, data_root: Path, column: str, label) -> list[di
         name = NAME.fullmatch(path.stem)
         if name is None:
             table.append(
-                file_row("blues", path, data_root, kind="video", excluded="not named as the release names videos")
+                file_row(
+                    "blues", path, data_root, kind="video", excluded="file name does not match those of the release"
+                )
             )
             continue
         key = path.stem if of_video else name["patient"]
@@ -70,12 +72,12 @@ def _rows(settings: BluesSource, data_root: Path, column: str, label) -> list[di
         about = label(values[key]) if key in values else {"excluded": "no row in the table"}
         table.append(file_row("blues", path, data_root, kind="video", licence=LICENCE, patient_id=patient, **about))
     if not table:
-        raise LddmError(f"{folder / 'lus_videos'} holds no .mp4", "unpack the release there; see docs/data.md")
+        raise LddmError(f"{folder / 'lus_videos'} contains no .mp4 file", "unpack the release there; see docs/data.md")
     return table
 
 
 def _column(folder: Path, column: str) -> tuple[bool, dict[str, str]]:
-    """Whether the column is of videos (else of patients), and its folded cells by video or patient."""
+    """Whether the column is per video (else per patient), and its normalised cells by video or patient."""
     videos = read_csv(folder / "severity.csv", ("video_file",), HINT)
     if column in videos:
         return True, _cells(videos, "video_file", column)
@@ -88,5 +90,5 @@ def _cells(table: pd.DataFrame, key: str, column: str) -> dict[str, str]:
 
 
 def _fold(value: str) -> str:
-    """Lower case without blanks at the ends; 2.0 is 2."""
+    """Strip, convert to lower case, and write 2.0 as 2."""
     return re.sub(r"^(-?\d+)\.0$", r"\1", value.strip().lower())

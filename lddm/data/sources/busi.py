@@ -1,7 +1,7 @@
 """BUSI: breast ultrasound images in three folders (Al-Dhabyani et al., Data in Brief 28:104863, 2020).
 
-Patients are not identified, so each image counts as its own; near-duplicates are clustered later. Masks lie beside the
-images in the full release and are left out.
+Patients are not identified, so each image counts as one patient; near-duplicates are clustered later. The full release
+contains masks beside the images; they are skipped.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     rawframes/{benign,malignant}/<video id>/NNNNNN.png
     train.json, val.json   or   imagenet_vid_train_15frames.json, imagenet_vid_val.json   (both optional)
 
-Patients are not named. Videos that share frames are clustered, and the known label errors are put right: see ERRATA.
+Patients are not identified. Videos that share frames are clustered, and known label errors are corrected: see ERRATA.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LICENCE = "non-commercial research and education (CVA-Net release)"
 CATEGORIES = {1: "benign", 2: "malignant"}
 ANNOTATIONS = ("train.json", "val.json", "imagenet_vid_train_15frames.json", "imagenet_vid_val.json")
 
-VIDEOS = 188  # of the release, as its README says; how many of each class is stated nowhere
+VIDEOS = 188  # according to the release's README, which states no number per class
 ONE_PATIENT = "busv-patient-errata-2023-03-25"
-# Folder and id (without a leading x) -> what the release's README of 2023-03-25 says of it.
+# Folder and id (without a leading x) -> correction according to the release's README of 2023-03-25.
 ERRATA: dict[tuple[str, str], dict[str, str]] = {
     ("benign", "66ef02e7f1b9a0ef"): {"excluded": "errata: the same video as malignant/x3b88488853e8b7d1"},
     ("benign", "63c9ba1377f35bf6"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
@@ -35,12 +35,12 @@ ERRATA: dict[tuple[str, str], dict[str, str]] = {
     ("malignant", "2390fbea047347b"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
     ("malignant", "7a39ab5d4970bf89"): {"class_name": "malignant", "patient_id": ONE_PATIENT},
 }
-# Frames of the videos of one patient, as the same note counts them.
+# Frame counts that the same README states for the videos of that patient.
 ERRATA_FRAMES = {"63c9ba1377f35bf6": 97, "5a1c46ec6377e946": 100, "2390fbea047347b": 102, "7a39ab5d4970bf89": 105}
 
 
 def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all videos, with errata applied and videos that share frames clustered."""
+    """Index rows of all videos; errata are applied and videos that share frames are clustered."""
     folder = source_folder(data_root, settings.folder)
     if not (folder / "rawframes").is_dir():
         raise LddmError(f"{folder / 'rawframes'} does not exist", "unpack the BUSV release there; see docs/data.md")
@@ -53,14 +53,14 @@ def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict
             values = label_of(errata.get("class_name", name), classes)
             said = annotated.get((name, key))
             if said is not None and said != name:
-                values["excluded"] = f"the annotations say {said}, the folder says {name}"
+                values["excluded"] = f"class {said} in the annotations, {name} by folder"
             if "excluded" in errata:
                 values["excluded"] = errata["excluded"]
             run = longest_run(video)
             if not run:
                 values["excluded"] = "no numbered frames"
             if any(path.is_symlink() for path in run):
-                values["excluded"] = "its frames are links, which may lead out of the data folder"
+                values["excluded"] = "frames are links, which may lead out of the data folder"
             row = file_row(
                 "busv", video, data_root, kind="video", fps=settings.fps, n_frames=len(run), licence=LICENCE,
                 patient_id=errata.get("patient_id"), **values,
@@ -72,7 +72,7 @@ def rows(settings: BusvSource, data_root: Path, classes: list[str]) -> list[dict
 
 
 def compared_with_release(table: list[dict]) -> list[str]:
-    """What was found against what is known of the release, one sentence each.
+    """Sentences that compare the videos found with what is known of the release.
 
     Args:
         table: from `rows`.
@@ -80,32 +80,32 @@ def compared_with_release(table: list[dict]) -> list[str]:
     classes = {name: sum(Path(row["path"]).parent.name == name for row in table) for name in CATEGORIES.values()}
     counts = f"{len(table)} videos ({', '.join(f'{count} in {name}' for name, count in classes.items())})"
     if len(table) == VIDEOS:
-        found = [f"{counts}, as many as the release of BUSV has"]
+        found = [f"{counts}, as many as in the BUSV release"]
     elif len(table) < VIDEOS:
-        found = [f"{counts}: the release of BUSV has {VIDEOS}, so {VIDEOS - len(table)} are missing; unpack it again"]
+        found = [f"{counts}: the BUSV release has {VIDEOS}, so {VIDEOS - len(table)} are missing; unpack it again"]
     else:
-        found = [f"{counts}: the release of BUSV has {VIDEOS}, so {len(table) - VIDEOS} are not part of it"]
+        found = [f"{counts}: the BUSV release has {VIDEOS}, so {len(table) - VIDEOS} are not part of it"]
     by_name = {(Path(row["path"]).parent.name, Path(row["path"]).name.removeprefix("x")): row for row in table}
     met = {key: by_name[key] for key in ERRATA if key in by_name}
     if met:
         relabelled = [key for key, row in met.items() if row["class_name"] != key[0] and row["excluded"] is None]
         twins = [key for key in met if "excluded" in ERRATA[key]]
         found.append(
-            f"errata of 2023-03-25: {len(met)} of the {len(ERRATA)} videos that they name are here; {len(twins)} left out as a "
-            f"duplicate, {len(relabelled)} taken for malignant, the others of that patient kept together"
+            f"errata of 2023-03-25: {len(met)} of the {len(ERRATA)} listed videos are present; {len(twins)} excluded as a "
+            f"duplicate, {len(relabelled)} relabelled as malignant, the others of that patient kept together"
         )
     absent = [f"{folder}/{name}" for folder, name in ERRATA if (folder, name) not in by_name]
     if absent:
-        found.append(f"the errata also name {', '.join(absent)} (perhaps with an x before it), which are not here")
+        found.append(f"the errata also list {', '.join(absent)} (possibly with a leading x), which are not present")
     for (_, name), row in met.items():
         known = ERRATA_FRAMES.get(name)
         if known and row["n_frames"] != known:
-            found.append(f"{row['path']} has {row['n_frames']} numbered frames in a row; the errata count {known}")
+            found.append(f"{row['path']} has {row['n_frames']} consecutively numbered frames; the errata state {known}")
     both = [row for row in table if row["excluded"] and "other class" in row["excluded"]]
     if both:
         found.append(
-            f"{len(both)} videos share frames with a video of the other class and are left out; the errata do not settle which "
-            "label is right (users of the release have reported ten such folders)"
+            f"{len(both)} videos share frames with a video of the other class and are excluded; the errata do not say which "
+            "label is correct (users of the release have reported ten such folders)"
         )
     return found
 
@@ -116,7 +116,7 @@ def read(row: dict, settings: BusvSource, data_root: Path, max_frames: int) -> R
 
 
 def longest_run(folder: Path) -> list[Path]:
-    """The longest run of frames with consecutive numbers: a gap is a cut, and time across it is unknown."""
+    """The longest run of frames with consecutive numbers; a gap is a cut of unknown duration."""
     numbered = sorted(
         (int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal() and path.is_file()
     )
@@ -131,7 +131,7 @@ def longest_run(folder: Path) -> list[Path]:
 
 
 def _annotated_classes(folder: Path) -> dict[tuple[str, str], str]:
-    """(folder class, id without x) -> class of the annotations, from whichever JSON files there are."""
+    """(folder class, id without x) -> class in the annotations, from all JSON files that exist."""
     classes: dict[tuple[str, str], str] = {}
     for name in ANNOTATIONS:
         if not (folder / name).is_file():
@@ -146,15 +146,15 @@ def _annotated_classes(folder: Path) -> dict[tuple[str, str], str]:
                     classes[(place[0], place[1].removeprefix("x"))] = category
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise LddmError(
-                f"{folder / name} is not in the COCO-VID form: {error!r}", "use the release's file"
+                f"{folder / name} is not in COCO-VID format: {error!r}", "use the release's file"
             ) from error
     return classes
 
 
 def _cluster(table: list[dict], hashes: list[set[str]]) -> None:
-    """Cluster videos that share an identical frame; a cluster whose usable videos disagree on the label is excluded.
+    """Cluster videos that share an identical frame; exclude clusters whose usable videos have different labels.
 
-    Frames of many videos, such as title cards and black frames, are not counted; preprocessing compares the content.
+    Frames that occur in many videos, such as title cards and black frames, are ignored; preprocessing compares the content.
     """
     owners: dict[str, list[int]] = {}
     for i, frames in enumerate(hashes):

@@ -1,17 +1,17 @@
-"""CAMUS: apical echocardiography of 500 patients (Leclerc et al., IEEE TMI 38(9):2198-2210, 2019), in two forms.
+"""CAMUS: apical echocardiography of 500 patients (Leclerc et al., IEEE TMI 38(9):2198-2210, 2019), in two formats.
 
-The public release, half a heart cycle of each view, from end-diastole to end-systole or back:
+The public release, half a heart cycle per view, from end-diastole to end-systole or in reverse:
 
     <patient>/<patient>_{2CH,4CH}_half_sequence.nii.gz
     <patient>/Info_{2CH,4CH}.cfg      ED, ES (frames from 1), EF, FrameRate, ...
 
-Pairs of end-diastole and end-systole as PNG, with areas from their masks:
+Pairs of end-diastole and end-systole as PNG, with areas computed from their masks:
 
     images/<patient>_{2CH,4CH}_{ED,ES}.png
     areas.csv                         patient_id, view, area_fraction_change, ...
 
-Licence CC BY-NC-SA 4.0. Both views of a patient have one label: the ejection fraction, or the mean of their area fraction
-changes.
+Licence CC BY-NC-SA 4.0. Both views of a patient have the same label: the ejection fraction, or the mean of the two area
+fraction changes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Label = Callable[[float], dict[str, Any]]
 
 
 def rows(settings: CamusSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all views with the class of their patient's value."""
+    """Index rows of all views, with the class of the patient's value."""
     return _rows(
         settings,
         data_root,
@@ -49,12 +49,12 @@ def rows(settings: CamusSource, data_root: Path, classes: list[str]) -> list[dic
 
 
 def target_rows(settings: CamusSource, data_root: Path, task: Task) -> list[dict]:
-    """Index rows of all views with a number of their patient: the column of areas.csv or the key of the .cfg files."""
-    return _rows(settings, data_root, task.name, lambda value: target_columns(value, task, "the release does not say"))
+    """Index rows of all views, with the patient's target from a column of areas.csv or a key of the .cfg files."""
+    return _rows(settings, data_root, task.name, lambda value: target_columns(value, task, "no value in the release"))
 
 
 def read(row: dict, settings: CamusSource, data_root: Path, max_frames: int) -> Recording:
-    """End-diastole to end-systole; end-diastole alone for a still."""
+    """Frames from end-diastole to end-systole; only end-diastole for a still."""
     path = safe_path(data_root, row["path"])
     recording = _sequence(path, settings, max_frames) if path.name.endswith(SEQUENCE) else _pair(path, settings)
     return recording.part(0, 1) if row["kind"] == "image" else recording
@@ -65,7 +65,7 @@ def _pair(path: Path, settings: CamusSource) -> Recording:
         read_recording(place, 1).frames[0] for place in (path, path.with_name(path.name.replace("_ED.png", "_ES.png")))
     ]
     if frames[0].shape != frames[1].shape:
-        raise UnreadableFile(f"{path.name} and its end-systole differ in size", "copy both files again")
+        raise UnreadableFile(f"{path.name} and its end-systolic frame differ in size", "copy both files again")
     return Recording.steady(np.stack(frames), settings.pair_fps)
 
 
@@ -74,11 +74,11 @@ def _sequence(path: Path, settings: CamusSource, max_frames: int) -> Recording:
     frames, spacing = read_nifti(path, max_frames)
     numbers = [parse_number(about.get(key, ""), f"{path.name}, {key}") for key in ("ED", "ES")]
     if not np.isfinite(numbers).all():
-        raise UnreadableFile(f"{path.name}: its .cfg states no ED or ES", "copy the .cfg again")
+        raise UnreadableFile(f"{path.name}: its .cfg file does not state ED and ES", "copy the .cfg file again")
     first, last = (int(number) - 1 for number in numbers)
     if not (0 <= first < len(frames) and 0 <= last < len(frames)) or first == last:
         raise UnreadableFile(f"{path.name}: ED {first + 1} and ES {last + 1} of {len(frames)} frames", "copy it again")
-    frames = frames[first : last + 1] if first < last else frames[last : first + 1][::-1]  # some run backwards
+    frames = frames[first : last + 1] if first < last else frames[last : first + 1][::-1]  # some are in reverse order
     rate = parse_number(about.get("FrameRate", ""), f"{path.name}, FrameRate")
     recording = Recording.steady(frames, rate, spacing=spacing)
     return recording if np.isfinite(rate) else recording.assume_rate(settings.fps)
@@ -101,7 +101,7 @@ def _rows(settings: CamusSource, data_root: Path, measure: str, label: Label) ->
         table.append(file_row("camus", path, data_root, kind=kind, **about))
     if not table:
         raise LddmError(
-            f"{folder} holds neither areas.csv with images/ nor <patient>/<patient>_<view>_{SEQUENCE}",
+            f"{folder} contains neither areas.csv with images/ nor <patient>/<patient>_<view>_{SEQUENCE}",
             "unpack the release there; see docs/data.md",
         )
     return table
@@ -115,12 +115,12 @@ def _areas(path: Path, measure: str) -> dict[str, float]:
 
 
 def _stated(path: Path, measure: str) -> float:
-    """A number of a view's .cfg file; NaN if it has none."""
+    """A number from a view's .cfg file; NaN if absent."""
     return parse_number(_config(path).get(measure, ""), f"{path.name}, {measure}")
 
 
 def _config(sequence: Path) -> dict[str, str]:
-    """Lines `key: value` of the .cfg file beside a sequence; none if it is missing."""
+    """The `key: value` lines of the .cfg file beside a sequence; empty if the file is missing."""
     path = sequence.with_name(f"Info_{sequence.name.split('_')[1]}.cfg")
     if not path.is_file():
         return {}

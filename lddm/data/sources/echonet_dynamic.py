@@ -2,9 +2,9 @@
 
     Videos/<FileName>.avi
     FileList.csv         FileName, EF, ESV, EDV, ..., FPS, NumberOfFrames, Split
-    VolumeTracings.csv   FileName, X1, Y1, X2, Y2, Frame: the ventricle traced at end-diastole and at end-systole (optional)
+    VolumeTracings.csv   FileName, X1, Y1, X2, Y2, Frame: tracings of the ventricle at end-diastole and end-systole (optional)
 
-The release is for research only, by agreement with Stanford University. Each video is of a patient of its own.
+The release is for research only, by agreement with Stanford University. Each video shows a different patient.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HINT = "copy FileList.csv of the release beside Videos"
 
 
 def rows(settings: EchonetDynamicSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all videos with the class of their value."""
+    """Index rows of all videos, with the class of their value."""
 
     def label(value: float) -> dict[str, Any]:
         return span_columns(value, settings.spans, classes, settings.measure)
@@ -39,12 +39,12 @@ def rows(settings: EchonetDynamicSource, data_root: Path, classes: list[str]) ->
 
 
 def target_rows(settings: EchonetDynamicSource, data_root: Path, task: Task) -> list[dict]:
-    """Index rows of all videos with a number of FileList.csv: the column of the task's name, e.g. EF."""
-    return _rows(settings, data_root, task.name, lambda value: target_columns(value, task, "FileList.csv does not say"))
+    """Index rows of all videos, with the target from the column of that name in FileList.csv, e.g. EF."""
+    return _rows(settings, data_root, task.name, lambda value: target_columns(value, task, "no value in FileList.csv"))
 
 
 def read(row: dict, settings: EchonetDynamicSource, data_root: Path, max_frames: int) -> Recording:
-    """The video from its traced end-diastole on, or that frame alone for a still; from frame 0 where none is traced."""
+    """The video from its traced end-diastole, or only that frame for a still; starts at frame 0 if there is no tracing."""
     path = safe_path(data_root, row["path"])
     recording = read_recording(path, max_frames)
     first = (
@@ -53,26 +53,26 @@ def read(row: dict, settings: EchonetDynamicSource, data_root: Path, max_frames:
         else None
     )
     if first is None or first >= len(recording.frames):
-        recording = recording.noted("no tracing: it begins at frame 0") if settings.from_end_diastole else recording
+        recording = recording.noted("no tracing: starts at frame 0") if settings.from_end_diastole else recording
         first = 0
     return recording.part(first, first + 1 if row["kind"] == "image" else len(recording.frames))
 
 
 def end_diastole(tracings: Path, name: str) -> int | None:
-    """The frame of the larger one of the traced areas of a video; None if it is not traced.
+    """The frame with the larger traced area in a video; None if the video is not traced.
 
-    A tracing is a long axis and short chords (X1, Y1)-(X2, Y2) across it; chords at equal distances have an area in proportion to
-    the sum of their lengths times the axis.
+    A tracing is a long axis and short chords (X1, Y1)-(X2, Y2) across it. For chords at equal distances the area is
+    proportional to the sum of their lengths times the axis.
 
     Raises:
-        LddmError: the table lacks a column or holds what is not a number.
+        LddmError: the table lacks a column or contains a value that is not a number.
     """
     return _end_diastoles(tracings, tracings.stat().st_mtime_ns).get(name) if tracings.is_file() else None
 
 
 @functools.lru_cache(maxsize=1)
 def _end_diastoles(tracings: Path, changed: int) -> dict[str, int]:
-    """Video -> its end-diastole; kept, since the table has hundreds of thousands of rows and each video asks for it."""
+    """Video -> end-diastolic frame. Cached: the table has hundreds of thousands of rows and is used for each video."""
     table = read_csv(tracings, TRACINGS, "copy VolumeTracings.csv of the release again")
     names = table["FileName"].str.removesuffix(".avi")
     try:
@@ -98,5 +98,5 @@ def _rows(settings: EchonetDynamicSource, data_root: Path, column: str, label) -
         kind = "image" if is_still_patient(path.stem, settings.still_share) else "video"
         table.append(file_row("echonet_dynamic", path, data_root, kind=kind, licence=LICENCE, **about))
     if not table:
-        raise LddmError(f"{folder / 'Videos'} holds none of the files of FileList.csv", "unpack the release there")
+        raise LddmError(f"{folder / 'Videos'} contains none of the files in FileList.csv", "unpack the release there")
     return table

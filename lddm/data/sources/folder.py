@@ -1,4 +1,4 @@
-"""Anyone's data: <folder>/<class>/<videos, images or DICOM files>, plus an optional CSV of patients."""
+"""Users' own data: <folder>/<class>/<videos, images or DICOM files>, with an optional patients CSV."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from lddm.task import Task
 
 logger = logging.getLogger(__name__)
 
-SERIES = 8  # single-frame DICOM files of one series from which they are taken for the frames of one loop
+SERIES = 8  # minimum number of single-frame DICOM files of one series that look like the frames of a loop
 
 
 @dataclass
 class Survey:
-    """All that a source's folder holds.
+    """Content of a source's folder.
 
     Attributes:
-        rows: index rows; `identity` holds the Identity of a DICOM file, None for other files.
-        passed_over: files that no row stands for -> reason.
-        notes: sentences about patients and files that somebody should read.
+        rows: index rows; `identity` is the Identity of a DICOM file, None for other files.
+        passed_over: files without a row -> reason.
+        notes: sentences about patients and files, for the user.
     """
 
     rows: list[dict] = field(default_factory=list)
@@ -48,10 +48,10 @@ class Survey:
 
 
 def rows(settings: FolderSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all files. What is passed over is counted in the log, and so are patients that do not match."""
+    """Index rows of all files. The log counts skipped files and patients without a match."""
     found = survey(settings, data_root, classes)
     for reason, count in Counter(found.passed_over.values()).most_common():
-        logger.info("%s: %d files passed over: %s", settings.folder, count, reason)
+        logger.info("%s: %d files skipped: %s", settings.folder, count, reason)
     for note in found.notes:
         logger.warning("%s: %s", settings.folder, note)
     return found.rows
@@ -61,12 +61,12 @@ def target_rows(settings: FolderSource, data_root: Path, task: Task) -> list[dic
     """Index rows of all files in folders of any name, with the targets of the source's CSV.
 
     Raises:
-        LddmError: no CSV is named, it cannot be meant, or it names no file that is there.
+        LddmError: no CSV is configured, it is invalid, or it names no existing file.
     """
     if settings.targets is None:
         raise LddmError(
-            f"index.task regression: source folder '{settings.folder}' names no CSV of targets",
-            f"set its targets to a CSV with the columns file and {task.name}",
+            f"index.task regression: source folder '{settings.folder}' has no targets CSV",
+            f"set its key targets to a CSV with the columns file and {task.name}",
         )
     folder = source_folder(data_root, settings.folder)
     targets = read_targets(folder / settings.targets, task)
@@ -80,7 +80,7 @@ def target_rows(settings: FolderSource, data_root: Path, task: Task) -> list[dic
         )
     if table and all(math.isnan(row["label"]) for row in table):
         raise LddmError(
-            f"{folder / settings.targets} names none of the {len(table)} files", f"give paths relative to {folder}"
+            f"{folder / settings.targets} names none of the {len(table)} files", f"use paths relative to {folder}"
         )
     return table
 
@@ -88,13 +88,13 @@ def target_rows(settings: FolderSource, data_root: Path, task: Task) -> list[dic
 def survey(
     settings: FolderSource, data_root: Path, classes: list[str], key: Callable[[], bytes] | None = None
 ) -> Survey:
-    """List a folder: rows, files passed over, and what to say about patients.
+    """List a folder: rows, skipped files, and notes about patients.
 
     Args:
-        key: gives the key of DICOM pseudonyms; None = the key of the raw data, made if it is missing.
+        key: returns the key of DICOM pseudonyms; None = the key of the raw data, created if it is missing.
 
     Raises:
-        LddmError: a missing folder, or a CSV of patients that cannot be meant.
+        LddmError: a missing folder, or an invalid patients CSV.
     """
     folder = source_folder(data_root, settings.folder)
     table = read_patients(folder / settings.patients) if settings.patients is not None else None
@@ -103,7 +103,7 @@ def survey(
     forms = Counter(unicodedata.normalize("NFC", place.name) for place in places)
     for name, count in forms.items():
         if count > 1:
-            found.notes.append(f"{count} folders are named {name}, in several Unicode forms: they are one class")
+            found.notes.append(f"{count} folders are named {name}, in different Unicode forms: they are one class")
     for place in places:
         for path in _data_files(place, folder, data_root, found):
             try:
@@ -136,15 +136,15 @@ def survey(
 
 
 def read(row: dict, settings: FolderSource, data_root: Path, max_frames: int) -> Recording:
-    """The recording, with the configured frame rate if the file states none."""
+    """The recording; its frame rate is the configured one if the file states none."""
     return read_recording(safe_path(data_root, row["path"]), max_frames).assume_rate(settings.fps)
 
 
 def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> list[Path]:
-    """Files of a class folder that may be data, and folders of numbered frames; what is passed over goes to `found`."""
+    """Potential data files of a class folder, and folders of numbered frames; skipped files are added to `found`."""
     everything = sorted(place.rglob("*"))
     links = [path for path in everything if path.is_dir() and path.is_symlink()]
-    found.passed_over |= dict.fromkeys(links, "a link to a folder, which is not followed: copy the folder")
+    found.passed_over |= dict.fromkeys(links, "a link to a folder, which is not followed (copy the folder)")
     paths = [path for path in everything if not path.is_dir()]
     clutter = {path for path in paths if is_clutter(path.relative_to(folder))}
     found.passed_over |= dict.fromkeys(sorted(clutter), "a hidden or system file")
@@ -153,8 +153,8 @@ def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> li
     videos = frame_folders(images)
     if place in videos:  # stills of several patients may be numbered too
         found.notes.append(
-            f"the {len(videos.pop(place))} numbered images in {place.name} are read as stills; if they are the frames of a "
-            "video, put them into a folder of their own below it"
+            f"the {len(videos.pop(place))} numbered images in {place.name} are read as stills; if they are frames of a "
+            "video, move them to a separate folder below it"
         )
     masks = find_masks(path for path in images if path.parent not in videos)
     for frames in videos.values():
@@ -165,7 +165,7 @@ def _data_files(place: Path, folder: Path, data_root: Path, found: Survey) -> li
     for missed, reason in nearly_frame_folders(rest).items():
         found.notes.append(
             f"the numbered images in {missed.relative_to(folder).as_posix()} look like the frames of a video but are read "
-            f"as stills, since {reason}; put the frames of one loop, and nothing else, into a folder of their own"
+            f"as stills, because {reason}; move the frames of one loop, and no other files, to a separate folder"
         )
     of_videos = {frame for frames in videos.values() for frame in frames}
     of_videos |= {video / ABOUT for video in videos}
@@ -183,10 +183,10 @@ def _may_be_opened(path: Path, data_root: Path) -> bool:
 
 
 def _look(path: Path) -> tuple[str | None, Identity | None]:
-    """Kind and identity of a file or a folder of frames, by content for DICOM and images and by suffix otherwise."""
+    """Kind and identity of a file or frame folder: by content for DICOM and images, otherwise by suffix."""
     if path.is_dir():
         if any(frame.is_symlink() for frame in path.iterdir()):
-            raise UnreadableFile("its frames are links, which may lead out of the data folder", "copy the files")
+            raise UnreadableFile("frames are links, which may lead out of the data folder", "copy the files")
         return "video", None
     if is_dicom(path):
         return "video" if is_cine(path) else "image", read_identity(path)
@@ -202,7 +202,7 @@ def _look(path: Path) -> tuple[str | None, Identity | None]:
 
 
 def _series_notes(taken: list[tuple[Path, str, str, Identity | None]]) -> list[str]:
-    """A hint where the frames of a loop seem to be single DICOM files."""
+    """Note if the frames of a loop seem to be stored as single DICOM files."""
     series: dict[tuple[Path, str], int] = defaultdict(int)
     for path, _, kind, who in taken:
         if kind == "image" and who is not None and who.series:

@@ -1,4 +1,4 @@
-"""Classes and targets from a number that a release states for each patient or file."""
+"""Classes and targets from a value that a release states for each patient or file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Spans = Mapping[str, tuple[float, float]]
 
 
 def span_columns(value: float, spans: Spans, classes: list[str], measure: str) -> dict[str, Any]:
-    """The columns label, class_name and excluded of an index row for a number.
+    """The columns label, class_name and excluded of an index row for a value.
 
     Args:
         value: NaN = unknown.
-        spans: class name -> lowest value, and the value that the class no longer holds.
-        classes: those of the study.
-        measure: name of the number, for the reason of an exclusion.
+        spans: class name -> range, lower bound included, upper bound excluded.
+        classes: class names of the study.
+        measure: name of the value, for the exclusion reason.
     """
     if math.isnan(value):
         return {"label": -1, "class_name": "", "excluded": f"no {measure}"}
@@ -30,6 +30,6 @@ def span_columns(value: float, spans: Spans, classes: list[str], measure: str) -
 
 
 def is_still_patient(patient: str, share: float) -> bool:
-    """Whether a patient gives a still and no video: a fixed choice of `share` of them, by a hash of the name."""
+    """Whether a patient contributes a still instead of a video: true for a fixed `share` of them, by a hash of the name."""
     number = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big")
     return number < share * 2**64

@@ -1,9 +1,9 @@
-"""The embedded default: labelled videos and stills of simulated breasts, made when they are read.
+"""Embedded default data: labelled videos and stills of simulated breasts, generated on reading.
 
-Nothing is stored: the path `phantom:video/000012` names a patient, and the same seed and settings simulate the same
-one. What tells the classes apart is set by `appearance` (how often a lesion looks like its class) and `motion` (how
-often it is as stiff as its class); with the default a single frame is not enough. Beside the two classes of the default there
-may be more, from soft to stiff, or the stiffness itself as a number.
+Nothing is stored: the path `phantom:video/000012` identifies a patient, and the same seed and settings simulate the same
+patient. `appearance` (how often a lesion looks like its class) and `motion` (how often it is as stiff as its class)
+determine how the classes differ; with the defaults a single frame does not show the class. Other tasks use more classes,
+from soft to stiff, or the stiffness itself as the target.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ BINARY = Task()
 
 
 def rows(settings: PhantomSource, seed: int, classes: list[str], task: Task = BINARY) -> list[dict]:
-    """Index rows of all videos and stills; labels alternate, so that classes are balanced. Nothing is simulated.
+    """Index rows of all videos and stills, without simulating them; labels alternate, so that classes are balanced.
 
     Raises:
-        LddmError: the range of a target does not hold all stiffnesses.
+        LddmError: the range of the target does not contain all stiffnesses.
     """
     if task.is_regression and not (task.low <= settings.stiffness[0] and settings.stiffness[1] <= task.high):
         low, high = settings.stiffness
         raise LddmError(
-            f"stiffness of phantoms, {low:g} to {high:g} times that of gland, is not within index.target.range, "
+            f"phantom stiffness, {low:g} to {high:g} times that of gland, is not within index.target.range, "
             f"{task.low:g} to {task.high:g} {task.unit}".rstrip(),
             "widen index.target.range, or narrow the source's stiffness",
         )
@@ -74,11 +74,11 @@ def read(
     Args:
         path: `phantom:video/<number>` or `phantom:still/<number>`.
         settings: the source.
-        seed: the experiment's.
-        as_video: give the video that a still is the first frame of (for upper bounds; the pipeline never does).
-        task: what a label is.
-        draw: 0 is the patient's video; other numbers give other draws of p(video | x0, class): the same first frame and
-            class, another motion of the probe and another stiffness of lesion and gland (for upper bounds too).
+        seed: seed of the experiment.
+        as_video: return the video whose first frame is the still (for upper bounds; not used by the pipeline).
+        task: kind of label.
+        draw: 0 is the patient's video; other numbers sample p(video | x0, class): the same first frame and class, another
+            motion of the probe and another stiffness of lesion and gland (also for upper bounds).
 
     Returns:
         uint8 (T, S, S), T = 1 for a still, and the frame rate in Hz.
@@ -99,7 +99,7 @@ def simulate(
     hidden: np.random.Generator | None = None,
     task: Task = BINARY,
 ) -> tuple[np.ndarray, object]:
-    """One labelled video uint8 (T, S, S) and the anatomy behind it; `hidden` draws what its first frame does not show."""
+    """One labelled video uint8 (T, S, S) and its anatomy; `hidden` samples what the first frame does not show."""
     size, margin = settings.size, settings.size // 4  # the strongest compression shifts tissue by size / 8
     malignant_look = _is_high(label, settings, task) if rng.random() < settings.appearance else rng.random() < 0.5
     if task.kind == "binary":
@@ -119,7 +119,7 @@ def simulate(
     if hidden is not None:
         pressed, shift = probe_motion(hidden, settings.frames, settings.fps, size)
     positions, strengths = draw_scatterers(rng, size, margin)
-    where = positions.T + margin - 0.5  # in pixels of the maps
+    where = positions.T + margin - 0.5  # in map pixels
     strengths = strengths * sample_map(anatomy.echogenicity, *where)
     unit = np.stack([sample_map(component, *where) for component in pattern], axis=1)  # (n, 2)
     moved = positions + pressed[:, None, None] * unit + shift[:, None, :]  # (T, n, 2)
@@ -130,7 +130,7 @@ def simulate(
 
 
 def _label(task: Task, settings: PhantomSource, seed: int, kind: str, number: int) -> float:
-    """Label of a patient: classes in turn, or a stiffness that is uniform on a logarithmic scale."""
+    """Label of a patient: alternating classes, or a log-uniform stiffness."""
     if not task.is_regression:
         return number % len(task.classes)
     rng = np.random.default_rng([seed, KINDS.index(kind), number, 0, 1])
@@ -138,7 +138,7 @@ def _label(task: Task, settings: PhantomSource, seed: int, kind: str, number: in
 
 
 def _stiffness(rng: np.random.Generator, settings: PhantomSource, task: Task, label: float | None) -> float:
-    """Young's modulus relative to gland of a lesion with this label; of any label for None."""
+    """Young's modulus, relative to gland, of a lesion with this label (None = any label)."""
     low, high = np.log(settings.stiffness)
     drawn = rng.uniform()
     if label is not None and task.is_regression:
@@ -149,13 +149,13 @@ def _stiffness(rng: np.random.Generator, settings: PhantomSource, task: Task, la
 
 
 def _is_high(label: float, settings: PhantomSource, task: Task) -> bool:
-    """Whether a label is among the upper half, whose lesions have the malignant look."""
+    """Whether a label is in the upper half, whose lesions have the malignant appearance."""
     middle = np.sqrt(np.prod(settings.stiffness)) if task.is_regression else len(task.classes) / 2
     return bool(label >= middle)
 
 
 def _content(settings: PhantomSource, task: Task) -> str:
-    """What a simulated video depends on: the source and, unless there are two classes, the task."""
+    """Content key of a simulated video: the source settings and, unless the task is binary, the task."""
     if task.kind == "binary":
         return settings.model_dump_json(exclude={"stiffness"})
     return f"{settings.model_dump_json()} {task.to_meta()}"
@@ -164,5 +164,5 @@ def _content(settings: PhantomSource, task: Task) -> str:
 def _parse(path: str) -> tuple[str, int]:
     kind, _, number = path.removeprefix("phantom:").partition("/")
     if not path.startswith("phantom:") or kind not in KINDS or not number.isdigit():
-        raise LddmError(f"'{path}' names no phantom", "expected phantom:video/<number> or phantom:still/<number>")
+        raise LddmError(f"'{path}' is not a phantom path", "expected phantom:video/<number> or phantom:still/<number>")
     return kind, int(number)

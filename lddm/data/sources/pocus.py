@@ -1,7 +1,7 @@
 """The open COVID-19 lung ultrasound collection (Born et al., Applied Sciences 11:672, 2021).
 
-`dataset_metadata.csv` has a row a file. Its spelling varies, so names, labels and licences are folded before they are
-compared; a file without a row is excluded with that reason.
+`dataset_metadata.csv` has one row per file. Its spelling varies, so names, labels and licences are normalised before
+comparison; a file without a row is excluded with that reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEEDED = ("Filename", "Label", "License", "Probe", "Patient ID / Name")
 
 
 def rows(settings: PocusSource, data_root: Path, classes: list[str]) -> list[dict]:
-    """Index rows of all videos and stills, with patient, licence and the class of the configured task."""
+    """Index rows of all videos and stills, with patient, licence and class of the configured task."""
     folder = source_folder(data_root, settings.folder)
     metadata = _metadata(folder / "dataset_metadata.csv")
     task = {_fold(label): name for name, labels in settings.task.items() for label in labels}
@@ -56,17 +56,17 @@ def rows(settings: PocusSource, data_root: Path, classes: list[str]) -> list[dic
             )
         )
     for name, kind in sorted(set(metadata) - used):
-        logger.info("pocus: the metadata name a %s '%s' that is not there", kind, name)
+        logger.info("pocus: the metadata list a %s '%s' that does not exist", kind, name)
     return table
 
 
 def read(row: dict, settings: PocusSource, data_root: Path, max_frames: int) -> Recording:
-    """Frames and frame rate from the file itself; the rates in the metadata are not reliable."""
+    """Frames and frame rate from the file itself, because the rates in the metadata are unreliable."""
     return read_recording(safe_path(data_root, row["path"]), max_frames)
 
 
 def _metadata(path: Path) -> dict[tuple[str, str], dict]:
-    """(folded file name, kind) -> row."""
+    """(normalised file name, kind) -> row."""
     hint = "copy dataset_metadata.csv of the collection beside its folders"
     table = read_csv(path, (*NEEDED, "Type"), hint)
     kinds = table["Type"].str.strip().str.lower().map(lambda text: "image" if text == "image" else "video")
@@ -74,12 +74,12 @@ def _metadata(path: Path) -> dict[tuple[str, str], dict]:
     for row, kind in zip(table.to_dict("records"), kinds, strict=True):
         before = found.setdefault((_fold(row["Filename"]), kind), row)
         if any(before[column] != row[column] for column in ("Label", "Patient ID / Name")):
-            raise LddmError(f"{path} has two rows for '{row['Filename']}' that differ", "keep the right one")
+            raise LddmError(f"{path} has two different rows for '{row['Filename']}'", "keep the correct one")
     return found
 
 
 def _fold(text: str) -> str:
-    """Lower case, no suffix of a file, single spaces."""
+    """Convert to lower case and single spaces, and remove the file suffix."""
     text = re.sub(r"\s+", " ", text.strip().lower())
     return re.sub(r"\.(gif|mp4|avi|mpe?g|mov|jpe?g|png)$", "", text)
 
@@ -89,5 +89,5 @@ def _licence(text: str) -> str:
 
 
 def _patient(text: str) -> str:
-    """The patient number, or nothing where the metadata know none."""
+    """The patient number, or "" if the metadata state none."""
     return known(re.sub(r"\.0$", "", normalise(text)))

@@ -1,4 +1,4 @@
-"""Files beside the data that are not data: clutter of operating systems, masks, kinds that no reader takes."""
+"""Files that are not data: system files, masks, unsupported file types."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def is_clutter(path: PurePath) -> bool:
 
 
 def is_split_folder(name: str) -> bool:
-    """Whether a folder is named like a part of a split (train, val, test) and so is not a class."""
+    """Whether a folder is named like a part of a split (train, val, test) and is therefore not a class."""
     return SPLIT_FOLDER.match(name.casefold()) is not None
 
 
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder is named as one of masks."""
+    """Whether a folder name indicates masks."""
     return MASK_FOLDER.match(name.casefold()) is not None
 
 
 def find_masks(images: Iterable[Path]) -> set[Path]:
-    """Segmentation masks among images: `<image>_mask.png` or `_lesion.png` beside `<image>.png`, folders of masks, two-valued."""
+    """Masks among images: `<image>_mask.png` or `_lesion.png` beside `<image>.png`, files in mask folders, two-valued images."""
     images = list(images)
     stems = {(path.parent, path.stem.casefold()) for path in images}
     masks = set()
@@ -56,23 +56,23 @@ def find_masks(images: Iterable[Path]) -> set[Path]:
 
 
 def is_mask_name(path: Path) -> bool:
-    """Whether a file is named as a mask or lies in a folder of masks."""
+    """Whether a file is named like a mask or lies in a mask folder."""
     return bool(MASK_NAME.match(path.stem.casefold()) or is_mask_folder(path.parent.name))
 
 
 def why_not_read(path: Path) -> str:
-    """The reason for a file that no reader takes."""
+    """Why a file is not read."""
     suffix = "".join(path.suffixes[-2:]).lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
     suffix = printable(suffix)
     if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-        return "not read: it lies where the source does not look"
+        return "not read: it lies outside the folders that the source reads"
     if suffix in DICOM_SUFFIXES:
         return "not read: it has no DICOM header"
     return f"not read: not a video, image or DICOM file ({suffix or 'no suffix'})"
 
 
 def is_two_valued(path: Path) -> bool:
-    """Whether an image has black and white pixels and hardly any others; False if it cannot be read."""
+    """Whether an image consists almost only of black and white pixels; False if it cannot be read."""
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1 or image.width * image.height > MAX_PIXELS:

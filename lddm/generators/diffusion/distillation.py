@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,14 +16,17 @@ from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.sampling import SamplingOptions
 from lddm.generators.trainer import STUDENT
 from lddm.latent.dataset import LatentDataset
+from lddm.latent.stills import Stills
 from lddm.nn.condition import unknown_like
 from lddm.settings.models import DistillationSettings
+from lddm.training.device import to_device
 from lddm.training.identity import Identity
 from lddm.training.loop import train
 from lddm.training.parallel import share_tensor
 from lddm.training.schedule import IndexTable
 
 logger = logging.getLogger(__name__)
+Batch = tuple[Tensor, Tensor]  # which pairs, int64 (B,), and their x0, float (B, 1, S, S)
 AT_A_TIME = 128  # pairs that are sampled together
 CHECKED = 256  # pairs of validation stills that choose the weights
 
@@ -73,28 +77,42 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
 class DistillationTask:
     """The student as the training loop sees it; see `lddm.training.step.CapturableTask`."""
 
-    def __init__(self, model: LatentDiffusion, x0: Tensor, pairs: Pairs, seed: int):
+    def __init__(self, model: LatentDiffusion, x0: Stills, pairs: Pairs, seed: int):
         self.indices = IndexTable(len(pairs.index), model.settings.training.batch_size, seed, x0.device)
         self.batch_seed = seed  # of nothing: pairs have their noise
         self.x0, self.pairs = x0, pairs
+        self._stills = pairs.index.cpu().numpy()
         self.networks: dict[str, Any] = {"student": model.student}
 
-    def batch(self, number: int) -> Tensor:
-        """Which pairs."""
-        return self.indices[number]
+    def batch(self, number: int) -> Batch:
+        """Which pairs, and their x0."""
+        return self.read(self.indices[number])
 
-    def read(self, index: Tensor, rng: torch.Generator) -> Tensor:
-        """Which pairs."""
-        return index
+    def read(self, index: Tensor, rng: torch.Generator | None = None) -> Batch:
+        """As `batch`, from indices on the device."""
+        return index, self.x0[self.pairs.index[index]]
 
-    def loss(self, name: str, batch: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
-        loss = squared_error(self.networks[name], self.x0, self.pairs, batch)
+    @property
+    def reads_ahead(self) -> bool:
+        """As `lddm.training.feed.feed` asks."""
+        return not self.x0.resident
+
+    def host_batch(self, number: int) -> tuple[np.ndarray, Any]:
+        """The part of `batch` that a thread does."""
+        index = self.indices.of_host(number)
+        return index, self.x0.gather(self._stills[index])
+
+    def upload(self, host_batch: tuple[np.ndarray, Any]) -> Batch:
+        """The rest of `batch`."""
+        return to_device(host_batch[0], self.x0.device), self.x0.upload(host_batch[1])
+
+    def loss(self, name: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        loss = squared_error(self.networks[name], self.pairs, *batch)
         return loss, {"mse": loss.detach()}
 
 
-def squared_error(student: Any, x0: Tensor, pairs: Pairs, which: Tensor) -> Tensor:
+def squared_error(student: Any, pairs: Pairs, which: Tensor, still: Tensor) -> Tensor:
     """Mean square difference of its z from the sampler's; normalised z has a mean square of about one."""
-    still = x0[pairs.index[which]]
     made = student(pairs.noise[which], pairs.guidance_scale[which], still, pairs.label[which])
     return (made - pairs.z[which]).square().mean()
 
@@ -130,7 +148,7 @@ def distil(
     @torch.no_grad()
     def check(networks: dict[str, Any]) -> dict[str, float]:
         everything = torch.arange(CHECKED, device=val_dataset.x0.device)
-        return {"mse": squared_error(networks["student"], val_dataset.x0, held_out, everything).item()}
+        return {"mse": squared_error(networks["student"], held_out, everything, val_dataset.x0[held_out.index]).item()}
 
     training = model.settings.training
     training = training.model_copy(update={"steps": settings.steps, "val_every": max(1, settings.steps // 4)})

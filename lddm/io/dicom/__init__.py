@@ -1,1 +1,1 @@
-"""DICOM ultrasound: cine loops and images are read, synthetic loops are written."""
+"""DICOM ultrasound: reading of cine loops and images, writing of synthetic loops."""

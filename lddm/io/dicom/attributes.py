@@ -1,4 +1,4 @@
-"""The Image Pixel attributes of a DICOM file (PS3.3 C.7.6.3): completed where a file lacks them, and contradictions refused."""
+"""Image Pixel attributes of a DICOM file (PS3.3 C.7.6.3): missing ones are completed, contradictory ones refused."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PHOTOMETRIC = "PhotometricInterpretation"
 
 
 def complete(header: Dataset, encapsulated: bool) -> tuple[str, ...]:
-    """Set attributes that a file lacks to the only value they can have, or the usual one.
+    """Set missing attributes to the only possible value, or else to the usual one.
 
-    A PhotometricInterpretation that differs from a defined term in case, blanks or punctuation only is taken for it.
+    A PhotometricInterpretation that differs from a defined term only in case, spaces or punctuation is replaced by it.
 
     Returns:
         notes.
@@ -37,7 +37,7 @@ def complete(header: Dataset, encapsulated: bool) -> tuple[str, ...]:
     term = {_bare(name): name for name in (*SAMPLES, *RETIRED)}.get(_bare(stated))
     if term is not None and term != stated:
         header.PhotometricInterpretation = term
-        notes.append(f"{PHOTOMETRIC} is misspelt: taken for {term}")
+        notes.append(f"misspelt {PHOTOMETRIC}: read as {term}")
     samples = SAMPLES.get(term or "", 3 if "PlanarConfiguration" in header else 1)
     usual = {
         "SamplesPerPixel": samples,
@@ -45,41 +45,43 @@ def complete(header: Dataset, encapsulated: bool) -> tuple[str, ...]:
         "BitsStored": header.get("BitsAllocated"),
         "PixelRepresentation": 0,
     }
-    if not encapsulated and (header.get("SamplesPerPixel") or samples) == 3:  # a code states how its samples lie
+    if (
+        not encapsulated and (header.get("SamplesPerPixel") or samples) == 3
+    ):  # a codestream states its own sample layout
         usual["PlanarConfiguration"] = 0
     lacking = [keyword for keyword in usual if header.get(keyword) in (None, "")]
     for keyword in lacking:
         setattr(header, keyword, usual[keyword])
     if lacking:
-        notes.append(f"the header lacks {', '.join(lacking)}: taken for the usual values")
+        notes.append(f"the header lacks {', '.join(lacking)}: usual values assumed")
     return tuple(notes)
 
 
 def check(header: Dataset, encapsulated: bool) -> None:
-    """Refuse attributes that pydicom cannot decode by, with what is wrong about them.
+    """Refuse attributes with which pydicom cannot decode.
 
     Raises:
-        UnreadableFile: it names the attribute; of its value it quotes defined terms and numbers only.
+        UnreadableFile: the message names the attribute; it quotes the value only if it is a defined term or a number.
     """
     term = header.PhotometricInterpretation
     if term in RETIRED or (term == "YBR_PARTIAL_420" and not encapsulated):
-        kind = "a retired form" if term in RETIRED else "a form of compressed video"
+        kind = "a retired format" if term in RETIRED else "a format of compressed video"
         raise UnreadableFile(
-            f"its {PHOTOMETRIC} is {term}, {kind} that is not read", "convert it to RGB or MONOCHROME2"
+            f"{PHOTOMETRIC} is {term}, {kind} that is not supported", "convert it to RGB or MONOCHROME2"
         )
     hint = "correct the header, e.g. with dcmodify of DCMTK"
     if term not in SAMPLES:
-        raise UnreadableFile(f"its {PHOTOMETRIC} is none that DICOM defines", hint)
+        raise UnreadableFile(f"{PHOTOMETRIC} is not a term defined by DICOM", hint)
     samples, allocated, stored = (
         int(header[name].value) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored")
     )
     if samples != SAMPLES[term]:
         raise UnreadableFile(
-            f"its SamplesPerPixel is {samples}, but {PHOTOMETRIC} {term} has {SAMPLES[term]}",
+            f"SamplesPerPixel is {samples}, but {PHOTOMETRIC} {term} has {SAMPLES[term]}",
             hint,
         )
     if allocated != 1 and allocated % 8 or not 1 <= stored <= allocated:
-        raise UnreadableFile(f"BitsAllocated {allocated} and BitsStored {stored} do not go together", hint)
+        raise UnreadableFile(f"BitsAllocated {allocated} and BitsStored {stored} are inconsistent", hint)
 
 
 def _bare(term: str) -> str:

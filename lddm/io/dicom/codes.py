@@ -1,4 +1,4 @@
-"""What a compressed frame says of itself in its first bytes: JPEG, JPEG-LS, JPEG 2000, RLE, and video streams."""
+"""Parsing of codestream headers of compressed frames: JPEG, JPEG-LS, JPEG 2000, RLE, and video streams."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterator
 
 from pydicom import uid
 
-JP2 = b"\x00\x00\x00\x0cjP  "  # the signature box of a JP2 file
-SOC_SIZ = b"\xff\x4f\xff\x51"  # the markers with which a JPEG 2000 codestream begins
-STARTS = (b"\xff\xd8", SOC_SIZ, JP2)  # of a JPEG or JPEG-LS, and of a JPEG 2000 code
+JP2 = b"\x00\x00\x00\x0cjP  "  # signature box of a JP2 file
+SOC_SIZ = b"\xff\x4f\xff\x51"  # first markers of a JPEG 2000 codestream
+STARTS = (b"\xff\xd8", SOC_SIZ, JP2)  # first bytes of JPEG and JPEG-LS, and of JPEG 2000
 LONGEST = max(map(len, STARTS))
-BETWEEN = re.compile(rb"\xff\xd9\0?(?=\xff\xd8\xff|\xff\x4f\xff\x51)")  # one code ends, the next begins
+BETWEEN = re.compile(rb"\xff\xd9\0?(?=\xff\xd8\xff|\xff\x4f\xff\x51)")  # end of one codestream, start of the next
 
 
 def begins_code(head: bytes) -> bool:
-    """Whether a frame begins with these bytes; `LONGEST` are enough."""
+    """Whether these bytes are the start of a frame; `LONGEST` bytes are enough."""
     return head.startswith(STARTS)
 
 
 def boundaries(data: bytes) -> list[int]:
-    """Where the second and each further code begins in codes that follow each other."""
+    """Start positions of the second and each further codestream in concatenated codestreams."""
     return [match.end() for match in BETWEEN.finditer(data)]
 
 
 def codestream(code: bytes) -> bytes:
-    """JPEG 2000 without its JP2 boxes, which PS3.5 A.4.4 forbids and some devices write.
+    """Strip JP2 boxes from JPEG 2000; PS3.5 A.4.4 forbids them, but some devices write them.
 
-    pydicom skips them, but never comes to an end at a box of length 0.
+    pydicom skips them too, but loops forever at a box of length 0.
 
     Raises:
-        ValueError: no codestream follows.
+        ValueError: no codestream follows the boxes.
     """
     if not code.startswith(JP2):
         return code
@@ -41,7 +41,7 @@ def codestream(code: bytes) -> bytes:
 
 
 def stated_size(code: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and samples per pixel that a JPEG, JPEG-LS or JPEG 2000 code states; None where it does not."""
+    """Rows, columns and samples per pixel stated in a JPEG, JPEG-LS or JPEG 2000 codestream; None if not stated."""
     if code.startswith(SOC_SIZ) and len(code) >= 42:
         right, bottom, left, top = (int.from_bytes(code[k : k + 4], "big") for k in (8, 12, 16, 20))
         return bottom - top, right - left, int.from_bytes(code[40:42], "big")
@@ -55,7 +55,7 @@ def stated_size(code: bytes) -> tuple[int, int, int] | None:
 
 
 def precision(code: bytes) -> int:
-    """Bits of a sample in the frame header (SOF0-SOF15 or SOF55); 0 if there is none."""
+    """Bits per sample from the frame header (SOF0-SOF15 or SOF55); 0 if there is none."""
     for marker, content in segments(code):
         if content and _is_frame_header(marker):
             return content[0]
@@ -63,7 +63,7 @@ def precision(code: bytes) -> int:
 
 
 def segments(code: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of the segments of a JPEG or JPEG-LS code up to the first scan."""
+    """Marker and content of the segments of a JPEG or JPEG-LS codestream up to the first scan."""
     place = 2
     while place + 4 < len(code) and code[place] == 0xFF:
         marker = code[place + 1]
@@ -78,7 +78,7 @@ def segments(code: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def syntax_of(code: bytes) -> str:
-    """Transfer syntax of a frame or stream, told from its first bytes; empty if they are of no known form."""
+    """Transfer syntax of a frame or stream, inferred from its first bytes; empty if unknown."""
     if code.startswith((SOC_SIZ, JP2)):
         return uid.JPEG2000
     if code.startswith(b"\xff\xd8"):
@@ -98,7 +98,7 @@ def syntax_of(code: bytes) -> str:
     count = int.from_bytes(code[:4], "little")
     is_rle = (
         1 <= count <= 15 and int.from_bytes(code[4:8], "little") == 64
-    )  # PS3.5 G.5: the first segment lies behind it
+    )  # PS3.5 G.5: the first segment follows the header
     return uid.RLELossless if is_rle else ""
 
 

@@ -1,4 +1,4 @@
-"""Decoding the frames of a DICOM file one after the other, in one pass; a damaged frame costs that frame."""
+"""Decoding of the frames of a DICOM file in one pass; only damaged frames are lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def decode_frames(
     """Decode up to `limit` frames to grey.
 
     Returns:
-        uint8 (T, H, W), the place of each frame in the file, whether it is coloured, and notes.
+        uint8 (T, H, W), the position of each frame in the file, whether any frame is coloured, and notes.
 
     Raises:
         UnreadableFile: no decoder for the transfer syntax, or no frame can be decoded.
@@ -47,7 +47,9 @@ def decode_frames(
         said += _partial_range(header, decoder.UID)
     levels = GreyLevels(header)
     options = as_pixel_options(header, number_of_frames=1, pixel_keyword=element.keyword)
-    if header.get("PhotometricInterpretation") == PARTIAL:  # as full range, whose samples pydicom does not convert then
+    if (
+        header.get("PhotometricInterpretation") == PARTIAL
+    ):  # as full range, so that pydicom does not convert the samples
         options |= {"photometric_interpretation": "YBR_FULL_422", "as_rgb": False}
     big = element.syntax == uid.ExplicitVRBigEndian
     swapped = element.start if big and element.words and header.get("BitsAllocated") == 8 else None
@@ -65,28 +67,28 @@ def decode_frames(
             values = _decode(decoder, plugins, read_parts(file, parts, swapped), options)
             if frames.append(levels(values >> shift if shift else values)):
                 kept.append(number)
-        except Exception as failure:  # a damaged frame raises whatever its decoder raises
+        except Exception as failure:  # a damaged frame can raise any exception of its decoder
             error = failure
     if not kept:
         raise _unreadable(element, error)
     notes = [*levels.notes, *said]
     failed = min(limit, len(element.parts)) - len(kept)
     if failed:
-        notes.append(f"{failed} damaged frames left out")
+        notes.append(f"{failed} damaged frames dropped")
     if element.cut:
-        notes.append("the file is cut off")
+        notes.append("the file is truncated")
     if element.stated != len(element.parts) and not (element.stated == 0 and len(element.parts) == 1):
         stated = element.stated or "no number of"
-        notes.append(f"the header states {stated} frames, the file holds {len(element.parts)}")
+        notes.append(f"the header states {stated} frames, the file contains {len(element.parts)}")
     converted = levels.finish(frames.array())
     notes += [note for note in levels.notes if note not in notes]
     return converted, kept, levels.colour, tuple(notes)
 
 
 def _shift(header: Dataset, options: dict[str, Any], frames: Iterable[bytes], big: bool) -> int:
-    """Empty bits below the samples, where HighBit puts them higher than BitsStored says; pydicom then keeps the samples.
+    """Number of empty low bits, if HighBit places the samples higher than BitsStored implies; pydicom does not shift them.
 
-    # ASSUME: HighBit is often wrong, so the values of some frames decide: no low bit is set, and one above BitsStored is.
+    # ASSUME: HighBit is often wrong, so the values of some frames decide: no low bit is set, and a bit above BitsStored is.
     """
     stored, high, width = options.get("bits_stored"), header.get("HighBit"), options.get("bits_allocated")
     if width != 16 or high is None or stored is None or not stored <= high < width:
@@ -107,21 +109,21 @@ def _decoder(syntax: str) -> tuple[Decoder, list[str]]:
         decoder = get_decoder(uid.UID(syntax))
     except NotImplementedError:
         raise UnreadableFile(
-            f"its transfer syntax ({_known(syntax)}) has no decoder", "convert it, e.g. with gdcmconv --raw or dcmconv"
+            f"no decoder for the transfer syntax ({_known(syntax)})", "convert it, e.g. with gdcmconv --raw or dcmconv"
         ) from None
     if not decoder.UID.is_encapsulated:
         return decoder, [""]
     plugins = [plugin for plugin in PREFERRED if plugin in decoder.available_plugins]
     if not plugins:
         raise UnreadableFile(
-            f"its transfer syntax ({decoder.UID.name}) has no decoder here",
+            f"no installed decoder for the transfer syntax ({decoder.UID.name})",
             f"install {' or '.join(decoder.missing_dependencies)}",
         )
     return decoder, plugins
 
 
 def _known(syntax: str) -> str:
-    """Name of a transfer syntax; a UID that the standard does not list is not quoted, since a damaged one may hold names."""
+    """Name of a transfer syntax; UIDs unknown to the standard are not quoted, since a damaged one may contain names."""
     return uid.UID(syntax).name if uid.UID(syntax).name != syntax else "unknown transfer syntax"
 
 
@@ -132,35 +134,35 @@ def _decode(decoder: Decoder, plugins: list[str], code: bytes, options: dict) ->
     code = codestream(code)
     size = stated_size(code)
     wanted = (options["rows"], options["columns"], options["samples_per_pixel"])
-    if size is not None and size != wanted and size[0] * size[1] <= MAX_PIXELS:  # else the code is damaged
+    if size is not None and size != wanted and size[0] * size[1] <= MAX_PIXELS:  # otherwise the codestream is damaged
         raise _OtherSize(size, wanted)
     failure: Exception = ValueError("no plugin")
     for plugin in plugins:
         try:
             return decoder.as_array(encapsulate([code]), decoding_plugin=plugin, index=0, **options)[0]
-        except Exception as error:  # the next may do it
+        except Exception as error:  # the next plugin may succeed
             failure = error
     raise failure
 
 
 class _OtherSize(ValueError):
-    """A frame whose code states other rows, columns or samples per pixel than the header."""
+    """A frame whose codestream states other rows, columns or samples per pixel than the header."""
 
     def __init__(self, size: tuple[int, int, int], wanted: tuple[int, int, int]) -> None:
         shown = ["{} x {} pixels of {} samples".format(*one) for one in (size, wanted)]
-        super().__init__(f"its frames hold {shown[0]}, the header states {shown[1]}")
+        super().__init__(f"the frames have {shown[0]}, but the header states {shown[1]}")
 
 
 def _partial_range(header: Dataset, syntax: uid.UID) -> list[str]:
-    """Name the colours of codes labelled YBR_PARTIAL_422 or 420 for what they are; and what was assumed.
+    """Correct the colour space of codestreams labelled YBR_PARTIAL_422 or 420; returns notes.
 
-    # ASSUME: a JPEG has the full range, as JFIF says; pydicom undoes the colour transform of JPEG 2000 with the label ICT.
+    # ASSUME: a JPEG has the full range, as in JFIF; with the label ICT pydicom inverts the colour transform of JPEG 2000.
     """
     stated = header.PhotometricInterpretation
     if not stated.startswith("YBR_PARTIAL") or syntax not in CODED:
         return []
     header.PhotometricInterpretation = "YBR_ICT" if "2000" in syntax.name else "YBR_FULL"
-    return [f"its PhotometricInterpretation {stated} is taken for full-range colours, as JPEG has"]
+    return [f"PhotometricInterpretation {stated} is read as full range, as in JPEG"]
 
 
 def _unreadable(element: PixelElement, error: Exception | None) -> UnreadableFile:
@@ -168,9 +170,9 @@ def _unreadable(element: PixelElement, error: Exception | None) -> UnreadableFil
     if isinstance(error, _OtherSize):
         return UnreadableFile(str(error), "correct the header, e.g. with dcmodify of DCMTK, or export it again")
     if not element.parts:
-        return UnreadableFile("it holds no whole frame", "copy the file again: it seems to be cut off")
+        return UnreadableFile("the file contains no complete frame", "copy the file again: it seems to be truncated")
     hint = MISSING.get(
-        uid.UID(element.syntax), "check that it is a whole DICOM image, or convert it, e.g. with dcmconv"
+        uid.UID(element.syntax), "check that it is a complete DICOM image, or convert it, e.g. with dcmconv"
     )
     kind = type(error).__name__ if error else "no frame"
-    return UnreadableFile(f"its frames ({name}) cannot be decoded ({kind})", hint)
+    return UnreadableFile(f"the frames ({name}) cannot be decoded ({kind})", hint)

@@ -1,4 +1,4 @@
-"""The encoded frames of a DICOM file as they lie in it, also where the header is wrong or the file is cut off."""
+"""Location of the encoded frames in a DICOM file, even if the header is wrong or the file is truncated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lddm.io.recording import UnreadableFile
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 UNDEFINED = 0xFFFFFFFF
 KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}  # VRs whose length takes four bytes after two reserved ones
+LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}  # VRs with a four-byte length after two reserved bytes
 VIDEO = {
     syntax
     for number in (100, 101, 102, 103, 104, 105, 106, 107, 108)
@@ -25,18 +25,18 @@ VIDEO = {
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where the pixel data lie.
+    """Location of the pixel data.
 
     Attributes:
         keyword: PixelData, FloatPixelData or DoubleFloatPixelData.
-        syntax: UID of the transfer syntax; told from the data where the file does not state it.
+        syntax: UID of the transfer syntax; inferred from the data if the file does not state it.
         start: position of the value in the file.
-        end: position behind it, at most the end of the file.
+        end: position after the value, at most the end of the file.
         parts: for each frame the (position, length) of its pieces.
         stated: NumberOfFrames, or 0 if it is missing.
         cut: whether the file ends before the last frame does.
-        words: whether the value is a sequence of 16-bit words (VR OW), which big endian swaps.
-        notes: what was assumed.
+        words: whether the value is a sequence of 16-bit words (VR OW), which are swapped in big endian.
+        notes: assumptions.
     """
 
     keyword: str
@@ -54,7 +54,7 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
     """Find the frames of a file that pydicom has read up to its pixel data, and complete its attributes.
 
     Raises:
-        UnreadableFile: no pixel data, or frames that cannot be told apart.
+        UnreadableFile: no pixel data, or frames that cannot be separated.
     """
     tag_at = file.tell()
     size = file.seek(0, 2)
@@ -64,7 +64,7 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
     head = file.read(12)
     tag = (int.from_bytes(head[:2], order) << 16) | int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
     if len(head) < 8 or tag not in KEYWORDS:
-        raise UnreadableFile("it holds no pixel data", "check that the file is an image")
+        raise UnreadableFile("the file contains no pixel data", "check that the file is an image")
     explicit = (
         head[4:6] in LONG and head[6:8] == b"\0\0"
     )  # as implicit VR this would be an odd length, which is not allowed
@@ -89,13 +89,13 @@ def locate(file: BinaryIO, header: Dataset, stated_syntax: str) -> PixelElement:
         if syntax not in VIDEO and len(parts) < stated:
             held = len(parts)
             parts = _split(file, parts, stated)
-            notes = (*notes, "a fragment holds several frames: they are told apart") if len(parts) > held else notes
+            notes = (*notes, "a fragment contains several frames: separated") if len(parts) > held else notes
     else:
         each = frame_length(header, KEYWORDS[tag])
         count = (end - start) // each
         if int(header.BitsAllocated) == 1 and int(header.Rows) * int(header.Columns) % 8 and stated > 1:
             raise UnreadableFile(
-                "its frames of 1 bit per pixel do not end with a byte", "convert it to 8 bits per pixel"
+                "frames of 1 bit per pixel do not end at a byte boundary", "convert it to 8 bits per pixel"
             )
         parts = [[(start + place * each, each)] for place in range(count)]
         cut = not encapsulated and start + length > size
@@ -109,7 +109,7 @@ def read_parts(file: BinaryIO, parts: list[tuple[int, int]], words_from: int | N
     Args:
         file: the open file.
         parts: position and length of its pieces.
-        words_from: position of the first of 16-bit words whose bytes are exchanged; None = they are as they lie.
+        words_from: position of the first 16-bit word if bytes must be swapped; None = bytes in file order.
     """
     if words_from is not None:
         ((start, length),) = parts
@@ -123,7 +123,7 @@ def read_parts(file: BinaryIO, parts: list[tuple[int, int]], words_from: int | N
 
 
 def _exchanged(words: bytes) -> bytes:
-    """The two bytes of each 16-bit word exchanged."""
+    """Swap the two bytes of each 16-bit word."""
     out = bytearray(words)
     out[0::2], out[1::2] = words[1::2], words[0::2]
     return bytes(out)
@@ -139,7 +139,7 @@ def frame_length(header: Dataset, keyword: str = "PixelData") -> int:
 
 
 def _fragments(file: BinaryIO, start: int, end: int) -> tuple[list[tuple[int, int]], list[int], bool]:
-    """Items of encapsulated pixel data (PS3.5 A.4): fragments, the Basic Offset Table, and whether the last is cut."""
+    """Items of encapsulated pixel data (PS3.5 A.4): fragments, Basic Offset Table, and whether the last is truncated."""
     pieces: list[tuple[int, int]] = []
     table: list[int] = []
     place, first, cut = start, True, True
@@ -171,31 +171,31 @@ def _extended_table(header: Dataset) -> list[int]:
 def _frames(
     file: BinaryIO, pieces: list[tuple[int, int]], table: list[int], syntax: str, stated: int
 ) -> list[list[tuple[int, int]]]:
-    """Fragments grouped to frames: by the offset table if it fits, else by the codes' first bytes."""
+    """Group fragments into frames, by the offset table if it is consistent, else by the first bytes of the codestreams."""
     if not pieces:
         return []
     begin = pieces[0][0] - 8
     places = {start - 8 - begin: number for number, (start, _) in enumerate(pieces)}
-    fitting = [places[offset] for offset in table if offset in places]  # those of a cut-off part are not there
+    fitting = [places[offset] for offset in table if offset in places]  # offsets in a truncated part are missing
     if len(table) > 1 and fitting and fitting[0] == 0 and fitting == sorted(set(fitting)):
         firsts = fitting
         begun = [number for number, (start, _) in enumerate(pieces) if _begins_code(file, start)]
         if stated and len(fitting) != stated == len(begun) and begun[0] == 0:
-            firsts = begun  # the table is damaged: it would join two frames
-    elif syntax == uid.RLELossless:  # one fragment per frame, by the standard
+            firsts = begun  # the table is damaged and would merge two frames
+    elif syntax == uid.RLELossless:  # one fragment per frame, according to the standard
         firsts = list(range(len(pieces)))
     else:
         firsts = [number for number, (start, _) in enumerate(pieces) if _begins_code(file, start)]
         if not firsts:
             firsts = list(range(len(pieces))) if stated > 1 else [0]
         elif len(firsts) > len(pieces) // 2 and stated == len(pieces):
-            firsts = list(range(len(pieces)))  # a damaged first byte loses no frame
+            firsts = list(range(len(pieces)))  # tolerate a damaged first byte
         firsts[0] = 0
     return [pieces[a:b] for a, b in zip(firsts, [*firsts[1:], len(pieces)], strict=True)]
 
 
 def _split(file: BinaryIO, frames: list[list[tuple[int, int]]], stated: int) -> list[list[tuple[int, int]]]:
-    """Frames of which several lie in one fragment (PS3.5 A.4 forbids it), if that gives as many as the header states."""
+    """Split fragments with several frames (forbidden by PS3.5 A.4), if this gives the number stated in the header."""
     found = []
     for parts in frames:
         ends = [*boundaries(read_parts(file, parts)), sum(length for _, length in parts)]
@@ -220,14 +220,14 @@ def _begins_code(file: BinaryIO, start: int) -> bool:
 
 
 def _told_by_code(file: BinaryIO, start: int, end: int) -> str:
-    """Transfer syntax of encapsulated frames, from the first bytes of the first."""
+    """Transfer syntax of encapsulated frames, from the first bytes of the first frame."""
     pieces, _, _ = _fragments(file, start, end)
     if not pieces:
-        raise UnreadableFile("it holds no pixel data", "check that the file is an image")
+        raise UnreadableFile("the file contains no pixel data", "check that the file is an image")
     syntax = syntax_of(read_parts(file, pieces[:1]))
     if not syntax:
         raise UnreadableFile(
-            "its transfer syntax is not stated, and its frames begin like no known one",
+            "the transfer syntax is not stated and cannot be inferred from the frames",
             "export it again as a DICOM file with File Meta Information",
         )
     return syntax

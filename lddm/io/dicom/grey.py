@@ -1,4 +1,4 @@
-"""Decoded DICOM samples to grey levels 0-255: palette, colour, rescale, window and bit depth (PS3.3 C.7.6.3, C.11)."""
+"""Conversion of DICOM samples to grey levels 0-255: palette, colour, rescale, window, bit depth (PS3.3 C.7.6.3, C.11)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class GreyLevels:
     """Convert the frames of one file to grey.
 
     Colour, palette and windowed frames are converted one at a time. Monochrome frames of more than 8 bits without a window
-    are kept until `finish`, since one scale must fit all of them.
+    are kept until `finish`, because they share one scale.
 
     Attributes:
-        colour: whether a frame so far was coloured.
-        notes: what was assumed.
+        colour: whether any frame so far was coloured.
+        notes: assumptions.
     """
 
     def __init__(self, header: Dataset) -> None:
@@ -72,19 +72,19 @@ class GreyLevels:
             grey, note = to_eight_bits(values, stated)
             self.notes += [note] if note else []
             return self._inverted(grey)
-        self.notes.append("no window is stated: values stretched from the lowest to the highest")
+        self.notes.append("no window stated: values scaled from minimum to maximum")
         values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
         values -= low
         values *= 255 / max(high - low, 1e-9)
         return self._inverted(np.rint(values).astype(np.uint8))
 
     def _only_scaled(self) -> bool:
-        """Whether the stored values are the grey levels: without a window, a rescaling that ascends only names a unit."""
+        """Whether stored values are grey levels: without a window, a rescaling with positive slope only changes the unit."""
         known = self.bits < 16 and not self.signed
         return self.window is None and known and float(self.header.get("RescaleSlope") or 1) > 0
 
     def _table_bits(self) -> int:
-        """Bits of the palette's entries, told once from the whole table: 8-bit entries may lie in 16-bit words."""
+        """Bit depth of the palette entries, inferred once from the whole table: 8-bit entries may be stored in 16-bit words."""
         if self._entry_bits == 0:
             first = int(self.header.RedPaletteColorLookupTableDescriptor[1])
             count = int(self.header.RedPaletteColorLookupTableDescriptor[0]) or 65536
@@ -94,7 +94,7 @@ class GreyLevels:
             self._entry_bits = 16 if highest > 255 else 8
             stated = int(self.header.RedPaletteColorLookupTableDescriptor[2])
             if stated > 8 and highest <= 255:
-                self.notes.append(f"no entry of the palette is above {highest}: taken for 8 bits")
+                self.notes.append(f"no palette entry exceeds {highest}: read as 8 bits")
         return self._entry_bits
 
     def _luminance(self, rgb: np.ndarray) -> np.ndarray:
@@ -108,19 +108,19 @@ class GreyLevels:
 
 
 def _identity(header: Dataset) -> bool:
-    """Whether rescaling would change nothing."""
+    """Whether rescaling is the identity."""
     return float(header.get("RescaleSlope") or 1) == 1 and float(header.get("RescaleIntercept") or 0) == 0
 
 
 def _full_range(frame: np.ndarray) -> np.ndarray:
-    """Y 16-235 and Cb, Cr 16-240 as RGB 0-255, uint8 (H, W, 3) (ITU-R BT.601; PS3.3 C.7.6.3.1.2)."""
+    """Convert Y 16-235 and Cb, Cr 16-240 to RGB 0-255, uint8 (H, W, 3) (ITU-R BT.601; PS3.3 C.7.6.3.1.2)."""
     scaled = (frame - np.array([16.0, 128, 128])) * (255 / np.array([219.0, 224, 224])) + np.array([0.0, 128, 128])
     full = np.rint(scaled).clip(0, 255).astype(np.uint8)
     return convert_color_space(full, "YBR_FULL", "RGB")
 
 
 def _eight(values: np.ndarray, bits: int) -> np.ndarray:
-    """Colour samples of a bit depth as uint8."""
+    """Scale colour samples of the given bit depth to uint8."""
     if values.dtype == np.uint8:
         return values
     return np.rint(values * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""DICOM images and cine loops to recordings, cropped to the ultrasound region; no identifier leaves this module."""
+"""Reader of DICOM images and cine loops, cropped to the ultrasound region; no identifier leaves this module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["decode_dicom", "is_cine", "is_dicom", "read_dicom", "write_dicom"]
 
 logger = logging.getLogger(__name__)
 
-HINT = "check that it is a whole DICOM image: python -m pydicom show FILE (which prints names)"
+HINT = "check that it is a complete DICOM image: python -m pydicom show FILE (which prints names)"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 ULTRASOUND = {"US", "IVUS", "EC", "CD", "DD"}  # the last three are retired: echocardiography, colour and duplex Doppler
 VRS = set(
@@ -27,7 +27,7 @@ VRS = set(
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Whether the file has the DICOM preamble or, without one, begins with two well-formed data elements."""
+    """Whether the file has the DICOM preamble or, without a preamble, begins with two well-formed data elements."""
     try:
         with open(path, "rb") as file:
             head = file.read(512)
@@ -37,7 +37,7 @@ def is_dicom(path: str | Path) -> bool:
 
 
 def _begins_with_elements(head: bytes, order: str) -> bool:
-    """Whether a file without preamble begins as a data set: two elements of groups 2 or 8 in ascending order."""
+    """Whether a file without preamble begins like a data set: two elements of groups 2 or 8 in ascending order."""
     place, before = 0, -1
     for _ in range(2):
         element = head[place : place + 12]
@@ -64,7 +64,7 @@ def _begins_with_elements(head: bytes, order: str) -> bool:
 def _readable(name: str) -> Iterator[None]:
     """Convert every exception to UnreadableFile and suppress pydicom's messages, which can quote patient names.
 
-    In a damaged header a value can reach over those that follow, so that any of them may hold the patient's name.
+    In a damaged header a value can extend over the following ones, so any of them may contain the patient's name.
     """
     try:
         with silent_pydicom():
@@ -72,7 +72,7 @@ def _readable(name: str) -> Iterator[None]:
     except UnreadableFile as error:
         named = error.message if name in error.message else f"{name}: {error.message}"
         raise UnreadableFile(named, error.hint) from None
-    except Exception as error:  # a damaged file raises whatever the element at the damage raises, late and anywhere
+    except Exception as error:  # a damaged element can raise any exception, also on later access
         raise UnreadableFile(f"{name} cannot be decoded ({type(error).__name__})", HINT) from None
 
 
@@ -80,8 +80,8 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
     """Decode an ultrasound image or cine loop to grayscale.
 
     Returns:
-        uint8 (T, H, W) and the nominal frame rate in Hz (NaN for one frame or where the file does not state one), as
-        `read_dicom`.
+        As `read_dicom`: uint8 (T, H, W) and the nominal frame rate in Hz (NaN for one frame, or if the file does not state
+        one).
 
     Raises:
         UnreadableFile: see `read_dicom`.
@@ -93,12 +93,12 @@ def decode_dicom(path: str | Path, max_frames: int = 2000) -> tuple[np.ndarray, 
 def read_dicom(path: str | Path, max_frames: int = 2000) -> Recording:
     """Decode an ultrasound image or cine loop.
 
-    The largest 2-D tissue region of SequenceOfUltrasoundRegions is cut out, so that patient text burned in beside it
-    does not survive. Without regions the whole frame is kept, with a note. Palette, rescale, window and MONOCHROME1 are
-    applied. Of a file that is cut off, or whose NumberOfFrames is missing or wrong, the frames that are there are read.
+    Frames are cropped to the largest 2-D tissue region of SequenceOfUltrasoundRegions, which removes patient text burned in
+    outside it. Without regions the whole frame is kept, with a note. Palette, rescale, window and MONOCHROME1 are applied.
+    If a file is truncated, or NumberOfFrames is missing or wrong, the existing frames are read.
 
     Raises:
-        UnreadableFile: no DICOM, no pixels, no decoder, slices of a volume, M-mode or spectra only, or absurd sizes.
+        UnreadableFile: not DICOM, no pixels, no decoder, slices of a volume, M-mode or spectra only, or absurd sizes.
     """
     path = Path(path)
     with _readable(path.name), open(path, "rb") as file:
@@ -106,7 +106,7 @@ def read_dicom(path: str | Path, max_frames: int = 2000) -> Recording:
 
 
 def is_cine(path: str | Path) -> bool:
-    """Whether a DICOM file holds several frames in time; False for the slices of a volume.
+    """Whether a DICOM file has several frames in time; False for the slices of a volume.
 
     Raises:
         UnreadableFile: the header is damaged.
@@ -126,15 +126,15 @@ def is_cine(path: str | Path) -> bool:
 
 
 def refuse_deflated(path: Path) -> None:
-    """A deflated data set is unpacked whole before its first element is read, so that a small file can fill the memory."""
+    """Raise UnreadableFile for deflated data sets: pydicom inflates them completely, so a small file can fill the memory."""
     with open(path, "rb") as file:
         head = file.read(132 + 4096)  # the file meta information, with preamble or without
     if DEFLATED.encode() in head:
-        raise UnreadableFile(f"{path.name} is a deflated DICOM file", "unpack it first, e.g. with dcmconv of DCMTK")
+        raise UnreadableFile(f"{path.name} is a deflated DICOM file", "decompress it first, e.g. with dcmconv of DCMTK")
 
 
 def _header(file: BinaryIO, path: Path):
-    """The data set without its pixels; the file is left at their element."""
+    """Read the data set without pixels; the file position is then at the pixel data element."""
     import pydicom
 
     refuse_deflated(path)
@@ -142,7 +142,7 @@ def _header(file: BinaryIO, path: Path):
 
 
 def _region(header, height: int, width: int, name: str) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of the region that is cut out, or of the whole frame, with a warning."""
+    """Top, bottom, left, right of the region, or of the whole frame (with a warning) if there is none."""
     from lddm.io.dicom.region import ultrasound_region
 
     region, notes, _ = ultrasound_region(header, height, width)
@@ -165,16 +165,16 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
 
     header = _header(file, path)
     if is_volume(header):
-        raise UnreadableFile("its frames are slices of a volume, not moments in time", "export a 2-D cine loop")
+        raise UnreadableFile("the frames are slices of a volume, not time points", "export a 2-D cine loop")
     if any(not header.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated")):
-        raise UnreadableFile("it holds no image, e.g. a DICOMDIR or a report, or its size is missing", "leave it out")
+        raise UnreadableFile("no image (e.g. a DICOMDIR or a report), or its size is missing", "remove this file")
     height, width = int(header.Rows), int(header.Columns)
     check_size(path.name, width, height)
     region, notes, only_traces = ultrasound_region(header, height, width)
     if only_traces:
-        raise UnreadableFile("it shows M-mode or spectral Doppler only", "leave it out")
+        raise UnreadableFile("only M-mode or spectral Doppler", "remove this file")
     if str(header.get("Modality", "US") or "US") not in ULTRASOUND:
-        notes = (*notes, "its modality is not ultrasound")
+        notes = (*notes, "the modality is not ultrasound")
     element = locate(file, header, _syntax(header))
     scale = (1.0, 1.0)
     held = 1 if int(header.get("BitsAllocated", 8) or 8) <= 8 else 4  # bytes per pixel until all frames are scaled
@@ -184,7 +184,7 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
         frames, kept, colour, said = streamed.frames, list(range(len(streamed.frames))), streamed.colour, streamed.notes
         there = len(frames) if len(frames) < limit else max(element.stated, len(frames))
         if element.stated > 1 and len(frames) not in (element.stated, limit):
-            said = (*said, f"the header states {element.stated} frames, the file holds {len(frames)}")
+            said = (*said, f"the header states {element.stated} frames, the file contains {len(frames)}")
         times, fps, how = cine_times(header, len(frames))
         if not np.isfinite(fps):  # the stream's own times
             times, fps, how = streamed.times, streamed.fps, ()
@@ -197,14 +197,14 @@ def _read(file: BinaryIO, path: Path, max_frames: int) -> Recording:
         notes = (*notes, *said, *how)
     top, bottom, left, right = _region(header, height, width, path.name)
     spacing, aspect = pixel_size(header, region)
-    if scale != (1, 1):  # the stream has made its pixels square
+    if scale != (1, 1):  # the pixels of the stream were made square
         aspect = 1.0
         spacing = (spacing[0] / scale[0], spacing[1] / scale[1]) if spacing is not None else None
         top, bottom = round(top * scale[0]), round(bottom * scale[0])
         left, right = round(left * scale[1]), round(right * scale[1])
     frames = frames[:, top:bottom, left:right]
     if abs(aspect - 1) >= 0.01:
-        notes = (*notes, f"pixels were {aspect:.3g} times as high as wide and were made square")
+        notes = (*notes, f"pixels {aspect:.3g} times as high as wide: resampled to square pixels")
         before, frames = frames.shape, square_pixels(frames, aspect)
         if spacing is not None:
             spacing = (spacing[0] * before[1] / frames.shape[1], spacing[1] * before[2] / frames.shape[2])

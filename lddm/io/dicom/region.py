@@ -1,4 +1,4 @@
-"""The ultrasound region of a DICOM image and the size of its pixels (PS3.3 C.8.5.5)."""
+"""The ultrasound region of a DICOM image and its pixel size (PS3.3 C.8.5.5)."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def ultrasound_region(header: Dataset, height: int, width: int) -> tuple[Region 
     """The largest 2-D tissue region, or else the largest other 2-D region.
 
     Returns:
-        the region, or None if none is stated; notes; and whether the file shows M-mode or spectra only: graphics and
-        regions of no stated format, such as an ECG, are no moving image.
+        the region, or None if none is stated; notes; and whether the file shows M-mode or spectra only. Graphics and
+        regions without a stated format, such as an ECG, do not count as images.
     """
     found: list[Region] = []
     formats: set[int] = set()
-    unnamed_image = False  # no format, but the data type of an image
+    unnamed_image = False  # without format, but with the data type of an image
     for item in header.get("SequenceOfUltrasoundRegions", None) or []:
         try:
             spatial = int(item.get("RegionSpatialFormat", 0) or 0)
@@ -61,11 +61,11 @@ def ultrasound_region(header: Dataset, height: int, width: int) -> tuple[Region 
     best = max(tissue or found, key=_area, default=None)
     if best is None:
         only_traces = bool(formats & TRACES) and TWO_D not in formats and not unnamed_image
-        return None, ("no 2-D ultrasound region is stated: text beside the image, if any, stays",), only_traces
-    notes = [] if tissue else ["no tissue region is stated: the colour flow or other 2-D region is used"]
+        return None, ("no 2-D ultrasound region stated: text beside the image, if any, is kept",), only_traces
+    notes = [] if tissue else ["no tissue region stated: the colour flow or other 2-D region is used"]
     beside = {region.box for region in found if 2 * _common(region, best) < min(_area(region), _area(best))}
     if beside:
-        notes.append(f"{len(beside)} more 2-D regions lie beside the one that is cut out, and are left out")
+        notes.append(f"{len(beside)} more 2-D regions outside the selected one are cropped away")
     return best, tuple(notes), False
 
 
@@ -81,7 +81,7 @@ def has_colour_flow(header: Dataset) -> bool:
 def pixel_size(header: Dataset, region: Region | None) -> tuple[tuple[float, float] | None, float]:
     """Spacing (row, column) in mm or None, and the height / width of a pixel (1.0 if unknown).
 
-    The region's physical deltas come first, then PixelSpacing; PixelAspectRatio gives the shape without a size.
+    The region's physical deltas take precedence over PixelSpacing; PixelAspectRatio states the ratio without a size.
     """
     spacing = region.spacing if region is not None else None
     spacing = spacing or _pair(header, "PixelSpacing")

@@ -1,4 +1,4 @@
-"""Suppress pydicom's messages: they quote header values, any of which may hold the name of a patient."""
+"""Suppression of pydicom's messages, which quote header values and so may contain patient names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silent_pydicom() -> Iterator[None]:
-    """No warning and no log line of pydicom within the block."""
+    """Suppress pydicom's warnings and log messages within the block."""
     import pydicom  # noqa: F401 (its import sets the level of its log)
 
     log = logging.getLogger("pydicom")

@@ -1,4 +1,4 @@
-"""Video streams inside DICOM files (PS3.5 8.2.5-8.2.8): their frames on the grid that Rows and Columns state."""
+"""Video streams in DICOM files (PS3.5 8.2.5-8.2.8), decoded to the grid stated by Rows and Columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lddm.io.recording import Recording, UnreadableFile
 from lddm.io.video import CONTAINERS, decode_stream
 
 STREAMS = f"{CONTAINERS},h264,hevc"  # streams without a container are allowed inside DICOM
-BLOCK = 16  # pixels; codecs fill frames up to whole blocks
+BLOCK = 16  # pixels; codecs pad frames to whole blocks
 
 
 def read_stream(
@@ -21,12 +21,11 @@ def read_stream(
     """Decode up to `limit` frames of the stream.
 
     Returns:
-        the recording, and how many of its pixels one of the header's grid is high and wide: not 1 where the stream has made
-        its pixels square.
+        the recording, and the height and width of one pixel of the header's grid in its pixels, which differs from 1 if the
+        pixels of the stream were made square.
 
     Raises:
-        UnreadableFile: no video, or one of another size than the header states, so that its regions and pixel spacing
-            would not fit.
+        UnreadableFile: no video, or a size other than in the header, so that its regions and pixel spacing would be wrong.
     """
     streamed = decode_stream(io.BytesIO(read_parts(file, element.parts[0])), name, limit, STREAMS)
     frames, aspect = streamed.frames, streamed.aspect
@@ -38,13 +37,15 @@ def read_stream(
         filled = (-rows % BLOCK + rows, -columns % BLOCK + columns)
         if height in (rows, filled[0]) and width in (columns, filled[1]):
             cut = np.ascontiguousarray(frames[:, :rows, :columns])
-            note = f"the stream is {height} x {width}, the header states {rows} x {columns}: the rest of its blocks is cut off"
+            note = (
+                f"the stream is {height} x {width}, the header states {rows} x {columns}: padding of its blocks cropped"
+            )
             return Recording(
                 cut, streamed.times, streamed.fps, colour=streamed.colour, notes=(*streamed.notes, note)
             ), (1, 1)
     if (height, width) != (rows, columns):
         raise UnreadableFile(
-            f"its stream has frames of {height} x {width} pixels, the header states {rows} x {columns}",
+            f"the stream has frames of {height} x {width} pixels, but the header states {rows} x {columns}",
             "correct Rows, Columns and the regions in the header, or export it again",
         )
     return streamed, (1, 1)

@@ -1,4 +1,4 @@
-"""Frame times of DICOM cine loops (PS3.3 C.7.6.5), and which multi-frame images are not videos."""
+"""Frame times of DICOM cine loops (PS3.3 C.7.6.5), and detection of multi-frame images that are not videos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLICES = {
     0x3004000C,
     0x00200032,
     0x00201041,
-}  # increments in space: slice vector, grid offsets, positions
+}  # spatial increments: slice vector, grid offsets, positions
 PLANES = {
     "PlanePositionSequence": "ImagePositionPatient",
     "PlanePositionVolumeSequence": "ImagePositionVolume",
@@ -26,7 +26,7 @@ SCANNERS = {
     "MR",
     "PT",
     "NM",
-}  # modalities whose frames are slices if no time is stated, also as secondary captures
+}  # modalities whose frames are slices if no time is stated, also in secondary captures
 TIMED = ("FrameTime", "FrameTimeVector", "ActualFrameDuration", "CineRate", "RecommendedDisplayFrameRate")
 VOLUMES = {  # multi-frame storage whose frames are slices, projections or maps
     "1.2.840.10008.5.1.4.1.1.6.2",  # Enhanced US Volume
@@ -46,7 +46,7 @@ VOLUMES = {  # multi-frame storage whose frames are slices, projections or maps
 
 
 def is_volume(header: Dataset) -> bool:
-    """Whether the frames are slices of a volume, not moments in time."""
+    """Whether the frames are slices of a volume instead of time points."""
     if str(header.get("SOPClassUID", "")) in VOLUMES:
         return True
     if str(header.get("DimensionOrganizationType", "")).upper() in ("3D", "3D_TEMPORAL"):
@@ -62,7 +62,7 @@ def is_volume(header: Dataset) -> bool:
 
 
 def _places(header: Dataset) -> int:
-    """How many positions in space the functional groups of the frames state."""
+    """Number of spatial positions stated in the functional groups of the frames."""
     found = set()
     try:
         for item in header.get("PerFrameFunctionalGroupsSequence") or []:
@@ -76,9 +76,9 @@ def _places(header: Dataset) -> int:
 def cine_times(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, ...]]:
     """Times of `count` frames.
 
-    FrameIncrementPointer decides between FrameTime and FrameTimeVector; without it, or where the tag that it names is
-    missing or absurd, the order is FrameTime, FrameTimeVector, ActualFrameDuration, CineRate,
-    RecommendedDisplayFrameRate. The last two are rates of display, so their use is noted.
+    FrameIncrementPointer selects FrameTime or FrameTimeVector; without it, or if the tag that it names is missing or
+    invalid, the order is FrameTime, FrameTimeVector, ActualFrameDuration, CineRate, RecommendedDisplayFrameRate. The last
+    two are display rates, so their use is noted.
 
     Returns:
         float64 (T,) in s from 0 (NaN if unknown), the nominal rate in Hz (NaN if unknown), and notes.
@@ -95,11 +95,11 @@ def cine_times(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[st
         if found is not None:
             return found[0], found[1], (*ignored, *found[2])
         if header.get(keyword) not in (None, ""):
-            ignored = (*ignored, f"{keyword} is not valid and is ignored")
+            ignored = (*ignored, f"invalid {keyword} ignored")
     for keyword, unit in (("ActualFrameDuration", 1000), ("CineRate", 0), ("RecommendedDisplayFrameRate", 0)):
         found = _steady(header, keyword, count, unit)
         if found is not None:
-            note = () if unit else (f"frame rate taken from {keyword}, a rate of display",)
+            note = () if unit else (f"frame rate taken from {keyword}, a display rate",)
             return found[0], found[1], (*ignored, *note)
     return np.full(count, math.nan), float("nan"), ignored
 
@@ -133,16 +133,16 @@ def _steady(header: Dataset, keyword: str, count: int, unit: float) -> tuple[np.
 
 
 def _vector(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, ...]] | None:
-    """Times from the increments between frames in ms, of which the first belongs to the first frame and is 0.
+    """Times from the increments between frames in ms; the first increment belongs to the first frame and is 0.
 
-    # ASSUME: a few increments of 0 are faults, since two frames are not of one moment; the median stands for them.
+    # ASSUME: a few increments of 0 are errors, because two frames cannot have the same time; the median replaces them.
     """
     steps = _numbers(header, "FrameTimeVector")
     if len(steps) == count - 1 and steps[0] > 0:
         steps = np.append(0.0, steps)
     if len(steps) == 1 and count > 2:  # one interval for all frames
         found = _steady(header, "FrameTimeVector", count, 1000)
-        return found and (*found[:2], ("FrameTimeVector has one value: taken for all frames",))
+        return found and (*found[:2], ("FrameTimeVector has one value: used for all frames",))
     if len(steps) < 2 or not np.isfinite(steps).all():
         return None
     notes: tuple[str, ...] = ()
@@ -150,12 +150,12 @@ def _vector(header: Dataset, count: int) -> tuple[np.ndarray, float, tuple[str, 
     if len(faults) > (len(steps) - 1) // 4:
         return None
     if len(faults):
-        notes = (f"{len(faults)} increments of FrameTimeVector are not above 0: the median is taken for them",)
+        notes = (f"{len(faults)} increments of FrameTimeVector are not positive: replaced by the median",)
         steps[faults] = np.median(np.delete(steps, faults)[1:])
     if len(steps) < count:
         notes = (
             *notes,
-            f"FrameTimeVector has {len(steps)} values for {count} frames: the rest is continued evenly",
+            f"FrameTimeVector has {len(steps)} values for {count} frames: continued at even intervals",
         )
         steps = np.append(steps, np.full(count - len(steps), np.median(steps[1:])))
     steps = steps[:count] / 1000

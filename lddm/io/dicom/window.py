@@ -1,4 +1,4 @@
-"""Rescaling and the window or lookup tables of a DICOM file in a form that pydicom applies (PS3.3 C.11.1, C.11.2)."""
+"""Preparation of rescaling, window and lookup tables of a DICOM file for pydicom (PS3.3 C.11.1, C.11.2)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FAR = 1e9  # beyond all windows
 
 
 def prepare_window(header: Dataset) -> tuple[tuple[float, float] | None, list[str]]:
-    """Bring the window or VOI LUT into a form that pydicom applies, and delete those that cannot be applied.
+    """Convert the window or VOI LUT to a form that pydicom can apply, and delete invalid ones.
 
     Returns:
-        the values that pydicom gives for the darkest and the brightest end (the first is the larger one where rescaling
-        inverts), or None without a usable window; and notes.
+        pydicom's output for the darkest and the brightest input (the first is the larger one if rescaling inverts), or None
+        without a usable window; and notes.
     """
     if not str(header.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME"):
         return None, []
@@ -27,14 +27,14 @@ def prepare_window(header: Dataset) -> tuple[tuple[float, float] | None, list[st
             apply_voi_lut(np.zeros(1, np.uint16), header)
             return (0.0, float(2**depth - 1)), []
         except Exception:  # a damaged table raises whatever its element raises
-            notes.append("the VOI LUT of the file is not valid and is ignored")
+            notes.append("invalid VOI LUT ignored")
             del header.VOILUTSequence
     ends, said = _ends(header)
     return ends, [*notes, *said]
 
 
 def prepare_rescale(header: Dataset) -> list[str]:
-    """Complete RescaleSlope and RescaleIntercept, or delete them where they map all values to one; what was ignored."""
+    """Complete RescaleSlope and RescaleIntercept, or delete them if they map all values to one; returns notes."""
     if not any(keyword in header for keyword in RESCALE):
         return []
     try:
@@ -52,13 +52,13 @@ def prepare_rescale(header: Dataset) -> list[str]:
     for keyword in RESCALE:
         if keyword in header:
             del header[keyword]
-    return ["the rescaling of the file is not valid and is ignored"]
+    return ["invalid rescaling ignored"]
 
 
 def prepare_table(item: Dataset, little: bool) -> int:
-    """Unpack the entries of a lookup table to 16 bits: 8-bit ones may lie two in a word, and pydicom 3 expects words.
+    """Unpack the entries of a lookup table to 16 bits: 8-bit entries may be stored two per word, but pydicom 3 expects words.
 
-    With 8 bits stated, pydicom would also count the entries in 8 bits, so that values above 255 wrap around.
+    If 8 bits are stated, pydicom also counts the entries with 8 bits, so that values above 255 wrap around.
 
     Returns:
         bits per entry.
@@ -75,7 +75,7 @@ def prepare_table(item: Dataset, little: bool) -> int:
         entries = words.astype("<u2").view(np.uint8) if packed else words
     values = [int(value) for value in np.atleast_1d(np.asarray(entries))]
     if len(values) < count:
-        raise ValueError("fewer entries than LUTDescriptor states")
+        raise ValueError("fewer entries than stated in LUTDescriptor")
     item.LUTDescriptor = [count % 65536, first, 16]
     item.LUTData = values[:count]
     item["LUTData"].VR = "US"
@@ -99,9 +99,9 @@ def _ends(header: Dataset) -> tuple[tuple[float, float] | None, list[str]]:
             del header[keyword]
     if all(empty):
         return None, []
-    return None, ["the window of the file is not valid and is ignored"]
+    return None, ["invalid window ignored"]
 
 
 def is_little(header: Dataset) -> bool:
-    """Whether the elements of a data set that was read are little endian."""
+    """Whether the elements of a data set are stored as little endian."""
     return header.original_encoding[1] is not False

@@ -1,4 +1,4 @@
-"""Writing synthetic cine loops as DICOM files that nobody can take for a patient's."""
+"""Writer of synthetic cine loops as DICOM files that cannot be mistaken for a patient's."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def write_dicom(
 ) -> None:
     """Write a synthetic cine loop as a multi-frame secondary capture image (PS3.3 A.8.3).
 
-    The word SYNTHETIC is burned into the lower left of each frame, since viewers show pixels before anything else. The
-    file names nobody: patient, study and series are new, and ImageType and ConversionType state that nothing was measured.
+    The word SYNTHETIC is burned into the lower left of each frame, because viewers show pixels first. The file identifies
+    nobody: patient, study and series are new, and ImageType and ConversionType state that the image was not acquired.
 
     Args:
         path: the file, overwritten.
         frames: uint8 (T, H, W).
         fps: frame rate in Hz.
-        comment: kept in ImageComments.
-        spacing: (row, column) distance of two pixels in mm, if known: PixelSpacing.
-        aspect: height / width of a pixel where the spacing is unknown: PixelAspectRatio.
+        comment: stored in ImageComments.
+        spacing: (row, column) pixel spacing in mm, if known; stored in PixelSpacing.
+        aspect: height / width of a pixel, used if the spacing is unknown; stored in PixelAspectRatio.
     """
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
@@ -73,7 +73,7 @@ def write_dicom(
 
 
 def marked(frames: np.ndarray) -> np.ndarray:
-    """A copy of the frames uint8 (T, H, W) with the mark in white on black in the lower left corner."""
+    """A copy of the frames uint8 (T, H, W) with the mark, white on black, in the lower left corner."""
     height, width = frames.shape[1:]
     font, thickness = cv2.FONT_HERSHEY_PLAIN, max(1, width // 400)
     (unit, _), _ = cv2.getTextSize(MARK, font, 1.0, thickness)

@@ -9,7 +9,9 @@ import torch
 from lddm.autoencoder.measured import MeasuredMotion, measure_store
 from lddm.autoencoder.model import Autoencoder
 from lddm.data.frames import fold_clips
+from lddm.data.ranges import to_float
 from lddm.errors import LddmError
+from lddm.motion.field_of_view import field_of_view, view_of_spans
 from lddm.motion.low_rank import measure_motion
 from lddm.settings.models import AutoencoderSettings
 from lddm.training.weights import save_weights
@@ -28,6 +30,9 @@ def test_every_clip_has_its_own_motion_in_both_directions(tiny_store, motion_of,
             expected = measure_motion(frames[:, ::-1] if backward else frames, 2, 8)
             found = measured.of(clips, backward)
             assert torch.equal(found.maps, expected.maps) and torch.equal(found.coefficients, expected.coefficients)
+            x0 = to_float(torch.from_numpy(frames[:, -1 if backward else 0].copy()))[:, None]
+            for mirrored, spans in enumerate(measured.views_of(clips, backward).unbind(1)):
+                assert torch.equal(view_of_spans(spans, 32), field_of_view(x0.flip(-1) if mirrored else x0))
 
 
 def test_processes_do_not_change_the_result(tiny_store, monkeypatch):
@@ -36,6 +41,7 @@ def test_processes_do_not_change_the_result(tiny_store, monkeypatch):
     one, two = (measure_store(SETTINGS, store, store.clips.iloc[:10], processes=count) for count in (1, 2))
     assert one.row == two.row and one.codes.keys() == two.codes.keys() == {"forward", "backward"}
     assert all(torch.equal(one.codes[name].maps, two.codes[name].maps) for name in one.codes)
+    assert all(torch.equal(one.views[name], two.views[name]) for name in one.codes)
 
 
 def test_what_was_measured_otherwise_or_not_at_all_is_refused(tiny_store, motion_of):
@@ -73,6 +79,10 @@ def test_motion_of_other_frames_or_of_other_code_is_refused(tiny_store, motion_o
     assert model.checked(older, store) is older  # what goes with weights that were trained on it
     with pytest.raises(LddmError, match="code 0 instead of"):
         model.checked(older, store, current=True)
+    by_another = dataclasses.replace(measured, about=measured.about | {"libraries": '{"cv2": "4.0"}'})
+    assert model.checked(by_another, store) is by_another
+    with pytest.raises(LddmError, match="libraries .*4.0.* instead of"):
+        model.checked(by_another, store, current=True)
     forwards = dataclasses.replace(measured, codes={"forward": measured.codes["forward"]})
     with pytest.raises(LddmError, match="direction"):
         model.checked(forwards, store)

@@ -156,8 +156,8 @@ def test_the_teacher_fades_over_the_first_part_of_the_run(tiny_store, motion_of,
         losses[weight], parts = task.loss("autoencoder", task.batch(0), step, torch.Generator().manual_seed(0))
         if weight:
             teacher = parts["teacher"]
-    decoded, _ = model(*task.batch(0), torch.Generator().manual_seed(0))
-    code = task.batch(0)[1]
+    video, code, fov_mask = task.batch(0)
+    decoded, _ = model(video, code, torch.Generator().manual_seed(0), fov_mask)
     assert teacher.item() == pytest.approx(
         (decoded.motion - compose_motion(code.maps, code.coefficients, 32)).abs().mean().item()
     )
@@ -285,8 +285,8 @@ def test_a_clip_backwards_is_the_clip_of_its_frames_in_the_other_order(tiny_stor
     clips = fold_clips(store, splits, 0, "train")
     reader = ClipDataset(store, clips, motion_of(WARP), torch.device("cpu"))
     index = np.arange(3)
-    video, motion = reader.read(index, None, np.array([True, False, True]))
-    forward, _ = reader.read(index)
+    video, motion, _ = reader.read(index, None, np.array([True, False, True]))
+    forward = reader.read(index).video
     assert torch.equal(video[0], forward[0].flip(1)) and torch.equal(video[1], forward[1])
     frames = store.clip_frames(clips.iloc[index]).copy()
     frames[[0, 2]] = frames[[0, 2], ::-1]

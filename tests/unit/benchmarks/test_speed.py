@@ -2,16 +2,21 @@
 
 import json
 import logging
+import sys
+import time
 
+import psutil
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import end_to_end, gpu, processes, scaling
+from benchmarks.gpu_bars import judged
+from benchmarks.gpu_rows import Bench
 from benchmarks.gpu_tables import fill
 from benchmarks.peers import stage2_peers
-from benchmarks.roofline import Counted, Peak, count
-from benchmarks.timing import row
+from benchmarks.roofline import Counted, Peak, count, data_sheet
+from benchmarks.timing import TooLong, row, run_group, time_limit
 from lddm.errors import LddmError
 from lddm.files import write_json
 
@@ -65,18 +70,105 @@ def test_the_script_for_a_gpu_runs_to_its_end_and_fills_its_table(tmp_path, monk
     names = {row["name"] for row in made["rows"]}
     assert {"stage 2, denoiser: read each step", "stage 2, student: read at the log", "stage 1, warp"} < names
     assert {"stage 1, spade, checkpointing", "stage 1, spade, channels last"} < names
-    assert "synthesis, one step, to arrays of the host" in names
+    places = (
+        "on the device",
+        "further samples of stills to arrays of the host",
+        "first samples of stills to arrays of the host",
+    )
+    assert {f"synthesis, one step, {place}" for place in places} < names
+    assert not any("left_out" in row for row in made["rows"]), [row.get("left_out") for row in made["rows"]]
     assert all(row["device"] and row["commit"] and row["batch"] for row in made["rows"])
     assert all(row["rate"] > 0 and row["tflop"] > 0 for row in made["rows"] if row["name"] != "several processes")
     text = page.read_text()
     assert text.startswith("before\n<!-- gpu -->\n") and text.endswith("<!-- /gpu -->\nafter\n") and "old" not in text
     assert "| stage 1, warp | 4 |" in text and "12.5 s (the time was up before the end)" in text
     assert "averaging 2, DDP 4" in text
+    bars = {bar["name"]: bar for bar in made["bars"]}
+    assert bars["stage 1, warp decoder, best batch"]["held"] is False  # a CPU
+    assert bars["config/lung.yaml at 128 px, whole"]["held"] is None  # it did not end
+    assert "| stage 1, warp decoder, best batch | 4000 clips/s |" in text and "| not measured |" in text
+
+
+def test_what_fails_is_named_and_ends_nothing_else(tmp_path, monkeypatch):
+    out, seen = tmp_path / "gpu.json", []
+
+    def breaks():
+        raise ZeroDivisionError("an error of any kind")
+
+    def parts(bench):
+        yield "rows", lambda: bench.measure("cannot be built", breaks, Peak(None, None), 1, batch=1)
+        yield "a part", breaks
+        yield "look", lambda: seen.extend(json.loads(out.read_text())["rows"])
+        yield "rows", lambda: bench.measure("works", lambda: lambda: None, Peak(None, None), 1, batch=3)
+
+    monkeypatch.setattr(gpu, "asked", parts)
+    monkeypatch.setattr(gpu, "explaining", lambda bench: iter([("several", lambda: gpu.several(bench, 32, 4, 2))]))
+    for module, name in ((processes, "run"), (end_to_end, "run")):
+        monkeypatch.setattr(module, name, lambda *arguments: breaks())
+    gpu.main(device="cpu", quick=True, whole=True, budget=600, out=out, docs=None)
+    made = json.loads(out.read_text())
+    assert [row["name"] for row in seen] == ["cannot be built", "a part"], "each row is written when it is there"
+    assert [row["name"] for row in made["rows"]] == ["cannot be built", "a part", "works", "several processes"]
+    assert [row.get("left_out") for row in made["rows"]] == ["an error of any kind"] * 2 + [
+        None,
+        "an error of any kind",
+    ]
+    assert made["end_to_end"]["left_out"] == "an error of any kind" and not made["end_to_end"]["finished"]
+
+
+def test_a_row_is_stopped_at_its_limit_and_the_last_at_the_end_of_all(tmp_path):
+    bench = Bench(torch.device("cpu"), True, time.monotonic() + 0.6, row_s=0.2)
+
+    def sleeps():
+        while True:
+            time.sleep(0.01)
+
+    for _ in range(6):
+        bench.measure("endless", lambda: sleeps, Peak(None, None), 1)
+    reasons = [row["left_out"] for row in bench.rows]
+    assert reasons[0].startswith("took longer than") and reasons[-1] == "no time was left"
+
+
+def test_bars_are_judged_by_the_best_row():
+    rows = [{"name": "stage 1, warp", "rate": 3000.0}, {"name": "stage 1, warp, compiled", "rate": 4100.0}]
+    rows += [{"name": "stage 1, spade", "rate": 1.0, "share_of_peak": 0.2}, {"name": "stage 1, spade", "left_out": "x"}]
+    bars = {bar["name"]: bar for bar in judged({"rows": rows, "end_to_end": {"whole_s": 200.0, "finished": True}})}
+    assert bars["stage 1, warp decoder, best batch"]["held"] is True
+    assert bars["stage 1, painting decoder, best batch"]["held"] is False
+    assert bars["stage 2, denoiser, batch 32"]["held"] is None
+    assert bars["config/lung.yaml at 128 px, whole"]["held"] is True
+
+
+def test_what_is_stopped_leaves_no_process_behind(tmp_path):
+    """As torchrun does, each worker is started in a session of its own."""
+    start = (
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True).wait()"
+    )
+    worker = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    with pytest.raises(TooLong):
+        run_group([sys.executable, "-c", start, worker], 3)
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    with pytest.raises(TooLong), time_limit(0.05):
+        time.sleep(5)
+    assert run_group([sys.executable, "-c", "print(7)"], 60).stdout == "7\n"
+
+
+def test_a_device_has_the_data_sheet_of_its_own_variant():
+    for name, flops, bandwidth in (
+        ("NVIDIA L40S", 362e12, 0.864e12), ("NVIDIA L40", 181e12, 0.864e12), ("NVIDIA H100 PCIe", 756e12, 2e12),
+        ("NVIDIA H100 80GB HBM3", 989e12, 3.35e12), ("NVIDIA H100 NVL", 835e12, 3.9e12), ("NVIDIA H200", 989e12, 4.8e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12, 1.555e12), ("NVIDIA A100 80GB PCIe", 312e12, 1.935e12),
+    ):  # fmt: skip
+        found = data_sheet(name)
+        assert (found[0], found[2]) == (flops, bandwidth), name
+    assert data_sheet("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None and data_sheet("NVIDIA T4") is None
 
 
 def test_what_has_no_time_left_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "run", lambda *arguments: {"averaging_s": 1.0, "ddp_s": 1.0, "difference": 0.0})
-    monkeypatch.setattr(gpu, "plan", lambda bench: iter([lambda: gpu.stage1(bench, "warp", 32, 8, (2,))]))
+    monkeypatch.setattr(gpu, "asked", lambda bench: iter([("warp", lambda: gpu.stage1(bench, "warp", 32, 8, (2,)))]))
+    monkeypatch.setattr(gpu, "explaining", lambda bench: iter([]))
     gpu.main(device="cpu", quick=True, whole=False, budget=0, out=tmp_path / "gpu.json", docs=None)
     (left,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert left["left_out"] == "no time was left" and "seconds" not in left

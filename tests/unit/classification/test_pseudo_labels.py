@@ -99,9 +99,9 @@ def test_the_verb_writes_a_table_that_generators_and_classifiers_read(tiny_store
 
 
 def test_settings_that_cannot_be_meant_are_refused(tiny_store, tmp_path):
-    with pytest.raises(LddmError, match=r"pseudo_labels\.classifier: all videos are labelled"):
+    with pytest.raises(LddmError, match=r"pseudo_labels\.classifier is set, but all videos are labelled"):
         build.load({"pseudo_labels": {"classifier": "strain"}})
-    with pytest.raises(LddmError, match="needs guessed labels"):
+    with pytest.raises(LddmError, match="needs pseudo-labels"):
         build.load({"classification": {"regimes": ["real", "real+pseudo"]}})
     store, splits = tiny_store
     with pytest.raises(LddmError, match="no unlabelled"):

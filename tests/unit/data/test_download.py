@@ -104,7 +104,7 @@ def test_what_failed_is_remembered_across_processes_for_an_hour(silent, tmp_path
     with pytest.raises(DownloadError, match="Timeout"):
         download(f"{address}/a", tmp_path / "a")
     monkeypatch.setattr(module, "_failed", {})  # as another process has it
-    with pytest.raises(DownloadError, match="not asked again"):
+    with pytest.raises(DownloadError, match="not retried"):
         download(f"{address}/b", tmp_path / "b")
     assert len(came) == 1
     with pytest.raises(DownloadError, match="Timeout"):

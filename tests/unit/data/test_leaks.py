@@ -59,7 +59,7 @@ def test_metadata_that_predict_the_class_are_said_loudly(column, value, name):
     found = leak_report(files(**{column: value}), CLASSES)
     line = found.lines()[0]
     assert found.predictability.alarming and found.predictability.p_value == 1 / 25
-    assert line.startswith("WARNING: FILE METADATA ALONE PREDICT THE CLASS") and f"Alone: {name}" in line
+    assert line.startswith("WARNING: FILE METADATA ALONE PREDICT THE CLASS") and f"Single features: {name}" in line
 
 
 def test_many_files_of_one_patient_prove_nothing():
@@ -73,7 +73,7 @@ def test_too_few_patients_are_not_judged_and_unusable_files_do_not_count(tmp_pat
     table = files(patients=3)
     table.loc[table["label"] == 1, "excluded"] = "shares frames with a file of another class"
     found = leak_report(table, CLASSES)
-    assert found.predictability is None and "cannot be told" in found.lines()[0]
+    assert found.predictability is None and "was not tested" in found.lines()[0]
     assert found.duplicates_in_both == 2 and found.by_class["malignant"]["videos"] == 0
     found.write(tmp_path / "leaks.json")
     assert json.loads((tmp_path / "leaks.json").read_text())["lines"] == found.lines()

@@ -62,7 +62,7 @@ def test_patients_that_are_likely_one_are_named(one, other, reason):
     identities = [identity(**one), identity(**other), Identity()]
     found = assign_patients(["x/0.dcm", "x/1.dcm", "x/2.dcm"], identities, None, lambda: b"k" * 32)
     assert len(set(found.names)) == 3
-    said = [note for note in found.notes if "likely one" in note]
+    said = [note for note in found.notes if "probably the same" in note]
     assert bool(said) == bool(reason)
     for note in said:
         assert reason in note and "x/0.dcm and x/1.dcm" in note

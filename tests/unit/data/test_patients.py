@@ -61,7 +61,7 @@ def groups(*identities):
     return group_patients(list(identities))
 
 
-# How a CSV of patients writes the path of a file below the source's folder.
+# How a patients CSV writes the path of a file below the source's folder.
 DIALECTS = {
     "excel": lambda path: "C:\\study\\mine\\" + path.replace("/", "\\"),
     "folder in front": lambda path: f"mine/{path}",
@@ -127,10 +127,8 @@ def test_rows_and_files_that_do_not_match_are_counted_and_named(tmp_path, caplog
     (tmp_path / "mine/patients.csv").write_text(table)
     found = patients_of(tmp_path, "patients.csv")
     assert found["benign/a.png"] == "folder-patient-7" and len(set(found.values())) == 3
-    assert (
-        "2 of 4 rows of the CSV of patients match no file that is read: benign/gone.png, malignant/a.png" in caplog.text
-    )
-    assert "1 of 3 files have no row in the CSV of patients: benign/b.png" in caplog.text
+    assert "2 of 4 rows of the patients CSV match no readable file: benign/gone.png, malignant/a.png" in caplog.text
+    assert "1 of 3 files have no row in the patients CSV: benign/b.png" in caplog.text
     assert "1 files have a row that names no patient: malignant/c.png" in caplog.text
 
 
@@ -141,9 +139,9 @@ def test_the_longest_common_path_decides_and_what_stays_ambiguous_is_an_error():
         return match_patients(pd.DataFrame(rows, columns=["file", "patient_id"]), files).patients
 
     assert match(("C:/s/benign/x/a.avi", "1"), ("D:\\benign\\a.avi", "2"), ("A.avi", "3")) == {1: "1", 0: "2", 2: "3"}
-    with pytest.raises(LddmError, match="'a.avi' fits 2 files"):
+    with pytest.raises(LddmError, match="'a.avi' matches 2 files"):
         match(("a.avi", "1"))
-    with pytest.raises(LddmError, match="gives benign/a.avi to two patients"):
+    with pytest.raises(LddmError, match="assigns benign/a.avi to two patients"):
         match(("benign/a.avi", "1"), ("site/benign/a", "2"))
     assert match(("benign/a.avi", " P1"), ("benign/x/a.avi", "p1 ")) == {0: "P1", 1: "P1"}
     with pytest.raises(LddmError, match="none of its 1 rows"):
@@ -186,7 +184,7 @@ def test_a_csv_overrides_by_patient_and_a_conflict_is_an_error(tmp_path, caplog)
     # The CSV calls a still by the PatientID of the loops.
     assert found["malignant/0.png"] == found["malignant/0.dcm"] == found["malignant/1.dcm"] == "folder-patient-4711"
     assert found["malignant/1.png"].startswith("folder-1-")
-    assert "1 DICOM patients without a row have a PatientID that the CSV of patients uses" in caplog.text
+    assert "1 DICOM patients without a row have a PatientID that the patients CSV uses" in caplog.text
     table.write_text("file,patient_id\nbenign/1.dcm,P1\nbenign/2.dcm,P2\n")
     with pytest.raises(LddmError, match="one DICOM patient to 2 patients: benign/1.dcm, benign/2.dcm") as caught:
         patients_of(tmp_path, "patients.csv")
@@ -201,7 +199,7 @@ def test_leading_zeros_that_a_spreadsheet_dropped_split_no_patient_unsaid(tmp_pa
     (tmp_path / "mine/p.csv").write_text("file,patient_id\na/3.png,71\na/4.png,9\nb/5.png,009\n")
     found = patients_of(tmp_path, "p.csv")
     assert found["a/1.dcm"] == found["a/3.png"] == "folder-patient-71"
-    assert "2 patients of the CSV of patients differ in leading zeros only" in caplog.text
+    assert "2 patients of the patients CSV differ only in leading zeros" in caplog.text
 
 
 def test_a_study_of_several_patients_is_said(tmp_path, caplog):
@@ -283,7 +281,7 @@ def test_one_identity_for_files_of_all_classes_is_nobody_and_is_said(tmp_path, c
     for number in range(4):
         cine(tmp_path / f"mine/{CLASSES[number % 2]}/{number}.dcm", PatientID="STUDY42", PatientName="STUDY42")
     assert len(set(patients_of(tmp_path).values())) == 4
-    assert "all 4 files name one patient" in caplog.text and "patients are unknown" in caplog.text
+    assert "all 4 files name the same patient" in caplog.text and "patients are unknown" in caplog.text
     assert "STUDY42" not in caplog.text and not (tmp_path / ".lddm_key").exists()
 
 
@@ -313,11 +311,11 @@ def test_pseudonyms_need_the_key_of_the_data_and_follow_it(tmp_path):
 
 def test_a_key_that_cannot_be_used_is_one_error(tmp_path, monkeypatch):
     (tmp_path / ".lddm_key").write_text("")
-    with pytest.raises(LddmError, match="does not hold 32 bytes"):
+    with pytest.raises(LddmError, match="does not contain 32 bytes"):
         data_key(tmp_path)
     (tmp_path / ".lddm_key").unlink()
     monkeypatch.setattr(os, "open", lambda *a: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
-    with pytest.raises(LddmError, match="cannot be read or made: Permission denied\nHint: .*LDDM_KEY_FILE"):
+    with pytest.raises(LddmError, match="cannot be read or created: Permission denied\nHint: .*LDDM_KEY_FILE"):
         data_key(tmp_path)
     monkeypatch.undo()
     monkeypatch.setenv("LDDM_KEY_FILE", str(tmp_path / "elsewhere"))

@@ -1,4 +1,4 @@
-"""The CSV of patients: what spreadsheets make of it, and rows of files that are not there."""
+"""The patients CSV: what spreadsheets make of it, and rows of files that are not there."""
 
 import unicodedata
 
@@ -46,8 +46,8 @@ def test_twins_in_two_unicode_forms_have_a_row_each(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file,Patient ID,patient_id\na.mp4,1,7\n", "row 2 says '1' and '7'"),
-        ("file,file,patient_id\na.mp4,b.mp4,7\n", "row 2 says 'a.mp4' and 'b.mp4'"),
+        ("file,Patient ID,patient_id\na.mp4,1,7\n", "row 2 has '1' and '7'"),
+        ("file,file,patient_id\na.mp4,b.mp4,7\n", "row 2 has 'a.mp4' and 'b.mp4'"),
         ("file,patient_id\na.mp4,Doe, John\n", "row 2 has 3 columns, expected 2"),
         ('file,patient_id\na.mp4,"1,000"\nb.mp4,1\n', "'1,000' may be 1 or 1000"),
         ("file;patient_id\na.mp4;1.000\nb.mp4;1000\n", "'1.000' may be 1 or 1000"),

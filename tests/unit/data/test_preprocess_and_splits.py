@@ -202,7 +202,7 @@ def test_the_error_of_a_small_class_names_it_and_hints_at_what_can_help():
             make_splits(table, SplitSettings(**settings), 0)
         return str(caught.value)
 
-    assert "class 'bösartig' has 1 patients" in message(1) and "8 are needed" in message(1)
+    assert "class 'bösartig' has 1 patients" in message(1) and "need 8 (" in message(1)
     assert "Hint: add patients: no setting splits fewer than 6 patients per class" in message(1)
     hint = message(7).split("Hint: ")[1]
     assert hint == "set split.folds to 3 and split.min_patients to 3, or add patients"
@@ -235,7 +235,8 @@ def test_small_validation_parts_and_unbalanced_choices_are_said(caplog):
     assert "validation has" not in caplog.text
     table = videos_table([f"p{i}" for i in range(60)], None, labels, "video")
     assert (
-        len(choose_videos(table, 40, 0)) == 35 and "label 1 has 15 videos, fewer than its part of the 40" in caplog.text
+        len(choose_videos(table, 40, 0)) == 35
+        and "label 1 has 15 videos, fewer than its share of the 40" in caplog.text
     )
 
 
@@ -261,7 +262,7 @@ def test_a_file_that_kills_its_reader_is_among_those_named(tmp_path, monkeypatch
     monkeypatch.setattr("lddm.data.preprocess.read_row", deadly)  # workers are forks of this process
     sources = IndexSettings(sources=[PhantomSource(videos=40, stills=0, size=32, frames=20)])
     index = build_index(sources, tmp_path, 0)
-    with pytest.raises(LddmError, match="a process died while it read one of") as caught:
+    with pytest.raises(LddmError, match="a process died while reading one of") as caught:
         preprocess(index, sources, PreprocessSettings(size=32), tmp_path, tmp_path / "frames", 0, workers=2)
     named = caught.value.message.count("phantom:video")
     assert "phantom:video/000007" in caught.value.message and named in (1, 2)  # at most one per worker

@@ -76,16 +76,16 @@ def test_busv_is_compared_with_what_is_known_of_the_release(tmp_path):
     few = busv.compared_with_release(busv.rows(BusvSource(), tmp_path, CLASSES))
     n = len(list(raw.glob("*/*")))
     assert f"{n} videos" in few[0] and f"{188 - n} are missing" in few[0]
-    assert any("benign/66ef02e7f1b9a0ef" in line and "not here" in line for line in few)
+    assert any("benign/66ef02e7f1b9a0ef" in line and "not present" in line for line in few)
     (first,) = sorted((raw / "benign").iterdir())[:1]
     first.rename(raw / "benign/x63c9ba1377f35bf6")
     rows = busv.rows(BusvSource(), tmp_path, CLASSES)
     told = "\n".join(busv.compared_with_release(rows))
-    assert "1 of the 5 videos that they name are here" in told and "1 taken for malignant" in told
+    assert "1 of the 5 listed videos are present" in told and "1 relabelled as malignant" in told
     frames = next(row["n_frames"] for row in rows if "63c9ba1377f35bf6" in row["path"])
-    assert f"has {frames} numbered frames in a row; the errata count 97" in told
+    assert f"has {frames} consecutively numbered frames; the errata state 97" in told
     whole = rows + [dict(rows[-1], path=f"busv/rawframes/benign/{i:x}") for i in range(188 - len(rows))]
-    assert "as many as the release" in busv.compared_with_release(whole)[0]
+    assert "as many as in the BUSV release" in busv.compared_with_release(whole)[0]
     assert "1 are not part of it" in busv.compared_with_release([*whole, whole[-1]])[0]
 
 
@@ -105,7 +105,7 @@ def test_busv_annotation_that_contradicts_its_folder_is_excluded(tmp_path):
     (tmp_path / "busv/imagenet_vid_train_15frames.json").unlink()
     (tmp_path / "busv/train.json").write_text(json.dumps(content))  # the other naming of the release
     rows = {Path(row["path"]).name: row for row in busv.rows(BusvSource(), tmp_path, CLASSES)}
-    assert "annotations say malignant" in rows["x0000000000000000"]["excluded"]
+    assert "malignant in the annotations" in rows["x0000000000000000"]["excluded"]
     assert raw.is_dir() and rows["x0000000000000001"]["excluded"] is None
     (tmp_path / "busv/val.json").write_text('{"images": 3}')
     with pytest.raises(LddmError, match="COCO-VID"):
@@ -246,12 +246,15 @@ def test_a_csv_of_patients_may_have_gaps_and_a_byte_order_mark(tmp_path):
         (b"\xff\xfe\x00", "is not a CSV in UTF-8"),
         (b"\x00\x01" * 9, "is not a CSV in UTF-8"),
         (b'file,patient_id\n"a', "is not a CSV"),
-        (b"file,patient_id\n", "has no row below its column names"),
+        (b"file,patient_id\n", "has no rows below the column names"),
         (b"patient_id,file,age\n7\n", "row 2 has 1 columns, expected 3"),
         (b"name,patient\na,b\n", "lacks the columns file, patient_id; it has name,patient"),
-        (b"file,patient_id\na.png,1\na.png,2\n", "gives benign/a.png to two patients"),
-        (b"file,patient_id\nx/a.png,1\nb.png,2\n", "none of its 2 rows matches a file .* the first names 'x/a.png'"),
-        (b"file,patient_id\nc.png,1\n", "'c.png' fits 2 files: benign/c.png, malignant/c.png"),
+        (b"file,patient_id\na.png,1\na.png,2\n", "assigns benign/a.png to two patients"),
+        (
+            b"file,patient_id\nx/a.png,1\nb.png,2\n",
+            "none of its 2 rows matches a readable file; the first row names 'x/a.png'",
+        ),
+        (b"file,patient_id\nc.png,1\n", "'c.png' matches 2 files: benign/c.png, malignant/c.png"),
         (None, "does not exist"),
     ],
 )
@@ -269,5 +272,5 @@ def test_a_csv_of_patients_that_cannot_be_meant_is_one_error(tmp_path, content, 
 def test_metadata_of_the_lung_collection_that_are_no_table_are_one_error(tmp_path):
     (tmp_path / "pocus").mkdir()
     (tmp_path / "pocus/dataset_metadata.csv").write_bytes(b"\x00\xff" * 50)
-    with pytest.raises(LddmError, match="dataset_metadata.csv (is no CSV|lacks)"):
+    with pytest.raises(LddmError, match="dataset_metadata.csv (is not a CSV|lacks)"):
         pocus.rows(PocusSource(), tmp_path, CLASSES)

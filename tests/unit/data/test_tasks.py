@@ -49,9 +49,9 @@ def test_targets_of_files_come_from_a_csv_and_errors_name_the_unit(folder):
 
 
 def test_a_source_without_numbers_is_refused(folder):
-    with pytest.raises(LddmError, match="source folder 'echo' names no CSV of targets"):
+    with pytest.raises(LddmError, match="source folder 'echo' has no targets CSV"):
         build_index(regression(FolderSource(folder="echo")), folder, 0)
-    with pytest.raises(LddmError, match="source 'busi' has no numbers"):
+    with pytest.raises(LddmError, match="source 'busi' has classes only"):
         build_index(regression(BusiSource(folder="echo")), folder, 0)
 
 

@@ -241,5 +241,5 @@ def test_weights_of_another_version_are_one_clear_error(tmp_path):
         LatentDiffusion.load(tmp_path / "old")
     assert "train again" in error.value.hint
     save_weights(tmp_path / "less", {"transform.floor": state["transform.floor"]}, "generator:lddm", **about)
-    with pytest.raises(LddmError, match="does not fit the network"):
+    with pytest.raises(LddmError, match="does not match the network"):
         LatentDiffusion.load(tmp_path / "less")

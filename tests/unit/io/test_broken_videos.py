@@ -54,7 +54,7 @@ def test_a_file_without_its_end_is_said_and_a_whole_one_is_not(tmp_path, name, c
     content = path.read_bytes()
     chunk = content.find(b"00dc", len(content) * 6 // 10)
     recording = read_video(cut(path, chunk if name == "a.avi" else len(content) * 6 // 10))
-    assert 15 < len(recording.frames) < 35 and "cut off" in recording.notes[0]
+    assert 15 < len(recording.frames) < 35 and "truncated" in recording.notes[0]
 
 
 def test_a_late_start_and_a_rest_at_the_end_are_no_cut(tmp_path):
@@ -72,7 +72,7 @@ def test_a_damaged_frame_costs_itself_and_keeps_the_times_of_the_others(tmp_path
     content[where : where + length] = bytes(length)
     (tmp_path / "a.avi").write_bytes(content)
     recording = read_video(tmp_path / "a.avi")
-    assert len(recording.frames) == 39 and recording.notes[0] == "damaged: 1 frames left out"
+    assert len(recording.frames) == 39 and recording.notes[0] == "damaged: 1 frames dropped"
     assert recording.fps == pytest.approx(20) and recording.times[-1] == pytest.approx(39 / 20)
 
 

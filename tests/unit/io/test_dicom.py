@@ -93,7 +93,7 @@ def test_a_damaged_file_is_named(tmp_path, frames):
     write_cine(tmp_path / "cine.dcm", frames)
     whole = (tmp_path / "cine.dcm").read_bytes()
     (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) - 4 * frames[0].size - 100])
-    with pytest.raises(UnreadableFile, match="cut.dcm: it holds no whole frame"):
+    with pytest.raises(UnreadableFile, match="cut.dcm: the file contains no complete frame"):
         decode_dicom(tmp_path / "cut.dcm")
 
 

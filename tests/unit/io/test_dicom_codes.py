@@ -36,7 +36,7 @@ def test_jp2_boxes_begin_a_frame(path, stated):
     boxed = jpegs(SMOOTH, "JPEG2000", no_jp2=False, irreversible=False)
     ds = compressed(data_set(SMOOTH), boxed, uid.JPEG2000Lossless, has_bot=False)
     recording = read(path, changed(ds, NumberOfFrames=stated))
-    assert np.array_equal(recording.frames, SMOOTH) and noted(recording, "the file holds 6") and is_cine(path)
+    assert np.array_equal(recording.frames, SMOOTH) and noted(recording, "the file contains 6") and is_cine(path)
 
 
 def bare(path):
@@ -70,7 +70,7 @@ def test_jp2_boxes_and_unknown_codes_without_a_stated_transfer_syntax(path):
     saved(compressed(data_set(SMOOTH), boxed, uid.JPEG2000Lossless), path)
     assert np.array_equal(read_dicom(bare(path)).frames, SMOOTH)
     saved(compressed(data_set(SMOOTH), [b"abcdefgh"] * 6, uid.JPEG2000Lossless), path)
-    with pytest.raises(UnreadableFile, match="begin like no known one"):
+    with pytest.raises(UnreadableFile, match="cannot be inferred from the frames"):
         read_dicom(bare(path))
 
 
@@ -83,10 +83,10 @@ def stream_file(frames, rows, columns, **tags):
 
 
 def test_a_stream_of_another_size_than_the_header_states(path):
-    with pytest.raises(UnreadableFile, match="frames of 64 x 96 pixels, the header states 128 x 192"):
+    with pytest.raises(UnreadableFile, match="frames of 64 x 96 pixels, but the header states 128 x 192"):
         read(path, stream_file(BIG, 128, 192, SequenceOfUltrasoundRegions=[region(1, (8, 8, 150, 119))]))
     recording = read(path, stream_file(BIG, 56, 90))  # whole blocks of 16 pixels
-    assert recording.frames.shape == (6, 56, 90) and noted(recording, "the rest of its blocks is cut off")
+    assert recording.frames.shape == (6, 56, 90) and noted(recording, "padding of its blocks cropped")
     assert np.abs(recording.frames.astype(int) - BIG[:, :56, :90]).mean() < 6
 
 

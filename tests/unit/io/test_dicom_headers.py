@@ -52,7 +52,7 @@ def test_an_empty_window_is_no_window(path, frames, other):
     tags = {"WindowCenter": other, "WindowWidth": ""} | (TWELVE if frames is WIDE else {})
     recording = read(path, data_set(frames, **tags))
     assert np.abs(recording.frames.astype(int) - SMOOTH).max() <= 1
-    assert noted(recording, "window of the file is not valid") == bool(other)
+    assert noted(recording, "invalid window ignored") == bool(other)
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID", ""])
@@ -81,7 +81,7 @@ def test_a_window_after_rescaling_that_inverts(path, function):
 def test_incomplete_or_absurd_rescaling(path, tags, scale, note):
     recording = read(path, data_set(SMOOTH, **tags))
     assert np.abs(recording.frames - np.clip(scale * SMOOTH.astype(float), 0, 255)).max() <= 2
-    assert noted(recording, "rescaling of the file is not valid") == note and not noted(recording, "window")
+    assert noted(recording, "invalid rescaling ignored") == note and not noted(recording, "window")
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -103,9 +103,7 @@ def test_a_voi_table_of_8_bits_for_samples_of_12(path):
     assert np.array_equal(recording.frames, SMOOTH)
     table.LUTData = table.LUTData[:100]
     recording = read(path, data_set(WIDE, VOILUTSequence=[table], **TWELVE))
-    assert np.abs(recording.frames.astype(int) - SMOOTH).max() <= 1 and noted(
-        recording, "VOI LUT of the file is not valid"
-    )
+    assert np.abs(recording.frames.astype(int) - SMOOTH).max() <= 1 and noted(recording, "invalid VOI LUT ignored")
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -139,8 +137,8 @@ def test_samples_of_partial_range(path):
     ("tags", "reason"),
     [
         ({"PhotometricInterpretation": "HSV"}, "HSV, a retired form"),
-        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420, a form of compressed video"),
-        ({"PhotometricInterpretation": "Doe^John"}, "PhotometricInterpretation is none that DICOM defines"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420, a format of compressed video"),
+        ({"PhotometricInterpretation": "Doe^John"}, "PhotometricInterpretation is not a term defined by DICOM"),
         ({"PhotometricInterpretation": "MONOCHROME2"}, "SamplesPerPixel is 3, but"),
         ({"BitsStored": 12}, "BitsAllocated 8 and BitsStored 12"),
     ],
@@ -154,7 +152,7 @@ def test_attributes_that_cannot_be_read_by_are_named(path, tags, reason):
 @pytest.mark.parametrize("term", ["MONOCHROME 1", "monochrome1", "MONOCHROME_1"])
 def test_a_misspelt_term_that_can_mean_one_only(path, term):
     recording = read(path, data_set(SMOOTH, PhotometricInterpretation=term))
-    assert np.array_equal(recording.frames, 255 - SMOOTH) and noted(recording, "taken for MONOCHROME1")
+    assert np.array_equal(recording.frames, 255 - SMOOTH) and noted(recording, "read as MONOCHROME1")
 
 
 @pytest.mark.parametrize(
@@ -169,12 +167,12 @@ def test_colour_tells_its_samples(path, lacking):
 def test_codes_of_another_size_than_the_header_states(path):
     codes_ = jpegs(SMOOTH)
     for tags in ({"Rows": 12}, {"Rows": 24, "Columns": 16}):  # the latter has as many pixels
-        with pytest.raises(UnreadableFile, match="hold 16 x 24 pixels of 1 samples, the header states"):
+        with pytest.raises(UnreadableFile, match="have 16 x 24 pixels of 1 samples, but the header states"):
             read(path, compressed(data_set(SMOOTH, **tags), codes_, uid.JPEGBaseline8Bit))
-    with pytest.raises(UnreadableFile, match="hold 16 x 24 pixels of 1 samples, .* of 3 samples"):
+    with pytest.raises(UnreadableFile, match="have 16 x 24 pixels of 1 samples, .* of 3 samples"):
         read(path, compressed(data_set(COLOUR), codes_, uid.JPEGBaseline8Bit))
     codes_ = jpegs(SMOOTH, "JPEG2000", no_jp2=True, irreversible=False)
-    with pytest.raises(UnreadableFile, match="hold 16 x 24 pixels"):
+    with pytest.raises(UnreadableFile, match="have 16 x 24 pixels"):
         read(path, compressed(data_set(SMOOTH, Rows=24, Columns=16), codes_, uid.JPEG2000Lossless))
 
 
@@ -209,15 +207,15 @@ def test_float_pixels(path):
 def test_a_dark_palette_is_noted(path):
     table = np.arange(256) * 200 // 255
     recording = read(path, data_set(SMOOTH, PhotometricInterpretation="PALETTE COLOR", **palette([table] * 3)))
-    assert np.array_equal(recording.frames, table[SMOOTH]) and noted(recording, "no entry of the palette is above 200")
+    assert np.array_equal(recording.frames, table[SMOOTH]) and noted(recording, "no palette entry exceeds 200")
 
 
 @pytest.mark.parametrize(
     ("increments", "rate", "note"),
     [
-        ([0, 50, 50, 0, 50, 50], 20, "1 increments of FrameTimeVector are not above 0"),
+        ([0, 50, 50, 0, 50, 50], 20, "1 increments of FrameTimeVector are not positive"),
         ([0, 50, 50, 50, 50], 20, "FrameTimeVector has 5 values for 6 frames"),  # the last frame is padding
-        ([0, 0, 0, 0, 50, 50], 7, "FrameTimeVector is not valid and is ignored"),
+        ([0, 0, 0, 0, 50, 50], 7, "invalid FrameTimeVector ignored"),
     ],
 )
 def test_faults_in_a_frame_time_vector(path, increments, rate, note):
@@ -249,6 +247,6 @@ def test_traces_beside_graphics_or_an_ecg_are_no_video(path, trace, beside):
 def test_the_second_of_two_images_side_by_side_is_noted(path):
     halves = [region(1, (0, 0, 11, 15)), region(1, (11, 0, 23, 15))]
     recording = read(path, data_set(SMOOTH, SequenceOfUltrasoundRegions=halves))
-    assert recording.region == (0, 16, 11, 24) and noted(recording, "1 more 2-D regions lie beside")
+    assert recording.region == (0, 16, 11, 24) and noted(recording, "1 more 2-D regions outside")
     inside = region(2, (2, 2, 9, 12))
     assert not noted(read(path, data_set(SMOOTH, SequenceOfUltrasoundRegions=[halves[0], inside])), "beside")

@@ -181,7 +181,7 @@ def test_a_frame_that_does_not_fit_is_left_out_and_moves_no_other(tmp_path, numb
     assert recording.times == pytest.approx((np.array(whole) - whole[0]) / 20)
     assert np.array_equal(read_frame_folder(folder, 1).frames, CLIP[whole[:1]])
     (folder / "about.json").unlink()
-    assert "the time of frames left out is missing" in read_frame_folder(folder, 99).notes[-1]
+    assert "times do not account for dropped frames" in read_frame_folder(folder, 99).notes[-1]
 
 
 @pytest.mark.parametrize("pattern", ["frame{:03d}_crop.png", "frame ({}).png", "f{:03d}_v2.png", "s2_f{}.png"])

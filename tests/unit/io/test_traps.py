@@ -98,7 +98,7 @@ def test_pipes_links_and_names_that_are_no_text_get_a_reason(tmp_path, kind):
         "out.png": "outside the data folder",
         "zero.png": "outside the data folder",
         "\\xff\\xe9.png": "is not UTF-8",
-    } | ({"folder.png": "holds no numbered frames"} if kind == "busi" else {})
+    } | ({"folder.png": "contains no numbered frames"} if kind == "busi" else {})
     assert found.keys() == wanted.keys()
     assert all(found[name].startswith("unreadable: ") and words in found[name] for name, words in wanted.items()), found
 
@@ -117,7 +117,7 @@ def test_a_video_of_frames_may_hold_no_links_and_what_is_no_file_is_no_frame(tmp
             else:
                 os.mkfifo(path)
     found = listed("busv", tmp_path)
-    assert "its frames are links" in found["links"]
+    assert "frames are links" in found["links"]
     assert "too short" in found["pipes"]  # runs of three frames are left
     assert found["plain"] is None
 

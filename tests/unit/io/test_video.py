@@ -197,7 +197,7 @@ def test_pixels_are_made_square(tmp_path, frames, aspect, shape, suffix):
     if codec == "mpeg2video":  # states the aspect of the picture: 4:3 or 16:9
         aspect, shape = (10, 9), (40, 53)
     recording = read_video(encode(tmp_path / f"v.{suffix}", frames, codec, aspect=aspect, rate=25))
-    assert recording.frames.shape[1:] == shape and "made square" in recording.notes[0]
+    assert recording.frames.shape[1:] == shape and "square pixels" in recording.notes[0]
 
 
 def test_transparent_pixels_of_a_gif_are_black(tmp_path, frames):
@@ -245,7 +245,7 @@ def test_a_file_that_breaks_off_without_an_error_and_two_streams_are_noted(tmp_p
     content = encode(tmp_path / "one.mkv", frames, "ffv1", "gray").read_bytes()
     assert read_video(tmp_path / "one.mkv").notes == ()
     (tmp_path / "one.mkv").write_bytes(content[: len(content) // 2])
-    assert "the file may be cut off" in read_video(tmp_path / "one.mkv").notes[0]
+    assert "the file may be truncated" in read_video(tmp_path / "one.mkv").notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])

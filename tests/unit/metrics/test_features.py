@@ -1,10 +1,13 @@
 """Feature networks that are absent, fetched and verified; frames of EfficientNet-Lite0; the cache of features."""
 
 import dataclasses
+import json
+import shutil
 import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +17,7 @@ from lddm.data.cache import ArrayCache
 from lddm.files import sha256
 from lddm.metrics import features, video_networks, weights
 from lddm.metrics.weights import WeightsAbsent
+from lddm.training import identity
 
 RNG = np.random.default_rng(0)
 CLIPS = RNG.integers(0, 255, (3, 17, 32, 32), dtype=np.uint8)
@@ -73,14 +77,44 @@ def test_features_are_computed_once_for_the_same_videos_and_network(tmp_path):
     assert np.array_equal(network("a").features(CLIPS, ArrayCache(tmp_path)), first) and len(calls) == 4
 
 
-def test_features_of_changed_code_are_computed_again(tmp_path, monkeypatch):
-    """A constant of the extraction (say the frames that stand for a clip) changes features as weights do."""
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """A copy of the package whose files may be changed; call it after a change."""
+    copied = tmp_path / "lddm"
+    for package in ("metrics", "nn", "motion", "data"):
+        shutil.copytree(identity.PACKAGE / package, copied / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(identity, "PACKAGE", copied)
+    yield copied
+    features._code.cache_clear()
+
+
+@pytest.mark.parametrize("changed", ["metrics/features.py", "nn/perceptual.py", "data/ranges.py", "motion/flow.py"])
+def test_features_of_changed_code_are_computed_again(sources, tmp_path, changed):
+    """MEAN and STD of another module, or how frames are put into batches, change features as weights do."""
     network = features.FeatureNetwork("n", lambda clips: clips.mean(axis=(2, 3)), "a")
-    network.features(CLIPS, ArrayCache(tmp_path))
-    monkeypatch.setattr(features.inspect, "getsource", lambda module: "another version of the file")
-    network.features(CLIPS, ArrayCache(tmp_path))
-    dataclasses.replace(network, rows=2).features(CLIPS, ArrayCache(tmp_path))
-    assert len(list(tmp_path.glob("*.npy"))) == 3
+    for _ in range(2):
+        features._code.cache_clear()
+        network.features(CLIPS, ArrayCache(tmp_path / "kept"))
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
+    with (sources / changed).open("a") as file:
+        file.write("\nMEAN = 0.5\n")
+    features._code.cache_clear()
+    network.features(CLIPS, ArrayCache(tmp_path / "kept"))
+    dataclasses.replace(network, rows=2).features(CLIPS, ArrayCache(tmp_path / "kept"))
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == 3
+
+
+def test_features_of_other_libraries_are_computed_again(monkeypatch):
+    network, found = features.FeatureNetwork("n", lambda clips: clips, "a"), set()
+    for versions in ("torch 1", "torch 2"):
+        monkeypatch.setattr(features, "library_versions", lambda *_, said=versions: said)
+        features._code.cache_clear()
+        found.add(network.content)
+    features._code.cache_clear()
+    assert len(found) == 2
+    real = json.loads(identity.library_versions(*features.LIBRARIES, "no-such-package"))
+    assert real["cv2"] == cv2.__version__ and real["no-such-package"] == "absent"
+    assert all(version[0].isdigit() for name, version in real.items() if name in ("numpy", "scipy", "torch", "timm"))
 
 
 def test_the_command_lists_fetches_and_verifies_weights(tmp_path, monkeypatch):

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from lddm.latent import strain_limit
 from lddm.latent.spec import LatentSpec
 from lddm.latent.strain_limit import limit_strain
 from lddm.motion.invertibility import LARGEST_STRAIN, SMALLEST_DETERMINANT, largest_strain
 from lddm.motion.warp import compose_motion
+from tests.no_reads import NoReads
 
 SPEC = LatentSpec("low_rank", 6, motion_rank=2, gain_rank=1, map_size=8)
 SIZE = 64
@@ -83,6 +85,21 @@ def test_only_the_samples_of_a_batch_that_fold_are_changed():
     z = torch.cat([z_of(affine([[0.1, 0.0], [0.0, 0.1]])), z_of(wrinkled()), z_of(affine([[1.6, 0.0], [0.0, 0.0]]))])
     changed = (limit_strain(z, SPEC, SIZE) != z).any(dim=1)
     assert changed.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("numbers", [1, 3 * 6 * 2 * SIZE**2])
+def test_a_batch_is_limited_like_its_samples_without_a_read_from_the_device(monkeypatch, numbers):
+    gentle = affine([[0.1, 0.0], [0.0, 0.1]])
+    z = torch.cat(
+        [z_of(field, push=2.0) for field in (NOISE, gentle, wrinkled(), 0.5 * NOISE, affine([[1.6, 0], [0, 0]]))]
+    )
+    one_by_one = torch.cat([limit_strain(one, SPEC, SIZE) for one in z.split(1)])
+    monkeypatch.setattr(strain_limit, "_reads_are_free", lambda device: False)
+    monkeypatch.setitem(strain_limit.NUMBERS, "cpu", numbers)
+    with NoReads():
+        together = limit_strain(z, SPEC, SIZE)
+    assert torch.allclose(together, one_by_one, rtol=1e-6, atol=1e-5)
+    assert (together != z).any(dim=1).tolist() == [True, False, True, True, False]
 
 
 def test_less_than_the_largest_strain_cannot_fold():

@@ -1,9 +1,10 @@
 """Warping and low-rank motion: closed forms."""
 
+import numpy as np
 import pytest
 import torch
 
-from lddm.motion.warp import compose_motion, refine, warp, warp_sequence
+from lddm.motion.warp import compose_motion, low_pass, low_pass_weights, refine, warp, warp_sequence
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
@@ -49,3 +50,23 @@ def test_motion_is_a_sum_of_maps_times_coefficients():
     assert torch.allclose(motion[0, 0], torch.full((2, 16, 16), 6.0), atol=1e-4)
     assert torch.allclose(motion[0, 1], torch.full((2, 16, 16), 2.0), atol=1e-4)
     assert warp_sequence(torch.rand(1, 1, 16, 16), motion).shape == (1, 1, 2, 16, 16)
+
+
+@pytest.mark.parametrize(("count", "scale"), [(32, 1.0), (200, 6.25), (20, 0.625)])
+def test_the_low_pass_keeps_brightness_and_takes_texture(count, scale):
+    """For images larger and smaller than the square of the model."""
+    positions = (np.arange(count) + 0.5) / scale - 0.5
+    weights = low_pass_weights(positions, 32)
+    ramp = torch.from_numpy(positions.astype(np.float32)).expand(1, count, count) / 32
+    inner = slice(round(6 * max(scale, 0.7)), -round(6 * max(scale, 0.7)))
+    assert (low_pass(ramp, weights, weights) - ramp)[:, inner, inner].abs().max() < 0.03
+    noise = torch.randn(1, count, count, generator=torch.Generator().manual_seed(0))
+    assert low_pass(noise, weights, weights).std() < 0.6
+    assert torch.allclose(low_pass(torch.ones_like(noise), weights, weights), torch.ones_like(noise), atol=1e-5)
+
+
+def test_the_low_pass_repeats_the_nearest_where_the_image_does_not_reach():
+    """A wide still is padded to a square: no cell above or below it has samples."""
+    rows, columns = low_pass_weights(np.arange(10.0) + 11, 32), low_pass_weights(np.arange(32.0), 32)
+    flat = torch.full((1, 10, 32), 0.7)
+    assert torch.allclose(low_pass(flat, rows, columns), flat, atol=1e-5)

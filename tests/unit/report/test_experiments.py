@@ -49,7 +49,7 @@ def test_experiments_side_by_side_with_the_settings_that_differ(results, other):
     assert numbers.loc[("AUC, strain, real+lddm", "higher"), "exp"] == "0.9 [0.85, 0.95] (n = 3, 1 x 2 runs)"
     assert {name.split(",")[0] for name, _ in numbers.index if "blind" in name} == {"l1 (blind to motion)"}
     assert differing.index.tolist() == ["diffusion.width"] and differing.iloc[0].tolist() == [24, 128]
-    with pytest.raises(LddmError, match="two experiments are called"):
+    with pytest.raises(LddmError, match="two experiments are named"):
         compare([results, results])
 
 
@@ -64,14 +64,14 @@ def test_latex_tables_hold_the_numbers_and_balance(results, tmp_path):
     text = tables(Results(results))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert text.count("{") == text.count("}") and "LDDM (ours) & 4 {\\scriptsize [3.6, 4.4]}" in text
-    assert "Held-out patients, 3 videos of a generator" in text
+    assert "Held-out patients, 3 videos per generator" in text
     table = Results(results).quality()
     blind = table.assign(metric=table["metric"].replace({"l1": "ssim"}))
     assert r"SSIM$^c$ $\uparrow$" in quality_latex(blind) and "$^c$ blind to motion" in quality_latex(blind)
     assert "$^c$" not in text  # what sees motion is not marked
     other = table[table["metric"] == "frechet_video"].assign(reference="train")  # not in the table: must not be counted
     folds = pd.concat([table, table.assign(fold=1), other])
-    assert "Held-out patients, 6 videos of a generator" in quality_latex(folds)
+    assert "Held-out patients, 6 videos per generator" in quality_latex(folds)
     assert "FVD" not in text.replace("DT-FVD", "")  # nobody has it
     for part in text.split(r"\begin{tabular}")[1:]:
         columns = part.split("}")[0].count("l") + part.split("}")[0].count("r")
@@ -156,7 +156,7 @@ def test_provenance_and_page_name_the_versions_of_the_code_if_they_differ(result
     with Record.start(results / "records", "score", {"fold": "0"}, {}, "exp", "p") as record:
         record.output(results / "fold-0/quality/static.json")
     page(settings, results, results / "report.html")
-    assert "made by 2 different versions of the code" in (results / "report.html").read_text()
+    assert "run with 2 different versions of the code" in (results / "report.html").read_text()
     write_provenance(results, settings, results / "provenance.json")
     content = read_json(results / "provenance.json")
     assert [version["jobs"] for version in content["versions"]] == [1, 1]

@@ -9,9 +9,10 @@ from matplotlib import font_manager
 
 from lddm.files import read_json, write_json
 from lddm.report import fonts
+from lddm.report.film import _tiles
 from lddm.report.page import page
 from lddm.report.results import Results
-from lddm.report.strips import _tiles, choose, strips
+from lddm.report.strips import choose, strips
 from lddm.report.style import save
 
 CLASSES = ["良性", "恶性"]

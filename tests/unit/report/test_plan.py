@@ -105,9 +105,9 @@ def test_nothing_of_earlier_settings_enters_the_report(results, settings, tmp_pa
     assert len(found.classification_runs()) == 6
     page(settings, results, results / "report.html")
     now = (results / "report.html").read_text()
-    line = "Left in the folder from earlier settings, and not part of this report: fold-1, fold-0/generators/cinn, "
+    line = "Leftovers of earlier settings in the folder, not part of this report: fold-1, fold-0/generators/cinn, "
     assert line in now and line not in before
-    assert [text for text in now.splitlines() if "Left in" not in text] == [
+    assert [text for text in now.splitlines() if "Leftovers" not in text] == [
         text for text in before.splitlines() if "Jobs: records/." not in text
     ]
     summary(settings, results, results / "summary.json")
@@ -133,7 +133,7 @@ def test_the_settings_of_the_present_run_go_before_those_of_the_last_report(resu
     (results / "settings/whole.yaml").write_text("experiment: exp\nautoencoder: {kl_weight: 1.0e-05}\n")
     assert Results.saved(results).settings == load({"experiment": "exp"})
     (results / "settings/whole.yaml").write_text("preprocess: {no_such_key: 1}\n")
-    with pytest.raises(LddmError, match="not those of this version of lddm"):
+    with pytest.raises(LddmError, match="not valid in this version of lddm"):
         Results.saved(results)
     shutil.rmtree(results / "settings")
     assert Results.saved(results).settings.split.folds_to_run == 2

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lddm.autoencoder import decoder
 from lddm.autoencoder.decoder import WarpDecoder
+from lddm.autoencoder.model import Autoencoder
 from lddm.errors import LddmError
 from lddm.generators.sampling import SamplingOptions
 from lddm.settings.models import SynthesisSettings
@@ -50,6 +52,18 @@ def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
         f"out of memory with {tried_first} videos at a time: going on with {half}"
     ]
     assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
+
+
+def test_views_are_found_on_the_host_and_not_from_what_the_device_has(bundles, monkeypatch):
+    animator = Animator.load(bundles / "lddm")
+    stills = np.zeros((3, 32, 32), np.uint8)
+    stills[:, 4:28, 6:26] = np.random.default_rng(0).integers(30, 255, (3, 24, 20))
+    options = SamplingOptions(num_inference_steps=2)
+    monkeypatch.setattr(Autoencoder, "decoding", lambda self, stills: lambda x0, z: self.decode(x0, z).frames)
+    expected = animator.animate_batch(stills, np.zeros(3, int), [1, 2, 3], options, 2)
+    monkeypatch.undo()
+    monkeypatch.setattr(decoder, "field_of_view", None)  # finding one from x0 of the device would fail
+    assert np.array_equal(animator.animate_batch(stills, np.zeros(3, int), [1, 2, 3], options, 2), expected)
 
 
 def test_a_long_video_that_does_not_fit_is_continued_with_half_the_batch(bundles, monkeypatch, caplog):

@@ -115,7 +115,7 @@ def test_artifacts_are_those_of_the_record_and_not_of_another_project_or_attempt
     assert shown.read_text() == "one"
     (tmp_path / "two/results/exp/table.csv").write_text("made again")
     mlflow_view.push(paths["two"], store(project), "other")
-    assert "was made again since" in caplog.text
+    assert "has been made again since" in caplog.text
     assert len(list((project / "results/mlartifacts/other").rglob("table.csv"))) == 1
 
 
@@ -143,7 +143,7 @@ def test_a_store_that_cannot_be_used_is_one_error_that_says_how_to_rebuild_it(pr
     for side in ("-wal", "-shm"):
         path.with_name(path.name + side).unlink(missing_ok=True)
     harm(path)
-    with pytest.raises(LddmError, match="is damaged, or was made by another version of MLflow") as said:
+    with pytest.raises(LddmError, match="is damaged, or was written by another version of MLflow") as said:
         mlflow_view.sync(project / "results/exp", store(project))
     assert f"remove {path}*" in said.value.hint and "\n" not in said.value.message
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store(project))

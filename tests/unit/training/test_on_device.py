@@ -10,8 +10,8 @@ from torch import nn
 from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training import graphs, loop
-from lddm.training.graphs import GraphedStep
 from lddm.training.loop import train
+from lddm.training.recorded import GraphedStep
 from lddm.training.schedule import IndexTable, step_generator, step_indices
 from lddm.training.update import DeviceUpdate
 
@@ -141,7 +141,8 @@ def test_nothing_is_read_between_two_lines_of_the_log(tmp_path, on_device, monke
     for task in (Pair(), Single()):
         seen.clear()
         train(task, training, 3, tmp_path / type(task).__name__, lambda *_: None)
-        assert len(seen) == 14 and seen[0] == seen[6] < seen[7] == seen[13]
+        steps = seen[-14:]  # before them a recorded update is compared
+        assert len(seen) <= 15 and steps[0] == steps[6] < steps[7] == steps[13]
 
 
 @pytest.mark.parametrize("changes", [{}, {"accumulation": 2}])
@@ -196,6 +197,40 @@ def test_a_step_that_cannot_be_recorded_runs_all_the_same(tmp_path, on_device, m
     assert "not permitted when stream is capturing" in caplog.text
 
 
+def test_a_recording_of_the_update_that_does_something_else_is_not_used(tmp_path, on_device, monkeypatch, caplog):
+    expected = run(Single(), tmp_path / "host")
+    on_device()
+    made = []
+
+    def second_is_wrong(function, generators=()):
+        made.append(function)
+        return function if len(made) == 1 else lambda: None
+
+    monkeypatch.setattr(graphs, "capture", second_is_wrong)
+    with caplog.at_level(logging.INFO):
+        assert_same(expected, run(Single(), tmp_path / "device"))
+    assert len(made) == 2 and "no CUDA graph of the update: it gives other weights" in caplog.text
+    assert "the step is a CUDA graph and the update" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulation": 2}])
+def test_a_killed_run_of_recorded_steps_goes_on_as_an_unbroken_one(tmp_path, on_device, changes):
+    on_device()
+    expected = run(Single(), tmp_path / "whole", **changes)
+
+    class Killed(Single):
+        def read(self, index, rng):
+            if self.bodies > 7 + 8 * (1 + len(changes)):  # seven before the first step
+                raise KeyboardInterrupt
+            return super().read(index, rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Killed(), tmp_path / "broken", **changes)
+    assert (tmp_path / "broken/state.safetensors").exists()
+    weights, _ = run(Single(), tmp_path / "broken", **changes)
+    assert all(torch.equal(expected[0][name], value) for name, value in weights.items())
+
+
 def test_a_function_is_replayed_from_the_second_call_of_a_shape_on(monkeypatch, caplog):
     calls = []
 
@@ -225,7 +260,11 @@ def test_a_function_is_replayed_from_the_second_call_of_a_shape_on(monkeypatch, 
 def test_indices_of_many_steps_are_those_of_each(monkeypatch):
     table = IndexTable(10, 4, 5, torch.device("cpu"))
     table.device = torch.device("meta")  # not the CPU: uploads blocks
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
+    waited = []
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, device, non_blocking=False: (waited.append(not non_blocking), self)[1]
+    )
     table.ahead = 3
     for step in (0, 1, 2, 3, 8, 1):
         assert table[step].tolist() == step_indices(10, 4, 5, step).tolist()
+    assert waited == [False] * 4, "an upload does not wait for the work that the device has been given"
