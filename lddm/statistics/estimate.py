@@ -125,8 +125,8 @@ def run_variance(values: np.ndarray) -> tuple[float, float]:
     """Variance of the mean of runs (trainings, seeds) by other trainings and seeds, and its degrees of freedom.
 
     The variance of a mean over two crossed samples is that of the means over trainings plus that of the means over seeds
-    less what is counted twice, the interaction (analysis of variance of two random factors); no less than either of
-    the first two, which would be too small otherwise, and is up to half too large where there is nothing but interaction. The degrees of freedom are Satterthwaite's.
+    less the interaction, which is counted twice (analysis of variance of two random factors), at least the larger of the first
+    two. Where there is nothing but interaction it is up to half too large. The degrees of freedom are Satterthwaite's.
 
     Returns:
         Variance and degrees of freedom; (0, 1) for a single run.
