@@ -121,7 +121,7 @@ def train_again(settings: Settings, results: Path, fold: int, name: str, number:
     domain = results / f"fold-{fold}/domain_network/model.safetensors"
     rows, _ = score(
         settings.quality, name, store, splits, fold, domain, Path(settings.weights_dir), [manifest], settings.seed,
-        results / "cache",
+        results / "cache/features",
     )  # fmt: skip
     write_json(out, {"identity": [training, scores], "rows": rows})
 
