@@ -52,7 +52,9 @@ def _matrix(axes: Axes, part: pd.DataFrame, classes: list[str], names: list[str]
     axes.imshow(np.nan_to_num(share), cmap="Greys", vmin=0, vmax=1)
     for i, j in np.ndindex(*share.shape):
         ink = "white" if share[i, j] > DARK else "black"
-        axes.text(j, i, f"{videos[i, j]:.0f}\n{share[i, j]:.0%}", ha="center", va="center", color=ink, fontsize=7)
+        axes.text(
+            j, i, f"{round(videos[i, j], 1):g}\n{share[i, j]:.0%}", ha="center", va="center", color=ink, fontsize=7
+        )
     axes.set_yticks(range(len(names)), names, fontsize=7.5)
 
 

@@ -121,7 +121,7 @@ def test_slow_measures_take_videos_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(no_reference, "strred", lambda real, made: seen.append(made) or np.zeros(len(made)))
     monkeypatch.setattr(paired, "perceptual", lambda: paired.l1)
     monkeypatch.setattr(paired, "ssim", paired.l1)
-    monkeypatch.setattr(paired, "strain_error", paired.l1)
+    monkeypatch.setattr(paired, "strain_error_from", lambda cache: paired.l1)
     test = videos(40, 0)
     made = Videos(videos(40, 1).clips, test.patients, test.table)
     list(protocol(tmp_path, test, videos(4, 2), max_videos_expensive=6).paired("heldout", made))

@@ -184,8 +184,10 @@ def test_sentences_about_scores_have_n_and_interval():
         "reference": "train",
     }
     control = copied | {"generator": "real", "reference": "control: unseen, blurred", "value": 0.02}
-    quality = pd.DataFrame([*rows, *best, copied, control]).dropna(subset=["value"])
-    rebuilt, frechet, copies = quality_sentences(quality)
+    moved = copied | {"metric": "motion_copy_rate", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    quality = pd.DataFrame([*rows, *best, copied, control, moved]).dropna(subset=["value"])
+    rebuilt, frechet, copies, privacy = quality_sentences(quality)
+    assert "move as a training video does: 50.0% [40.0%, 60.0%]." in copies and "no anonymisation" in privacy
     assert "0.20 of the L1" in rebuilt and "0.02 [0.018, 0.022] and 0.1 [0.09, 0.11]" in rebuilt and "n = 3" in rebuilt
     assert "LDDM (ours) 4 [3.6, 4.4]" in frechet and "n = 3 videos" in frechet
     assert (
