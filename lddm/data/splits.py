@@ -230,7 +230,7 @@ def _check_counts(
         hint = (
             f"set split.folds to {fitting[0]} and split.min_patients to {fitting[1]}, or add patients"
             if fitting
-            else f"add patients: no setting splits fewer than {least_needed} patients per class"
+            else f"add patients: at least {least_needed} per class are needed with split.min_patients 2"
         )
         if len(by_group) < videos // 2:
             hint += "; many files share a patient or a duplicate cluster, see `lddm check-data`"

@@ -189,7 +189,7 @@ def test_a_class_of_three_patients_has_one_in_each_part_if_that_is_asked_for():
     splits = make_splits(table, SplitSettings(folds=3, min_patients=1), 0)
     rare = splits[splits["label"] == 1]
     assert (rare.groupby(["fold", "split"])["group"].nunique() == 1).all() and rare["fold"].nunique() == 3
-    with pytest.raises(LddmError, match="too few for 2 folds"):
+    with pytest.raises(LddmError, match="2 folds with at least 1 in train need 4"):
         make_splits(table, SplitSettings(folds=2, min_patients=1), 0)  # two in test
 
 
@@ -203,7 +203,7 @@ def test_the_error_of_a_small_class_names_it_and_hints_at_what_can_help():
         return str(caught.value)
 
     assert "class 'bösartig' has 1 patients" in message(1) and "need 8 (" in message(1)
-    assert "Hint: add patients: no setting splits fewer than 6 patients per class" in message(1)
+    assert "Hint: add patients: at least 6 per class are needed with split.min_patients 2" in message(1)
     hint = message(7).split("Hint: ")[1]
     assert hint == "set split.folds to 3 and split.min_patients to 3, or add patients"
     labels = np.array([0] * 20 + [1] * 7)

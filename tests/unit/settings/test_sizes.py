@@ -88,7 +88,7 @@ def test_refusals_name_the_key_and_the_values_that_fit():
         (config("spade", 50), "multiple of 4"),
         (config("low_rank", 100, map_size=25) | {"synthesis": PIXEL}, "generator pixel: expected a multiple of 8"),
         (stored("low_rank", 100), "stored_size 100 does not fit preprocess.size 64: expected a multiple"),
-        (stored("spade", 128), "stored_size 128: autoencoder.decoder spade"),
+        (stored("spade", 128), "stored_size 128: decoder spade"),
         (stored("low_rank", 128) | {"synthesis": PIXEL}, "stored_size 128: .* generator pixel"),
         (config("low_rank", 64, frames=2, motion_rank=3), "exceeds preprocess.clip_length 2"),
     ):

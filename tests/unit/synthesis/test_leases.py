@@ -174,7 +174,7 @@ def test_every_rule_that_asks_for_a_gpu_has_a_command_that_holds_one():
     asking = [
         name for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\w|\Z)", rules, re.M | re.S) if " gpu=" in body
     ]
-    assert len(asking) == 8
+    assert len(asking) == 9
     for name in asking:
         command = getattr(pipeline, name, None) or getattr(measuring, name)
         assert re.search(r"with \(?\s*gpu_lease\(\),\s*job\(", inspect.getsource(command)), name
