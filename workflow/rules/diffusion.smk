@@ -8,16 +8,6 @@ Settings: diffusion for `lddm`, and a section of the same name for `cinn`, `gaus
 """
 
 
-def attribute(wildcards):
-    """Input: the measured attribute that generators are conditioned on, where it is not the label."""
-    return [f"{RESULTS}/fold-{wildcards.fold}/attribute.json"] if SETTINGS.condition.attribute else []
-
-
-def measured_from(attribute, path):
-    """Input of `measure_attribute`: what this attribute is measured from, where it is the one of the settings."""
-    return [path] if SETTINGS.condition.attribute == attribute else []
-
-
 rule pseudo_label:
     """Predict pseudo-labels of unlabelled training videos from the labelled ones, for all generators."""
     input:

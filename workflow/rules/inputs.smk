@@ -1,0 +1,102 @@
+"""Inputs of rules that depend on wildcards and settings, and the options that name them in commands. No rules here.
+
+Needs: what common.smk defines.
+"""
+
+
+def manifests(generator, sources, fold="{fold}"):
+    """Manifests of all shards of what `generator` made from these sources."""
+    folder = f"{RESULTS}/fold-{fold}/synthetic/{generator}"
+    return [f"{folder}/{source}/shard-{shard}.parquet" for source in sources for shard in SHARDS]
+
+
+def bundle_of(wildcards):
+    """The bundle that animates; the autoencoder alone is in each, so `reconstruction` takes the one without training."""
+    name = "static" if wildcards.generator == "reconstruction" else wildcards.generator
+    return [f"{RESULTS}/fold-{wildcards.fold}/generators/{name}/bundle/{part}" for part in BUNDLE]
+
+
+def measured_motion(wildcards):
+    """Input: the measured motion of the clips, for a decoder that moves x0."""
+    return [f"{RESULTS}/data/motion.safetensors"] if SETTINGS.autoencoder.decoder == "warp" else []
+
+
+def motion_of_reconstructions(wildcards):
+    """Input of `synthesize`: motion of real clips, needed only for reconstructions."""
+    return measured_motion(wildcards) if wildcards.generator == "reconstruction" else []
+
+
+def motion_option(wildcards, input):
+    """Option --motion, if there is such an input."""
+    motion = input.get("motion", [])
+    return f"--motion {quote(str(motion if isinstance(motion, str) else motion[0]))}" if motion else ""
+
+
+def scored_manifests(wildcards):
+    """Input of `score`: synthetic videos to compare with real ones; none for `real`."""
+    if wildcards.generator == "real":
+        return []
+    sources = ["heldout"] if wildcards.generator == "reconstruction" else SOURCES
+    return manifests(wildcards.generator, sources, wildcards.fold)
+
+
+def regime_manifests(wildcards):
+    """Input: animated stills that a regime adds to the real training videos."""
+    generator = build.REGIME_GENERATOR[wildcards.regime]
+    return manifests(generator, ["stills"], wildcards.fold) if generator else []
+
+
+def animated_test_clips(wildcards):
+    """What a classifier of real videos is tested on besides real videos; not at the other amounts of a sweep."""
+    if wildcards.regime != "real" or hasattr(wildcards, "point"):
+        return []
+    return [path for name in SCORED[1:] for path in manifests(name, ["heldout"], wildcards.fold)]
+
+
+def pseudo_labels(wildcards):
+    """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
+    regime = getattr(wildcards, "regime", None)  # generators have none
+    wanted = SETTINGS.condition.attribute is None if regime is None else regime == "real+pseudo"
+    found = [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"]
+    return found if wanted and SETTINGS.pseudo_labels.classifier else []
+
+
+def regime_copies(wildcards):
+    """Input: tables of copies of training videos, if these are excluded from the training of classifiers."""
+    generator = build.REGIME_GENERATOR[wildcards.regime]
+    if not SETTINGS.classification.exclude_copies or generator is None:
+        return []
+    return [f"{RESULTS}/fold-{wildcards.fold}/quality/{generator}_copies.csv"]
+
+
+def option(name):
+    """Param: command line option for the files of the input `name`; empty if there are none."""
+    flag = f"--{name.replace('_', '-')}"
+    return lambda wildcards, input: " ".join(f"{flag} {quote(str(path))}" for path in input.get(name, []))
+
+
+def synthetic_option(wildcards, input):
+    """The folders of synthetic videos: their number does not grow with the shards."""
+    return shard_folders("synthetic", input.synthetic)
+
+
+def tested_on_option(wildcards, input):
+    """The folders of animated test clips."""
+    return shard_folders("tested-on", input.tested_on)
+
+
+def shard_folders(option, paths):
+    """An option for each folder of shards, and how many shards a folder has; empty without any."""
+    folders = dict.fromkeys(str(Path(path).parent) for path in paths)
+    named = " ".join(f"--{option} {quote(folder)}" for folder in folders)
+    return f"{named} --shards {len(SHARDS)}" if named else ""
+
+
+def attribute(wildcards):
+    """Input: the measured attribute that generators are conditioned on, where it is not the label."""
+    return [f"{RESULTS}/fold-{wildcards.fold}/attribute.json"] if SETTINGS.condition.attribute else []
+
+
+def measured_from(attribute, path):
+    """Input of `measure_attribute`: what this attribute is measured from, where it is the one of the settings."""
+    return [path] if SETTINGS.condition.attribute == attribute else []
