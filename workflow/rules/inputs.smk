@@ -1,6 +1,8 @@
 """Inputs of rules that depend on wildcards and settings, and the options that name them in commands. No rules here.
 
 Needs: what common.smk defines.
+Makes: lists of paths and parts of commands. No files.
+Settings: autoencoder, synthesis, classification, pseudo_labels, condition.
 """
 
 
