@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
+.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -60,6 +60,14 @@ study-phantom: $(STAMP) ## what synthetic videos add to 8, 16, 32, 64 real ones,
 study-strict: $(STAMP) ## the same, with 16 and 32 labelled videos for the generators too -> results/phantom_strict*/
 	$(call study,phantom_strict,--configfile config/phantom_strict.yaml)
 	$(call study,phantom_strict_32,--configfile config/phantom_strict.yaml config/phantom_strict_32.yaml)
+
+study-condition: $(STAMP) ## labels, soft labels and measured attributes as the condition, 16 labels -> results/condition.md
+	$(call study,phantom_strict,--configfile config/phantom_strict.yaml)
+	$(call study,phantom_strict_soft,--configfile config/phantom_strict.yaml config/phantom_strict_soft.yaml)
+	$(call study,phantom_strict_logit,--configfile config/phantom_strict.yaml config/phantom_strict_logit.yaml)
+	$(call study,phantom_strict_strain_ratio,--configfile config/phantom_strict.yaml config/phantom_strict_strain_ratio.yaml)
+	@"$(BIN)/python" -m benchmarks.condition results/phantom_strict results/phantom_strict_soft results/phantom_strict_logit \
+		results/phantom_strict_strain_ratio --out results/condition.md
 
 study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
 	@"$(BIN)/python" -m benchmarks.defects results/phantom

@@ -22,6 +22,7 @@ from benchmarks.overhead import planning, preprocessing_memory, start_of_jobs
 from benchmarks.peers import stage2_peers
 from benchmarks.timing import alternate, row
 from lddm.files import write_json
+from lddm.nn.condition import LabelSpec
 
 SIZE, FRAMES = 64, 16
 
@@ -75,7 +76,7 @@ def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
     defaults = SynthesisSettings()
     torch.manual_seed(0)
     autoencoder = Autoencoder(AutoencoderSettings(**changes), SIZE, FRAMES).eval()
-    generator = LatentDiffusion(DiffusionSettings(), autoencoder.spec, SIZE, 2).eval()
+    generator = LatentDiffusion(DiffusionSettings(), autoencoder.spec, SIZE, LabelSpec(2)).eval()
     return (
         autoencoder,
         generator,
@@ -132,7 +133,7 @@ def pixels() -> dict[str, Any]:
     from lddm.settings.models import PixelSettings
 
     autoencoder, generator, options, batch = _default_parts()
-    peer = PixelDiffusion(PixelSettings(), SIZE, FRAMES, 2).eval()
+    peer = PixelDiffusion(PixelSettings(), SIZE, FRAMES, LabelSpec(2)).eval()
     x0, label = torch.rand(batch, 1, SIZE, SIZE) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
     plain, short = SamplingOptions("unipc", options.num_inference_steps), SamplingOptions("unipc", 2)
 

@@ -25,9 +25,9 @@ from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 from lddm.files import write_table
 from lddm.metrics.distances import frechet
-from lddm.metrics.resampling import interval, jackknife_groups, leave_out
 from lddm.metrics.video_networks import kinetics_i3d
 from lddm.metrics.weights import WeightsAbsent
+from lddm.statistics.jackknife import interval, jackknife_groups, leave_out
 
 LEAST = 4  # patients on each side; an interval over fewer says nothing
 REAL = "real, other patients"

@@ -20,10 +20,10 @@ from lddm.data.sources import phantom
 from lddm.metrics import motion, paired
 from lddm.metrics.distances import frechet
 from lddm.metrics.domain_network import domain_videos
-from lddm.metrics.resampling import halves
 from lddm.motion.strain import strain_maps
 from lddm.settings import Settings
 from lddm.settings.data import PhantomSource
+from lddm.statistics.resampling import halves
 
 
 @dataclass

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from benchmarks.generator_fold import Fold
 from lddm.classification.networks import CLASSIFIERS
-from lddm.classification.statistics import area_under_curve, patient_weights, scores
+from lddm.classification.statistics import scores
 from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
 from lddm.data.frames import fold_stills
+from lddm.statistics.auc import area_under_curve
+from lddm.statistics.resampling import patient_weights
 from lddm.training.identity import Identity
 from lddm.training.state import remove_state
 

@@ -1,4 +1,4 @@
-"""The tables of the performance page, from benchmarks/gpu.json: `python -m benchmarks.gpu_tables docs/results/performance.md`."""
+"""Tables of the performance page from benchmarks/gpu.json: `python -m benchmarks.gpu_tables docs/results/performance.md`."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from scipy.stats import t as student_t
 
 from lddm.files import atomic_path, read_json
 from lddm.metrics.catalogue import about
-from lddm.metrics.resampling import standard_error
 from lddm.settings import Settings
 from lddm.settings.planned import scored
-from lddm.statistics.multiple_testing import holm
+from lddm.statistics.jackknife import standard_error
+from lddm.statistics.p_values import holm
 
 # (experiment, generator) -> name in the table, in its order.
 METHODS = {

@@ -24,6 +24,7 @@ import typer
 
 from benchmarks.timing import ROOT, commit, processor
 from lddm.files import read_json, write_json
+from lddm.nn.condition import LabelSpec
 
 SIZE, FRAMES, LENGTH, FPS = 32, 20, 16, 10.0
 STAGES = ("index", "preprocess", "split", "duplicates", "motion", "encode", "synthesis", "scores")
@@ -158,7 +159,7 @@ def _synthesis(settings: Any, store: Any, splits: Any, folder: Path, workers: in
 
     latents = LatentSet.load(folder / "latents.safetensors")
     diffusion = DiffusionSettings(width=16, depth=1)
-    generator = LatentDiffusion(diffusion, latents.spec, SIZE, 2)
+    generator = LatentDiffusion(diffusion, latents.spec, SIZE, LabelSpec(2))
     generator.transform.load_state_dict(latents.transform.state_dict())
     generator.save(folder / "generator.safetensors")
     about = {

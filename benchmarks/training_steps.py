@@ -27,6 +27,7 @@ from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.latent.dataset import LatentDataset
 from lddm.latent.stills import Stills
 from lddm.latent.transform import LatentTransform
+from lddm.nn.condition import LabelSpec
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings, Training
 from lddm.training.averages import average_of
 from lddm.training.progress import Progress
@@ -56,7 +57,7 @@ def latent_diffusion(size: int, device: torch.device, settings: DiffusionSetting
     """Untrained, for the default latent."""
     torch.manual_seed(0)
     spec = latent_spec(AutoencoderSettings(), FRAMES)
-    return LatentDiffusion(settings or DiffusionSettings(), spec, size, 2).to(device)
+    return LatentDiffusion(settings or DiffusionSettings(), spec, size, LabelSpec(2)).to(device)
 
 
 def loop_steps(task: Any, training: Training, device: torch.device, how: How) -> Callable[[], None]:

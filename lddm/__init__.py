@@ -4,7 +4,8 @@ The packages follow the method. Data flow in this order (which may import which 
 
     io -> data -> motion -> autoencoder -> latent -> generators -> synthesis -> metrics -> classification -> report
 
-`phantom` simulates the default data, `nn` holds the blocks of the networks, `training` the one training loop.
+`phantom` simulates the default data, `nn` holds the blocks of the networks, `training` the one training loop, `attribute` what
+generators may be conditioned on instead of labels.
 
 Conventions, everywhere:
 

@@ -1,3 +1,3 @@
 """The version of the package; part of the identity of every training and written into every file of weights."""
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"

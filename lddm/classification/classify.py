@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lddm.classification.networks import CLASSIFIERS, Classifier
 from lddm.classification.regimes import Clips, augmented_clips, pseudo_labelled_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import best_threshold
 from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
+from lddm.classification.transfer import animated_test_clips
 from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore
 from lddm.data.splits import choose_videos
@@ -46,6 +47,7 @@ def classify(
     seed: int,
     on_log: Callable[[int, dict[str, float]], None],
     cache: Path | None = None,
+    tested_on: Sequence[Path] = (),
 ) -> list[Path]:
     """Train with each seed and write the probabilities of the fold's test videos.
 
@@ -58,6 +60,7 @@ def classify(
         pseudo_labels: table of guessed labels, for `real+pseudo`.
         state: resumable states and finished seeds of a job that was killed.
         cache: folder of prepared inputs that jobs share; None = each prepares its own.
+        tested_on: manifests of animated test clips, which are predicted as well (`lddm.classification.transfer`).
 
     Returns:
         The files seed-<s>.json.
@@ -77,6 +80,7 @@ def classify(
     inputs = PreparedInputs(entry, cache)
     val_inputs, test_input = inputs.of(val), inputs.of(test)[0]
     animated_inputs = None if animated is None else inputs.of(animated)
+    made = animated_test_clips(tested_on, test.table) if tested_on else {}
     pretrained = entry.pretrained() if entry.pretrained else None
     data = {
         "task": task.to_meta(),
@@ -85,7 +89,7 @@ def classify(
         "test": test,
         "added": animated,
         "pretrained": pretrained,
-    }
+    } | {f"tested on {generator}": clips for generator, clips in made.items()}
     role = {"classifier": classifier, "regime": regime, "fold": fold}
     identity = Identity.of(section, seed, data, PACKAGES, **role)
     paths = []
@@ -127,7 +131,13 @@ def classify(
                 "identity": identity.digest,
                 **task.to_meta(),
             }
-            write_json(done, about | _evaluate(network, val, val_inputs[0], test, test_input, head))
+            found = _evaluate(network, val, val_inputs[0], test, test_input, head)
+            if made:
+                found["synthetic_predictions"] = {
+                    generator: _predictions(network, clips.table, inputs.of(clips)[0], head)
+                    for generator, clips in made.items()
+                }
+            write_json(done, about | found)
             remove_state(state / f"training-{number}")
         paths.append(out_dir / f"seed-{number}.json")
     for path in paths:  # all at the end: a job that is killed leaves its finished seeds in `state`, not half a result
@@ -193,6 +203,10 @@ def _evaluate(
     for part, videos in (("val", val_videos), ("test", test_videos)):
         found[f"{part}_{primary}"] = primary_value(task, videos)
     return found | {"predictions": test_videos.to_dict(orient="records")}
+
+
+def _predictions(network: Any, table: pd.DataFrame, inputs: np.ndarray, head: Head) -> list[dict[str, Any]]:
+    return by_video(table, predict(network, inputs, head=head), head.task).to_dict(orient="records")
 
 
 def by_video(table: pd.DataFrame, predicted: np.ndarray, task: Task) -> pd.DataFrame:

@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from lddm.classification.measures import primary_of, primary_value
-from lddm.classification.statistics import auc_influence, bootstrap_p_value, delong
-from lddm.statistics.multiple_testing import holm
+from lddm.statistics.auc import auc_influence, delong
+from lddm.statistics.estimate import Estimate, Run
+from lddm.statistics.p_values import bootstrap_p_value, holm, normal_p_value, verdict
 from lddm.task import Task
 
-Runs = dict[tuple[int, int], dict[str, Any]]  # (fold, seed) -> content of seed-<s>.json
+Runs = dict[Run, dict[str, Any]]  # content of seed-<s>.json
 
-ALPHA = 0.05
 BINARY = Task()
 
 
@@ -46,43 +45,69 @@ def comparison_columns(task: Task = BINARY) -> list[str]:
 
 
 def compare(
-    classifier: str, regimes: dict[str, Runs], draws: Callable[[str, str], np.ndarray], task: Task = BINARY
+    classifier: str, regimes: dict[str, Runs], between: Callable[[str, str], Estimate], task: Task = BINARY
 ) -> list[dict[str, Any]]:
     """Compare the primary metric (for two classes the AUC) on the same test videos, fold by fold and seed by seed.
 
-    One row per pair of regimes. `p_bootstrap`: two-sided, patients and seeds redrawn. `p_delong`: patients as the only chance,
-    the trained networks as they are; empty unless there are two classes. `p_holm`: the larger of both, corrected by Holm over
-    the comparisons of a classifier; the verdict is about this one. `p_sign`: "<=" where the bootstrap has too few resamples to
-    tell how much smaller it is, else "=". `runs_better`: in how many of the pairs of fold and seed the regime has the higher
-    value.
+    One row per pair of regimes. `p_bootstrap`: two-sided, patients, seeds and trainings of the generators redrawn (the last
+    where there are several). `p_delong`: patients as the only chance, the trained networks as they are; empty unless there
+    are two classes. `p_sign`: "<=" where the bootstrap has too few resamples to tell how much smaller it is, else "=".
+    `runs_better`: in how many of the pairs of runs the regime has the higher value. `one_family` adds `p_holm` and `verdict`.
 
     Args:
-        draws: of two regimes, the difference of their values and its bootstrap draws, (1 + resamples,).
+        between: the difference of the values of two regimes.
         task: what a label is.
     """
-    delta = f"delta_{primary_of(task)}"
-    rows = [
+    return [
         {"classifier": classifier, "regime": regime, "against": against}
-        | _compare(regimes[regime], regimes[against], draws(regime, against), task)
+        | _compare(regimes[regime], regimes[against], between(regime, against), task)
         for regime, against in _pairs(list(regimes))
     ]
-    corrected = holm(np.array([np.nanmax([row["p_bootstrap"], row["p_delong"]]) for row in rows]))
-    for row, p in zip(rows, corrected, strict=True):
-        bound = row.pop("at_floor") and not row["p_bootstrap"] < row["p_delong"]
-        row |= {"p_holm": p, "p_sign": "<=" if bound else "=", "verdict": _verdict(row[delta], p)}
-    return rows
+
+
+def one_family(*tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """Correct all tests that are shown together, as one family, in place.
+
+    `p_holm`: the larger of `p_bootstrap` and `p_delong`, corrected by Holm over the rows of all tables; the verdict is about
+    this one. The tables of scores take it over for each regime against `real`.
+
+    Args:
+        tables: pairs of a table of scores and a table of comparisons, of the ablation and of its sweep.
+    """
+    compared = [tests for _, tests in tables]
+    larger = [tests[["p_bootstrap", "p_delong"]].max(axis=1).to_numpy() for tests in compared]
+    corrected = holm(np.concatenate(larger)) if larger else np.array([])
+    start = 0
+    for scored, tests in tables:
+        tests["p_holm"] = corrected[start : start + len(tests)]
+        start += len(tests)
+        if tests.empty:
+            continue
+        delta = next(column for column in tests if str(column).startswith("delta_"))
+        tests["verdict"] = [verdict(*row) for row in zip(tests[delta], tests["p_holm"], strict=True)]
+        keys = [name for name in ("real_videos", "synthetic_share", "classifier", "regime") if name in scored]
+        found = tests[tests["against"] == "real"].set_index(keys)["p_holm"]
+        primary = (scored["metric"] == delta.removeprefix("delta_")) & (scored["regime"] != "real")
+        scored["p_value"] = [
+            found.get(key if len(keys) > 1 else key[0]) if tested else None
+            for key, tested in zip(scored[keys].itertuples(index=False, name=None), primary, strict=True)
+        ]
 
 
 def _pairs(regimes: list[str]) -> list[tuple[str, str]]:
     pairs = [(regime, "real") for regime in regimes if regime != "real"] if "real" in regimes else []
     if "real+lddm" in regimes:
-        pairs += [("real+lddm", other) for other in regimes if other not in ("real", "real+lddm", "lddm_only")]
+        pairs += [
+            ("real+lddm", other)
+            for other in regimes
+            if other not in ("real", "real+lddm") and not other.startswith("lddm_only")
+        ]
     return pairs
 
 
-def _compare(first: Runs, second: Runs, draws: np.ndarray, task: Task) -> dict[str, Any]:
+def _compare(first: Runs, second: Runs, between: Estimate, task: Task) -> dict[str, Any]:
     common = sorted(set(first) & set(second))
-    folds = sorted({fold for fold, _ in common})
+    folds = sorted({run[0] for run in common})
     variance, better, patients, videos = 0.0, 0, 0, 0
     for fold in folds:
         runs = [key for key in common if key[0] == fold]
@@ -93,14 +118,18 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray, task: Task) -> dict[s
             variance += delong(influence, members) ** 2 / len(folds) ** 2
         better += sum(primary_value(task, a) > primary_value(task, b) for a, b in tables)
         patients, videos = patients + len(set(members)), videos + len(members)
-    low, high = np.nanpercentile(draws[1:], [2.5, 97.5])
+    draws = between.draws()[1:]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    by_bootstrap = bootstrap_p_value(draws)
+    by_delong = normal_p_value(between.value, float(np.sqrt(variance))) if task.kind == "binary" else np.nan
+    at_floor = bool((draws > 0).all() or (draws < 0).all())
     return {
-        f"delta_{primary_of(task)}": float(draws[0]),
+        f"delta_{primary_of(task)}": between.value,
         "ci_low": float(low),
         "ci_high": float(high),
-        "p_bootstrap": bootstrap_p_value(draws[1:]),
-        "at_floor": bool((draws[1:] > 0).all() or (draws[1:] < 0).all()),
-        "p_delong": _normal_p(float(draws[0]), float(np.sqrt(variance))) if task.kind == "binary" else np.nan,
+        "p_bootstrap": by_bootstrap,
+        "p_delong": by_delong,
+        "p_sign": "<=" if at_floor and not by_bootstrap < by_delong else "=",
         "runs_better": better,
         "n_runs": len(common),
         "n_test": videos,
@@ -110,15 +139,3 @@ def _compare(first: Runs, second: Runs, draws: np.ndarray, task: Task) -> dict[s
 
 def _influence(table: pd.DataFrame) -> np.ndarray:
     return auc_influence(table["label"].to_numpy(), table["probability"].to_numpy())
-
-
-def _normal_p(difference: float, error: float) -> float:
-    if not np.isfinite(error):
-        return 1.0  # a class with one test video: nothing can be said
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / error))
-
-
-def _verdict(difference: float, p: float) -> str:
-    return "not distinguishable" if p >= ALPHA else "better" if difference > 0 else "worse"

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lddm.classification.multiclass import class_log_loss, macro_auc
-from lddm.classification.statistics import area_under_curve
+from lddm.statistics.auc import area_under_curve
 from lddm.task import Task
 
 

@@ -12,7 +12,8 @@ from lddm.classification.agreement import METRICS as TARGET_METRICS
 from lddm.classification.agreement import target_scores
 from lddm.classification.multiclass import KAPPA, class_metrics, class_scores
 from lddm.classification.statistics import METRICS as BINARY_METRICS
-from lddm.classification.statistics import area_under_curve, scores
+from lddm.classification.statistics import scores
+from lddm.statistics.auc import area_under_curve
 from lddm.statistics.primary import PRIMARY
 from lddm.task import Task
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import log_loss
 
-from lddm.classification.statistics import LEAST_PROBABILITY, area_under_curve, weighted_auc
+from lddm.classification.statistics import LEAST_PROBABILITY
+from lddm.statistics.auc import area_under_curve, weighted_auc
 from lddm.statistics.primary import VERSUS_REST
 
 METRICS = ("auc_macro", "accuracy", "balanced_accuracy", "log_loss", "brier")

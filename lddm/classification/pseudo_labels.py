@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lddm.classification.ensemble import train_ensemble
 from lddm.classification.heads import head_of
 from lddm.classification.measures import prediction_columns
 from lddm.classification.networks import CLASSIFIERS
-from lddm.classification.train import PACKAGES, predict, train_classifier
+from lddm.classification.train import PACKAGES, predict
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.errors import LddmError
 from lddm.settings.evaluation import PseudoLabelSettings
 from lddm.task import Task
 from lddm.training.identity import Identity, clips_content
-from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ def pseudo_label(
     """Train `ensemble_size` classifiers on the labelled training clips and let their mean name the most confident of the others.
 
     Args:
-        state: resumable states; the caller removes them (`remove_pseudo_label_state`) when the table has been written.
+        state: resumable states; the caller removes them (`remove_ensemble_state`) when the table has been written.
 
     Returns:
         One row per training clip: clip_id, id, label (-1, or NaN for targets = left unlabelled), given (True: the label is
@@ -77,33 +76,25 @@ def pseudo_label(
         "pretrained": entry.pretrained() if entry.pretrained else None,
     }
     identity = Identity.of(section, seed, data, PACKAGES, fold=fold)
-    predictions = []
-    for member in range(section.ensemble_size):
-        network = train_classifier(
-            entry.build,
-            section.training,
-            known,
-            None,
-            held_out,
-            0.0,
-            1000 * seed + 500 + member,
-            state / f"member-{member}",
-            partial(_log_member, on_log, member),
-            identity.extended(member=member),
-            head,
-        )
-        predictions.append(predict(network, inputs, head=head))
+    networks = train_ensemble(
+        entry,
+        section.training,
+        section.ensemble_size,
+        known,
+        held_out,
+        head,
+        1000 * seed + 500,
+        state,
+        on_log,
+        identity,
+    )
+    predictions = [predict(network, inputs, head=head) for network in networks]
     named = labels.astype(task.dtype)
     named[~given] = guessed(task, np.stack(predictions)[:, ~given], section.share)
     left = np.isnan(named) if task.is_regression else named < 0
     logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & ~left).sum(), left.sum())
     mean = prediction_columns(task, np.mean(predictions, axis=0))
     return clips[["clip_id", "id"]].assign(label=named, **mean, given=given).reset_index(drop=True)
-
-
-def remove_pseudo_label_state(state: Path) -> None:
-    """Remove the resumable states of `pseudo_label`; call it when the table has been written."""
-    remove_state(state, *(path.name for path in state.glob("member-*")))
 
 
 def guessed(task: Task, predictions: np.ndarray, share: float) -> np.ndarray:
@@ -147,9 +138,3 @@ def most_confident(probability: np.ndarray, share: float) -> np.ndarray:
     named[order[:each]] = 0
     named[order[len(order) - each :]] = 1
     return named
-
-
-def _log_member(
-    on_log: Callable[[int, dict[str, float]], None], member: int, step: int, values: dict[str, float]
-) -> None:
-    on_log(step, {f"member-{member}/{key}": value for key, value in values.items()})

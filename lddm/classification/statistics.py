@@ -1,4 +1,4 @@
-"""Scores of predictions, and what can be said about their differences.
+"""Scores of predictions of two classes.
 
 All scores take weights of the videos, one row per bootstrap sample, so that all resamples cost one matrix product.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
-from lddm.statistics.multiple_testing import holm as holm
+from lddm.statistics.auc import weighted_auc
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +31,6 @@ CALIBRATION_BINS = 10
 LEAST_PROBABILITY = 1e-6  # a probability of 0 or 1 that is wrong would make the log loss infinite
 FEW_VALIDATION = 10  # videos of a class below which the threshold is mostly chance
 BLOCK = 2000  # bootstrap samples at a time
-
-
-def area_under_curve(labels: np.ndarray, probability: np.ndarray) -> float:
-    """Area under the ROC curve; 0.5 if only one class is present."""
-    return float(roc_auc_score(labels, probability)) if len(np.unique(labels)) == 2 else 0.5
 
 
 def best_threshold(labels: np.ndarray, probability: np.ndarray) -> float:
@@ -124,14 +119,6 @@ def _scores(
         }
 
 
-def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC of bool (n,) and float (n,) for each row of weights (b, n): (b,)."""
-    higher = (probability[positive][:, None] > probability[~positive][None]).astype(np.float64)
-    higher += 0.5 * (probability[positive][:, None] == probability[~positive][None])
-    pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
-    return ((weights[:, positive] @ higher) * weights[:, ~positive]).sum(axis=1) / pairs
-
-
 def _patient_auc(
     positive: np.ndarray, probability: np.ndarray, weights: np.ndarray, patients: np.ndarray
 ) -> np.ndarray:
@@ -154,67 +141,3 @@ def _calibration_error(positive: np.ndarray, probability: np.ndarray, weights: n
     found = np.abs((weights * (positive - probability)) @ members)
     chance = np.sqrt(2 / np.pi * (np.square(weights) * (probability * (1 - probability))) @ members)
     return (found - chance).sum(axis=1)
-
-
-def patient_weights(
-    patients: np.ndarray, resamples: int, rng: np.random.Generator, labels: np.ndarray | None = None
-) -> np.ndarray:
-    """Bootstrap samples of whole patients: how often each video counts, int16 (resamples, n).
-
-    Args:
-        labels: class of each video; patients are then redrawn within their class (those of both classes within theirs),
-            so that every sample has as many of each as the data.
-    """
-    names, inverse = np.unique(patients.astype(str), return_inverse=True)
-    strata = np.zeros(len(names), dtype=int)
-    if labels is not None:
-        np.bitwise_or.at(strata, inverse, 1 << np.asarray(labels, dtype=int))
-    counts = np.empty((resamples, len(names)), dtype=np.int16)
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
-    return counts[:, inverse]
-
-
-def seed_weights(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Random weights of `count` training seeds, (resamples, count), each row summing to one.
-
-    A few seeds redrawn with replacement vary too little, by a factor (count - 1) / count, and their mean is t-distributed.
-    With these weights, (g - mean of g) / sqrt(count x chi^2), a mean over seeds varies by the t distribution with
-    count - 1 degrees of freedom times its standard error, also a difference of two means over the same seeds. Weights may
-    be negative. ASSUME: scores of seeds are normally distributed around their mean.
-    """
-    if count < 2:
-        return np.ones((resamples, 1))
-    normal = rng.normal(size=(resamples, count))
-    normal -= normal.mean(axis=1, keepdims=True)
-    return 1 / count + normal / np.sqrt(count * rng.chisquare(count - 1, size=(resamples, 1)))
-
-
-def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """What each video adds to the error of the AUC: (n,), zero in sum; their squares add up to DeLong's variance.
-
-    DeLong, DeLong & Clarke-Pearson 1988: the variance of an AUC is that of the placements of positive videos among the
-    negative ones and the reverse, each over its number. Written video by video, the terms of one patient can be added
-    before squaring (Obuchowski 1997), and the influences of two classifiers can be subtracted.
-    """
-    positive, negative = probability[labels == 1], probability[labels == 0]
-    won = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
-    influence = np.zeros(len(labels))
-    for members, placements in ((labels == 1, won.mean(axis=1)), (labels == 0, won.mean(axis=0))):
-        n = len(placements)
-        influence[members] = (placements - won.mean()) / np.sqrt(n * (n - 1)) if n > 1 else np.nan
-    return influence
-
-
-def delong(influences: np.ndarray, patients: np.ndarray) -> float:
-    """Standard error of an AUC (or of a difference) from its influences (n,), summed within patients first."""
-    _, inverse = np.unique(patients.astype(str), return_inverse=True)
-    return float(np.sqrt(np.square(np.bincount(inverse, weights=influences)).sum()))
-
-
-def bootstrap_p_value(differences: np.ndarray) -> float:
-    """Two-sided bootstrap p-value that a difference is zero: twice the smaller tail, never below 2 / (resamples + 1)."""
-    finite = differences[np.isfinite(differences)]
-    tail = min(np.sum(finite <= 0), np.sum(finite >= 0))
-    return float(min(1.0, 2 * (tail + 1) / (len(finite) + 1)))

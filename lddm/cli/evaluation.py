@@ -105,11 +105,14 @@ def reader_study(
     clips: Annotated[int, typer.Option(min=4, help="clips; half of them real")] = 40,
     generators: Annotated[list[str], typer.Option("--generator", help="whose videos; may be repeated")] = ["lddm"],  # noqa: B006
     seed: Annotated[int, typer.Option(help="the same seed gives the same study")] = 0,
+    arms: Annotated[
+        bool, typer.Option("--arms", help="each patient as a still, then as the still with its synthetic video")
+    ] = False,
 ) -> None:
     """Build a page on which clinicians judge clips blind: real or synthetic, diagnosis, quality."""
     from lddm.report.reader_study import reader_study as work
 
-    count = work(results, out, key, clips, generators, seed)
+    count = work(results, out, key, clips, generators, seed, arms)
     typer.echo(f"Made {out} ({count} clips) for the readers and {key} for you; score with lddm reader-study-score")
 
 
@@ -120,9 +123,26 @@ def reader_study_score(
     out: Annotated[Path | None, typer.Option(help="JSON file to write as well")] = None,
 ) -> None:
     """Say how well readers told real from synthetic, how they agree, and which clips fooled whom."""
-    from lddm.files import write_json
-    from lddm.report.reader_score import read_answers, score
+    import pandas as pd
 
+    from lddm.files import write_json
+    from lddm.report.reader_score import read_answers, read_arms, score, score_arms
+
+    if key.is_file() and "arm" in pd.read_csv(key, nrows=0):
+        arms = score_arms(read_arms(answers, key))
+        for arm, auc in arms["arms"].items():
+            typer.echo(f"{arm}: mean AUC of the readers {auc['auc']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]")
+        gain = arms["difference"]
+        typer.echo(
+            f"video less still: {gain['auc']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], p = {gain['p']:.2g}; "
+            f"{len(arms['readers'])} readers, {arms['cases']} patients (Obuchowski and Rockette)"
+        )
+        for arm, kappa in arms["agreement"].items():
+            typer.echo(f"{arm}: agreement of the readers (Fleiss' kappa) {kappa}")
+        if out is not None:
+            write_json(out, arms)
+            typer.echo(f"Made {out}")
+        return
     found = score(read_answers(answers, key))
 
     def said(share: dict) -> str:

@@ -10,6 +10,7 @@ import typer
 from lddm.cli.options import (
     Fold,
     Frames,
+    Motion,
     Out,
     OutDir,
     Records,
@@ -25,7 +26,7 @@ from lddm.cli.options import (
     shard_files,
 )
 from lddm.job import job, show_results
-from lddm.settings import ClassificationSettings, DomainNetworkSettings, QualitySettings
+from lddm.settings import ClassificationSettings, ConditionSettings, DomainNetworkSettings, QualitySettings
 from lddm.settings.build import at_classifier
 from lddm.settings.stages import STAGES, parse, parse_stage
 from lddm.synthesis.leases import gpu_lease
@@ -44,6 +45,38 @@ def train_domain_network(
         from lddm.metrics.domain_network import train_domain_network as work
 
         work(section, *open_data(frames, splits), fold, seed, state, out, run.metrics)
+        run.outputs(out)
+
+
+@app.command()
+def measure_attribute(
+    settings: SettingsFile,
+    frames: Frames,
+    splits: Splits,
+    fold: Fold,
+    state: State,
+    out: Out,
+    motion: Motion = None,
+    domain_network: Annotated[Path | None, option("weights made by train-domain-network, for features")] = None,
+    pseudo_labels: Annotated[Path | None, option("table of guessed labels, for soft_label")] = None,
+    record: Records = None,
+) -> None:
+    """Measure an attribute of the fold's clips, and which values of it a label has."""
+    seed, section = parse_stage(settings, ConditionSettings)
+    about = {"condition": section.model_dump(mode="json")}
+    with gpu_lease(), job("measure_attribute", record, about, {"fold": fold}) as run:
+        from lddm.attribute.measure import Measuring
+        from lddm.attribute.measure import measure_attribute as work
+        from lddm.classification.cross_fit import remove_cross_fit_state
+        from lddm.data.attribute import save_attribute
+
+        data = open_data(frames, splits)
+        given = Measuring(section, *data, fold, seed, state, run.metrics, motion, domain_network, pseudo_labels)
+        attribute, values = work(given)
+        save_attribute(out, attribute, values)
+        about_values = {"clips": len(values), "mean": attribute.mean, "std": attribute.std}
+        run.metrics(0, about_values | {"labelled": len(attribute.prior.values)})
+        remove_cross_fit_state(state)
         run.outputs(out)
 
 
@@ -110,6 +143,9 @@ def classify(
     shards: Shards = None,
     copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
     pseudo_labels: Annotated[Path | None, option("table of guessed labels, for real+pseudo")] = None,
+    tested_on: Annotated[
+        list[Path], option("folder of animated test clips, with --shards, which are predicted, too")
+    ] = [],  # noqa: B006
     cache: Annotated[Path | None, option("folder of inputs that jobs share")] = None,
     record: Records = None,
 ) -> None:
@@ -123,7 +159,7 @@ def classify(
         data = open_data(frames, splits)
         paths = work(
             section, classifier, regime, *data, fold, shard_files(synthetic, shards), copies, pseudo_labels, state, out_dir,
-            seed, run.metrics, cache,
+            seed, run.metrics, cache, shard_files(tested_on, shards),
         )  # fmt: skip
         run.artifacts(*paths)
 
@@ -133,9 +169,11 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
     """Join the results of all jobs that the settings plan into tables/*.csv."""
     whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
+        from lddm.classification.comparisons import one_family
         from lddm.classification.confusion import confusion_table
         from lddm.classification.sweep import sweep_tables
         from lddm.classification.table import evaluate
+        from lddm.classification.transfer import transfer_table
         from lddm.files import write_table
         from lddm.metrics.comparisons import quality_comparisons
         from lddm.report.tables import quality_table
@@ -146,11 +184,13 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
         cells = [results / path for path in planned.classification_files(whole)]
         scored, compared = evaluate(cells, section, seed)
         swept, swept_comparisons = sweep_tables([results / path for path in planned.sweep_files(whole)], section, seed)
+        one_family((scored, compared), (swept, swept_comparisons))  # what the page shows
         tables = {
             "quality": quality_table(quality_files),
             "quality_comparisons": quality_comparisons(quality_files),
             "classification": scored,
             "comparisons": compared,
+            "transfer": transfer_table(cells, section, seed),
             "sweep": swept,
             "sweep_comparisons": swept_comparisons,
         }

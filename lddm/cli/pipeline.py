@@ -190,8 +190,8 @@ def pseudo_label(
         gpu_lease(),
         job("pseudo_label", record, {"pseudo_labels": section.model_dump(mode="json")}, {"fold": fold}) as run,
     ):
+        from lddm.classification.ensemble import remove_ensemble_state
         from lddm.classification.pseudo_labels import pseudo_label as work
-        from lddm.classification.pseudo_labels import remove_pseudo_label_state
         from lddm.data.frames import is_named
         from lddm.files import atomic_path
 
@@ -199,7 +199,7 @@ def pseudo_label(
         run.metrics(0, {"pseudo_labelled": int((~table["given"] & is_named(table["label"])).sum())})
         with atomic_path(out) as temporary:
             table.to_parquet(temporary, index=False)
-        remove_pseudo_label_state(state)
+        remove_ensemble_state(state)
         run.outputs(out)
 
 
@@ -215,6 +215,7 @@ def train_generator(
     state: State,
     out_dir: OutDir,
     pseudo_labels: Annotated[Path | None, option("table of guessed labels of unlabelled clips")] = None,
+    attribute: Annotated[Path | None, option("attribute of the clips, the condition instead of labels")] = None,
     record: Records = None,
 ) -> None:
     """Stage 2: train a generator of z and bundle it with stage 1."""
@@ -237,6 +238,7 @@ def train_generator(
             out_dir,
             run.metrics,
             pseudo_labels,
+            attribute,
         )
         parts = ("bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md")
         run.outputs(*(out_dir / part for part in parts))

@@ -209,7 +209,7 @@ def fitting_split(count: int, settings: SplitSettings) -> tuple[int, int] | None
     choices = (
         (folds, least)
         for folds in range(min(settings.folds, count), 1, -1)
-        for least in range(settings.min_patients, 1, -1)
+        for least in range(settings.min_patients, min(settings.min_patients, 2) - 1, -1)
         if _enough(count, folds, settings.val_fraction, least)
     )
     return next(choices, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,7 @@ from lddm.generators.sampling import Rng, SamplingOptions
 from lddm.latent.spec import LatentSpec
 from lddm.latent.strain_limit import limit_strain
 from lddm.latent.transform import LatentTransform
+from lddm.nn.condition import LabelSpec
 from lddm.nn.embedder import Embedder, build_embedder
 from lddm.settings.base import Section
 from lddm.training.weights import SavedModule, read_settings
@@ -53,18 +54,14 @@ class LatentGenerator(Generator):
         settings: the generator's own section.
         spec: structure of z.
         size: height and width S of x0.
-        classes: number of class labels; 0 = a label is a number.
-        target_range: lowest and highest number; None for classes.
+        labels: what a label is.
     """
 
     settings_type: ClassVar[type[Section]]
 
-    def __init__(
-        self, settings: Any, spec: LatentSpec, size: int, classes: int, target_range: Sequence[float] | None = None
-    ):
+    def __init__(self, settings: Any, spec: LatentSpec, size: int, labels: LabelSpec):
         super().__init__()
-        self.settings, self.spec, self.size, self.classes = settings, spec, size, classes
-        self.target_range = None if target_range is None else tuple(target_range)
+        self.settings, self.spec, self.size, self.labels = settings, spec, size, labels
         self.transform = LatentTransform(spec)
 
     def new_embedder(self) -> Embedder | None:
@@ -98,16 +95,11 @@ class LatentGenerator(Generator):
             "settings": self.settings.model_dump(mode="json"),
             "spec": self.spec.to_dict(),
             "size": self.size,
-            **label_arguments(self.classes, self.target_range),
+            **self.labels.to_dict(),
         }
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
         """As `SavedModule.from_arguments`."""
         settings = read_settings(cls.settings_type, about, path)
-        return cls(settings, LatentSpec(**about["spec"]), about["size"], about["classes"], about.get("target_range"))
-
-
-def label_arguments(classes: int, target_range: Sequence[float] | None) -> dict[str, Any]:
-    """What a weight file says of labels, as JSON; the range only where there is one."""
-    return {"classes": classes} | ({} if target_range is None else {"target_range": list(target_range)})
+        return cls(settings, LatentSpec(**about["spec"]), about["size"], LabelSpec.of_dict(about))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from lddm.generators.base import LatentGenerator
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.generators.trainer import LatentTrainer
 from lddm.latent.spec import LatentSpec
-from lddm.nn.condition import unknown_like, vector_condition
+from lddm.nn.condition import NO_LABELS, LabelSpec, unknown_like, vector_condition
 from lddm.settings.models import CinnSettings
 
 CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
@@ -32,12 +31,11 @@ class ConditionalFlow(LatentGenerator):
         settings: CinnSettings,
         spec: LatentSpec,
         size: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
     ):
-        super().__init__(settings, spec, size, classes, target_range)
-        used = (classes, target_range) if settings.use_label else (0, None)
-        self.condition = vector_condition(self.new_embedder(), size, 16, CONDITION, *used)
+        super().__init__(settings, spec, size, labels)
+        used = labels if settings.use_label else NO_LABELS
+        self.condition = vector_condition(self.new_embedder(), size, 16, CONDITION, used)
         from lddm.generators.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
 
         self.flow = build_flow(settings, spec.normalised_size, CONDITION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,8 @@ from lddm.generators.base import LatentGenerator
 from lddm.generators.sampling import Rng, SamplingOptions, integers, normal
 from lddm.latent.dataset import LatentDataset, LatentSet
 from lddm.latent.spec import LatentSpec
-from lddm.nn.condition import is_known
+from lddm.nn.condition import LabelSpec, is_known
 from lddm.settings.models import GaussianSettings
-from lddm.task import Task
 
 POWERS = 3  # 1, u, u^2
 VALUES = 101  # quantiles of the numbers of training latents
@@ -47,18 +46,17 @@ class ConditionalGaussian(LatentGenerator):
         settings: GaussianSettings,
         spec: LatentSpec,
         size: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
     ):
-        super().__init__(settings, spec, size, classes, target_range)
+        super().__init__(settings, spec, size, labels)
         features = 2 * settings.grid**2
-        if target_range is not None:
+        if labels.target_range is not None:
             self.register_buffer("label_value", torch.full((VALUES,), math.nan))
         self.register_buffer("feature_scale", torch.ones(features))
-        self.register_buffer("label_count", torch.zeros(classes, dtype=torch.int64))
+        self.register_buffer("label_count", torch.zeros(labels.classes, dtype=torch.int64))
         # One row per label (or coefficient of a number), and the means of all training latents in the last row, for unknown
         # labels.
-        self.rows = classes if target_range is None else POWERS
+        self.rows = labels.classes if labels.target_range is None else POWERS
         self.feature_mean = _fitted(self.rows + 1, features)
         size = spec.normalised_size
         self.z_mean = _fitted(self.rows + 1, size)
@@ -82,7 +80,7 @@ class ConditionalGaussian(LatentGenerator):
         if total:
             place = torch.tensor(integers(rng, [total] * len(x0)), device=label.device)
             label = torch.where(label < 0, torch.searchsorted(self.label_count.cumsum(0), place, right=True), label)
-        elif self.target_range is not None and torch.isfinite(self.label_value).all():
+        elif self.labels.target_range is not None and torch.isfinite(self.label_value).all():
             place = torch.tensor(integers(rng, [VALUES] * len(x0)), device=label.device)
             label = torch.where(is_known(label), label, self.label_value[place])
         return self.transform.invert(self.predict(x0, label) + noise @ self.factor.T)
@@ -119,11 +117,11 @@ class ConditionalGaussian(LatentGenerator):
         """Means of features and of z: of each label, and of all latents for a label that has none."""
         features = self._pool(x0)
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has no scale)
-        if self.target_range is not None:
+        if self.labels.target_range is not None:
             self._fit_numbers(features, z, label)
             return
-        self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.classes))
-        for row in range(self.classes + 1):
+        self.label_count.copy_(torch.bincount(label[label >= 0], minlength=self.labels.classes))
+        for row in range(self.labels.classes + 1):
             of_label = label == row
             chosen = of_label if of_label.any() else torch.ones_like(of_label)
             self.feature_mean[row] = features[chosen].mean(dim=0)
@@ -144,8 +142,8 @@ class ConditionalGaussian(LatentGenerator):
 
     def _powers(self, label: Tensor) -> Tensor:
         """1, u and u^2 of numbers (B,) with u from -1 to 1 over the range: float (B, POWERS)."""
-        assert self.target_range is not None
-        low, high = self.target_range
+        assert self.labels.target_range is not None
+        low, high = self.labels.target_range
         place = 2 * (label - low) / (high - low) - 1
         return torch.stack([place**power for power in range(POWERS)], dim=1)
 
@@ -191,7 +189,7 @@ class ConditionalGaussian(LatentGenerator):
 
     def _means(self, label: Tensor) -> tuple[Tensor, Tensor]:
         """Means of features (B, F) and of z (B, N) for labels (B,)."""
-        if self.target_range is None:
+        if self.labels.target_range is None:
             row = self._row(label)
             return self.feature_mean[row], self.z_mean[row]
         known = (is_known(label) & self.settings.use_label)[:, None]
@@ -203,7 +201,7 @@ class ConditionalGaussian(LatentGenerator):
 
     def _row(self, label: Tensor) -> Tensor:
         """The row of the means for each label; the last one for -1, and for all where the label is not used."""
-        return torch.where((label < 0) | (not self.settings.use_label), self.classes, label)
+        return torch.where((label < 0) | (not self.settings.use_label), self.labels.classes, label)
 
     def _pool(self, x0: Tensor) -> Tensor:
         """Mean and standard deviation of x0 in each cell: float (B, 1, S, S) -> (B, F)."""
@@ -227,8 +225,8 @@ def fit_gaussian(
     keep_state: bool = False,
 ) -> None:
     """Fit in closed form, without seed and state (arguments as `LatentTrainer.fit`)."""
-    labels = len(store.meta["classes"]), Task.of_meta(store.meta).target_range
-    model = ConditionalGaussian(settings, latents.spec, store.size, *labels)
+    labels = LabelSpec.of_meta(store.meta)
+    model = ConditionalGaussian(settings, latents.spec, store.size, labels)
     model.transform.load_state_dict(latents.transform.state_dict())
     dataset, val_dataset = (LatentDataset(latents, store, part, torch.device("cpu")) for part in (True, False))
     on_log(0, model.fit(dataset, val_dataset))

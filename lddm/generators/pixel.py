@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from lddm.data.frames import FrameStore
 from lddm.data.ranges import to_float
-from lddm.generators.base import Decode, Generator, label_arguments
+from lddm.generators.base import Decode, Generator
 from lddm.generators.diffusion.process import add_noise, denoise, loss_weights, make_scheduler
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.generators.trainer import PACKAGES
 from lddm.latent.dataset import LatentSet
-from lddm.nn.condition import ClassEmbedding, label_embedding
+from lddm.nn.condition import ClassEmbedding, LabelSpec
 from lddm.settings.models import PixelSettings
-from lddm.task import Task
 from lddm.training.device import DeviceFrames, pinned, to_device
 from lddm.training.identity import Identity, clips_content
 from lddm.training.loop import train
@@ -40,8 +39,7 @@ class PixelDiffusion(Generator):
         settings: the section `pixel`.
         size: height and width S of a frame; a multiple of 8.
         frames: T.
-        classes: number of class labels; 0 = a label is a number.
-        target_range: lowest and highest number; None for classes.
+        labels: what a label is.
     """
 
     name = "pixel"
@@ -52,12 +50,10 @@ class PixelDiffusion(Generator):
         settings: PixelSettings,
         size: int,
         frames: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
     ):
         super().__init__()
-        self.settings, self.size, self.frames, self.classes = settings, size, frames, classes
-        self.target_range = target_range
+        self.settings, self.size, self.frames, self.labels = settings, size, frames, labels
         from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel  # here: it takes seconds to import
 
         width = settings.width
@@ -74,7 +70,7 @@ class PixelDiffusion(Generator):
             cross_attention_dim=LABEL,
             attention_head_dim=16,
         )
-        self.label = label_embedding(classes, target_range, LABEL) or ClassEmbedding(1, LABEL)
+        self.label = labels.embedding(LABEL) or ClassEmbedding(1, LABEL)
         self.register_buffer("scale", torch.ones(()))  # standard deviation of the differences
 
     def predict(
@@ -111,14 +107,13 @@ class PixelDiffusion(Generator):
     def arguments(self) -> dict[str, Any]:
         """As `SavedModule.arguments`."""
         settings = self.settings.model_dump(mode="json")
-        labels = label_arguments(self.classes, self.target_range)
-        return {"settings": settings, "size": self.size, "frames": self.frames} | labels
+        return {"settings": settings, "size": self.size, "frames": self.frames} | self.labels.to_dict()
 
     @classmethod
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Self:
         """As `SavedModule.from_arguments`."""
         settings = read_settings(PixelSettings, about, path)
-        return cls(settings, about["size"], about["frames"], about["classes"], about.get("target_range"))
+        return cls(settings, about["size"], about["frames"], LabelSpec.of_dict(about))
 
 
 class PixelDataset:
@@ -218,8 +213,8 @@ def fit_pixel(
     """
     torch.manual_seed(seed)
     device = pick_device()
-    labels = len(store.meta["classes"]), Task.of_meta(store.meta).target_range
-    model = PixelDiffusion(settings, store.size, store.clip_length, *labels)
+    labels = LabelSpec.of_meta(store.meta)
+    model = PixelDiffusion(settings, store.size, store.clip_length, labels)
     dataset, val_dataset = (PixelDataset(latents, store, part, device) for part in (True, False))
     some = dataset.read(np.arange(0, len(dataset), max(1, len(dataset) // 64)))[1]
     model.scale.copy_(some.square().mean().sqrt().clamp_min(1e-3))

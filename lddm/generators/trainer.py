@@ -14,8 +14,8 @@ from lddm.data.frames import FrameStore
 from lddm.generators.base import LatentGenerator
 from lddm.generators.embedder import EMBEDDER, fit_embedder
 from lddm.latent.dataset import LatentDataset, LatentSet
+from lddm.nn.condition import LabelSpec
 from lddm.nn.embedder import AutoencoderEmbedder
-from lddm.task import Task
 from lddm.training.device import to_device
 from lddm.training.identity import Identity
 from lddm.training.loop import train
@@ -120,8 +120,7 @@ class LatentTrainer(Generic[Model]):
         """
         torch.manual_seed(seed)  # initial weights
         np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
-        target_range = Task.of_meta(store.meta).target_range
-        model = cls.model_type(settings, latents.spec, store.size, len(store.meta["classes"]), target_range)
+        model = cls.model_type(settings, latents.spec, store.size, LabelSpec.of_meta(store.meta))
         model.transform.load_state_dict(latents.transform.state_dict())
         device = pick_device()
         dataset, val_dataset = (LatentDataset(latents, store, part, device) for part in (True, False))

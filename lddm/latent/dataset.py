@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,22 @@ class LatentSet:
         else:
             new = torch.tensor(found.fillna(-1).to_numpy(dtype=np.int64))
         return dataclasses.replace(self, label=torch.where(self.train, new, self.label))
+
+    def conditioned(self, values: Mapping[str, float]) -> LatentSet:
+        """The same with a measured value of each clip, train and val, in place of its label.
+
+        ASSUME: copies of a clip, mirrored or backwards, have its value. Strain ratio and change of area do; a component of
+        learned features, or a logit, changes a little.
+
+        Args:
+            values: by clip id.
+
+        Raises:
+            LddmError: a clip has none.
+        """
+        if missing := set(self.clip) - set(values):
+            raise LddmError(f"clip {min(missing)} has no measured attribute", "run the rule measure_attribute again")
+        return dataclasses.replace(self, label=torch.tensor([values[name] for name in self.clip], dtype=torch.float32))
 
 
 def known_labels(labels: pd.Series, known: pd.Series) -> Tensor:

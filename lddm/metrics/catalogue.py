@@ -31,11 +31,17 @@ CATALOGUE: dict[str, Metric] = {
     "jedi_unbiased": Metric(),
     "frechet_video": Metric(sees_motion=True),
     "kernel_video": Metric(sees_motion=True),
+    "precision": Metric(higher=True, sees_motion=True),
+    "recall": Metric(higher=True, sees_motion=True),
+    "density": Metric(higher=True, sees_motion=True),
+    "coverage": Metric(higher=True, sees_motion=True),
+    "retrieval": Metric(higher=True),
     "frechet_frame": Metric(),
     "fid": Metric(),
     "kid": Metric(),
     "flow_magnitude": Metric(sees_motion=True),
     "flow_direction": Metric(),  # the same for shuffled frames and for another speed
+    "acceleration": Metric(sees_motion=True),
     "temporal_difference": Metric(sees_motion=True),
     "flicker": Metric(sees_motion=True),
     "temporal_spectrum": Metric(sees_motion=True),
@@ -56,7 +62,9 @@ CATALOGUE: dict[str, Metric] = {
     "strain_error": Metric(sees_motion=True),
     "diversity": Metric(higher=True),
     "copy_rate": Metric(),
+    "motion_copy_rate": Metric(),
     "nearer_to_train": Metric(),  # 0.5 without memory
+    "authenticity": Metric(higher=True),
 }
 INFINITY = "_infinity"  # after the name of a Fréchet distance that is extrapolated to infinite n
 

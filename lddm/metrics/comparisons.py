@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.stats import t as student_t
 
 from lddm.files import read_json
-from lddm.metrics.resampling import standard_error
-from lddm.statistics.multiple_testing import holm
+from lddm.statistics.jackknife import standard_error
+from lddm.statistics.p_values import holm, verdict
 
 COMPARED = [
     "source",
@@ -30,7 +30,6 @@ COMPARED = [
 ]
 GENERATOR = "lddm"
 REFERENCES = ("heldout", "same x0")
-ALPHA = 0.05
 
 
 def quality_comparisons(files: list[Path]) -> pd.DataFrame:
@@ -60,7 +59,7 @@ def quality_comparisons(files: list[Path]) -> pd.DataFrame:
     compared = pd.DataFrame(found, columns=COMPARED)
     if len(compared):
         compared["p_holm"] = holm(compared["p_value"].to_numpy())
-        compared["verdict"] = [_verdict(row) for _, row in compared.iterrows()]
+        compared["verdict"] = [verdict(row.delta, row.p_holm, row.better == "higher") for row in compared.itertuples()]
     return compared
 
 
@@ -89,9 +88,3 @@ def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, object] |
         "better": ours["better"].iloc[0],
         "n_folds": len(folds),
     }
-
-
-def _verdict(row: pd.Series) -> str:
-    if row["p_holm"] >= ALPHA:
-        return "not distinguishable"
-    return "better" if (row["delta"] > 0) == (row["better"] == "higher") else "worse"

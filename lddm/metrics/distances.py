@@ -1,8 +1,8 @@
-"""Distances between two sets of feature vectors, and intervals of means. Pure numpy, float64."""
+"""Distances between two sets of feature vectors. Pure numpy, float64."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import wasserstein_distance
@@ -125,24 +125,3 @@ def _checked(features: np.ndarray) -> np.ndarray:
     if not np.isfinite(features).all():
         raise ValueError("features are not finite")
     return features
-
-
-def members_of(groups: Sequence | np.ndarray) -> list[np.ndarray]:
-    """Indices of the members of each group (patient)."""
-    _, inverse = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    return np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-
-
-def resample(members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Indices of a bootstrap sample that draws whole groups (patients), since their videos are not independent."""
-    return np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-
-
-def mean_interval(values: np.ndarray, groups: Sequence, resamples: int, seed: int) -> tuple[float, float, float]:
-    """A mean over videos with its 95 % percentile interval over patients."""
-    values = np.asarray(values, dtype=np.float64)
-    value = float(values.mean())
-    rng, members = np.random.default_rng(seed), members_of(groups)
-    means = [values[resample(members, rng)].mean() for _ in range(resamples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return value, float(low), float(high)

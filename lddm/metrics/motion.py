@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -32,11 +33,16 @@ def flow_statistics(clips: np.ndarray) -> np.ndarray:
         cv2.setNumThreads(threads)
 
 
-def _flow_of(clip: np.ndarray) -> np.ndarray:
+def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Displacement in pixels, float32 (S, S, 2)."""
     farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
+    return farneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0)
+
+
+def _flow_of(clip: np.ndarray) -> np.ndarray:
     magnitudes, histogram = [], np.zeros(DIRECTIONS)
     for first, second in zip(clip[:-1:2], clip[1::2], strict=False):
-        flow = farneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0)
+        flow = _flow(first, second)
         length = np.hypot(flow[..., 0], flow[..., 1])
         turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) * DIRECTIONS  # bins are centred on the axes
         bins = np.round(turn).astype(int) % DIRECTIONS
@@ -44,6 +50,30 @@ def _flow_of(clip: np.ndarray) -> np.ndarray:
         magnitudes.append(length.mean())
     share = histogram / histogram.sum() if histogram.sum() > 0 else np.full(DIRECTIONS, 1 / DIRECTIONS)
     return np.concatenate([[np.mean(magnitudes)], share])
+
+
+def flow_change(clips: np.ndarray) -> np.ndarray:
+    """Acceleration: mean length of the change of flow from one step to the next, in pixels a squared frame, (n, 1).
+
+    Flow is the displacement from a frame to the next, so this is the second temporal difference of displacements, pixel by
+    pixel. Steady or slowly turning motion has little of it, jerky motion much. NaN for clips of fewer than three frames.
+
+    Args:
+        clips: uint8 (n, T + 1, S, S).
+    """
+    if clips.shape[1] < 3:
+        return np.full((len(clips), 1), np.nan)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return np.array([[_acceleration(clip)] for clip in clips])
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _acceleration(clip: np.ndarray) -> float:
+    flows = [_flow(first, second) for first, second in pairwise(clip)]
+    return float(np.mean([np.linalg.norm(later - flow, axis=-1).mean() for flow, later in pairwise(flows)]))
 
 
 def temporal_difference(clips: np.ndarray) -> np.ndarray:
@@ -100,6 +130,7 @@ MEASURES = {
     "flow_direction": MotionMeasure(
         flow_statistics, total_variation, "total variation of 8 directions", lambda numbers: numbers[:, 1:]
     ),
+    "acceleration": MotionMeasure(flow_change, wasserstein, "wasserstein-1"),
     "temporal_difference": MotionMeasure(temporal_difference, wasserstein, "wasserstein-1"),
     "flicker": MotionMeasure(power_spectrum, wasserstein, "wasserstein-1", high_share),
     "temporal_spectrum": MotionMeasure(power_spectrum, spectral_difference, "mean difference in dB"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from lddm.metrics.distances import frechet, jedi, jedi_unbiased, kernel_distance
 from lddm.metrics.features import FeatureNetwork, efficientnet_frames, inception_frames
+from lddm.metrics.neighbours import coverage, density, precision, recall, retrieval
 from lddm.metrics.video_networks import exported, kinetics_i3d
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
@@ -41,7 +42,8 @@ def network_metrics(domain: FeatureNetwork, accuracy: float, weights_dir: Path, 
     """
     return [
         NetworkMetrics(
-            {"frechet_video": frechet, "kernel_video": kernel_distance},
+            {"frechet_video": frechet, "kernel_video": kernel_distance}
+            | {measure.__name__: measure for measure in (precision, recall, density, coverage, retrieval)},
             lambda: domain,
             f" (pretext accuracy {accuracy:.2f})",
         ),

@@ -171,8 +171,8 @@ def nearer_to_train(
     The mean over subsets of training patients; 0.5 on average for videos that remember nothing (Meehan et al. 2020).
     The patient whose first frame a video was given does not count among the held-out ones.
     """
-    to_train = _by_patient(synthetic, train, train_patients)
-    to_held_out = _by_patient(synthetic, held_out, held_out_patients)
+    to_train = by_patient(synthetic, train, train_patients)
+    to_held_out = by_patient(synthetic, held_out, held_out_patients)
     names = np.unique(held_out_patients.astype(str))
     to_held_out[patients.astype(str)[:, None] == names[None]] = np.inf
     known = np.isfinite(to_held_out).sum(axis=1)
@@ -186,7 +186,7 @@ def nearer_to_train(
     return total / DRAWS
 
 
-def _by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> np.ndarray:
+def by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Distance of each query to the nearest vector of each patient: (n, patients in the order of their names)."""
     _, inverse = np.unique(patients.astype(str), return_inverse=True)
     return np.stack([nearest(queries, pool[inverse == who])[0] for who in range(inverse.max() + 1)], axis=1)

@@ -23,13 +23,15 @@ from lddm.data.cache import ArrayCache
 from lddm.errors import LddmError
 from lddm.metrics import motion, no_reference, novelty, paired
 from lddm.metrics.catalogue import INFINITY, about
-from lddm.metrics.distances import UNBIASED, extrapolated, frechet, mean_interval
+from lddm.metrics.distances import UNBIASED, extrapolated, frechet
 from lddm.metrics.features import FeatureNetwork
+from lddm.metrics.neighbours import SHARES
 from lddm.metrics.network_metrics import Distance, network_metrics
-from lddm.metrics.resampling import interval, jackknife_groups, leave_out
 from lddm.metrics.videos import Pair, Videos, best_of_samples, pairs_of_other_patients
 from lddm.metrics.weights import WeightsAbsent, find, label
 from lddm.settings.evaluation import QualitySettings
+from lddm.statistics.jackknife import interval, jackknife_groups, leave_out
+from lddm.statistics.resampling import mean_interval
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class Protocol:
         label: str,
         remark: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Distances in the features of one network; `remark` is added to the name of the reference."""
+        """Distances in the features of one network; `remark` is added to the reference."""
         for metric, distance in distances.items():
             row = self._distance_row(source, metric, label, reference, videos, network, distance)
             yield row | {"reference": reference + remark}
@@ -119,8 +121,7 @@ class Protocol:
         self, network: FeatureNetwork, videos: Videos, after: Callable = lambda numbers: numbers
     ) -> np.ndarray:
         """(n, rows, d)."""
-        features = after(network.features(videos.clips, self.cache))
-        return features.reshape(len(videos), network.rows, -1)
+        return after(network.features(videos.clips, self.cache)).reshape(len(videos), network.rows, -1)
 
     def pairs(self, videos: Videos, reference: str) -> list[Pair]:
         """Which clips of a reference are compared with which videos; the distance is the mean over these pairs.
@@ -159,11 +160,11 @@ class Protocol:
         groups = (self.groups(v.patients) for v in (real, videos))
         without = leave_out(lambda *keep: mean(theirs, pairs, *keep), *groups)
         least = -math.inf if distance in UNBIASED else 0.0
-        row = self.row(source, metric, label, reference, interval(value, without, least), n)
-        row["replicates"] = _finite(without)
+        most = 1.0 if distance in SHARES else math.inf
+        row = self.row(source, metric, label, reference, interval(value, without, least, most), n)
         if reference == "heldout":
             row["floor"] = mean(ours, self.pairs(real, reference), everyone[0], everyone[0])
-        return row
+        return row | {"replicates": _finite(without)}
 
     def groups(self, patients: np.ndarray) -> np.ndarray:
         """Group of the jackknife of each video; test patients have the same one in the scores of all generators."""
@@ -245,9 +246,8 @@ class Protocol:
             return self.row(source, metric, features, reference, (None, None, None), (n_real, 0), "no finite value")
         values, groups = values[finite], self.groups(patients[finite])
         numbers = mean_interval(values, patients[finite], self.section.bootstrap, self.seed)
-        without = [
-            values[groups != group].mean() if (groups != group).any() else math.nan for group in np.unique(groups)
-        ]
+        apart = [groups != group for group in np.unique(groups)]
+        without = [values[kept].mean() if kept.any() else math.nan for kept in apart]
         row = self.row(source, metric, features, reference, numbers, (n_real, int(finite.sum())))
         return row | {"replicates": _finite(np.array(without))}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lddm.metrics.resampling import halves
+from lddm.statistics.resampling import halves
 
 Pair = tuple[np.ndarray, np.ndarray]  # which clips of the reference, which videos
 

@@ -7,6 +7,8 @@ from scipy.ndimage import uniform_filter1d
 
 from lddm.motion.flow import optical_flow
 
+LEAST_STRAIN = 0.1  # of areas, in the unit of `strain_maps`: below it is noise, whose ratios would be anything
+
 
 def strain_maps(clips: np.ndarray) -> np.ndarray:
     """Strain normalised by the probe's own motion, as in quasi-static elastography.
@@ -30,3 +32,24 @@ def strain_maps(clips: np.ndarray) -> np.ndarray:
     slopes = [np.einsum("nt,nthw->nhw", pressed, field) / norm[:, None, None] for field in (strain, axial)]
     slopes[0] *= clips.shape[2]
     return np.stack(slopes, axis=1).astype(np.float32)
+
+
+def strain_ratio(maps: np.ndarray) -> np.ndarray:
+    """Logarithm of the strain ratio of strain elastography: strain of the tissue beside the centre over that of the centre.
+
+    Positive where the centre is stiffer than its surroundings. ASSUME: the finding is in the middle of the frame, where people
+    put it, and fills the middle third of both axes; the reference is the tissue to its left and right, at the same depth.
+
+    Args:
+        maps: float (n, 2, H, W), from `strain_maps`.
+
+    Returns:
+        float64 (n,), natural logarithm, no unit.
+    """
+    height, width = maps.shape[-2:]
+    rows, columns = slice(height // 3, height - height // 3), slice(width // 3, width - width // 3)
+    band = maps[:, 0, rows].astype(np.float64)  # (n, h, W)
+    centre = band[:, :, columns]
+    beside = np.concatenate([band[:, :, : columns.start], band[:, :, columns.stop :]], axis=2)
+    means = [np.abs(part.mean(axis=(1, 2))) for part in (beside, centre)]
+    return np.log(np.maximum(means[0], LEAST_STRAIN) / np.maximum(means[1], LEAST_STRAIN))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 
 from lddm.nn.blocks import ImagePyramid, log2_ratio, max_log2_ratio
 from lddm.nn.embedder import Embedder
+from lddm.task import Task
 
 WAVES = 4  # pairs of sine and cosine that a number is embedded by
 
@@ -66,11 +69,43 @@ class NumberEmbedding(nn.Module):
         return torch.where(known[:, None], vector, self.unknown)
 
 
-def label_embedding(classes: int, target_range: Sequence[float] | None, dim: int) -> nn.Module | None:
-    """The embedding of a label: of one of `classes`, or of a number in a range; None where there is neither."""
-    if target_range is not None:
-        return NumberEmbedding(target_range, dim)
-    return ClassEmbedding(classes + 1, dim) if classes else None
+@dataclass(frozen=True)
+class LabelSpec:
+    """What a label of a generator is: a class, a number, or nothing.
+
+    Attributes:
+        classes: labels are 0..classes-1, and -1 stands for unknown; 0 = there are no classes.
+        target_range: lowest and highest value of a label that is a number; None = it is none.
+    """
+
+    classes: int = 0
+    target_range: tuple[float, float] | None = None
+
+    @classmethod
+    def of_meta(cls, meta: Mapping[str, Any]) -> LabelSpec:
+        """The labels that the meta of a frame store names."""
+        return cls(len(meta["classes"]), Task.of_meta(meta).target_range)
+
+    @classmethod
+    def of_dict(cls, about: Mapping[str, Any]) -> LabelSpec:
+        """What `to_dict` gave, among other keys."""
+        span = about.get("target_range")
+        return cls(about["classes"], None if span is None else (span[0], span[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; the range only where there is one."""
+        return {"classes": self.classes} | (
+            {} if self.target_range is None else {"target_range": list(self.target_range)}
+        )
+
+    def embedding(self, dim: int) -> nn.Module | None:
+        """A fresh embedding of labels, (B,) -> (B, dim); None where there are none."""
+        if self.target_range is not None:
+            return NumberEmbedding(self.target_range, dim)
+        return ClassEmbedding(self.classes + 1, dim) if self.classes else None
+
+
+NO_LABELS = LabelSpec()
 
 
 class ImageCondition(nn.Module):
@@ -85,8 +120,7 @@ class ImageCondition(nn.Module):
             4 x 4, for networks that read the vector only.
         width: channels of the first level; the features have min(2**levels, 4) * width.
         dim: size of the vector.
-        classes: labels 0..classes-1; -1 stands for unknown. 0 = no classes.
-        target_range: lowest and highest value of a label that is a number. None (and 0 classes) = the label is not used.
+        labels: what a label is; `NO_LABELS` = it is not used.
     """
 
     def __init__(
@@ -95,8 +129,7 @@ class ImageCondition(nn.Module):
         grid: int | None,
         width: int,
         dim: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
     ):
         super().__init__()
         half = size // 2
@@ -105,7 +138,7 @@ class ImageCondition(nn.Module):
         self.channels = self.pyramid.channels[-1]
         self.pooled = nn.Linear(self.channels, dim)
         self.null_image_embedding = nn.Parameter(torch.zeros(self.channels))
-        self.label = label_embedding(classes, target_range, dim)
+        self.label = labels.embedding(dim)
 
     def forward(
         self, x0: Tensor, label: Tensor, image_mask: Tensor | None = None, label_mask: Tensor | None = None
@@ -132,16 +165,16 @@ class EmbeddedCondition(nn.Module):
 
     Args:
         embedder: x0 -> (B, embedder.dim). It is frozen once it has been trained.
-        dim, classes, target_range: as in `ImageCondition`.
+        dim, labels: as in `ImageCondition`.
     """
 
-    def __init__(self, embedder: Embedder, dim: int, classes: int, target_range: Sequence[float] | None = None):
+    def __init__(self, embedder: Embedder, dim: int, labels: LabelSpec):
         super().__init__()
         self.embedder = embedder
         self.norm = nn.LayerNorm(embedder.dim, elementwise_affine=False)  # embeddings have any scale
         self.pooled = nn.Linear(embedder.dim, dim)
         self.null_image_embedding = nn.Parameter(torch.zeros(embedder.dim))
-        self.label = label_embedding(classes, target_range, dim)
+        self.label = labels.embedding(dim)
 
     def forward(
         self, x0: Tensor, label: Tensor, image_mask: Tensor | None = None, label_mask: Tensor | None = None
@@ -163,10 +196,9 @@ def vector_condition(
     size: int,
     width: int,
     dim: int,
-    classes: int,
-    target_range: Sequence[float] | None = None,
+    labels: LabelSpec,
 ) -> Condition:
     """The condition of a generator of vectors: a frozen embedding, or features that it learns; see the two classes."""
     if embedder is not None:
-        return EmbeddedCondition(embedder, dim, classes, target_range)
-    return ImageCondition(size, None, width, dim, classes, target_range)
+        return EmbeddedCondition(embedder, dim, labels)
+    return ImageCondition(size, None, width, dim, labels)

@@ -17,6 +17,7 @@ from lddm.report.page_tables import (
     copies_table,
     quality_table,
     sweep,
+    transfer_table,
 )
 from lddm.report.results import Results
 from lddm.report.verdicts import sentences
@@ -126,8 +127,9 @@ def _classification(found: Results) -> list[str]:
         *(image(found.root / "figures" / name, text) for name, text in PREDICTIONS.items() if _drawn(found, name)),
         ablation_table(found.classification()),
         "<h3>Pairs of regimes</h3>",
-        f"<p>On the same test videos. p: {_tests(found)}, with Holm’s correction over the pairs of a classifier. Only motion can "
+        f"<p>On the same test videos. p: {_tests(found)}, with Holm’s correction over all pairs on this page. Only motion can "
         "explain a difference between LDDM and repeated stills.</p>",
         comparison_table(found.comparisons()),
+        transfer_table(found.transfer()),
         sweep(found, found.root / "figures"),
     ]

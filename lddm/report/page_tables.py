@@ -97,7 +97,7 @@ def ablation_note(found: Results) -> str:
         f"Labels used by a classifier: {label_counts(found)}. Added synthetic videos: "
         f"{', '.join(map(str, added)) or '–'}; optimiser steps in every regime: {', '.join(map(str, steps))}. Validation videos "
         f"determine early stopping and, for two classes, the threshold. p-values ({tested} only) are those of the pairs below, "
-        "with Holm’s correction over all pairs of a classifier. "
+        "with Holm’s correction over all pairs on this page. "
         "The generators were trained on all labelled training videos of the fold, a classifier only on those counted here."
     )
 
@@ -148,6 +148,32 @@ def comparison_table(compared: pd.DataFrame) -> str:
             ]
             for row in compared.itertuples()
         ],
+    )
+
+
+def transfer_table(transfer: pd.DataFrame) -> str:
+    """Trained on real, tested on synthetic videos, and the reverse."""
+    if transfer.empty:
+        return ""
+    lines = [
+        [
+            html.escape(f"{row.classifier}: {row.scheme}"),
+            html.escape(label(row.trained_on)),
+            html.escape(label(row.tested_on)),
+            f"{number(row.mean)}<small>{number(row.ci_low)} to {number(row.ci_high)}</small>",
+            "" if pd.isna(row.delta_vs_real) else f"{row.delta_vs_real:+.3f}<small>{row.delta_ci_low:+.3f} to "
+            f"{row.delta_ci_high:+.3f}</small>",
+            str(row.n_test),
+        ]
+        for row in transfer.itertuples()
+    ]  # fmt: skip
+    name = shown(transfer["metric"].iloc[0])
+    head = ["classifier", "trained on", "tested on", name, "difference to real on real", "test videos"]
+    return (
+        "<h3>Real and synthetic, trained and tested</h3><p>TRTS: a classifier of real videos reads animated first frames of test "
+        "patients. Near real on real: the videos look like the class they were made for, as far as this classifier can tell; "
+        "repeated first frames show what is read off the still alone. TSTR: trained on synthetic videos only. No tests, "
+        "intervals only.</p>" + table(head, lines)
     )
 
 

@@ -59,7 +59,7 @@ class Plan:
         """
         parts = PurePosixPath(name).parts
         if not parts or not parts[0].startswith("fold-"):
-            return name != "data/motion.safetensors" or self.settings.autoencoder.decoder == "warp"
+            return name != "data/motion.safetensors" or self._measures_motion
         if _number(parts[0]) not in self.folds:
             return False
         kind, rest = (parts[1], parts[2:]) if len(parts) > 1 else ("", ())
@@ -70,8 +70,13 @@ class Plan:
             "classification": self._makes_training,
             "sweep": self._makes_sweep,
             "pseudo_labels.parquet": lambda _: self.settings.pseudo_labels.classifier is not None,
+            "attribute.json": lambda _: self.settings.condition.attribute is not None,
         }.get(kind)
         return kind in ALWAYS if check is None else check(rest)
+
+    @property
+    def _measures_motion(self) -> bool:
+        return self.settings.autoencoder.decoder == "warp" or self.settings.condition.attribute == "divergence"
 
     def _makes_videos(self, rest: tuple[str, ...]) -> bool:
         generator, source, shard = (*rest, None, None, None)[:3]

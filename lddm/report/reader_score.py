@@ -12,8 +12,12 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from lddm.errors import LddmError
+from lddm.statistics.auc import area_under_curve
+from lddm.statistics.readers import chance_p_value, obuchowski_rockette, pooled_interval
 
 ANSWERS = {"study", "reader", "item", "origin", "diagnosis", "quality"}
+TWO_ARMS = {"study", "reader", "item", "diagnosis", "certainty"}  # of a study of two arms
+ARMS = ("still", "video")  # the still alone; the still with its synthetic video
 
 
 def read_answers(files: list[Path], key: Path) -> pd.DataFrame:
@@ -54,13 +58,15 @@ def score(joined: pd.DataFrame) -> dict[str, Any]:
     """Numbers of a study.
 
     Returns:
-        readers: for each, accuracy of telling real from synthetic and of the diagnosis with 95 % Clopper-Pearson intervals;
+        readers: for each, accuracy of telling real from synthetic and of the diagnosis with 95 % Clopper-Pearson intervals, and
+        the exact test against guessing;
         sources: how often clips of each source were called real and diagnosed rightly, with 95 % intervals over clips and
         readers, and their mean quality; agreement: Cohen's kappa of each pair of readers, and Fleiss' kappa of all; fooled:
         synthetic clips called real and real ones called synthetic, by whom.
     """
+    guess = 1 / max(2, joined["class_name"].nunique())
     readers = {
-        reader: {"real or synthetic": _share(part["told"]), "diagnosis": _share(part["right"])}
+        reader: {"real or synthetic": _share(part["told"]), "diagnosis": _share(part["right"], guess)}
         for reader, part in joined.groupby("reader", sort=True)
     }
     sources = {
@@ -90,55 +96,95 @@ def score(joined: pd.DataFrame) -> dict[str, Any]:
     return {"readers": readers, "sources": sources, "agreement": agreement, "fooled": fooled}
 
 
-def _share(hits: pd.Series) -> dict[str, float]:
+def score_arms(joined: pd.DataFrame) -> dict[str, Any]:
+    """What synthetic videos add for readers: the still alone against the still with its video.
+
+    Args:
+        joined: answers of a study of two arms, from `read_arms`; only cases that all readers read in both arms count.
+
+    Returns:
+        readers: for each and each arm, AUC of the rating, sensitivity, specificity and accuracy (95 % Clopper-Pearson
+        intervals, exact test against guessing); arms: mean AUC of the readers, difference (video less still) and p-value by
+        Obuchowski and Rockette; agreement: Fleiss' kappa of each arm; cases: how many counted.
+
+    Raises:
+        LddmError: fewer than two readers, or too few cases that all of them read.
+    """
+    wide = joined.pivot_table(index="case", columns=["arm", "reader"], values="rating").dropna()
+    names = sorted(joined["reader"].unique())
+    truth = joined.drop_duplicates("case").set_index("case").loc[wide.index]
+    labels = (truth["class_name"] == sorted(joined["class_name"].unique())[-1]).to_numpy().astype(int)
+    ratings = np.array([[wide[arm, name].to_numpy() for name in names] for arm in ARMS if arm in wide])
+    try:
+        found = obuchowski_rockette(ratings, labels, truth["patient_id"].to_numpy())
+    except (ValueError, KeyError) as error:
+        raise LddmError(
+            f"the arms cannot be compared: {error}", "all readers read the same cases in both arms"
+        ) from error
+    kept = joined[joined["case"].isin(wide.index)]
+    positive = kept["class_name"] == sorted(joined["class_name"].unique())[-1]
+    readers: dict[str, Any] = {}
+    for (reader, arm), part in kept.groupby(["reader", "arm"], sort=True):
+        is_positive = positive[part.index]
+        readers.setdefault(str(reader), {})[str(arm)] = {
+            "auc": area_under_curve(is_positive.to_numpy(), part["rating"].to_numpy()),
+            "sensitivity": _share(part.loc[is_positive, "right"]),
+            "specificity": _share(part.loc[~is_positive, "right"]),
+            "accuracy": _share(part["right"]),
+        }
+    arms = {
+        arm: {"auc": float(found.auc[i].mean()), "low": float(found.limits[i, 0]), "high": float(found.limits[i, 1])}
+        for i, arm in enumerate(ARMS)
+    }
+    difference = {"auc": found.value, "low": found.low, "high": found.high, "p": found.p}
+    agreement = {arm: _fleiss(kept[kept["arm"] == arm], "diagnosis") for arm in ARMS} if len(names) > 1 else {}
+    return {
+        "readers": readers, "arms": arms, "difference": difference, "agreement": agreement, "cases": len(wide),
+    }  # fmt: skip
+
+
+def read_arms(files: list[Path], key: Path) -> pd.DataFrame:
+    """Answers of a study of two arms joined with its key, one row per reader, case and arm.
+
+    `rating` rises with how certainly the case was called the last class: from -5 (certainly not) to 5.
+
+    Raises:
+        LddmError: wrong columns, more than two classes, or a case that a reader answered twice in an arm.
+    """
+    truth = pd.read_csv(key, dtype={"item": str})
+    if "arm" not in truth or truth["class_name"].nunique() != 2:
+        raise LddmError(f"{key} is no key of a study of two arms with two classes", "make one with reader-study --arms")
+    tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in files]
+    for path, table in zip(files, tables, strict=True):
+        if not set(table.columns) >= TWO_ARMS:
+            raise LddmError(f"{path}: expected the columns {', '.join(sorted(TWO_ARMS))}", "export from the page")
+    answers = pd.concat(tables, ignore_index=True)
+    joined = answers[answers["diagnosis"] != ""].merge(truth, on="item", validate="many_to_one")
+    joined = joined.rename(columns={"clip_id": "case"}).reset_index(drop=True)
+    twice = joined[joined.duplicated(["reader", "case", "arm"])]
+    if len(twice):
+        raise LddmError(
+            f"reader {twice['reader'].iloc[0]} answered a case twice", "give each reader a name of their own"
+        )
+    last = sorted(truth["class_name"].unique())[-1]
+    sure = pd.to_numeric(joined["certainty"])
+    joined["rating"] = np.where(joined["diagnosis"] == last, sure, -sure)
+    joined["right"] = joined["diagnosis"] == joined["class_name"]
+    return joined
+
+
+def _share(hits: pd.Series, chance: float = 0.5) -> dict[str, float]:
     interval = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci()
-    return {"value": float(hits.mean()), "low": float(interval.low), "high": float(interval.high), "n": len(hits)}
+    return {
+        "value": float(hits.mean()), "low": float(interval.low), "high": float(interval.high), "n": len(hits),
+        "p_guessing": chance_p_value(int(hits.sum()), len(hits), chance),
+    }  # fmt: skip
 
 
 def _pooled_share(rows: pd.DataFrame, hits: pd.Series) -> dict[str, float]:
     low, high = pooled_interval(hits.to_numpy(), rows["reader"].to_numpy(), rows["item"].to_numpy())
     counts = {"n": len(hits), "clips": rows["item"].nunique(), "readers": rows["reader"].nunique()}
     return {"value": float(hits.mean()), "low": low, "high": high} | counts
-
-
-def pooled_interval(hits: np.ndarray, readers: np.ndarray, items: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a share over several readers and clips, which are both samples of larger populations.
-
-    The variance of the share is that of two crossed samples (Owen 2007, Annals of Applied Statistics 1:386; Cameron et
-    al. 2011). It gives the number of independent answers that would know as much, whose exact interval is taken (Korn &
-    Graubard 1998, Survey Methodology 24:193), with t for the variance between few readers. Readers who all answer alike
-    have the interval of one of them; for a single reader it is that of Clopper and Pearson.
-
-    Args:
-        hits: bool (n,), whether each answer counts.
-        readers, items: (n,), who gave it to which clip.
-    """
-    share, n = float(hits.mean()), len(hits)
-    apart = hits - share
-    by_item, by_reader, by_answer = (_cluster_variance(apart, groups) for groups in (items, readers, np.arange(n)))
-    heads, clips = len(np.unique(readers)), len(np.unique(items))
-    by_reader *= heads / max(1, heads - 1)
-    total = max(by_item + by_reader - by_answer, by_item, by_reader)
-    if total == 0:  # all answers are the same, and a clip that was shown to many readers is one clip
-        return _exact(share, clips)
-    between = total - by_item
-    freedom = (heads - 1) * (total / between) ** 2 if between > 1e-12 else np.inf
-    shrink = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, freedom)) ** 2
-    return _exact(share, min(n, share * (1 - share) / total * shrink))
-
-
-def _cluster_variance(apart: np.ndarray, groups: np.ndarray) -> float:
-    """Variance of a mean of answers that are independent between groups only."""
-    _, place = np.unique(groups, return_inverse=True)
-    return float(np.square(np.bincount(place, weights=apart)).sum()) / len(apart) ** 2
-
-
-def _exact(share: float, n: float) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share of `n` answers, which need not be a whole number."""
-    hits = share * n
-    low = float(stats.beta.ppf(0.025, hits, n - hits + 1)) if share > 0 else 0.0
-    high = float(stats.beta.ppf(0.975, hits + 1, n - hits)) if share < 1 else 1.0
-    return low, high
 
 
 def _fleiss(joined: pd.DataFrame, question: str) -> float | None:

@@ -20,16 +20,28 @@ from lddm.task import level_names, levels
 
 FEWEST = 4  # clips of a study, the minimum of --clips
 SIDE = 384  # pixels of a shown clip, real and synthetic alike
+QUESTIONS = ["origin", "diagnosis", "quality"]
+OF_ARMS = ["diagnosis", "certainty"]
+INTRO = "Some of these clips are real ultrasound, others were made by a computer."
+INTRO_OF_ARMS = (
+    "First single real images, then the same patients in another order, each beside a video that a computer made from "
+    "the image alone."
+)
 KEY = ["item", "generator", "label", "class_name", "clip_id", "patient_id", "fold"]
 TEMPLATE = Path(__file__).with_name("reader_study.html")
 
 
-def reader_study(results: Path, out: Path, key: Path, count: int, generators: list[str], seed: int) -> int:
+def reader_study(
+    results: Path, out: Path, key: Path, count: int, generators: list[str], seed: int, arms: bool = False
+) -> int:
     """Write the page and the key.
 
     Half of the clips are real, the others are shared among the generators; no patient is shown twice, so that nobody can
     compare two versions of one first frame. The page holds no hint of what a clip is: names are hashes, all clips are
     written alike and without metadata.
+
+    A study of two arms asks what synthetic videos add for the diagnosis: `count` patients are shown as a still, all of them,
+    and then, in another order, as the still with its synthetic video beside it.
 
     Args:
         results: results/<experiment>.
@@ -37,6 +49,7 @@ def reader_study(results: Path, out: Path, key: Path, count: int, generators: li
         key: CSV of the truth, to be kept away from readers.
         count: clips in all.
         generators: whose videos are shown beside real ones.
+        arms: a study of two arms.
 
     Returns:
         Number of clips.
@@ -48,29 +61,37 @@ def reader_study(results: Path, out: Path, key: Path, count: int, generators: li
         raise LddmError(f"{key} lies beside the page", "keep the key in another folder, which readers do not get")
     found = Results.saved(results)
     rng = np.random.default_rng(seed)
-    rows = _choose(found, count, generators, rng)
+    rows = _choose(found, count, generators, rng, arms)
     meta = found.meta()
     study = hashlib.sha256(f"{results.name} {seed} {[row['clip_id'] for row in rows]}".encode()).hexdigest()[:12]
     labels = np.array([row["label"] for row in rows])
     level, classes = levels(labels), level_names(labels, found.task())  # of a number, readers tell the quartile
     items, table = [], []
-    for place, row in enumerate(rows):
+    shown: list[tuple[int, dict, str | None]] = [(place, row, None) for place, row in enumerate(rows)]
+    if arms:
+        orders = {arm: rng.permutation(len(rows)) for arm in ("still", "video")}
+        shown = [(int(place), dict(rows[place]), arm) for arm, order in orders.items() for place in order]
+    for place, row, arm in shown:
         name = hashlib.sha256(f"{study} {place} {rng.integers(2**62)}".encode()).hexdigest()[:10]
-        items.append({"item": name, "clip": _webp(row.pop("clip"), meta["fps"])})
-        table.append({"item": name, "class_name": classes[level[place]]} | row)
-    content = {"study": study, "classes": classes, "items": items}
+        items.append({"item": name, "clip": _webp(_of_arm(row.pop("clip"), arm), meta["fps"])})
+        table.append({"item": name, "class_name": classes[level[place]], "arm": arm} | row)
+    content = {"study": study, "classes": classes, "questions": OF_ARMS if arms else QUESTIONS, "items": items}
     page = TEMPLATE.read_text(encoding="utf-8")
     page = page.replace("{{title}}", html.escape(f"Reader study {study}"))
+    page = page.replace("{{intro}}", INTRO_OF_ARMS if arms else INTRO)
     page = page.replace("{{content}}", json.dumps(content).replace("<", "\\u003c"))
-    write_table(pd.DataFrame(table)[KEY], key)
+    write_table(pd.DataFrame(table)[[*KEY, "arm"] if arms else KEY], key)
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return len(items)
 
 
-def _choose(found: Results, count: int, generators: list[str], rng: np.random.Generator) -> list[dict]:
+def _choose(
+    found: Results, count: int, generators: list[str], rng: np.random.Generator, only_synthetic: bool = False
+) -> list[dict]:
     """Clips of different patients in random order, both classes alike as far as there are patients."""
-    sources = ["real"] * (count - count // 2) + [generators[i % len(generators)] for i in range(count // 2)]
+    made = count if only_synthetic else count // 2
+    sources = ["real"] * (count - made) + [generators[i % len(generators)] for i in range(made)]
     planned = found.plan.scored[1:]
     if unknown := [name for name in generators if name not in planned]:
         raise LddmError(f"{unknown[0]} is not among the generators of this run", f"choose from {', '.join(planned)}")
@@ -101,9 +122,17 @@ def _choose(found: Results, count: int, generators: list[str], rng: np.random.Ge
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
+def _of_arm(clip: np.ndarray, arm: str | None) -> np.ndarray:
+    """What an arm shows of a synthetic clip uint8 (T + 1, S, S): its first frame, or that frame beside the moving clip."""
+    if arm is None:
+        return clip
+    still = np.repeat(clip[:1], len(clip), axis=0)
+    return still if arm == "still" else np.concatenate([still, clip], axis=2)
+
+
 def _webp(clip: np.ndarray, fps: float) -> str:
-    """A clip uint8 (T + 1, S, S) as a looping animation in a data URI; to and fro, so that the seam tells nothing."""
-    film = [Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for frame in clip]
+    """A clip uint8 (T + 1, S, W) as a looping animation in a data URI; to and fro, so that the seam tells nothing."""
+    film = [Image.fromarray(f).resize((SIDE * f.shape[1] // f.shape[0], SIDE), Image.Resampling.BICUBIC) for f in clip]
     film += film[-2:0:-1]
     buffer = io.BytesIO()
     film[0].save(

@@ -90,6 +90,10 @@ class Results:
         """tables/comparisons.csv."""
         return self._table("comparisons")
 
+    def transfer(self) -> pd.DataFrame:
+        """tables/transfer.csv."""
+        return self._table("transfer")
+
     def sweep(self) -> pd.DataFrame:
         """tables/sweep.csv; empty without a sweep."""
         return self._table("sweep")

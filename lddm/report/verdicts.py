@@ -96,6 +96,13 @@ def quality_sentences(quality: pd.DataFrame) -> list[str]:
     return said + copy_sentences(held_out)
 
 
+NO_ANONYMISATION = (
+    "Animating a real still is no anonymisation: its first frame is the real image of a real patient, and every frame shows that "
+    "patient's tissue. These numbers say whether videos repeat other patients' training videos, not whether the patient who was "
+    "animated can be recognised."
+)
+
+
 def copy_sentences(held_out: pd.DataFrame) -> list[str]:
     """Share of LDDM videos that copy training videos, with the controls of the search."""
     rates = held_out[held_out["metric"] == "copy_rate"]
@@ -113,7 +120,11 @@ def copy_sentences(held_out: pd.DataFrame) -> list[str]:
             for name, rows in known.groupby("reference", sort=False)
         )
         sentence += f" Controls of the search (unseen clips should be near 0 %, memorised ones near 100 %): {listed}."
-    return [sentence]
+    moved = held_out[(held_out["metric"] == "motion_copy_rate") & (held_out["generator"] == "lddm")]
+    moved = moved[moved["reference"] == "train"]
+    if len(moved):
+        sentence += f" LDDM videos that move as a training video does: {_score(moved, '.1%')}."
+    return [sentence, NO_ANONYMISATION]
 
 
 def _score(rows: pd.DataFrame, form: str = ".3g") -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from lddm.settings.base import Section
+from lddm.settings.condition import ConditionSettings
 from lddm.settings.data import IndexSettings, PreprocessSettings, SplitSettings
 from lddm.settings.evaluation import (
     ClassificationSettings,
@@ -53,6 +54,7 @@ class Settings(Section):
     preprocess: PreprocessSettings = PreprocessSettings()
     split: SplitSettings = SplitSettings()
     pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
+    condition: ConditionSettings = ConditionSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     cinn: CinnSettings = CinnSettings()

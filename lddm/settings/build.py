@@ -21,6 +21,7 @@ from lddm.errors import LddmError
 from lddm.files import atomic_path, sha256
 from lddm.settings import Settings
 from lddm.settings.base import Section
+from lddm.settings.checks import check_condition, check_embedder, check_sampler
 from lddm.settings.data import FolderSource
 from lddm.settings.evaluation import ClassificationSettings
 from lddm.settings.mistakes import validated
@@ -56,8 +57,9 @@ def load(raw: Mapping[str, Any]) -> Settings:
     settings = validated(Settings, raw)
     _check_pseudo_labels(settings)
     _check_synthesis(settings)
-    _check_sampler(settings)
-    _check_embedder(settings)
+    check_sampler(settings)
+    check_embedder(settings)
+    check_condition(settings)
     check_sizes(settings)
     return settings
 
@@ -170,58 +172,6 @@ def _check_synthesis(settings: Settings) -> None:
             raise LddmError(
                 f"regime {regime!r} needs stills animated by {generator!r}, but synthesis makes none",
                 f"add {generator} to synthesis.generators and set synthesis.samples.stills to 1, or drop the regime",
-            )
-
-
-def _check_sampler(settings: Settings) -> None:
-    """One step is drawn by a model that was distilled for it, and a sampler has at most the steps of training."""
-    wanted, taught = settings.synthesis, settings.diffusion.distillation
-    samplers = {"lddm": ("diffusion", wanted.sampler), "pixel": ("pixel", settings.pixel.sampler or wanted.sampler)}
-    for name, (section, sampler) in samplers.items():
-        straight = getattr(settings, section).prediction_type == "flow_prediction"
-        if name in wanted.generators and straight and sampler == "ddpm":
-            raise LddmError(
-                f"sampler 'ddpm' does not sample {section}.prediction_type 'flow_prediction'",
-                "set synthesis.sampler (and pixel.sampler) to ddim or unipc",
-            )
-    for section in ("diffusion", "pixel"):
-        most = getattr(settings, section).num_train_timesteps
-        own = settings.pixel.num_inference_steps if section == "pixel" else None
-        steps, place = (own, "pixel") if own else (wanted.num_inference_steps, "synthesis")
-        if steps > most:
-            raise LddmError(
-                f"{place}.num_inference_steps {steps} exceeds {section}.num_train_timesteps {most}",
-                f"set it to {most} or less",
-            )
-    if taught is not None and taught.num_inference_steps > settings.diffusion.num_train_timesteps:
-        raise LddmError(
-            "diffusion.distillation.num_inference_steps exceeds diffusion.num_train_timesteps "
-            f"{settings.diffusion.num_train_timesteps}",
-            "set it to fewer steps",
-        )
-    if wanted.sampler != "distilled" or "lddm" not in wanted.generators:
-        return
-    if taught is None:
-        raise LddmError(
-            "synthesis.sampler 'distilled' needs diffusion.distillation, which is null",
-            "set synthesis.sampler to unipc, or leave diffusion.distillation out to have its defaults",
-        )
-    if not taught.supports(wanted.guidance_scale, wanted.guidance_target):
-        raise LddmError(
-            f"synthesis asks for guidance {wanted.guidance_scale:g} by {wanted.guidance_target}, diffusion.distillation supports "
-            f"1 to {taught.max_guidance_scale:g} by {taught.guidance_target}",
-            "change one of the two, or set synthesis.sampler to unipc",
-        )
-
-
-def _check_embedder(settings: Settings) -> None:
-    """A frozen embedding is one vector, so the latent has to be one, too."""
-    for section in ("diffusion", "cinn"):
-        if getattr(settings, section).image_embedder is not None and settings.autoencoder.latent != "vector":
-            raise LddmError(
-                f"{section}.image_embedder embeds x0 as one vector; latent {settings.autoencoder.latent!r} wants features on a "
-                "grid",
-                f"set {section}.image_embedder to null, or autoencoder.latent to vector",
             )
 
 

@@ -263,8 +263,9 @@ class SplitSettings(Section):
     )
     min_patients: int = Field(
         4,
-        ge=2,
-        description="patients that each class (or quartile of the target) needs in train, and one in val and test",
+        ge=1,
+        description="patients that each class (or quartile of the target) needs in train, and one in val and test; of a class "
+        "with 1 nothing can be concluded",
     )
 
     @model_validator(mode="after")

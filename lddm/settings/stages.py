@@ -29,6 +29,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "preprocess": ("index", "preprocess"),
     "split": ("split",),
     "pseudo_labels": ("pseudo_labels",),
+    "condition": ("condition",),
     "motion": ("autoencoder",),
     "autoencoder": ("autoencoder",),
     "diffusion": ("diffusion",),

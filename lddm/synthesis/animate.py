@@ -16,6 +16,7 @@ from lddm.generators.sampling import SamplingOptions
 from lddm.generators.static import Static
 from lddm.synthesis.bundle import Bundle, load_bundle, sampling_defaults
 from lddm.synthesis.chain import extend_autoregressively
+from lddm.synthesis.conditions import Conditions
 from lddm.synthesis.long_motion import extend
 from lddm.synthesis.memory import BatchSize, with_smaller_batch
 from lddm.synthesis.model_store import DEFAULT, find_model
@@ -39,6 +40,7 @@ class Animator:
     def __init__(self, bundle: Bundle, device: torch.device | None = None):
         self.device = device or pick_device()
         self.about, self.task = bundle.about, Task.of_meta(bundle.about)
+        self.conditions = Conditions(bundle.about, self.device)
         self.autoencoder = bundle.autoencoder.to(self.device)
         self.generator = bundle.generator.to(self.device)
 
@@ -157,6 +159,8 @@ class Animator:
             """Seeds of the first window (place 0), or of the candidates of a further window."""
             return [video_seed(seed, name, sample, *((place, i) if place else ())) for i in range(count)]
 
+        asked = self.conditions.of([known] * samples, [seeds(sample, 0, 1)[0] for sample in range(samples)])
+
         def moved(batch_size: int) -> np.ndarray:
             """The still, moved."""
             x0 = self._networks_form(still[None])
@@ -167,9 +171,9 @@ class Animator:
             for sample in range(samples):
 
                 def candidates(frame: torch.Tensor, place: int, sample: int = sample) -> Layers:
-                    return self._layers(frame, known, seeds(sample, place, CANDIDATES), options, batch_size)
+                    return self._layers(frame, asked[sample], seeds(sample, place, CANDIDATES), options, batch_size)
 
-                first = self._layers(x0, known, seeds(sample, 0, 1), options, batch_size)
+                first = self._layers(x0, asked[sample], seeds(sample, 0, 1), options, batch_size)
                 layers = extend(self._decoder, x0, first, candidates, frames, overlap)
                 made: Iterable[np.ndarray] = native.frames(layers) if native else self._compose(x0, layers)
                 for number, frame in enumerate(made, 1):
@@ -183,8 +187,8 @@ class Animator:
 
             def draw(x0: np.ndarray, place: int) -> np.ndarray:
                 numbers = [one for sample in range(samples) for one in seeds(sample, place, len(x0) // samples)]
-                first, labels = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.full(len(x0), known)
-                return self.animate_batch(first, labels, numbers, options, batch_size).astype(np.float32)
+                first, each = np.clip(np.rint(x0), 0, 255).astype(np.uint8), np.repeat(asked, len(x0) // samples)
+                return self._animate(first, each, numbers, options, batch_size).astype(np.float32)
 
             x0 = np.repeat(still[None], samples, 0)
             return np.rint(extend_autoregressively(draw, x0, frames, overlap, CANDIDATES)).astype(np.uint8)
@@ -195,15 +199,15 @@ class Animator:
 
     @torch.no_grad()
     def _layers(
-        self, x0: torch.Tensor, label: float, seeds: list[int], options: SamplingOptions, batch_size: int
+        self, x0: torch.Tensor, asked: float, seeds: list[int], options: SamplingOptions, batch_size: int
     ) -> Layers:
         """Sample layers for one x0 float (1, 1, S, S), once for each seed."""
         parts = []
         for start in range(0, len(seeds), batch_size):
             rng = [torch.Generator().manual_seed(number) for number in seeds[start : start + batch_size]]
             frames = x0.expand(len(rng), -1, -1, -1)
-            labels = self._labels(np.full(len(rng), label))
-            parts.append(self._decoder.layers(frames, self.generator.sample(frames, labels, rng, options)))
+            condition = self.conditions.tensor(np.full(len(rng), asked))
+            parts.append(self._decoder.layers(frames, self.generator.sample(frames, condition, rng, options)))
         return Layers(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Layers)))
 
     @torch.no_grad()
@@ -221,7 +225,6 @@ class Animator:
         assert isinstance(decoder, WarpDecoder)
         return decoder
 
-    @torch.no_grad()
     def animate_batch(
         self,
         x0: np.ndarray,
@@ -247,28 +250,34 @@ class Animator:
         Raises:
             LddmError: larger x0, and a model that draws no motion; or too little memory for one video.
         """
-        larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
-        if larger:
-            self._check_native()
         seeds = seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(x0):
             raise ValueError(f"expected a seed for each of {len(x0)} videos, got {len(seeds)}")
-        options = options or self.sampling()
+        return self._animate(x0, self.conditions.of(labels, seeds), seeds, options or self.sampling(), batch_size)
+
+    @torch.no_grad()
+    def _animate(
+        self, x0: np.ndarray, asked: np.ndarray, seeds: list[int], options: SamplingOptions, sizes: int | BatchSize
+    ) -> np.ndarray:
+        """As `animate_batch`, for what generators are conditioned on, (n,)."""
+        larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
+        if larger:
+            self._check_native()
         videos = np.empty((len(x0), self.about["frames"] + 1, *x0.shape[1:]), np.uint8)
         videos[:, 0] = x0
 
         def make(part: slice) -> None:
             still = self._networks_form(x0[part] if static else reduced(x0[part], self.size))
-            label = self._labels(labels[part])
+            condition = self.conditions.tensor(asked[part])
             rng = [torch.Generator().manual_seed(number) for number in seeds[part]]
             if larger and not static:
-                z = self.generator.sample(still, label, rng, options)
+                z = self.generator.sample(still, condition, rng, options)
                 videos[part, 1:] = self.move(x0[part], still, self._decoder.layers(still, z))
             else:
-                frames = self.generator.video(still, label, rng, options, self.autoencoder.decoding(x0[part]))
+                frames = self.generator.video(still, condition, rng, options, self.autoencoder.decoding(x0[part]))
                 videos[part, 1:] = to_uint8(frames)[:, 0].cpu().numpy()
 
-        (BatchSize(batch_size, self.device) if isinstance(batch_size, int) else batch_size).each(len(x0), make)
+        (BatchSize(sizes, self.device) if isinstance(sizes, int) else sizes).each(len(x0), make)
         return videos
 
     def move(self, images: np.ndarray, x0: torch.Tensor, layers: Layers) -> np.ndarray:
@@ -280,8 +289,3 @@ class Animator:
     def _check_native(self) -> None:
         if not self.has_native_size:
             raise no_native_size(self.about["generator"], self.size)
-
-    def _labels(self, labels: np.ndarray) -> torch.Tensor:
-        """Labels (n,) as generators have them, on the device."""
-        dtype = np.float32 if self.task.is_regression else np.int64
-        return torch.from_numpy(np.array(labels, dtype=dtype)).to(self.device)

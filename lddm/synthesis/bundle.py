@@ -1,6 +1,6 @@
 """The model bundle: one folder with all that animates a still, loadable without config and without pickle.
 
-bundle.json              generator, sizes, frame rate, classes, sampling; written last: where it is, the bundle is whole
+bundle.json              generator, sizes, frame rate, classes, condition, sampling; written last, so that the bundle is whole
 autoencoder.safetensors  stage 1
 generator.safetensors    stage 2, or a baseline
 MODEL_CARD.md            data, intended use, limits
@@ -15,6 +15,7 @@ from typing import Any
 
 from lddm import version
 from lddm.autoencoder.model import Autoencoder
+from lddm.data.attribute import Attribute
 from lddm.errors import LddmError
 from lddm.files import atomic_path, read_json, sha256, write_json
 from lddm.generators.registry import find_generator
@@ -27,7 +28,7 @@ Turns a still ultrasound image into a short video ({frames} frames after the sti
 
 * **Trained on** {trained_on}: fold {fold} of experiment `{experiment}`, seed {seed}; labels: {labels}.
 * **Licence of the training data**: {licences}. It may bind the model and its videos.
-* **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
+{condition}* **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
 * **Not for** diagnosis, treatment, or any decision about a patient. The motion is invented; it is drawn from what
   the training videos showed and may be wrong for the patient whose still is animated.
 * **Limits**: no out-of-plane motion beyond what the training clips hold. Images of another organ, probe or machine are out of
@@ -52,8 +53,8 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
         folder: where to; an existing bundle there is replaced.
         generator: its name.
         generator_file, autoencoder_file: trained weights.
-        about: experiment, fold, seed, size, frames, fps, classes, clips, licences, settings of the generator, and what else
-            is to be kept (JSON).
+        about: experiment, fold, seed, size, frames, fps, classes, clips, licences, settings of the generator, condition
+            (where it is a measured attribute), and what else is to be kept (JSON).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bundle.json").unlink(missing_ok=True)
@@ -64,11 +65,21 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
     with atomic_path(folder / "MODEL_CARD.md") as temporary:
         lists = {"licences": ", ".join(about["licences"]) or "not stated", "labels": Task.of_meta(about).said()}
         lists["trained_on"] = about.get("trained_on") or f"{about['clips']} clips"
+        lists["condition"] = f"* **Condition**: {_condition(about['condition'])}\n" if "condition" in about else ""
         temporary.write_text(CARD.format(generator=generator, **about | lists))
     hashes = {name: sha256(folder / name) for name in parts}
     head = {"lddm": version.__version__, "generator": generator, "sha256": hashes}
     sampling = {"sampling": sampling_defaults(about.get("settings") or {})}
     write_json(folder / "bundle.json", head | sampling | about)
+
+
+def _condition(meta: dict[str, Any]) -> str:
+    """What a model is conditioned on instead of a label, for its card."""
+    attribute = Attribute.of_meta(meta)
+    said = f"{attribute.name} ({attribute.said()})"
+    if attribute.prior.exact:
+        return f"{said}; a label asks for its own value."
+    return f"{said}; for a label a value is drawn from p(attribute | label), estimated from {len(attribute.prior.values)} clips."
 
 
 def sampling_defaults(settings: dict[str, Any]) -> dict[str, Any]:

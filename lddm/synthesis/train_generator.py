@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.autoencoder.model import Autoencoder
+from lddm.data.attribute import load_attribute
 from lddm.data.frames import FrameStore
 from lddm.errors import LddmError
 from lddm.generators.embedder import EMBEDDER
@@ -40,11 +42,14 @@ def train_generator(
     out_dir: Path,
     on_log: Callable[[int, dict[str, float]], None],
     pseudo_labels: Path | None = None,
+    attribute: Path | None = None,
 ) -> None:
     """Train the generator `name` on a fold's latents and write its bundle to `out_dir`.
 
     Args:
         pseudo_labels: labels of unlabelled training clips (`lddm.classification.pseudo_labels`), taken for true.
+        attribute: measured values of all clips, which the generator is conditioned on instead of labels
+            (`lddm.data.attribute`).
 
     Raises:
         LddmError: unknown generator, or latents that do not fit the autoencoder.
@@ -55,11 +60,17 @@ def train_generator(
         raise LddmError(f"{latents_path} was not made by {autoencoder}", "run the rule encode again")
     if pseudo_labels is not None:
         latents = latents.relabelled(pd.read_parquet(pseudo_labels).set_index("clip_id")["label"])
+    given, measured = store, None
+    if attribute is not None:
+        measured, values = load_attribute(attribute)
+        latents = latents.conditioned(values)
+        given = replace(store, meta=store.meta | measured.task.to_meta())
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "generator.safetensors"
-        entry.fit(settings, latents, store, seed, state_dir, weights, on_log, keep_state=True)
+        entry.fit(settings, latents, given, seed, state_dir, weights, on_log, keep_state=True)
         if is_first():
             about = _about(store, out_dir, fold, seed, latents, settings)
+            about |= {"condition": measured.to_meta()} if measured else {}
             about["parameters"] = count_parameters(entry.model.load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
         remove_state(state_dir, STUDENT, EMBEDDER)  # not before: the weights above lie in a temporary folder

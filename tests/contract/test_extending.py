@@ -34,6 +34,7 @@ ADDED = {text.split()[1].rstrip(","): text for text in BLOCKS if text.startswith
 NAMED = (
     ("lddm/settings/data.py", "| EchonetDynamicSource,", "| EchonetDynamicSource\n    | LabSource,"),
     ("lddm/settings/models.py", '"motion_transfer", "pixel"]', '"motion_transfer", "pixel", "sway"]'),
+    ("lddm/settings/condition.py", '"soft_label"] | None', '"soft_label", "reach"] | None'),
     ("lddm/settings/evaluation.py", '"swin3d_t"\n]', '"swin3d_t", "change"\n]'),
     (
         "lddm/settings/evaluation.py",
@@ -223,6 +224,17 @@ def test_a_generator(monkeypatch, tiny_store, motion_of, tmp_path):
     assert first.shape == (2, 9, 32, 32) and np.array_equal(first, again) and (first[:, 0] == still).all()
 
 
+def test_an_attribute(monkeypatch, tiny_store, tmp_path):
+    from lddm.attribute.measure import Measuring, measure_attribute
+    from lddm.settings.condition import ConditionSettings
+
+    module("lddm/attribute/reach.py", monkeypatch)
+    added("lddm/attribute/measure.py", monkeypatch, "MEASURES")
+    section = ConditionSettings.model_construct(attribute="reach", smoothing=0.5)
+    attribute, values = measure_attribute(Measuring(section, *tiny_store, 0, 0, tmp_path, lambda *_: None))
+    assert len(values) == 15 and attribute.what == "mean displacement at the end, in pixels" and attribute.mean > 0.1
+
+
 @pytest.fixture
 def grown(tmp_path):
     """A copy of the repository with everything that the page adds, where it says."""
@@ -254,6 +266,7 @@ def test_in_a_copy_of_the_repository_all_parts_work_together(grown, lab_data):
         "experiment": "grown",
         "data_root": str(lab_data),
         "index": {"classes": ["benign", "malignant"], "sources": [{"kind": "lab", "folder": "mine"}]},
+        "condition": {"attribute": "reach"},
         "synthesis": {"generators": ["lddm", "static", "sway"]},
         "classification": {"classifiers": ["change"], "regimes": ["real", "real+sway"]},
     }
@@ -285,9 +298,9 @@ def test_in_a_copy_of_the_repository_all_parts_work_together(grown, lab_data):
     )
     assert set(pd.read_parquet(grown / "index.parquet")["source"]) == {"lab"}
     plan = python("-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/grown.yaml")
-    for job in ("generator=sway", "classifier=change, regime=real+sway"):
+    for job in ("measure_attribute", "generator=sway", "classifier=change, regime=real+sway"):
         assert job in plan
 
 
 def test_every_block_of_code_is_executed_here():
-    assert len(BLOCKS) == len(NEW) + len(ADDED) == 11
+    assert len(BLOCKS) == len(NEW) + len(ADDED) == 13

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "demo": {"synthesis", "io"},
     "metrics": {"settings", "statistics", "training", "data", "motion", "nn"},
     "classification": {"settings", "statistics", "training", "data", "motion", "nn"},
+    "attribute": {"settings", "autoencoder", "training", "data", "motion", "metrics", "classification"},
     "report": {"settings", "statistics", "data", "tracking"},  # data: the leak report; tracking: versions of the code
     "tracking": {"settings"},
     "job": {"settings", "tracking"},

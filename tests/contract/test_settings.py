@@ -19,6 +19,7 @@ from lddm.settings import AutoencoderSettings, DiffusionSettings, Settings, Spli
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
 ON_TOP_OF = {"phantom_cpu.yaml": "phantom.yaml"}  # configs that are not complete experiments
+ON_TOP_OF |= {f"phantom_strict_{name}.yaml": "phantom_strict.yaml" for name in ("32", "soft", "logit", "strain_ratio")}
 
 
 def merged(path: Path) -> dict:
@@ -49,7 +50,7 @@ def test_default_yaml_is_the_default_and_explains_every_key():
         explained = lines[number - 1].lstrip().startswith("#")
         # a class that comes again (training) is explained at its first place only
         repeated = any(
-            other.split(":")[0] == line.split(":")[0] and lines[earlier - 1].lstrip().startswith("#")
+            other.split(":")[0].strip() == line.split(":")[0].strip() and lines[earlier - 1].lstrip().startswith("#")
             for earlier, other in enumerate(lines[:number])
         )
         assert explained or repeated, line

@@ -6,6 +6,7 @@ import torch
 from lddm.autoencoder.model import Autoencoder
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.sampling import SamplingOptions
+from lddm.nn.condition import LabelSpec
 from lddm.settings.models import AutoencoderSettings, DiffusionSettings
 
 pytestmark = [
@@ -17,7 +18,7 @@ pytestmark = [
 def test_a_gpu_draws_the_videos_that_the_cpu_draws():
     torch.manual_seed(0)
     autoencoder = Autoencoder(AutoencoderSettings(width=8, map_size=4), 32, 8).eval()
-    generator = LatentDiffusion(DiffusionSettings(width=16, depth=1), autoencoder.spec, 32, 2).eval()
+    generator = LatentDiffusion(DiffusionSettings(width=16, depth=1), autoencoder.spec, 32, LabelSpec(2)).eval()
     x0, label = torch.rand(2, 1, 32, 32) * 2 - 1, torch.tensor([0, 1])
     frames = {}
     for device in ("cpu", "cuda"):

@@ -18,6 +18,7 @@ from lddm.generators.diffusion.distillation import DistillationTask, make_pairs
 from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.generators.sampling import SamplingOptions
+from lddm.nn.condition import LabelSpec
 from lddm.settings.models import AutoencoderSettings, CinnSettings, DiffusionSettings, Training
 from lddm.training import graphs, loop
 from lddm.training.loop import train
@@ -54,13 +55,13 @@ def task_of(kind, training, device, bad=()):
     np.random.seed(0)  # (FrEIA draws its permutations from numpy's global state)
     dataset = MadeUpLatents(SPEC, 32, device, 64)
     if kind == "cinn":
-        flow = ConditionalFlow(CinnSettings(training=training), SPEC, 32, 2).to(device)
+        flow = ConditionalFlow(CinnSettings(training=training), SPEC, 32, LabelSpec(2)).to(device)
         task = FlowTrainer(flow, dataset, dataset, 0)
         flow.prepare(*task.batch(0))
         return task
     distillation = DiffusionSettings().distillation.model_copy(update={"num_inference_steps": 2})
     settings = DiffusionSettings(width=16, depth=1, training=training, distillation=distillation)
-    model = LatentDiffusion(settings, SPEC, 32, 2).to(device)
+    model = LatentDiffusion(settings, SPEC, 32, LabelSpec(2)).to(device)
     if kind == "student":
         model.student.requires_grad_(True)
         return DistillationTask(model, dataset.x0, make_pairs(model, dataset, 64, 0), 0)
@@ -153,7 +154,7 @@ def test_sampling_from_graphs_gives_the_samples_of_the_function(device, monkeypa
     if device.type == "cpu":
         monkeypatch.setattr(graphs.Replayed, "_records_on", staticmethod(lambda device: True))
     torch.manual_seed(0)
-    model = LatentDiffusion(DiffusionSettings(width=16, depth=1), SPEC, 32, 2).to(device).eval()
+    model = LatentDiffusion(DiffusionSettings(width=16, depth=1), SPEC, 32, LabelSpec(2)).to(device).eval()
     x0, label = torch.rand(4, 1, 32, 32, device=device), torch.zeros(4, dtype=torch.int64, device=device)
     for options in (SamplingOptions("distilled", guidance_scale=2.0), SamplingOptions("unipc", 4, 2.0)):
         made = [model.sample(x0, label, torch.Generator().manual_seed(n), options) for n in (0, 1, 2, 1)]

@@ -19,7 +19,10 @@ AFTER_GENERATOR |= AFTER_TABLES
 AFTER_AUTOENCODER = {"encode", "train_generator"} | AFTER_GENERATOR
 
 
-ON_TOP_OF = {"paper/phantom_cpu.yaml": "paper/phantom.yaml"}  # configs that are not complete experiments
+ON_TOP_OF = {  # configs that are not complete experiments
+    "paper/phantom_cpu.yaml": "paper/phantom.yaml",
+    "phantom_strict_soft.yaml": "phantom_strict.yaml",
+}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,34 @@ def test_plan_of_a_sweep_and_of_copies_that_are_left_out(pipeline: Pipeline):
     with_copies = [line for line in commands if "--copies" in line]
     assert with_copies and all("--regime real+" in line or "lddm_only" in line for line in with_copies)
     assert not any("--copies" in line for line in commands if "--regime real " in line)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "option"),
+    [
+        ("strain_ratio", None),
+        ("divergence", "--motion results/tiny/data/motion.safetensors"),
+        ("features", "--domain-network results/tiny/fold-0/domain_network/model.safetensors"),
+        ("soft_label", "--pseudo-labels results/tiny/fold-0/pseudo_labels.parquet"),
+    ],
+)
+def test_a_measured_attribute_stands_for_the_labels_of_all_generators(pipeline: Pipeline, attribute, option):
+    config = SMALL | {
+        "split": {"max_labelled_videos": 16},
+        "pseudo_labels": {"classifier": "strain"},
+        "condition": {"attribute": attribute},
+        "synthesis": {"generators": ["lddm", "motion_transfer"]},
+        "classification": {"classifiers": ["strain"], "regimes": ["real", "real+lddm"]},
+    }
+    commands = pipeline.commands(config=config)
+    (measure,) = [line for line in commands if " lddm measure-attribute " in line]
+    others = {"--motion", "--domain-network", "--pseudo-labels"} - {(option or "").split(" ")[0]}
+    assert (option is None or option in measure) and not any(f"{name} " in measure for name in others)
+    training = [line for line in commands if " lddm train-generator " in line]
+    assert len(training) == 3 and all("--attribute results/tiny/fold-0/attribute.json" in line for line in training)
+    assert not any("--pseudo-labels" in line for line in training)
+    # guesses are made for soft labels only: no regime asks for them
+    assert any(" lddm pseudo-label " in line for line in commands) == (attribute == "soft_label")
 
 
 def test_a_network_may_be_tried_under_fewer_regimes(pipeline: Pipeline):

@@ -1,6 +1,7 @@
 """Ablation: classifiers trained on real videos with and without synthetic ones.
 
-Needs: data/frames/, data/splits.parquet, the animated stills in fold-k/synthetic/<generator>/stills/.
+Needs: data/frames/, data/splits.parquet, the animated stills in fold-k/synthetic/<generator>/stills/; the regime real is tested
+on the animated test clips in fold-k/synthetic/<generator>/heldout/, too.
 Makes: fold-k/classification/<classifier>/<regime>/seed-<s>.json with a probability for each test video;
 fold-k/sweep/<classifier>/<regime>/videos-<n>_share-<s>/seed-<s>.json, the same for the sweep points.
 Settings: classification, sweep.
@@ -16,6 +17,7 @@ rule classify:
         synthetic=regime_manifests,
         copies=regime_copies,
         pseudo_labels=pseudo_labels,
+        tested_on=animated_test_clips,
     output:
         expand(
             f"{FOLD}/classification/{{classifier}}/{{regime}}/seed-{{seed}}.json",
@@ -39,6 +41,7 @@ rule classify:
         synthetic=synthetic_option,
         copies=option("copies"),
         pseudo_labels=option("pseudo_labels"),
+        tested_on=tested_on_option,
         state=below("fold-{fold}/state/classification/{classifier}/{regime}"),
         out_dir=output_folder,
         cache=below("cache/inputs"),
@@ -47,7 +50,7 @@ rule classify:
         "{params.job} lddm classify --settings {input.settings:q} --classifier {wildcards.classifier}"
         " --regime {wildcards.regime:q} --frames {params.frames:q} --splits {input.splits:q}"
         " --fold {wildcards.fold} --state {params.state:q} {params.synthetic}"
-        " {params.copies} {params.pseudo_labels} --cache {params.cache:q} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
+        " {params.copies} {params.pseudo_labels} {params.tested_on} --cache {params.cache:q} --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"
 
 
 use rule classify as classify_sweep with:
@@ -67,6 +70,7 @@ use rule classify as classify_sweep with:
         synthetic=synthetic_option,
         copies=option("copies"),
         pseudo_labels=option("pseudo_labels"),
+        tested_on=tested_on_option,
         state=below("fold-{fold}/state/sweep/{classifier}/{regime}/{point}"),
         out_dir=output_folder,
         cache=below("cache/inputs"),

@@ -269,11 +269,19 @@ def regime_manifests(wildcards):
     return manifests(generator, ["stills"], wildcards.fold) if generator else []
 
 
+def animated_test_clips(wildcards):
+    """What a classifier of real videos is tested on besides real videos; not at the other amounts of a sweep."""
+    if wildcards.regime != "real" or hasattr(wildcards, "point"):
+        return []
+    return [path for name in SCORED[1:] for path in manifests(name, ["heldout"], wildcards.fold)]
+
+
 def pseudo_labels(wildcards):
     """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
-    regime = getattr(wildcards, "regime", "real+pseudo")
-    wanted = SETTINGS.pseudo_labels.classifier is not None and regime == "real+pseudo"
-    return [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"] if wanted else []
+    regime = getattr(wildcards, "regime", None)  # generators have none
+    wanted = SETTINGS.condition.attribute is None if regime is None else regime == "real+pseudo"
+    found = [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"]
+    return found if wanted and SETTINGS.pseudo_labels.classifier else []
 
 
 def regime_copies(wildcards):
@@ -292,8 +300,18 @@ def option(name):
 
 def synthetic_option(wildcards, input):
     """The folders of synthetic videos: their number does not grow with the shards."""
-    folders = dict.fromkeys(str(Path(path).parent) for path in input.synthetic)
-    named = " ".join(f"--synthetic {quote(folder)}" for folder in folders)
+    return shard_folders("synthetic", input.synthetic)
+
+
+def tested_on_option(wildcards, input):
+    """The folders of animated test clips."""
+    return shard_folders("tested-on", input.tested_on)
+
+
+def shard_folders(option, paths):
+    """An option for each folder of shards, and how many shards a folder has; empty without any."""
+    folders = dict.fromkeys(str(Path(path).parent) for path in paths)
+    named = " ".join(f"--{option} {quote(folder)}" for folder in folders)
     return f"{named} --shards {len(SHARDS)}" if named else ""
 
 

@@ -2,10 +2,20 @@
 
 Needs: fold-k/autoencoder/, fold-k/latents.safetensors, data/frames/, data/splits.parquet.
 Makes: fold-k/generators/<name>/bundle/, which holds all that `lddm animate` needs; fold-k/pseudo_labels.parquet where
-labels are hidden and pseudo_labels.classifier is set.
+labels are hidden and pseudo_labels.classifier is set; fold-k/attribute.json where condition.attribute is set.
 Settings: diffusion for `lddm`, and a section of the same name for `cinn`, `gaussian` and `pixel`; `static` and
-`motion_transfer` have none; pseudo_labels.
+`motion_transfer` have none; pseudo_labels, condition.
 """
+
+
+def attribute(wildcards):
+    """Input: the measured attribute that generators are conditioned on, where it is not the label."""
+    return [f"{RESULTS}/fold-{wildcards.fold}/attribute.json"] if SETTINGS.condition.attribute else []
+
+
+def measured_from(attribute, path):
+    """Input of `measure_attribute`: what this attribute is measured from, where it is the one of the settings."""
+    return [path] if SETTINGS.condition.attribute == attribute else []
 
 
 rule pseudo_label:
@@ -37,6 +47,42 @@ rule pseudo_label:
         " --fold {wildcards.fold} --state {params.state:q} --out {output:q} --record {params.record:q} > {log:q} 2>&1"
 
 
+rule measure_attribute:
+    """Measure the attribute that the generators are conditioned on, and estimate which values of it a label has."""
+    input:
+        settings=settings_file("condition"),
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+        motion=measured_from("divergence", f"{RESULTS}/data/motion.safetensors"),
+        domain_network=measured_from("features", f"{FOLD}/domain_network/model.safetensors"),
+        pseudo_labels=measured_from("soft_label", f"{FOLD}/pseudo_labels.parquet"),
+    output:
+        f"{FOLD}/attribute.json",
+    log:
+        f"{LOGS}/measure_attribute/fold-{{fold}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_attribute/fold-{{fold}}.tsv"
+    conda:
+        "../envs/lddm.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(6000),
+        runtime=minutes(4 * 60),
+        gpu=1,
+    params:
+        job=job,
+        frames=frames_folder,
+        motion=option("motion"),
+        domain_network=option("domain_network"),
+        pseudo_labels=option("pseudo_labels"),
+        state=below("fold-{fold}/state/measure_attribute"),
+        record=below("records"),
+    shell:
+        "{params.job} lddm measure-attribute --settings {input.settings:q} --frames {params.frames:q} --splits {input.splits:q}"
+        " --fold {wildcards.fold} --state {params.state:q} {params.motion} {params.domain_network} {params.pseudo_labels}"
+        " --out {output:q} --record {params.record:q} > {log:q} 2>&1"
+
+
 rule train_generator:
     """Train one generator of z given x0 and bundle it with the autoencoder; resumes from its state after a kill."""
     input:
@@ -44,6 +90,7 @@ rule train_generator:
         autoencoder=rules.train_autoencoder.output,
         latents=rules.encode.output,
         pseudo_labels=pseudo_labels,
+        attribute=attribute,
         frames=rules.preprocess.output,
         splits=rules.split.output,
     output:
@@ -64,11 +111,12 @@ rule train_generator:
         job=job,
         frames=frames_folder,
         pseudo_labels=option("pseudo_labels"),
+        attribute=option("attribute"),
         state=below("fold-{fold}/state/{generator}"),
         out_dir=output_folder,
         record=below("records"),
     shell:
         "{params.job} {params.launch}lddm train-generator {wildcards.generator} --settings {input.settings:q}"
         " --autoencoder {input.autoencoder:q} --latents {input.latents:q} --frames {params.frames:q}"
-        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} {params.pseudo_labels}"
+        " --splits {input.splits:q} --fold {wildcards.fold} --state {params.state:q} {params.pseudo_labels} {params.attribute}"
         " --out-dir {params.out_dir:q} --record {params.record:q} > {log:q} 2>&1"

@@ -72,6 +72,7 @@ rule score:
         synthetic=scored_manifests,
         code=code(
             "metrics",
+            "statistics",
             "motion",
             "nn/perceptual.py",
             "nn/precision.py",

@@ -49,6 +49,12 @@ rule tabulate:
             category="Classification",
             labels={"what": "comparisons", "kind": "table"},
         ),
+        transfer=report(
+            f"{RESULTS}/tables/transfer.csv",
+            caption="../report/transfer.rst",
+            category="Classification",
+            labels={"what": "real and synthetic, trained and tested", "kind": "table"},
+        ),
         sweep=report(
             f"{RESULTS}/tables/sweep.csv",
             caption="../report/sweep.rst",

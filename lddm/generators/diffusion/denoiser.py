@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +9,7 @@ from torch.nn import functional as F
 from lddm.latent.spec import LatentSpec
 from lddm.latent.whitening import Whitening
 from lddm.nn.blocks import ResBlock2d, group_norm, sinusoidal
-from lddm.nn.condition import Condition, ImageCondition, vector_condition
+from lddm.nn.condition import Condition, ImageCondition, LabelSpec, vector_condition
 from lddm.nn.embedder import Embedder
 
 
@@ -56,8 +54,7 @@ class MapDenoiser(Denoiser):
         size: height and width S of x0.
         width: channels.
         depth: residual blocks.
-        classes: number of class labels, 0 = none.
-        target_range: lowest and highest value of a label that is a number.
+        labels: what a label is.
     """
 
     def __init__(
@@ -66,13 +63,12 @@ class MapDenoiser(Denoiser):
         size: int,
         width: int,
         depth: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
     ):
         super().__init__()
         self.spec, self.width = spec, width
         dim = 4 * width
-        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, classes, target_range)
+        self.condition = ImageCondition(size, spec.map_size, max(8, width // 4), dim, labels)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         numbers = spec.coefficient_rows * (spec.frames + 1)
         if numbers:
@@ -155,7 +151,7 @@ class VectorDenoiser(Denoiser):
     """Residual network with adaptive normalisation for a global vector.
 
     Args:
-        spec, size, width, depth, classes, target_range: as in `MapDenoiser`.
+        spec, size, width, depth, labels: as in `MapDenoiser`.
         embedder: frozen embedder of x0; None = features of x0 are learnt with the rest.
     """
 
@@ -165,14 +161,13 @@ class VectorDenoiser(Denoiser):
         size: int,
         width: int,
         depth: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
         embedder: Embedder | None = None,
     ):
         super().__init__()
         self.width = width
         dim = 4 * width
-        self.condition = vector_condition(embedder, size, max(8, width // 4), dim, classes, target_range)
+        self.condition = vector_condition(embedder, size, max(8, width // 4), dim, labels)
         self.time = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.proj_in = nn.Linear(spec.dim, dim)
         self.blocks = nn.ModuleList(AdaptiveMLP(dim, dim) for _ in range(depth))
@@ -224,8 +219,7 @@ def build_denoiser(
     size: int,
     width: int,
     depth: int,
-    classes: int,
-    target_range: Sequence[float] | None = None,
+    labels: LabelSpec,
     embedder: Embedder | None = None,
 ) -> Denoiser:
     """The denoiser of a kind of latent.
@@ -234,7 +228,7 @@ def build_denoiser(
         ValueError: an embedder for another latent than a vector.
     """
     if spec.kind == "vector":
-        return VectorDenoiser(spec, size, width, depth, classes, target_range, embedder)
+        return VectorDenoiser(spec, size, width, depth, labels, embedder)
     if embedder is not None:
         raise ValueError(f"a latent '{spec.kind}' needs features of x0 on its grid, which an embedder does not give")
-    return MapDenoiser(spec, size, width, depth, classes, target_range)
+    return MapDenoiser(spec, size, width, depth, labels)

@@ -53,10 +53,10 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
     assert settings is not None
     rng, device = torch.Generator().manual_seed(seed), dataset.x0.device
     index = torch.randint(len(dataset), (count,), generator=rng)
-    if model.target_range is None:
-        label = torch.randint(max(1, model.classes), (count,), generator=rng)
+    if model.labels.target_range is None:
+        label = torch.randint(max(1, model.labels.classes), (count,), generator=rng)
     else:
-        low, high = model.target_range
+        low, high = model.labels.target_range
         label = low + (high - low) * torch.rand(count, generator=rng)
     label[torch.rand(count, generator=rng) < model.settings.label_dropout] = unknown_like(label)
     guidance_scale = 1 + (settings.max_guidance_scale - 1) * torch.rand(count, generator=rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -15,6 +14,7 @@ from lddm.generators.diffusion.process import denoise
 from lddm.generators.diffusion.student import Student
 from lddm.generators.sampling import Rng, SamplingOptions, normal
 from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import NO_LABELS, LabelSpec
 from lddm.settings.models import DiffusionSettings
 from lddm.training.graphs import replayed
 
@@ -30,12 +30,11 @@ class LatentDiffusion(LatentGenerator):
         settings: DiffusionSettings,
         spec: LatentSpec,
         size: int,
-        classes: int,
-        target_range: Sequence[float] | None = None,
+        labels: LabelSpec,
     ):
-        super().__init__(settings, spec, size, classes, target_range)
-        used = (classes, target_range) if settings.use_label else (0, None)
-        network = (spec, size, settings.width, settings.depth, *used)
+        super().__init__(settings, spec, size, labels)
+        used = labels if settings.use_label else NO_LABELS
+        network = (spec, size, settings.width, settings.depth, used)
         self.denoiser = build_denoiser(*network, self.new_embedder())
         self.student: Student | None = None
         if settings.distillation:  # it learns when the denoiser has (lddm.generators.diffusion.distillation)

@@ -12,7 +12,7 @@ from lddm.autoencoder.published import (
     PublishedSpatialDiscriminator,
     PublishedTemporalDiscriminator,
 )
-from lddm.autoencoder.train import AutoencoderTask, ClipDataset
+from lddm.autoencoder.train import AutoencoderTask, ClipDataset, train_autoencoder
 from lddm.autoencoder.validate import validation_error
 from lddm.data.frames import fold_clips
 from lddm.settings.models import AutoencoderSettings, Training
@@ -102,6 +102,18 @@ def test_losses_of_the_release(tiny_store, monkeypatch):
         task.loss(name, batch, 0, rng)
     side = store.size
     assert set(seen["spatial"]) == {(5, 1, side, side)} and set(seen["temporal"]) == {(2, 1, 3, side, side)}
+
+
+@pytest.mark.parametrize(("own", "share"), [(None, 1.0), (2e-4, 0.2)])
+def test_discriminators_may_learn_at_their_own_rate(tiny_store, tmp_path, monkeypatch, own, share):
+    made, real = [], torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
+    training = Training(steps=2, batch_size=2, log_every=1, val_every=2, learning_rate=1e-3, warmup_steps=1)
+    changes = {"networks": "small", "discriminator_learning_rate": own, "training": training}
+    settings = PUBLISHED.model_copy(update=changes)
+    train_autoencoder(settings, *tiny_store, 0, 1, tmp_path / "s", tmp_path / "m.safetensors", lambda *_: None)
+    autoencoder, spatial, temporal = (optimizer.param_groups[0]["lr"] for optimizer in made)
+    assert spatial == temporal == pytest.approx(share * autoencoder) and autoencoder > 0
 
 
 def test_published_networks_are_of_vectors():

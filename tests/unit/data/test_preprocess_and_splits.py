@@ -183,6 +183,16 @@ def test_a_planted_leak_and_an_empty_class_are_errors():
         make_splits(few, SplitSettings(), 0)
 
 
+def test_a_class_of_three_patients_has_one_in_each_part_if_that_is_asked_for():
+    labels = np.array([0] * 12 + [1] * 3)
+    table = videos_table([f"p{i}" for i in range(15)], None, labels, "video")
+    splits = make_splits(table, SplitSettings(folds=3, min_patients=1), 0)
+    rare = splits[splits["label"] == 1]
+    assert (rare.groupby(["fold", "split"])["group"].nunique() == 1).all() and rare["fold"].nunique() == 3
+    with pytest.raises(LddmError, match="too few for 2 folds"):
+        make_splits(table, SplitSettings(folds=2, min_patients=1), 0)  # two in test
+
+
 def test_the_error_of_a_small_class_names_it_and_hints_at_what_can_help():
     def message(malignant, **settings):
         labels = np.array([0] * 20 + [1] * malignant)

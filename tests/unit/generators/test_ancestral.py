@@ -8,6 +8,7 @@ from lddm.generators.diffusion.model import LatentDiffusion
 from lddm.generators.diffusion.process import denoise, make_scheduler
 from lddm.generators.sampling import SamplingOptions
 from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import LabelSpec
 from lddm.settings import build
 from lddm.settings.models import DiffusionSettings
 
@@ -61,7 +62,7 @@ def test_an_ideal_denoiser_yields_the_moments_of_the_exact_chain(steps, bias):
 
 def test_the_noise_of_a_video_does_not_depend_on_its_batch():
     torch.manual_seed(0)
-    model = LatentDiffusion(SETTINGS, SPEC, 32, classes=2).eval()
+    model = LatentDiffusion(SETTINGS, SPEC, 32, LabelSpec(2)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     x0, label, options = torch.rand(3, 1, 32, 32), torch.zeros(3, dtype=torch.int64), SamplingOptions("ddpm", 5)

@@ -10,6 +10,7 @@ from lddm.generators.sampling import SamplingOptions
 from lddm.generators.static import Static
 from lddm.latent.dataset import LatentSet, save_latents
 from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import LabelSpec
 from lddm.settings.models import CinnSettings, Training
 from lddm.training.loop import train
 
@@ -22,7 +23,7 @@ SMALL = CinnSettings(
 def stirred_flow(coupling):
     np.random.seed(0)
     torch.manual_seed(0)
-    model = ConditionalFlow(SMALL.model_copy(update={"coupling": coupling}), SPEC, 32, classes=2)
+    model = ConditionalFlow(SMALL.model_copy(update={"coupling": coupling}), SPEC, 32, LabelSpec(2))
     model.prepare(torch.rand(8, 1, 32, 32), 2 + 3 * torch.randn(8, 6), torch.zeros(8, dtype=torch.long))
     for parameter in model.flow.parameters():  # the couplings start closed; open them
         if parameter.requires_grad:
@@ -48,7 +49,7 @@ def test_flow_inverts_and_its_log_determinant_is_autograds(coupling):
 
 
 def test_actnorm_standardises_the_first_batch():
-    model = ConditionalFlow(SMALL.model_copy(update={"coupling": "published", "blocks": 1}), SPEC, 32, classes=2)
+    model = ConditionalFlow(SMALL.model_copy(update={"coupling": "published", "blocks": 1}), SPEC, 32, LabelSpec(2))
     z, x0, label = 5 + 3 * torch.randn(64, 6), torch.rand(64, 1, 32, 32), torch.zeros(64, dtype=torch.long)
     model.prepare(x0, z, label)
     norm = model.flow.module_list[0]
@@ -93,7 +94,7 @@ class TwoModes:
 def test_a_trained_flow_draws_from_the_labels_distribution(tmp_path):
     torch.manual_seed(0)
     np.random.seed(0)
-    model = ConditionalFlow(SMALL, SPEC, 32, classes=2)
+    model = ConditionalFlow(SMALL, SPEC, 32, LabelSpec(2))
     train(FlowTrainer(model, TwoModes(), TwoModes(), 0), SMALL.training, 0, tmp_path, lambda *_: None)
     x0, rng = torch.rand(64, 1, 32, 32), torch.Generator().manual_seed(0)
     drawn = {k: model.sample(x0, torch.full((64,), k), rng, SamplingOptions()).mean().item() for k in (0, 1)}
@@ -117,7 +118,7 @@ def test_the_unknown_label_is_trained_too():
     torch.manual_seed(0)
     moved = {}
     for dropout in (0.0, 0.5):
-        model = ConditionalFlow(SMALL.model_copy(update={"label_dropout": dropout}), SPEC, 32, classes=2)
+        model = ConditionalFlow(SMALL.model_copy(update={"label_dropout": dropout}), SPEC, 32, LabelSpec(2))
         for parameter in model.flow.parameters():  # the couplings start closed; open them
             torch.nn.init.normal_(parameter, std=0.3)
         task = FlowTrainer(model, TwoModes(), TwoModes(), 0)

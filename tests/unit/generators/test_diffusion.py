@@ -13,6 +13,7 @@ from lddm.generators.sampling import SamplingOptions
 from lddm.latent.dataset import LatentDataset, LatentSet, save_latents
 from lddm.latent.spec import LatentSpec
 from lddm.latent.whitening import Whitening
+from lddm.nn.condition import LabelSpec
 from lddm.settings.models import DiffusionSettings, DistillationSettings, Training
 from lddm.training.weights import load_weights, save_weights
 
@@ -56,7 +57,7 @@ def test_min_snr_weights():
 @pytest.mark.parametrize("sampler", ["ddim", "unipc"])
 def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
     torch.manual_seed(0)
-    model = LatentDiffusion(SMALL, spec, 32, classes=2).eval()
+    model = LatentDiffusion(SMALL, spec, 32, LabelSpec(2)).eval()
     for parameter in model.parameters():  # the gates start shut; open them
         torch.nn.init.normal_(parameter, std=0.1)
     x0, label = torch.rand(3, 1, 32, 32), torch.tensor([0, 1, -1])
@@ -86,13 +87,13 @@ def test_the_denoiser_alone_is_in_the_training_state(latents, tiny_store, tmp_pa
         DiffusionTrainer.fit(settings, latents, tiny_store[0], 0, tmp_path / "s", tmp_path / "m", killed)
     with safe_open(tmp_path / "s/state.safetensors", framework="pt") as file:
         kept = {name.removeprefix("weights:lddm/") for name in file.keys() if name.startswith("weights:lddm/")}
-    assert kept == set(LatentDiffusion(settings, MAPS, 32, classes=2).denoiser.state_dict())
+    assert kept == set(LatentDiffusion(settings, MAPS, 32, LabelSpec(2)).denoiser.state_dict())
 
 
 def test_validation_does_not_depend_on_how_many_latents_are_in_memory(latents, tiny_store, monkeypatch):
     reader = LatentDataset(latents, tiny_store[0], True, torch.device("cpu"))
     torch.manual_seed(0)
-    model = LatentDiffusion(SMALL, MAPS, 32, classes=2)
+    model = LatentDiffusion(SMALL, MAPS, 32, LabelSpec(2))
     denoiser, trainer = model.denoiser.eval(), DiffusionTrainer(model, reader, reader, 0)
     largest = []
     denoiser.register_forward_pre_hook(lambda _, given: largest.append(len(given[0])))
@@ -109,21 +110,21 @@ def test_the_denoiser_sees_white_maps_with_their_own_covariance():
     n, cells = 400, MAPS.map_size**2
     push = torch.randn(n, MAPS.map_channels, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, cells)
     z = torch.cat([push.flatten(1), torch.randn(n, MAPS.coefficient_rows * MAPS.frames)], dim=1)
-    model = LatentDiffusion(SMALL, MAPS, 32, classes=2)
+    model = LatentDiffusion(SMALL, MAPS, 32, LabelSpec(2))
     model.transform.whitening = Whitening.fit(MAPS, z)
     model.prepare(torch.zeros(2, 1, 32, 32), z[:2], torch.zeros(2, dtype=torch.long))
     white = torch.randn(n, MAPS.map_channels, MAPS.map_size, MAPS.map_size)
     coloured = model.denoiser._apply_cov_sqrt(white).flatten(2)
     assert coloured.square().mean().item() == pytest.approx(1.0, abs=0.1)
     assert coloured.std(dim=2).mean() < 0.2 * coloured.mean(dim=2).std()
-    again = LatentDiffusion(SMALL, MAPS, 32, classes=2)
+    again = LatentDiffusion(SMALL, MAPS, 32, LabelSpec(2))
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.denoiser.cov_sqrt, model.denoiser.cov_sqrt)
 
 
 def test_predicted_noise_does_not_blow_samples_up():
     """At pure noise z is noise / 0: a network that is not exact must not be asked there."""
-    model = LatentDiffusion(SMALL.model_copy(update={"prediction_type": "epsilon"}), VECTOR, 32, classes=0).eval()
+    model = LatentDiffusion(SMALL.model_copy(update={"prediction_type": "epsilon"}), VECTOR, 32, LabelSpec(0)).eval()
     x0, label = torch.zeros(100, 1, 32, 32), torch.zeros(100, dtype=torch.long)
     for sampler in ("ddim", "unipc"):
         z = model.sample(x0, label, torch.Generator().manual_seed(0), SamplingOptions(sampler, 10))
@@ -157,7 +158,7 @@ class Ideal(torch.nn.Module):
 @pytest.mark.parametrize("sampler", ["ddim", "unipc"])
 def test_an_ideal_denoiser_yields_the_true_distribution(sampler, prediction):
     settings = SMALL.model_copy(update={"prediction_type": prediction})
-    model = LatentDiffusion(settings, VECTOR, 32, classes=0)
+    model = LatentDiffusion(settings, VECTOR, 32, LabelSpec(0))
     mean = (
         0.0 if prediction == "epsilon" else 2.0
     )  # its steps begin a little short of pure noise, as white z would look
@@ -177,7 +178,7 @@ def test_an_ideal_denoiser_yields_the_true_distribution(sampler, prediction):
 
 def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
     """What few steps lose is variance: with an ideal denoiser of a Gaussian, DDIM loses some and UniPC nearly none."""
-    model = LatentDiffusion(SMALL, VECTOR, 32, classes=0)
+    model = LatentDiffusion(SMALL, VECTOR, 32, LabelSpec(0))
     model.denoiser = Ideal(make_scheduler(SMALL, "ddim"), mean=0.0, std=1.0)
     x0, label = torch.zeros(2000, 1, 32, 32), torch.zeros(2000, dtype=torch.long)
     z = {
@@ -191,7 +192,7 @@ def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
 
 def test_our_loop_is_diffusers_own_ddim_and_undoes_the_standardisation():
     torch.manual_seed(0)
-    model = LatentDiffusion(SMALL, VECTOR, 32, classes=2).eval()
+    model = LatentDiffusion(SMALL, VECTOR, 32, LabelSpec(2)).eval()
     model.transform.whitening.shift += 3
     model.transform.whitening.scale *= 2
     x0, label = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
@@ -232,7 +233,7 @@ def test_training_saves_a_model_that_loads_alone(latents, tiny_store, tmp_path):
 
 
 def test_weights_of_another_version_are_one_clear_error(tmp_path):
-    model = LatentDiffusion(SMALL, VECTOR, 32, classes=2)
+    model = LatentDiffusion(SMALL, VECTOR, 32, LabelSpec(2))
     model.save(tmp_path / "m")
     state, about = load_weights(tmp_path / "m", "generator:lddm")
     save_weights(tmp_path / "old", state, "generator:lddm", **about | {"settings": about["settings"] | {"gone": 1}})

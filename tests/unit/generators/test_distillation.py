@@ -11,6 +11,7 @@ from lddm.generators.pixel import PixelDiffusion
 from lddm.generators.sampling import SamplingOptions
 from lddm.latent.dataset import LatentDataset, LatentSet, save_latents
 from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import LabelSpec
 from lddm.settings.build import load
 from lddm.settings.models import DiffusionSettings, DistillationSettings, PixelSettings, Training
 
@@ -102,7 +103,7 @@ def test_pairs_have_every_label_and_guidance_of_the_range(latents, tiny_store):
         distillation=DistillationSettings(num_pairs=400, num_inference_steps=2, max_guidance_scale=3.0),
     )
     reader = LatentDataset(latents(VECTOR), tiny_store[0], True, torch.device("cpu"))
-    pairs = make_pairs(LatentDiffusion(settings, VECTOR, 32, classes=2).eval(), reader, 400, seed=0)
+    pairs = make_pairs(LatentDiffusion(settings, VECTOR, 32, LabelSpec(2)).eval(), reader, 400, seed=0)
     shares = [(pairs.label == value).float().mean().item() for value in (-1, 0, 1)]
     assert shares == pytest.approx([0.1, 0.45, 0.45], abs=0.08)
     assert 1 <= pairs.guidance_scale.min() < 1.1 and 2.9 < pairs.guidance_scale.max() <= 3
@@ -111,7 +112,7 @@ def test_pairs_have_every_label_and_guidance_of_the_range(latents, tiny_store):
 
 def test_what_it_was_not_taught_is_refused():
     still, rng = (torch.zeros(1, 1, 32, 32), torch.tensor([0])), torch.Generator()
-    model = LatentDiffusion(DiffusionSettings(width=16, depth=1), VECTOR, 32, classes=2)
+    model = LatentDiffusion(DiffusionSettings(width=16, depth=1), VECTOR, 32, LabelSpec(2))
     for options in (
         SamplingOptions("distilled", guidance_scale=5.0),
         SamplingOptions("distilled", guidance_scale=0.5),
@@ -120,7 +121,7 @@ def test_what_it_was_not_taught_is_refused():
         with pytest.raises(LddmError, match="distilled for 1 to 4 by label") as error:
             model.sample(*still, rng, options)
         assert "sampler unipc" in error.value.hint
-    plain = LatentDiffusion(DiffusionSettings(width=16, depth=1, distillation=None), VECTOR, 32, classes=2)
+    plain = LatentDiffusion(DiffusionSettings(width=16, depth=1, distillation=None), VECTOR, 32, LabelSpec(2))
     with pytest.raises(LddmError, match="not distilled"):
         plain.sample(*still, rng, ONE_STEP)
     assert plain.sample(*still, rng, TEN_STEPS).shape == (1, 5)
@@ -142,7 +143,7 @@ def test_settings_that_do_not_fit_each_other_are_refused(raw, said):
 
 def test_diffusion_in_pixels_has_no_student_and_takes_unipc():
     torch.manual_seed(0)
-    model = PixelDiffusion(PixelSettings(width=8), 16, 4, classes=2).eval()
+    model = PixelDiffusion(PixelSettings(width=8), 16, 4, LabelSpec(2)).eval()
     x0, label = torch.rand(1, 1, 16, 16), torch.tensor([1])
     made = [
         model.video(x0, label, torch.Generator().manual_seed(0), SamplingOptions(sampler, 2), lambda *_: None)

@@ -10,6 +10,7 @@ from lddm.generators.diffusion.train import DiffusionTrainer
 from lddm.generators.sampling import SamplingOptions
 from lddm.latent.dataset import LatentSet, save_latents
 from lddm.latent.spec import LatentSpec
+from lddm.nn.condition import LabelSpec
 from lddm.nn.embedder import AutoencoderEmbedder
 from lddm.settings import build
 from lddm.settings.models import CinnSettings, DiffusionSettings, EmbedderSettings, Training
@@ -72,7 +73,7 @@ def test_features_of_efficientnet_are_no_part_of_the_weights(kind, settings):
     torch.manual_seed(0)
     embedder = EmbedderSettings(kind="efficientnet")
     small = settings(width=8, image_embedder=embedder, **({"distillation": None} if kind is LatentDiffusion else {}))
-    model = kind(small, SPEC, 32, classes=2).eval()
+    model = kind(small, SPEC, 32, LabelSpec(2)).eval()
     assert not any("embedder" in key for key in model.state_dict())
     condition = model.denoiser.condition if kind is LatentDiffusion else model.condition
     x0, label = torch.rand(2, 1, 32, 32) * 2 - 1, torch.tensor([0, 1])

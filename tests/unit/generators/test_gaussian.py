@@ -12,6 +12,7 @@ from lddm.generators.sampling import SamplingOptions
 from lddm.latent.dataset import LatentSet, save_latents
 from lddm.latent.spec import LatentSpec
 from lddm.latent.transform import LatentTransform
+from lddm.nn.condition import LabelSpec
 from lddm.settings import build
 from lddm.settings.models import GaussianSettings
 
@@ -63,7 +64,7 @@ def mean_of(x0, label):
 
 
 def fitted(train, spec=VECTOR, settings=GRID, val=None, size=16):
-    model = ConditionalGaussian(settings, spec, size, classes=2)
+    model = ConditionalGaussian(settings, spec, size, LabelSpec(2))
     model.transform = LatentTransform.fit(spec, train.mean, train.std)
     val = val or part(200, 1)
     train.transform = val.transform = model.transform

@@ -14,7 +14,7 @@ from lddm.generators.motion_transfer import MotionTransfer
 from lddm.generators.sampling import SamplingOptions
 from lddm.latent.spec import LatentSpec
 from lddm.latent.transform import LatentTransform
-from lddm.nn.condition import ImageCondition, NumberEmbedding
+from lddm.nn.condition import ImageCondition, LabelSpec, NumberEmbedding
 from lddm.settings.models import CinnSettings, DiffusionSettings, DistillationSettings, GaussianSettings
 
 SPEC = LatentSpec("vector", frames=8, dim=6)
@@ -38,7 +38,7 @@ def opened(model):
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_a_generator_of_numbers_follows_them_and_is_the_same_after_saving(kind, tmp_path):
     torch.manual_seed(0)
-    model = opened(kind(SETTINGS[kind], SPEC, 16, 0, RANGE))
+    model = opened(kind(SETTINGS[kind], SPEC, 16, LabelSpec(target_range=RANGE)))
     model.save(tmp_path / "m")
     again = kind.load(tmp_path / "m").eval()
     x0 = torch.rand(1, 1, 16, 16).expand(3, -1, -1, -1) * 2 - 1
@@ -51,7 +51,7 @@ def test_a_generator_of_numbers_follows_them_and_is_the_same_after_saving(kind, 
 
 def test_an_unknown_number_is_one_that_was_dropped():
     torch.manual_seed(0)
-    condition = ImageCondition(16, None, 8, 12, 0, RANGE)
+    condition = ImageCondition(16, None, 8, 12, LabelSpec(target_range=RANGE))
     x0, keep = torch.rand(2, 1, 16, 16), torch.tensor([True, False])
     _, dropped = condition(x0, torch.tensor([30.0, 30.0]), label_mask=keep)
     _, unknown = condition(x0, torch.tensor([30.0, math.nan]))
@@ -103,7 +103,7 @@ def test_the_gaussian_finds_a_planted_curve_and_ignores_unknown_numbers():
         def read(self, index, _):
             return x0[index], transform(z)[index], label[index]
 
-    model = ConditionalGaussian(GaussianSettings(grid=4), SPEC, 16, 0, RANGE)
+    model = ConditionalGaussian(GaussianSettings(grid=4), SPEC, 16, LabelSpec(target_range=RANGE))
     model.transform = transform
     model.fit(Latents(), Latents())
     wanted = torch.tensor([25.0, 50.0, 65.0])
@@ -116,7 +116,7 @@ def test_the_gaussian_finds_a_planted_curve_and_ignores_unknown_numbers():
 def test_the_student_is_taught_all_numbers_of_the_range_and_the_unknown_one():
     settings = DiffusionSettings(width=16, depth=1, distillation=DistillationSettings(num_inference_steps=2))
     torch.manual_seed(0)
-    model = opened(LatentDiffusion(settings, SPEC, 16, 0, RANGE))
+    model = opened(LatentDiffusion(settings, SPEC, 16, LabelSpec(target_range=RANGE)))
     dataset = type("Part", (), {"x0": torch.rand(5, 1, 16, 16), "__len__": lambda self: 5})()
     label = make_pairs(model, dataset, 300, 0).label
     known = label[~torch.isnan(label)]

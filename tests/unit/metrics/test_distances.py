@@ -11,13 +11,12 @@ from lddm.metrics.distances import (
     jedi,
     jedi_unbiased,
     kernel_distance,
-    members_of,
-    resample,
     spectral_difference,
     total_variation,
     wasserstein,
 )
-from lddm.metrics.resampling import halves, interval, jackknife_groups, leave_out, standard_error
+from lddm.statistics.jackknife import interval, jackknife_groups, leave_out, standard_error
+from lddm.statistics.resampling import halves, members_of, resample
 
 
 def by_matrix_square_root(x, y):

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from lddm.nn.blocks import AdaIN, ImagePyramid, ResBlock2d, normalise
-from lddm.nn.condition import ImageCondition
+from lddm.nn.condition import ImageCondition, LabelSpec
 
 
 def test_pyramid_has_features_at_every_scale():
@@ -29,7 +29,7 @@ def test_adain_normalises_then_takes_the_code():
 
 def test_dropped_conditions_are_not_seen():
     torch.manual_seed(0)
-    condition = ImageCondition(32, 4, 8, 16, classes=2)
+    condition = ImageCondition(32, 4, 8, 16, LabelSpec(2))
     x0, label = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
     nothing = torch.zeros(2, dtype=torch.bool)
     features, vector = condition(x0, label, nothing, nothing)

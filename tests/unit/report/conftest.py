@@ -11,7 +11,7 @@ from lddm.files import sha256, write_json, write_table
 from lddm.report.tables import quality_table
 from lddm.settings.build import load
 from lddm.settings.stages import whole
-from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table
+from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table, transfer_table
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def results(tiny_experiment, tiny_store, settings, tmp_path):
     write_table(quality_table(files), root / "tables/quality.csv")
     write_table(ablation_table(), root / "tables/classification.csv")
     write_table(comparison_table(), root / "tables/comparisons.csv")
+    write_table(transfer_table(), root / "tables/transfer.csv")
     write_table(sweep_table(), root / "tables/sweep.csv")
     write_table(comparison_table().assign(real_videos=32, synthetic_share=0.5), root / "tables/sweep_comparisons.csv")
     for regime, added in (("real", 0), ("real+static", 2), ("real+lddm", 2)):

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from lddm.cli import evaluation
 from lddm.errors import LddmError
 from lddm.report.provenance import write_provenance
-from lddm.report.reader_score import pooled_interval, read_answers, score
+from lddm.report.reader_score import read_answers, read_arms, score, score_arms
 from lddm.report.reader_study import reader_study
+from lddm.statistics.readers import pooled_interval
 from tests.browser import needs_browser, shown
 
 
@@ -224,3 +225,70 @@ def test_the_agreement_of_all_readers_is_that_of_fleiss(key, tmp_path):
         "origin": pytest.approx((13 / 15 - 0.52) / 0.48, abs=1e-3),
         "diagnosis": None,
     }
+
+
+def arms_of(tmp_path, rng, gain, readers=4, cases=60):
+    """Key and answers of simulated readers of both arms; `gain` is what the video adds to the separation."""
+    label = np.arange(cases) % 2
+    truth = [
+        {"item": f"{arm}{case}", "generator": "lddm", "label": label[case], "class_name": "ab"[label[case]],
+         "clip_id": f"c{case}", "patient_id": f"p{case}", "fold": 0, "arm": arm}
+        for arm in ("still", "video") for case in range(cases)
+    ]  # fmt: skip
+    key = tmp_path / "arms.csv"
+    pd.DataFrame(truth).to_csv(key, index=False)
+    hard, files = rng.normal(0, 0.7, cases), []
+    for reader in range(readers):
+        skill, own, rows = rng.normal(1.0, 0.15), rng.normal(0, 0.5, cases), []
+        for arm, more in (("still", 0.0), ("video", gain)):
+            score = (2 * label - 1) * (skill + more) / 2 + hard + own + rng.normal(0, 0.5, cases)
+            sure = np.clip(np.ceil(2 * np.abs(score)), 1, 5).astype(int)
+            rows += [
+                {"study": "x", "reader": f"r{reader}", "item": f"{arm}{case}", "diagnosis": "ab"[int(score[case] > 0)],
+                 "certainty": sure[case], "seconds": 1.0}
+                for case in range(cases)
+            ]  # fmt: skip
+        files.append(tmp_path / f"r{reader}.csv")
+        pd.DataFrame(rows).to_csv(files[-1], index=False)
+    return files, key
+
+
+def test_simulated_readers_who_see_more_in_videos_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    found = score_arms(read_arms(*arms_of(tmp_path, rng, 1.2)))
+    assert found["difference"]["low"] > 0 and found["difference"]["p"] < 0.05 and found["cases"] == 60
+    assert found["arms"]["video"]["auc"] > found["arms"]["still"]["auc"] > 0.6
+    reader = found["readers"]["r0"]["video"]
+    assert reader["sensitivity"]["n"] == reader["specificity"]["n"] == 30 and reader["accuracy"]["p_guessing"] < 0.01
+    assert 0 < found["agreement"]["video"] < 1
+    nothing = score_arms(read_arms(*arms_of(tmp_path, rng, 0.0)))["difference"]
+    assert nothing["low"] < 0 < nothing["high"] and nothing["p"] > 0.05
+
+
+def test_arms_that_cannot_be_compared_say_why(tmp_path, key):
+    files, truth = arms_of(tmp_path, np.random.default_rng(0), 0.5, readers=1, cases=8)
+    with pytest.raises(LddmError, match="two readers"):
+        score_arms(read_arms(files, truth))
+    with pytest.raises(LddmError, match="no key of a study of two arms"):
+        read_arms(files, key)
+
+
+def test_two_arms_show_the_same_patients_as_stills_and_beside_their_videos(results, settings, tmp_path):
+    import base64
+
+    write_provenance(results, settings, results / "provenance.json")
+    page, key = tmp_path / "page/study.html", tmp_path / "key/key.csv"
+    assert reader_study(results, page, key, 3, ["lddm"], 5, arms=True) == 6
+    truth, content = pd.read_csv(key), content_of(page)
+    assert truth["arm"].tolist() == ["still"] * 3 + ["video"] * 3 and (truth["generator"] == "lddm").all()
+    by_arm = truth.groupby("arm")
+    assert set(by_arm.get_group("still")["clip_id"]) == set(by_arm.get_group("video")["clip_id"])
+    assert by_arm.get_group("still").set_index("clip_id")["class_name"].to_dict() == (
+        by_arm.get_group("video").set_index("clip_id")["class_name"].to_dict()
+    )
+    assert content["questions"] == ["diagnosis", "certainty"] and "computer made from" in page.read_text()
+    sizes = []
+    for item in content["items"]:
+        with Image.open(io.BytesIO(base64.b64decode(item["clip"].split(",")[1]))) as image:
+            sizes.append((image.size, image.n_frames > 1))
+    assert sizes == [((384, 384), False)] * 3 + [((768, 384), True)] * 3

@@ -9,7 +9,7 @@ from lddm.autoencoder import decoder
 from lddm.autoencoder.model import Autoencoder
 from lddm.errors import LddmError
 from lddm.generators.diffusion.model import LatentDiffusion
-from lddm.nn.condition import ImageCondition
+from lddm.nn.condition import ImageCondition, LabelSpec
 from lddm.settings import build
 
 KINDS = {
@@ -67,10 +67,10 @@ def test_both_stages_take_what_is_accepted_or_suggested(kind, size, monkeypatch)
         z = model.encode(video, code).mean
         assert z.shape == (1, model.spec.size)
         assert model.decode(video[:, :, 0], z).frames.shape == (1, 1, 4, size, size)
-        generator = LatentDiffusion(settings.diffusion, model.spec, size, 2)
+        generator = LatentDiffusion(settings.diffusion, model.spec, size, LabelSpec(2))
         noisy = torch.empty(1, model.spec.normalised_size)
         assert generator.denoiser(noisy, torch.ones(1), video[:, :, 0], label).shape == noisy.shape
-        _, vector = ImageCondition(size, None, 4, 8, 2)(video[:, :, 0], label)  # that of the cINN
+        _, vector = ImageCondition(size, None, 4, 8, LabelSpec(2))(video[:, :, 0], label)  # that of the cINN
         assert vector.shape == (1, 8)
 
 
@@ -104,5 +104,5 @@ def test_refusals_name_the_key_and_the_values_that_fit():
 def test_default_sizes_keep_the_shapes_of_their_weights():
     """Of the sizes that worked before, with 4 x 4 as the smallest grid."""
     for size in (32, 64, 128, 256):
-        levels = len(ImageCondition(size, None, 4, 8, 0).pyramid.levels)
+        levels = len(ImageCondition(size, None, 4, 8, LabelSpec(0)).pyramid.levels)
         assert size // 2 // 2**levels == 4

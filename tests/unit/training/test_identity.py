@@ -16,8 +16,9 @@ from lddm.autoencoder.measured import measure_store
 from lddm.autoencoder.train import train_autoencoder
 from lddm.classification import train as classification
 from lddm.classification.classify import classify
+from lddm.classification.ensemble import remove_ensemble_state
 from lddm.classification.networks import CLASSIFIERS
-from lddm.classification.pseudo_labels import pseudo_label, remove_pseudo_label_state
+from lddm.classification.pseudo_labels import pseudo_label
 from lddm.data.frames import FrameStore
 from lddm.generators.cinn import FlowTrainer
 from lddm.generators.diffusion import distillation
@@ -109,7 +110,7 @@ def run(name, settings, given, state, out, on_log):
         hidden = given.splits.assign(labelled=~given.splits["id"].isin(["video-02", "video-03"]))
         table = pseudo_label(settings, given.store, hidden, 0, state, seed, on_log)
         table.to_json(out)
-        remove_pseudo_label_state(state)
+        remove_ensemble_state(state)
     else:
         trainer = {"cinn": FlowTrainer.fit, "pixel": fit_pixel}.get(name, DiffusionTrainer.fit)
         trainer(settings, given.latents, given.store, seed, state, out, on_log)

@@ -214,10 +214,11 @@ def test_the_average_warms_up_and_decay_zero_keeps_the_last_weights():
     assert expected > 25  # with the full decay from the start it would be below one
 
 
-def test_the_optimiser_has_the_betas_rates_and_limit_of_its_settings(tmp_path, monkeypatch):
+def test_the_optimiser_has_the_betas_rates_decay_and_limit_of_its_settings(tmp_path, monkeypatch):
     made, real, norms = [], torch.optim.AdamW, []
     monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
     changes = {"steps": 7, "adam_beta1": 0.5, "adam_beta2": 0.9, "grad_clip": None, "learning_rate": 0.01}
+    changes |= {"weight_decay": 0.03}
     task = Bad("spread", range(7), factor=1e6)  # large gradients
     clip = nn.utils.clip_grad_norm_
 
@@ -233,6 +234,7 @@ def test_the_optimiser_has_the_betas_rates_and_limit_of_its_settings(tmp_path, m
     train(task, training, 3, tmp_path, lambda *_: None, learning_rates={"spread": 0.0025})
     slope, spread = (optimizer.param_groups[0] for optimizer in made)
     assert slope["betas"] == spread["betas"] == (0.5, 0.9) and max(norms) > 1e3
+    assert slope["weight_decay"] == spread["weight_decay"] == 0.03
     assert spread["lr"] == pytest.approx(slope["lr"] / 4) and slope["lr"] == learning_rate(training, 6)
 
 

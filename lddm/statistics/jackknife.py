@@ -1,4 +1,4 @@
-"""Patients as the unit of chance: halves of the test patients, and errors from leaving groups of patients out.
+"""Errors from leaving groups of patients out.
 
 All sets lose the same patients together, so that the errors of paired sets, and of differences between generators, are
 paired as well. A jackknife, since a bootstrap repeats patients: repeats move two samples of one distribution further
@@ -7,37 +7,12 @@ apart than new patients would (measured: intervals of a real-against-real Fréch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import t as student_t
 
-from lddm.task import levels
-
-SPLITS = 3  # divisions of the test patients into halves; each is used in both directions
 GROUPS = 20  # groups of patients that the jackknife leaves out one after the other
-
-
-def halves(patients: np.ndarray, labels: Sequence | np.ndarray, seed: int, count: int = SPLITS) -> list[np.ndarray]:
-    """Divide patients into two halves, `count` times, balanced by class or by quartile of a target.
-
-    Args:
-        patients, labels: patient and class (int) or target (float) of each video, (n,). A patient with several
-            classes counts with the first.
-
-    Returns:
-        For each division a mask (n,): the videos of the first half. All videos of a patient are on one side.
-    """
-    names, first, inverse = np.unique(np.asarray(patients, dtype=str), return_index=True, return_inverse=True)
-    classes = levels(np.asarray(labels))[first]
-    masks = []
-    for number in range(count):
-        order = np.random.default_rng([seed, number]).permutation(len(names))
-        order = order[np.argsort(classes[order], kind="stable")]
-        member = np.zeros(len(names), dtype=bool)
-        member[order[::2]] = True
-        masks.append(member[inverse])
-    return masks
 
 
 def jackknife_groups(patients: np.ndarray, seed: int) -> dict[str, int]:
@@ -77,14 +52,16 @@ def standard_error(replicates: np.ndarray) -> float:
     return float(np.sqrt((count - 1) / count * np.square(replicates - np.mean(replicates)).sum()))
 
 
-def interval(value: float, replicates: np.ndarray, least: float = -np.inf) -> tuple[float, float, float]:
+def interval(
+    value: float, replicates: np.ndarray, least: float = -np.inf, most: float = np.inf
+) -> tuple[float, float, float]:
     """Value and 95 % limits, value +- t x standard error with as many degrees of freedom as groups less one.
 
     The limits say how much the value moves with other patients at this n; the bias of a finite n stays in.
 
     Args:
-        least: smallest possible value.
+        least, most: smallest and largest possible value.
     """
     error = standard_error(replicates)
     half = float(student_t.ppf(0.975, max(len(replicates) - 1, 1))) * error
-    return value, max(least, value - half), value + half
+    return value, max(least, value - half), min(most, value + half)

@@ -1,0 +1,128 @@
+"""transfer.csv: trained on real and tested on synthetic videos (TRTS), and the reverse (TSTR).
+
+TSTR says what a classifier learns from synthetic videos alone (the regime `lddm_only`), TRTS whether synthetic videos
+look to a classifier of real ones as the class that they were made for (Esteban et al. 2017). For TRTS the first frames of
+the test patients are animated with their true labels, so the classifier may also read the class off the real first frame: the
+repeated still (`static`) beside it says how far that goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lddm.classification.comparisons import Runs
+from lddm.classification.measures import bounds_of, primary_of
+from lddm.classification.regimes import Clips
+from lddm.classification.table import RunValues, common_task, difference, read_cells, run_values
+from lddm.data.synthetic import load_synthetic
+from lddm.errors import LddmError
+from lddm.settings.evaluation import ClassificationSettings
+from lddm.statistics.estimate import of_runs
+from lddm.statistics.resampling import PatientDraws
+
+COLUMNS = [
+    "classifier",
+    "scheme",
+    "trained_on",
+    "tested_on",
+    "metric",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "delta_vs_real",
+    "delta_ci_low",
+    "delta_ci_high",
+    "n_folds",
+    "n_seeds",
+    "n_test",
+]
+ONLY = "lddm_only"  # the regime of TSTR
+
+
+def animated_test_clips(manifests: Sequence[Path], test: pd.DataFrame) -> dict[str, Clips]:
+    """Generator -> its videos of test clips, one for each clip, as a classifier reads them.
+
+    Args:
+        manifests: shards of the source `heldout` of any number of generators.
+        test: the test clips of the fold.
+
+    Raises:
+        LddmError: a generator lacks a test clip.
+    """
+    frames, table = load_synthetic(manifests)
+    found = {}
+    for generator, part in table.reset_index().groupby("generator", sort=True):
+        first = part[part["sample"] == part["sample"].min()].drop_duplicates("clip_id").set_index("clip_id")
+        if missing := set(test["clip_id"]) - set(first.index):
+            raise LddmError(
+                f"{generator}: no synthetic video of test clip '{min(missing)}'", "run the rule synthesize again"
+            )
+        rows = first.loc[test["clip_id"], "index"].to_numpy()
+        found[str(generator)] = Clips(frames[rows], test["label"].to_numpy(), test)
+    return found
+
+
+def transfer_table(files: list[Path], section: ClassificationSettings, seed: int) -> pd.DataFrame:
+    """The primary metric by what a classifier was trained on and tested on, with differences to real on real.
+
+    Args:
+        files: seed-<s>.json of all folds, classifiers and regimes.
+
+    Returns:
+        Columns `COLUMNS`; intervals as in classification.csv, differences paired by patients and seeds. No rows without the
+        regime `real`.
+    """
+    drawn = PatientDraws(section.bootstrap, seed)
+    cells = read_cells(files)
+    task = common_task(cells)
+    metric, rows = primary_of(task), []
+    for classifier, regimes in cells.items():
+        if "real" not in regimes:
+            continue
+        real = run_values(regimes["real"], drawn)[metric]
+        rows.append(_row(classifier, ("TRTR", "real", "real"), real, None, regimes["real"], seed))
+        for generator, runs in _tested(regimes["real"]).items():
+            values = run_values(runs, drawn)[metric]
+            rows.append(_row(classifier, ("TRTS", "real", generator), values, real, runs, seed))
+        if ONLY in regimes:
+            values = run_values(regimes[ONLY], drawn)[metric]
+            rows.append(_row(classifier, ("TSTR", "lddm", "real"), values, real, regimes[ONLY], seed))
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(metric=metric)
+    table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(*bounds_of(metric, task))
+    return table
+
+
+def _tested(runs: Runs) -> dict[str, Runs]:
+    """Generator -> the same runs with the predictions of its videos in place of those of real ones."""
+    found: dict[str, Runs] = {}
+    for key, result in runs.items():
+        for generator, predictions in result.get("synthetic_predictions", {}).items():
+            found.setdefault(generator, {})[key] = result | {"predictions": predictions}
+    return found
+
+
+def _row(
+    classifier: str, what: tuple[str, str, str], values: RunValues, real: RunValues | None, runs: Runs, seed: int
+) -> dict[str, Any]:
+    found = of_runs(values, seed)
+    low, high = found.interval()
+    n_test = {run[0]: len(result["predictions"]) for run, result in runs.items()}
+    row: dict[str, Any] = {
+        "classifier": classifier,
+        **dict(zip(("scheme", "trained_on", "tested_on"), what, strict=True)),
+        "mean": found.value,
+        "ci_low": low,
+        "ci_high": high,
+        "n_folds": len(n_test),
+        "n_seeds": len({run[1] for run in runs}),
+        "n_test": sum(n_test.values()),
+    }
+    if real is not None:
+        against = difference(values, real, seed)
+        low, high = against.interval()
+        row |= {"delta_vs_real": against.value, "delta_ci_low": low, "delta_ci_high": high}
+    return row

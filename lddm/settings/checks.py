@@ -1,0 +1,75 @@
+"""What sections of the settings must agree on with each other; each check names the keys and a remedy."""
+
+from __future__ import annotations
+
+from lddm.errors import LddmError
+from lddm.settings import Settings
+
+
+def check_sampler(settings: Settings) -> None:
+    """One step is drawn by a model that was distilled for it, and a sampler has at most the steps of training."""
+    wanted, taught = settings.synthesis, settings.diffusion.distillation
+    samplers = {"lddm": ("diffusion", wanted.sampler), "pixel": ("pixel", settings.pixel.sampler or wanted.sampler)}
+    for name, (section, sampler) in samplers.items():
+        straight = getattr(settings, section).prediction_type == "flow_prediction"
+        if name in wanted.generators and straight and sampler == "ddpm":
+            raise LddmError(
+                f"sampler 'ddpm' does not sample {section}.prediction_type 'flow_prediction'",
+                "set synthesis.sampler (and pixel.sampler) to ddim or unipc",
+            )
+    for section in ("diffusion", "pixel"):
+        most = getattr(settings, section).num_train_timesteps
+        own = settings.pixel.num_inference_steps if section == "pixel" else None
+        steps, place = (own, "pixel") if own else (wanted.num_inference_steps, "synthesis")
+        if steps > most:
+            raise LddmError(
+                f"{place}.num_inference_steps {steps} exceeds {section}.num_train_timesteps {most}",
+                f"set it to {most} or less",
+            )
+    if taught is not None and taught.num_inference_steps > settings.diffusion.num_train_timesteps:
+        raise LddmError(
+            "diffusion.distillation.num_inference_steps exceeds diffusion.num_train_timesteps "
+            f"{settings.diffusion.num_train_timesteps}",
+            "set it to fewer steps",
+        )
+    if wanted.sampler != "distilled" or "lddm" not in wanted.generators:
+        return
+    if taught is None:
+        raise LddmError(
+            "synthesis.sampler 'distilled' needs diffusion.distillation, which is null",
+            "set synthesis.sampler to unipc, or leave diffusion.distillation out to have its defaults",
+        )
+    if not taught.supports(wanted.guidance_scale, wanted.guidance_target):
+        raise LddmError(
+            f"synthesis asks for guidance {wanted.guidance_scale:g} by {wanted.guidance_target}, diffusion.distillation supports "
+            f"1 to {taught.max_guidance_scale:g} by {taught.guidance_target}",
+            "change one of the two, or set synthesis.sampler to unipc",
+        )
+
+
+def check_embedder(settings: Settings) -> None:
+    """A frozen embedding is one vector, so the latent has to be one, too."""
+    for section in ("diffusion", "cinn"):
+        if getattr(settings, section).image_embedder is not None and settings.autoencoder.latent != "vector":
+            raise LddmError(
+                f"{section}.image_embedder embeds x0 as one vector; latent {settings.autoencoder.latent!r} wants features on a "
+                "grid",
+                f"set {section}.image_embedder to null, or autoencoder.latent to vector",
+            )
+
+
+def check_condition(settings: Settings) -> None:
+    """Soft labels are those of `pseudo_labels`, and one number: a probability of two classes has one, one of more has several."""
+    if settings.condition.attribute != "soft_label":
+        return
+    if settings.pseudo_labels.classifier is None:
+        raise LddmError(
+            "condition.attribute 'soft_label' needs guessed labels",
+            "set pseudo_labels.classifier and split.max_labelled_videos, or another condition.attribute",
+        )
+    if settings.index.task in ("classes", "ordinal"):
+        raise LddmError(
+            f"condition.attribute 'soft_label' is one number; index.task {settings.index.task!r} has a probability for each of "
+            f"{len(settings.index.classes)} classes",
+            "take condition.attribute logit, with condition.component for the class",
+        )

@@ -1,0 +1,41 @@
+"""The area under the ROC curve: weighted, and its error by patients."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+
+def area_under_curve(labels: np.ndarray, probability: np.ndarray) -> float:
+    """Area under the ROC curve; 0.5 if only one class is present."""
+    return float(roc_auc_score(labels, probability)) if len(np.unique(labels)) == 2 else 0.5
+
+
+def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC of bool (n,) and float (n,) for each row of weights (b, n): (b,)."""
+    higher = (probability[positive][:, None] > probability[~positive][None]).astype(np.float64)
+    higher += 0.5 * (probability[positive][:, None] == probability[~positive][None])
+    pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
+    return ((weights[:, positive] @ higher) * weights[:, ~positive]).sum(axis=1) / pairs
+
+
+def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """What each video adds to the error of the AUC: (n,), zero in sum; their squares add up to DeLong's variance.
+
+    DeLong, DeLong & Clarke-Pearson 1988: the variance of an AUC is that of the placements of positive videos among the
+    negative ones and the reverse, each over its number. Written video by video, the terms of one patient can be added
+    before squaring (Obuchowski 1997), and the influences of two classifiers can be subtracted.
+    """
+    positive, negative = probability[labels == 1], probability[labels == 0]
+    won = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
+    influence = np.zeros(len(labels))
+    for members, placements in ((labels == 1, won.mean(axis=1)), (labels == 0, won.mean(axis=0))):
+        n = len(placements)
+        influence[members] = (placements - won.mean()) / np.sqrt(n * (n - 1)) if n > 1 else np.nan
+    return influence
+
+
+def delong(influences: np.ndarray, patients: np.ndarray) -> float:
+    """Standard error of an AUC (or of a difference) from its influences (n,), summed within patients first."""
+    _, inverse = np.unique(patients.astype(str), return_inverse=True)
+    return float(np.sqrt(np.square(np.bincount(inverse, weights=influences)).sum()))
