@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lddm.errors import LddmError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".gif", ".webp", ".npz", ".dcm", "")  # "" is a folder of PNG files
+WRITABLE = (".mp4", ".avi", ".gif", ".webp", ".npz", ".dcm", "")  # "" is a folder of PNG files
 
 
 def check_video_path(path: Path) -> None:
@@ -16,7 +16,7 @@ def check_video_path(path: Path) -> None:
     Raises:
         LddmError: unknown suffix, a folder instead of a file or the reverse, or a parent that is not a folder.
     """
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if path.suffix.lower() not in WRITABLE:
         raise LddmError(f"cannot write '{path.suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
     if path.suffix == "" and path.exists():
         raise LddmError(f"{path} exists", "choose another folder or remove this one")

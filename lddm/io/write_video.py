@@ -11,9 +11,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from lddm.errors import LddmError
 from lddm.files import atomic_path
 from lddm.io.dicom.write import write_dicom
+from lddm.io.output_path import check_video_path
 from lddm.io.recording import SQUARE
 
 TRUE_SIZE = "{width} x {height} pixels, padded to even numbers"  # description of an MP4 of an odd size
@@ -39,9 +39,10 @@ def write_video(
         aspect: height / width of a pixel, used if the spacing is unknown; stored in .mp4 and .dcm.
 
     Raises:
-        LddmError: unknown suffix.
+        LddmError: as `lddm.io.output_path.check_video_path`.
     """
     path = Path(path)
+    check_video_path(path)
     suffix = path.suffix.lower()
     aspect = spacing[0] / spacing[1] if spacing is not None else aspect
     if suffix == "":
@@ -58,11 +59,9 @@ def write_video(
             )
         elif suffix == ".dcm":
             write_dicom(temporary, frames, fps, comment, spacing, aspect)
-        elif suffix == ".npz":
+        else:
             known = [np.nan, np.nan] if spacing is None else spacing
             np.savez_compressed(temporary, frames=frames, fps=fps, comment=comment, spacing_mm=known)
-        else:
-            raise LddmError(f"cannot write '{suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
 
 
 def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: float, lossless: bool) -> None:
@@ -88,8 +87,6 @@ def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: 
 def _write_folder(
     path: Path, frames: np.ndarray, fps: float, comment: str, spacing: tuple[float, float] | None
 ) -> None:
-    if path.exists():
-        raise LddmError(f"{path} exists", "choose another folder or remove this one")
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

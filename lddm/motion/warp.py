@@ -163,8 +163,11 @@ def low_pass_weights(positions: np.ndarray, size: int, device: torch.device | No
     """
     places, count = (positions + 0.5) / CELL, max(1, size // CELL)
     cells = np.floor(places).astype(int).clip(0, count - 1)
-    used = np.unique(cells)
-    means = (cells == np.arange(count)[:, None]) / np.maximum(np.bincount(cells, minlength=count), 1)[:, None]
+    members = (cells == np.arange(count)[:, None]) & (
+        np.floor(places) == cells
+    )  # what "crop" leaves out counts in no cell
+    means = members / np.maximum(members.sum(axis=1), 1)[:, None]
+    used = np.flatnonzero(members.any(axis=1))
     nearest = used[np.abs(used - np.arange(count)[:, None]).argmin(axis=1)]  # cells that the image does not reach
     average = torch.from_numpy(means[nearest].astype(np.float32))
     return bicubic_weights(places - 0.5, count).to(device), average.to(device)

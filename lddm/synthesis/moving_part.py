@@ -43,9 +43,8 @@ def moving_part(image: np.ndarray) -> np.ndarray:
     bright = _bright_part(grey, smooth, mask)
     sides = _between_straight_sides(bright)
     hull = pixels_of_hull((bright & sides).astype(np.uint8))
-    below = (mask & ~hull).astype(np.uint8) & between_the_sides(
-        hull.astype(np.uint8)
-    )  # faded tissue reaches the bottom of the view; a rim is thin
+    # Faded tissue reaches the bottom of the field of view; what is thin below the hull is a rim.
+    below = (mask & ~hull).astype(np.uint8) & between_the_sides(hull.astype(np.uint8))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _reach(image) + 1,) * 2)
     part = mask & sides & (hull | (cv2.morphologyEx(below, cv2.MORPH_OPEN, disc) > 0))
     part &= ~_above_the_probe(smooth, part)

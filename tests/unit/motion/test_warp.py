@@ -70,3 +70,11 @@ def test_the_low_pass_repeats_the_nearest_where_the_image_does_not_reach():
     rows, columns = low_pass_weights(np.arange(10.0) + 11, 32), low_pass_weights(np.arange(32.0), 32)
     flat = torch.full((1, 10, 32), 0.7)
     assert torch.allclose(low_pass(flat, rows, columns), flat, atol=1e-5)
+
+
+def test_the_low_pass_takes_its_means_from_the_square_alone():
+    """A wide still is cropped to a square: what lies beside it must not change the brightness at its sides."""
+    columns = low_pass_weights(np.arange(-40.0, 72.0), 32)
+    bright_beside = torch.where(torch.arange(112.0) % 112 < 40, 1.0, 0.2)[None].expand(32, 112)
+    smooth = low_pass(bright_beside, low_pass_weights(np.arange(32.0), 32), columns)
+    assert torch.allclose(smooth[:, 40:44], torch.full((32, 4), 0.2), atol=1e-5)
