@@ -37,6 +37,13 @@ def settings_of_a_developer(names) -> list[str]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def same_draws(request, monkeypatch):
+    """Tests of a module that share a generator RNG each draw from its start, whichever tests ran before in this process."""
+    if hasattr(request.module, "RNG"):
+        monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
+
+
 def moving_blob(rng: np.random.Generator, label: int, size: int = SIZE, length: int = LENGTH) -> np.ndarray:
     """A clip uint8 (T + 1, S, S): speckle that shifts up and down, more where the label is 1."""
     texture = np.kron(rng.random((3 * size // 2, size // 2)), np.ones((2, 2)))[: 2 * size + size // 2]

@@ -136,23 +136,29 @@ def _rows(
     for metric in metrics_of(task):
         bounds = bounds_of(metric, task)
         for regime, runs in regimes.items():
-            n_test = {run[0]: len(result["predictions"]) for run, result in runs.items()}
-            found = of_runs(values[regime][metric], seed)
-            low, high = found.interval(*bounds)
-            row = {
-                "classifier": classifier,
-                "regime": regime,
-                "metric": metric,
-                "mean": found.value,
-                "ci_low": low,
-                "ci_high": high,
-                "n_folds": len(n_test),
-                "n_seeds": len({run[1] for run in runs}),
-                "n_test": sum(n_test.values()),
-            }
-            if regime != "real" and "real" in values:
-                against = difference(values[regime][metric], values["real"][metric], seed)
-                low, high = against.interval()
-                row |= {"delta_vs_real": against.value, "delta_ci_low": low, "delta_ci_high": high}
-            rows.append(row)
+            real = values["real"][metric] if regime != "real" and "real" in values else None
+            row = {"classifier": classifier, "regime": regime, "metric": metric}
+            rows.append(row | estimates(values[regime][metric], real, runs, bounds, seed))
     return rows
+
+
+def estimates(
+    values: RunValues, real: RunValues | None, runs: Runs, bounds: tuple[float, float], seed: int
+) -> dict[str, Any]:
+    """Mean over runs and its interval, what it is based on, and the difference to `real` where there is one."""
+    found = of_runs(values, seed)
+    low, high = found.interval(*bounds)
+    n_test = {run[0]: len(result["predictions"]) for run, result in runs.items()}
+    row: dict[str, Any] = {
+        "mean": found.value,
+        "ci_low": low,
+        "ci_high": high,
+        "n_folds": len(n_test),
+        "n_seeds": len({run[1] for run in runs}),
+        "n_test": sum(n_test.values()),
+    }
+    if real is not None:
+        against = difference(values, real, seed)
+        low, high = against.interval()
+        row |= {"delta_vs_real": against.value, "delta_ci_low": low, "delta_ci_high": high}
+    return row

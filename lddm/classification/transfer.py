@@ -9,6 +9,7 @@ repeated still (`static`) beside it says how far that goes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ import pandas as pd
 from lddm.classification.comparisons import Runs
 from lddm.classification.measures import bounds_of, primary_of
 from lddm.classification.regimes import Clips
-from lddm.classification.table import RunValues, common_task, difference, read_cells, run_values
+from lddm.classification.table import common_task, estimates, read_cells, run_values
 from lddm.data.synthetic import load_synthetic
 from lddm.errors import LddmError
 from lddm.settings.evaluation import ClassificationSettings
-from lddm.statistics.estimate import of_runs
 from lddm.statistics.resampling import PatientDraws
 
 COLUMNS = [
@@ -80,20 +80,23 @@ def transfer_table(files: list[Path], section: ClassificationSettings, seed: int
     cells = read_cells(files)
     task = common_task(cells)
     metric, rows = primary_of(task), []
+    measured = partial(estimates, bounds=bounds_of(metric, task), seed=seed)
     for classifier, regimes in cells.items():
         if "real" not in regimes:
             continue
         real = run_values(regimes["real"], drawn)[metric]
-        rows.append(_row(classifier, ("TRTR", "real", "real"), real, None, regimes["real"], seed))
+        rows.append(_names(classifier, "TRTR", "real", "real") | measured(real, None, regimes["real"]))
         for generator, runs in _tested(regimes["real"]).items():
             values = run_values(runs, drawn)[metric]
-            rows.append(_row(classifier, ("TRTS", "real", generator), values, real, runs, seed))
+            rows.append(_names(classifier, "TRTS", "real", generator) | measured(values, real, runs))
         if ONLY in regimes:
             values = run_values(regimes[ONLY], drawn)[metric]
-            rows.append(_row(classifier, ("TSTR", "lddm", "real"), values, real, regimes[ONLY], seed))
-    table = pd.DataFrame(rows, columns=COLUMNS).assign(metric=metric)
-    table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(*bounds_of(metric, task))
-    return table
+            rows.append(_names(classifier, "TSTR", "lddm", "real") | measured(values, real, regimes[ONLY]))
+    return pd.DataFrame(rows, columns=COLUMNS).assign(metric=metric)
+
+
+def _names(classifier: str, scheme: str, trained_on: str, tested_on: str) -> dict[str, Any]:
+    return {"classifier": classifier, "scheme": scheme, "trained_on": trained_on, "tested_on": tested_on}
 
 
 def _tested(runs: Runs) -> dict[str, Runs]:
@@ -103,26 +106,3 @@ def _tested(runs: Runs) -> dict[str, Runs]:
         for generator, predictions in result.get("synthetic_predictions", {}).items():
             found.setdefault(generator, {})[key] = result | {"predictions": predictions}
     return found
-
-
-def _row(
-    classifier: str, what: tuple[str, str, str], values: RunValues, real: RunValues | None, runs: Runs, seed: int
-) -> dict[str, Any]:
-    found = of_runs(values, seed)
-    low, high = found.interval()
-    n_test = {run[0]: len(result["predictions"]) for run, result in runs.items()}
-    row: dict[str, Any] = {
-        "classifier": classifier,
-        **dict(zip(("scheme", "trained_on", "tested_on"), what, strict=True)),
-        "mean": found.value,
-        "ci_low": low,
-        "ci_high": high,
-        "n_folds": len(n_test),
-        "n_seeds": len({run[1] for run in runs}),
-        "n_test": sum(n_test.values()),
-    }
-    if real is not None:
-        against = difference(values, real, seed)
-        low, high = against.interval()
-        row |= {"delta_vs_real": against.value, "delta_ci_low": low, "delta_ci_high": high}
-    return row

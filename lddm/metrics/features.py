@@ -31,7 +31,7 @@ from lddm.training.parallel import pick_device
 FRAMES_OF_A_CLIP = 2
 SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
 
-LIBRARIES = ("cv2", "numpy", "scipy", "torch", "torchvision", "timm", "torch-fidelity")
+LIBRARIES = ("cv2", "numpy", "scipy", "torch", "torchvision", "timm", "torch-fidelity", "scikit-image")
 
 Extractor = Callable[[np.ndarray], np.ndarray]
 
@@ -61,7 +61,7 @@ class FeatureNetwork:
     def content(self) -> str:
         """What the features depend on besides the videos: weights, the code that prepares frames and calls them, libraries."""
         own = inspect.getsource(inspect.getmodule(self.extract) or type(self))  # perhaps of another package
-        return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {own} {_code()}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {own} {code_of_measures()}".encode()).hexdigest()
 
     def features(self, clips: np.ndarray, cache: ArrayCache) -> np.ndarray:
         """What the network says of clips uint8 (n, T + 1, S, S): float64 (n * rows, d)."""
@@ -77,8 +77,8 @@ class FeatureNetwork:
 
 
 @functools.cache
-def _code() -> str:
-    """Our code between videos and features, and the libraries that it calls."""
+def code_of_measures() -> str:
+    """Our code between videos and what is measured of them, and the libraries that it calls: a part of cache keys."""
     return f"{code_hash('metrics', 'nn', 'motion', 'data')} {library_versions(*LIBRARIES)}"
 
 

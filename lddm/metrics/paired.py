@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -22,12 +20,11 @@ from torch import Tensor, nn
 
 from lddm.data.cache import ArrayCache
 from lddm.data.ranges import to_float
-from lddm.metrics.features import in_batches, some_frames
+from lddm.metrics.features import code_of_measures, in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find, find_one
 from lddm.motion.strain import strain_maps
 from lddm.nn.image_distance import Backbone, Dists, Lpips
 from lddm.nn.perceptual import PerceptualLoss
-from lddm.training.identity import code_hash
 from lddm.training.parallel import pick_device
 
 logger = logging.getLogger(__name__)
@@ -83,7 +80,7 @@ def tssim_from(cache: ArrayCache) -> Measure:
 
 def _read_from(cache: ArrayCache, measure: OfVideos) -> OfVideos:
     """The measure with a memory on disk: the real clips of a pair are the same for all generators."""
-    content = f"{measure.__name__} {code_hash('metrics', 'motion')} {cv2.__version__} {version('scikit-image')}"
+    content = f"{measure.__name__} {code_of_measures()}"
     return lambda clips: cache.get(content, clips, measure)
 
 

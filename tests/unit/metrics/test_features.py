@@ -85,7 +85,7 @@ def sources(tmp_path, monkeypatch):
         shutil.copytree(identity.PACKAGE / package, copied / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(identity, "PACKAGE", copied)
     yield copied
-    features._code.cache_clear()
+    features.code_of_measures.cache_clear()
 
 
 @pytest.mark.parametrize("changed", ["metrics/features.py", "nn/perceptual.py", "data/ranges.py", "motion/flow.py"])
@@ -93,12 +93,12 @@ def test_features_of_changed_code_are_computed_again(sources, tmp_path, changed)
     """MEAN and STD of another module, or how frames are put into batches, change features as weights do."""
     network = features.FeatureNetwork("n", lambda clips: clips.mean(axis=(2, 3)), "a")
     for _ in range(2):
-        features._code.cache_clear()
+        features.code_of_measures.cache_clear()
         network.features(CLIPS, ArrayCache(tmp_path / "kept"))
     assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
     with (sources / changed).open("a") as file:
         file.write("\nMEAN = 0.5\n")
-    features._code.cache_clear()
+    features.code_of_measures.cache_clear()
     network.features(CLIPS, ArrayCache(tmp_path / "kept"))
     dataclasses.replace(network, rows=2).features(CLIPS, ArrayCache(tmp_path / "kept"))
     assert len(list((tmp_path / "kept").glob("*.npy"))) == 3
@@ -108,9 +108,9 @@ def test_features_of_other_libraries_are_computed_again(monkeypatch):
     network, found = features.FeatureNetwork("n", lambda clips: clips, "a"), set()
     for versions in ("torch 1", "torch 2"):
         monkeypatch.setattr(features, "library_versions", lambda *_, said=versions: said)
-        features._code.cache_clear()
+        features.code_of_measures.cache_clear()
         found.add(network.content)
-    features._code.cache_clear()
+    features.code_of_measures.cache_clear()
     assert len(found) == 2
     real = json.loads(identity.library_versions(*features.LIBRARIES, "no-such-package"))
     assert real["cv2"] == cv2.__version__ and real["no-such-package"] == "absent"

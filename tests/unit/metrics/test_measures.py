@@ -1,7 +1,6 @@
 """Paired, temporal, diversity and novelty measures; and the rows of quality.csv."""
 
 import json
-import sys
 
 import cv2
 import numpy as np
@@ -24,12 +23,6 @@ from lddm.settings.models import Training
 from lddm.training.weights import load_weights, save_weights
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def same_draws(monkeypatch):
-    """Each test draws from the start, whichever tests ran before it in this process."""
-    monkeypatch.setattr(sys.modules[__name__], "RNG", np.random.default_rng(0))
 
 
 def waves(n=4, speed=1.0, size=32, frames=17):
