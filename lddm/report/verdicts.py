@@ -97,7 +97,7 @@ def quality_sentences(quality: pd.DataFrame) -> list[str]:
 
 
 NO_ANONYMISATION = (
-    "Animating a real still does not anonymise it: its first frame is the real image of a real patient, and every frame shows that "
+    "Animating a real still is no anonymisation: its first frame is the real image of a real patient, and every frame shows that "
     "patient's tissue. These numbers say whether videos repeat other patients' training videos, not whether the patient who was "
     "animated can be recognised."
 )
