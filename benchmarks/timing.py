@@ -82,6 +82,7 @@ def run_group(command: list[str], timeout: float, **more: Any) -> subprocess.Com
                 with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                     one.kill()
             process.wait()
+            psutil.wait_procs(below, timeout=10)  # a signal is sent at once, but a process ends a little later
     return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 

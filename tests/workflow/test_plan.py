@@ -241,7 +241,7 @@ def test_a_failed_job_keeps_its_log_and_is_named(pipeline: Pipeline):
 def test_memory_and_time_grow_with_each_attempt(pipeline: Pipeline):
     done = pipeline.run("--retries", "2", config=SMALL, FAIL_VERB="split")
     assert done.returncode == 1
-    found = re.findall(r"rule split:.*?resources: ([^\n]+)", done.stderr + done.stdout, re.DOTALL)
+    found = re.findall(r"^localrule split:\n(?: {4}.*\n)*? {4}resources: (.+)", done.stderr + done.stdout, re.MULTILINE)
     asked = [dict(pair.split("=", 1) for pair in line.split(", ")) for line in found]
     assert [int(one["mem_mb"]) for one in asked] == [2000, 4000, 6000]
     assert [int(one["runtime"]) for one in asked] == [10, 20, 30]
