@@ -159,7 +159,7 @@ def pixels() -> dict[str, Any]:
 
 
 def stage1_step() -> dict[str, Any]:
-    """Seconds per training step of stage 1 with the economical decoder, relative to that of the paper at equal size."""
+    """Seconds per training step of stage 1 with the default decoder, relative to the decoder of the paper at equal size."""
     from lddm.motion.low_rank import MotionCode
 
     batch = 8
