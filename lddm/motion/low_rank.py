@@ -48,11 +48,9 @@ class MotionCode:
 
     def flip(self, flipped: Tensor) -> MotionCode:
         """Code of the mirrored clips where `flipped`, bool (B,), is True: the lateral displacement changes sign."""
-        axial_lateral = 1 - 2 * torch.arange(
-            2, device=self.maps.device
-        )  # created on the device: a copy would synchronise
+        axial_lateral = 1 - 2 * torch.arange(2, device=self.maps.device)  # on the device: a copy would synchronise
         mirrored = self.maps.flip(-1) * axial_lateral[:, None, None]
-        sign = _signs(mirrored)
+        sign = _signs(mirrored, self.coefficients)
         code = MotionCode(mirrored * sign[:, :, None, None, None], self.coefficients * sign[:, :, None])
         return self.mix(code, flipped)
 
@@ -82,6 +80,7 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
     Singular value decomposition of each clip (time x space) at the resolution of the maps, ordered by singular value. The
     signs of singular vectors are arbitrary. They are fixed so that the larger of the mean axial and mean lateral
     displacement of each map is positive. Maps of one type of motion are then similar, and the coefficients hold its direction.
+    A clip of two frames has a single coefficient, which is one: its map is the displacement itself.
 
     Args:
         flow: float32 (n, T, 2, H, W) in pixels.
@@ -101,15 +100,19 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
         raise ValueError(f"rank {rank} exceeds the {frames} frames of a clip")
     coefficients = vectors[:, :, ::-1][:, :, :rank].transpose(0, 2, 1) * np.sqrt(frames)  # (n, K, T), unit RMS
     maps = (coefficients @ matrix / frames).reshape(n, rank, 2, map_size, map_size)
-    sign = _signs(torch.from_numpy(maps)).numpy()
+    sign = _signs(torch.from_numpy(maps), torch.from_numpy(coefficients)).numpy()
     return (maps * sign[..., None, None, None]).astype(np.float32), (coefficients * sign[..., None]).astype(np.float32)
 
 
-def _signs(maps: Tensor) -> Tensor:
+def _signs(maps: Tensor, coefficients: Tensor) -> Tensor:
     """Signs (n, K), +1 or -1, that make the larger of mean axial and mean lateral displacement of maps positive.
 
-    Maps are (n, K, 2, h, w). If both means are nearly zero, the mean cubes decide.
+    Maps are (n, K, 2, h, w). If both means are nearly zero, the mean cubes decide. A single coefficient, (n, K, 1), is made
+    positive instead: the mean displacement of contraction and expansion is close to zero, so that otherwise only the
+    coefficient would distinguish them.
     """
+    if coefficients.shape[2] == 1:
+        return torch.where(coefficients[:, :, 0] < 0, -1.0, 1.0).to(maps)
     size = maps.square().mean(dim=(2, 3, 4), keepdim=True).sqrt()[..., 0, 0]  # (n, K, 1)
     mean, cube = maps.mean(dim=(3, 4)), maps.pow(3).mean(dim=(3, 4))  # (n, K, 2)
     value = torch.where(mean.abs().amax(dim=2, keepdim=True) > 0.1 * size, mean, cube)
