@@ -56,9 +56,8 @@ class Moments:
         maps = self._motion(_draw(latents.mean[latents.train], latents.std[latents.train]))
         self.mean = maps.mean(dim=0)
         centred = (maps - self.mean).double().transpose(0, 1)  # (2K, n, h w)
-        self.axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred)[1][
-            :, :, -1
-        ].float()  # the largest axis: (2K, h w)
+        # the largest axis: (2K, h w)
+        self.axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred)[1][:, :, -1].float()
 
     def compare(
         self, model: LatentDiffusion, dataset: LatentDataset, options: SamplingOptions, seed: int

@@ -47,9 +47,8 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
         shutil.rmtree(work / "state", ignore_errors=True)
         write_json(times, {"train_s": time.monotonic() - began})
     table, real = fold.clips("test")
-    chosen = (
-        np.linspace(0, len(real) - 1, min(clips, len(real))).round().astype(int)
-    )  # spread evenly, to cover all classes
+    # spread evenly, to cover all classes
+    chosen = np.linspace(0, len(real) - 1, min(clips, len(real))).round().astype(int)
     real, label = real[chosen], torch.tensor(table["label"].to_numpy()[chosen], dtype=torch.int64)
     x0 = real[:, 0].copy()
     synthesis = fold.settings.synthesis

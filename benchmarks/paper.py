@@ -37,14 +37,8 @@ from lddm.training.identity import code_hash, content_hash
 from lddm.training.weights import count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = (
-    "seed",
-    "index",
-    "preprocess",
-    "split",
-    "quality",
-    "domain_network",
-)  # sections that must be equal in both experiments
+# sections that must be equal in both experiments
+SHARED = ("seed", "index", "preprocess", "split", "quality", "domain_network")
 AGAIN = {"paper": ("lddm", "cinn"), "ours": ("lddm",)}  # generators trained with further seeds
 TIMED = 8  # number of stills for measuring the seconds per video
 

@@ -169,9 +169,8 @@ def stage1_steps(
     )
     model = Autoencoder(settings, size, FRAMES).to(device).train()
     if more.get("channels_last"):
-        for (
-            parameter
-        ) in model.parameters():  # `Module.to` accepts a single memory format for tensors with 4 and 5 dimensions
+        # `Module.to` accepts a single memory format for tensors with 4 and 5 dimensions
+        for parameter in model.parameters():
             if form := {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim()):
                 parameter.data = parameter.data.contiguous(memory_format=form)
     if compiled:

@@ -78,9 +78,8 @@ def job(
     default store, "off" = no tracking).
     """
     set_up_logging()
-    if (
-        records is None or os.environ.get("RANK", "0") != "0"
-    ):  # in distributed training only the first process keeps a record
+    # in distributed training only the first process keeps a record
+    if records is None or os.environ.get("RANK", "0") != "0":
         yield Job(None)
         return
     experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")

@@ -101,13 +101,9 @@ def tables(
 def reader_study(
     results: Folder,
     out: Annotated[Path, typer.Option(help="page for the readers")] = Path("reader_study/study.html"),
-    key: Annotated[Path, typer.Option(help="CSV of the true answers, not for the readers")] = Path(
-        "reader_study_key/key.csv"
-    ),
+    key: Annotated[Path, typer.Option(help="CSV of the answers; keep it private")] = Path("reader_study_key/key.csv"),
     clips: Annotated[int, typer.Option(min=4, help="number of clips; half of them are real")] = 40,
-    generators: Annotated[list[str], typer.Option("--generator", help="generator of the clips; may be repeated")] = [
-        "lddm"
-    ],  # noqa: B006
+    generators: Annotated[list[str], typer.Option("--generator", help="generator; may be repeated")] = ["lddm"],  # noqa: B006
     seed: Annotated[int, typer.Option(help="random seed of the study")] = 0,
     arms: Annotated[
         bool, typer.Option("--arms", help="show each patient as a still, then as the still with its synthetic video")

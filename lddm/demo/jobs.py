@@ -207,9 +207,8 @@ class Workbench:
             job.videos.clear()
         except LddmError as error:
             job.message, job.state = str(error), "failed"
-        except (
-            Exception
-        ):  # a bug: the server must keep running, and the page must not show messages that may contain data
+        # a bug: the server must keep running, and the page must not show messages that may contain data
+        except Exception:
             logger.exception("a job failed")
             job.message, job.state = "the animation failed; the log of the server has the reason", "failed"
 

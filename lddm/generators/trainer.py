@@ -24,15 +24,8 @@ from lddm.training.schedule import IndexTable, step_generator
 from lddm.training.state import remove_state
 
 STUDENT = "student"  # subfolder of the state of the distillation, which follows the training of the generator
-PACKAGES = (
-    "generators",
-    "latent",
-    "motion",
-    "nn",
-    "training",
-    "data",
-    "task",
-)  # packages whose code is part of the identity of a training
+# packages whose code is part of the identity of a training
+PACKAGES = ("generators", "latent", "motion", "nn", "training", "data", "task")
 Model = TypeVar("Model", bound=LatentGenerator)
 OnLog = Callable[[int, dict[str, float]], None]
 

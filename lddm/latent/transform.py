@@ -99,9 +99,8 @@ class LatentTransform(nn.Module):
         maps, rows = self.spec.split(sized)
         maps = maps * self.spec.per_channel(amplitude / self._map_amplitude(maps).clamp_min(SMALLEST))
         main = torch.einsum("kst,bkt->bks", self.main_axes, rows)
-        power = amplitude.square() * self.spec.frames - (rows - main).square().sum(
-            dim=2
-        )  # power left for the dominant axes
+        # power left for the dominant axes
+        power = amplitude.square() * self.spec.frames - (rows - main).square().sum(dim=2)
         scale = (power.clamp_min(0) / main.square().sum(dim=2).clamp_min(SMALLEST**2)).sqrt()
         return self.spec.join(maps, unit_rows(rows + (scale - 1)[:, :, None] * main))
 

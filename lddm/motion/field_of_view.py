@@ -210,9 +210,8 @@ def convex_hull(mask: np.ndarray) -> np.ndarray:
 def _corners_of_hull(mask: np.ndarray) -> np.ndarray:
     """Vertices of the convex hull of a non-empty mask uint8 (H, W): int32 (n, 1, 2), (column, row)."""
     ends, rows = ends_of_rows(mask), np.flatnonzero(mask.any(axis=1))
-    points = np.stack(
-        [ends[rows], np.repeat(rows[:, None], 2, axis=1)], axis=2
-    )  # interior pixels of a row cannot be vertices
+    # interior pixels of a row cannot be vertices
+    points = np.stack([ends[rows], np.repeat(rows[:, None], 2, axis=1)], axis=2)
     return cv2.convexHull(points.reshape(-1, 1, 2).astype(np.int32))
 
 
@@ -224,9 +223,8 @@ def pixels_of_hull(mask: np.ndarray) -> np.ndarray:
     start = _corners_of_hull(mask)[:, 0].astype(np.float64)  # (n, 2), (column, row)
     step = np.roll(start, -1, axis=0) - start
     rows, columns = np.arange(len(mask))[:, None], np.arange(mask.shape[1])
-    share = (rows - start[:, 1]) / np.where(
-        step[:, 1] == 0, np.inf, step[:, 1]
-    )  # (H, n), intersections of rows with edges
+    # (H, n), intersections of rows with edges
+    share = (rows - start[:, 1]) / np.where(step[:, 1] == 0, np.inf, step[:, 1])
     cut = (share >= 0) & (share <= 1) & ((step[:, 1] != 0) | (rows == start[:, 1]))
     column = start[:, 0] + share * step[:, 0]
     left, right = np.where(cut, column, np.inf).min(axis=1), np.where(cut, column, -np.inf).max(axis=1)

@@ -123,9 +123,8 @@ def _signs(maps: Tensor, coefficients: Tensor) -> Tensor:
 @functools.cache
 def _shrinking(height: int, size: int) -> np.ndarray:
     """Least-squares inverse of bicubic upsampling from `size` to `height` samples: float64 (size, height)."""
-    enlarging = cv2.resize(
-        np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC
-    )  # bicubic as in torch, (height, size)
+    # bicubic as in torch, (height, size)
+    enlarging = cv2.resize(np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC)
     return np.linalg.pinv(enlarging)
 
 

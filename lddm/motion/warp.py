@@ -123,9 +123,8 @@ def bicubic_weights(positions: np.ndarray, count: int) -> Tensor:
     Returns:
         float32 (n, count).
     """
-    first = np.floor(positions).astype(np.int64)[:, None] + np.arange(
-        -1, 3
-    )  # (n, 4), indices of the contributing samples
+    # (n, 4), indices of the contributing samples
+    first = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)
     distance = np.abs(positions[:, None] - first)
     near = (1.25 * distance - 2.25) * distance**2 + 1
     far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
@@ -165,9 +164,8 @@ def low_pass_weights(positions: np.ndarray, size: int, device: torch.device | No
     """
     places, count = (positions + 0.5) / CELL, max(1, size // CELL)
     cells = np.floor(places).astype(int).clip(0, count - 1)
-    members = (cells == np.arange(count)[:, None]) & (
-        np.floor(places) == cells
-    )  # pixels outside a "crop" belong to no cell
+    # pixels outside a "crop" belong to no cell
+    members = (cells == np.arange(count)[:, None]) & (np.floor(places) == cells)
     means = members / np.maximum(members.sum(axis=1), 1)[:, None]
     used = np.flatnonzero(members.any(axis=1))
     nearest = used[np.abs(used - np.arange(count)[:, None]).argmin(axis=1)]  # cells without pixels of the image

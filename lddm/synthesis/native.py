@@ -45,9 +45,8 @@ class NativeStill:
         self.down, self.across = (bicubic_weights(at, fit.size).to(device) for at in (rows, columns))  # (H, S), (W, S)
         self.cells = [low_pass_weights(at, fit.size, device) for at in (rows, columns)]
         self.scale = torch.tensor(fit.scale, device=device, dtype=torch.float32)[:, None, None]
-        rim = max(
-            1, round(max(fit.scale) / 4)
-        )  # the edge of a fan is blurred, over more pixels in a still of higher resolution
+        # the edge of a fan is blurred, over more pixels in a still of higher resolution
+        rim = max(1, round(max(fit.scale) / 4))
         depth = cv2.distanceTransform(np.pad(self.moves, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
         share = np.clip(depth / (rim + 1), 0, 1)
         words = burned_in_words(image)
