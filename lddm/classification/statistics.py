@@ -42,8 +42,8 @@ def best_threshold(labels: np.ndarray, probability: np.ndarray) -> float:
         return 0.5
     if (least := int(np.bincount(np.asarray(labels, dtype=int)).min())) < FEW_VALIDATION:
         logger.warning(
-            "a class has %d validation videos: the threshold behind accuracy, sensitivity, specificity and F1 is mostly chance"
-            " (at least %d are advised); the AUC does not depend on it",
+            "a class has %d validation videos: the threshold for accuracy, sensitivity, specificity and F1 is unreliable"
+            " (use at least %d); the AUC does not depend on it",
             least,
             FEW_VALIDATION,
         )
