@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
+.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-camus study-generators study-paper bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -71,6 +71,10 @@ study-condition: $(STAMP) ## labels, soft labels and measured attributes as the 
 
 study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
 	@"$(BIN)/python" -m benchmarks.defects results/phantom
+
+study-camus: $(STAMP) ## does synthetic motion carry a real diagnosis? DATA=folder of camus-pairs -> results/camus/
+	@"$(BIN)/python" -m benchmarks.camus "$(DATA)/camus-pairs" --setting open
+	@"$(BIN)/python" -m benchmarks.camus "$(DATA)/camus-pairs" --setting strict --labelled 16
 
 study-fvd: $(STAMP) ## after `make run`, with I3D's weights: what FVD answers to, and its floor -> results/phantom/fvd.csv
 	@"$(BIN)/python" -m benchmarks.fvd results/phantom
