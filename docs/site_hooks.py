@@ -29,4 +29,8 @@ def on_page_markdown(markdown, page, config, files):
         target = OUTSIDE.get(target, target.removeprefix("docs/"))
         return link[1] + posixpath.relpath(target, posixpath.dirname(here) or ".")
 
-    return LINK.sub(moved, markdown)
+    markdown = LINK.sub(moved, markdown)
+    if here == "configuration.md":
+        keys = (Path(config.config_file_path).parent / "config/config.yaml").read_text(encoding="utf-8")
+        markdown = f"# Configuration\n\n{markdown}\n## All keys and their defaults\n\n```yaml\n{keys}```\n"
+    return markdown

@@ -21,7 +21,7 @@ class Whitening(nn.Module):
     Each map of a low-rank latent is whitened over its cells and each row of coefficients over time, W = C^(-1/2)
     (ZCA, the whitening that stays closest to the data, so that maps remain aligned with x0). The probe's pressure moves
     whole maps by pixels, the strain at a lesion by hundredths of one; dividing each cell by its own standard deviation
-    leaves that ratio, and a generator trained on it learns the pressure and misses the diagnosis (docs/method.md). A
+    leaves that ratio, and a generator trained on it learns the pressure and misses the diagnosis (docs/method/latent.md). A
     vector is divided by its standard deviation.
     """
 

@@ -63,7 +63,7 @@ def synthesize(
 
     The noise of a video depends on the seed, its first frame (clip or still) and the number of the sample alone, so that
     shards, batches and order do not matter; the manifest has the seed of each video. Held-out first frames are animated
-    with the true label of their patient, as stills are (docs/method.md, "Scores").
+    with the true label of their patient, as stills are (docs/method/evaluation.md, "Scores").
 
     Args:
         generator: a generator's name, or "reconstruction": decode q(z | x) of the real held-out clip.
