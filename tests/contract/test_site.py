@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TRACKED = set(subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
 DOCUMENTS = sorted(ROOT / name for name in TRACKED if name.endswith(".md") and (ROOT / name).exists())
 DOCUMENTS = [path for path in DOCUMENTS if path.relative_to(ROOT).parts[0] not in ("lddm", "tests")]
-SOURCES = [path for folder in ("lddm", "benchmarks", "config", "tests") for path in sorted((ROOT / folder).rglob("*.*"))]
-NAMED = re.compile(r"\b(?:docs|config|benchmarks|lddm|tests|workflow|profiles)/[\w./-]+\.(?:md|py|ya?ml|csv|json|ipynb)\b")
+SOURCES = [
+    path for folder in ("lddm", "benchmarks", "config", "tests") for path in sorted((ROOT / folder).rglob("*.*"))
+]
+NAMED = re.compile(
+    r"\b(?:docs|config|benchmarks|lddm|tests|workflow|profiles)/[\w./-]+\.(?:md|py|ya?ml|csv|json|ipynb)\b"
+)
 MADE = {"config/my.yaml", "benchmarks/latest.json", "benchmarks/gpu.json"}  # by a reader, by runs
 OF_READERS = {"docs/extending.md", "CHANGELOG.md"}  # their readers make the files that they name, or had them
 
@@ -58,7 +62,9 @@ def test_links_lead_to_a_file_and_to_a_heading(path: Path):
 
 def test_a_broken_link_would_be_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# Two `words`, here\n[a](#two-words-here) [b](#none) [c](none.md) [d](http://x)\n```\n[e](none)\n```\n")
+    page.write_text(
+        "# Two `words`, here\n[a](#two-words-here) [b](#none) [c](none.md) [d](http://x)\n```\n[e](none)\n```\n"
+    )
     assert broken(page) == ["#none", "none.md"]
 
 
