@@ -2,8 +2,8 @@
 
     python -m benchmarks.stills --run results/phantom BUSI=data/busi POCUS=data/pocus/pocus_images CAMUS=data/camus
 
-The rows of `--run` are the first frames of the validation and test videos of fold 0 and the stills, which belong to the model if
-it was trained in that run: then the validation row sets the threshold. Each NAME=FOLDER is one row for all its PNG and JPEG files.
+The rows of `--run` are the first frames of the validation and test videos of fold 0, and the stills. If the model was trained in that
+run, the validation row sets the threshold. Each NAME=FOLDER is one row for all its PNG and JPEG files.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def main(
             raise LddmError(f"{model} does not describe its training stills", "export it again with this version")
         outside = sum(one.is_out_of_distribution for one in compared)
         typer.echo(f"| {name} | {len(compared)} | {outside} | {np.median([one.score for one in compared]):.2g} |")
-    typer.echo(f"threshold {compared[0].threshold:.3g}; score of the cat {compared[PHOTOGRAPHS.index('chelsea')].score:.2g}")
+    typer.echo(
+        f"threshold {compared[0].threshold:.3g}; score of the cat {compared[PHOTOGRAPHS.index('chelsea')].score:.2g}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Sharpness, fog and motion of drawn videos as ratios to the real ones; `python -m benchmarks.texture results/<experiment>`.
+"""Sharpness, haze and motion of drawn videos as ratios to the real ones; `python -m benchmarks.texture results/<experiment>`.
 
 The real clips of a fold's held-out patients against what each generator draws from their first frames. Controls are real clips as
-they are, blurred, and with light added: they must read 1 and 0, less than 1, and as much fog as was added. Writes
+they are, blurred, and with light added: they must read 1 and 0, less than 1, and as much haze as was added. Writes
 results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results/lungs.md.
 """
 
@@ -54,10 +54,10 @@ def inner_view(x0: np.ndarray) -> np.ndarray:
     return erode(mask, RIM)[:, 0].numpy()
 
 
-def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
+def haze(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
     """Grey level that drawn frames 1..T add where the real video stays below `DARK` throughout; NaN where nothing does.
 
-    With `brighter_only`, pixels that became darker on average count as zero: darkening does not make up for fog.
+    With `brighter_only`, pixels that became darker on average count as zero: darkening does not make up for haze.
 
     Args:
         drawn: uint8 (n, T + 1, S, S); the first frame is x0.
@@ -83,20 +83,20 @@ def measures(clips: np.ndarray, real: np.ndarray, view: np.ndarray) -> dict[str,
         "flow": flow_statistics(clips)[:, 0],
         "temporal difference": temporal_difference(clips)[:, 0],
         "flicker": high_share(power_spectrum(clips))[:, 0],
-        "fog": fog(clips, real, view),
-        "fog, brighter pixels": fog(clips, real, view, brighter_only=True),
+        "haze": haze(clips, real, view),
+        "haze, brighter pixels": haze(clips, real, view, brighter_only=True),
     }
 
 
 def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray], patients: np.ndarray) -> list[dict]:
-    """Ratios of means over patients (fog: the mean in grey levels), with 95 % intervals over patients."""
+    """Ratios of means over patients (haze: the mean in grey levels), with 95 % intervals over patients."""
     rows = []
     for measure, values in drawn.items():
         table = pd.DataFrame({"drawn": values, "real": real[measure], "patient": patients}).dropna(subset=["drawn"])
         means = table.groupby("patient")[["drawn", "real"]].mean()
         statistic: Callable[..., np.floating] = (
             (lambda a, b, axis=-1: a.mean(axis=axis))
-            if measure.startswith("fog")
+            if measure.startswith("haze")
             else (lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis))
         )
         data = (means["drawn"].to_numpy(), means["real"].to_numpy())
@@ -107,7 +107,7 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
         row = {
             "videos of": name,
             "measure": measure,
-            "unit": "grey levels" if measure.startswith("fog") else "share of real",
+            "unit": "grey levels" if measure.startswith("haze") else "share of real",
             "value": float(statistic(*data)) if len(means) else np.nan,
             "low": low,
             "high": high,
