@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-camus study-generators study-paper bench bench-gpu report ui clean
+.PHONY: help install run models demo smoke docs dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-camus study-generators study-paper bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -101,6 +101,18 @@ lint: $(STAMP) ## style, spelling and types
 	@"$(BIN)/codespell" lddm tests docs benchmarks workflow config Makefile Snakefile *.md
 	@"$(BIN)/mypy"
 	@echo "No errors of style, spelling or type"
+
+# The site needs packages that nothing else does: they have a lock and an environment of their own.
+DOCS := build/docs-venv
+docs: $(DOCS)/installed ## the documentation site, with all links checked -> build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 "$(DOCS)/bin/mkdocs" build --quiet
+	@echo "Made build/site/index.html: open it in a browser"
+
+$(DOCS)/installed: requirements-docs.lock
+	@echo "Installing requirements-docs.lock into $(DOCS) (once) ..."
+	@mkdir -p build && python3 -m venv $(DOCS)
+	@"$(DOCS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-docs.lock
+	@touch $@
 
 dist: $(STAMP) ## an sdist and a wheel -> build/dist/
 	@rm -rf build/lib build/bdist.* && mkdir -p build/dist
