@@ -104,14 +104,14 @@ def _classification(found: Results) -> dict[str, Any]:
         "note": ablation_note(found),
         "is_binary": found.task().kind == "binary",
         "ablation_chart": picture(figures / "ablation.png", "classifier performance by regime"),
-        "prediction_charts": [picture(figures / name, text) for name, text in PREDICTIONS.items() if _drawn(found, name)],
+        "prediction_charts": [
+            picture(figures / name, text) for name, text in PREDICTIONS.items() if _drawn(found, name)
+        ],
         "ablation": ablation_table(found.classification()),
         "pairs": comparison_table(found.comparisons()),
         "transfer": transfer_table(found.transfer()),
         "sweeps": sweep_tables(found),
-        "sweep_chart": picture(
-            figures / "sweep.png", "classifier performance by number of real videos and regime"
-        ),
+        "sweep_chart": picture(figures / "sweep.png", "classifier performance by number of real videos and regime"),
     }
 
 

@@ -18,9 +18,7 @@ SHOWN = 8  # maximum number of leftovers listed
 def data_table(found: Results) -> Table:
     """Files, patients and exclusions by source and kind."""
     lines: list[list[Cell | str]] = []
-    for (source, kind, name), part in found.videos().groupby(
-        ["source", "kind", "class_name"], dropna=False, sort=True
-    ):
+    for (source, kind, name), part in found.videos().groupby(["source", "kind", "class_name"], dropna=False, sort=True):
         usable = part[part["excluded"].isna()]
         reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
         why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items()) or "–"

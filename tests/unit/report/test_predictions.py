@@ -6,8 +6,8 @@ import pytest
 from lddm.classification.confusion import confusion_table
 from lddm.classification.table import evaluate
 from lddm.report.charts import ablation_chart
-from lddm.report.latex import classification_latex
 from lddm.report.effects import motion_sentences
+from lddm.report.latex import classification_latex
 from lddm.report.metric_names import delta_column, primary
 from lddm.report.page_tables import ablation_table, comparison_table
 from lddm.report.prediction_charts import agreement_chart, confusion_chart
