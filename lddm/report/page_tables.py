@@ -24,7 +24,7 @@ def quality_table(quality: pd.DataFrame, source: str) -> Table | None:
     if rows[rows["generator"] != "real"].empty:
         return None
     names = in_order(rows["generator"].tolist())
-    lines = []
+    lines: list[list[Cell | str]] = []
     # Each fold has its own domain network, with its accuracy in the name: "domain_network (pretext accuracy 0.91)".
     space = rows["features"].str.replace(r" \(.*", "", regex=True).rename("space")
     for (metric, reference, _), part in rows.groupby(["metric", "reference", space], sort=True):

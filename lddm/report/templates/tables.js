@@ -14,9 +14,9 @@ function sort(head) {
 for (const head of document.querySelectorAll("thead th")) {
   const button = document.createElement("button");
   button.type = "button";
-  button.append(...head.childNodes);
-  button.addEventListener("click", () => sort(head));
+  button.setAttribute("aria-label", `sort by ${head.textContent}`);
   head.append(button);
+  head.addEventListener("click", () => sort(head));  // of the button too
 }
 // What scrolls can be reached by keyboard.
 const scrolls = new ResizeObserver(parts => parts.forEach(({ target }) => {

@@ -181,8 +181,8 @@ def test_the_page_runs_in_a_browser(server, tmp_path):
 SHOWN = """<script>
 const raw = Uint8Array.from({ length: 3 * 4 * 6 }, (_, place) => place);
 ask = async () => new Response(raw);
-const made = { id: "j", fps: 10, seed: 7, trained_on: "phantoms", warning: "careful", videos: [{ title: "LDDM", shape: [3, 4, 6] }] };
-show(made).then(() => {
+const videos = [{ title: "LDDM", shape: [3, 4, 6] }];
+show({ id: "j", fps: 10, seed: 7, trained_on: "phantoms", warning: "careful", videos }).then(() => {
   const grey = ({ canvas }) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]
     .filter((_, place) => place % 4 === 0);
   player.step(1 - player.frame); player.setLine(0.5);

@@ -180,6 +180,17 @@ def test_flagged_copies_are_listed_with_what_they_copy(results, settings):
     )
 
 
+def test_a_search_that_flags_no_copy_lists_none(results, settings):
+    _, manifest = Results(results, settings).synthetic(0, "heldout")["lddm"]
+    table = pd.DataFrame({"sample_id": manifest["sample_id"], "source": "heldout", "nearest": "video-03@0"})
+    table = table.assign(features="thumbnails", distance=2.0, threshold=1.0, copied=False)
+    write_table(table, results / "fold-0/quality/lddm_copies.csv")
+    copies, searched = flagged(Results(results, settings))
+    assert len(copies) == 0 and searched == 3
+    shown = page_tables.copies_table(Results(results, settings))
+    assert shown.rows == [] and "0 of 3 LDDM videos" in shown.name
+
+
 def test_the_summary_is_flat_numbers(results, settings):
     summary(settings, results, results / "summary.json")
     content = json.loads((results / "summary.json").read_text())
