@@ -99,11 +99,6 @@ def test_imports_are_light(code, heavy, tmp_path):
 @pytest.mark.parametrize(
     ("package", "extra", "code"),
     [
-        (
-            "jinja2",
-            "demo",
-            "from lddm.demo.server import page; from lddm.demo.jobs import Workbench; page('', Workbench())",
-        ),
         ("mlflow", "track", "import lddm.tracking.mlflow_view"),
     ],
 )
