@@ -1,7 +1,7 @@
-"""Sharpness, fog and motion of generated relative to real videos; `python -m benchmarks.texture results/<experiment>`.
+"""Sharpness, haze and motion of generated relative to real videos; `python -m benchmarks.texture results/<experiment>`.
 
 Compares the real clips of the held-out patients of a fold with the videos that each generator samples from their first frames.
-Controls are real clips: unchanged (expected ratio 1, fog 0), blurred (sharpness below 1), and with brightness added (fog of
+Controls are real clips: unchanged (expected ratio 1, haze 0), blurred (sharpness below 1), and with brightness added (haze of
 that amount). Writes results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results/lungs.md.
 """
 
@@ -54,10 +54,10 @@ def inner_view(x0: np.ndarray) -> np.ndarray:
     return erode(mask, RIM)[:, 0].numpy()
 
 
-def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
+def haze(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
     """Mean grey level added by generated frames 1..T where the real video stays below `DARK`; NaN without such pixels.
 
-    With `brighter_only`, pixels that became darker on average count as zero, so that darkening does not offset fog.
+    With `brighter_only`, pixels that became darker on average count as zero, so that darkening does not offset haze.
 
     Args:
         drawn: uint8 (n, T + 1, S, S), generated; the first frame is x0.
@@ -83,20 +83,20 @@ def measures(clips: np.ndarray, real: np.ndarray, view: np.ndarray) -> dict[str,
         "flow": flow_statistics(clips)[:, 0],
         "temporal difference": temporal_difference(clips)[:, 0],
         "flicker": high_share(power_spectrum(clips))[:, 0],
-        "fog": fog(clips, real, view),
-        "fog, brighter pixels": fog(clips, real, view, brighter_only=True),
+        "haze": haze(clips, real, view),
+        "haze, brighter pixels": haze(clips, real, view, brighter_only=True),
     }
 
 
 def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray], patients: np.ndarray) -> list[dict]:
-    """Ratios of means over patients (fog: mean in grey levels), with 95 % intervals over patients."""
+    """Ratios of means over patients (haze: mean in grey levels), with 95 % intervals over patients."""
     rows = []
     for measure, values in drawn.items():
         table = pd.DataFrame({"drawn": values, "real": real[measure], "patient": patients}).dropna(subset=["drawn"])
         means = table.groupby("patient")[["drawn", "real"]].mean()
         statistic: Callable[..., np.floating] = (
             (lambda a, b, axis=-1: a.mean(axis=axis))
-            if measure.startswith("fog")
+            if measure.startswith("haze")
             else (lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis))
         )
         data = (means["drawn"].to_numpy(), means["real"].to_numpy())
@@ -107,7 +107,7 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
         row = {
             "videos of": name,
             "measure": measure,
-            "unit": "grey levels" if measure.startswith("fog") else "share of real",
+            "unit": "grey levels" if measure.startswith("haze") else "share of real",
             "value": float(statistic(*data)) if len(means) else np.nan,
             "low": low,
             "high": high,

@@ -19,12 +19,12 @@ import secrets
 import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from typing import Any
 
 from lddm.demo.files import DOWNLOADS, MAX_SIDE, MAX_UPLOAD, download, png, read_still
 from lddm.demo.jobs import MAX_LENGTH, MAX_SAMPLES, Request, Workbench
 from lddm.errors import LddmError
+from lddm.report.render import template
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +34,9 @@ PATIENCE = 30  # seconds without data after which a connection is closed
 
 
 def page(nonce: str, workbench: Workbench) -> str:
-    """Render the page as HTML; scripts and styles carry `nonce`.
-
-    Raises:
-        LddmError: jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment
-    except ImportError:
-        raise LddmError("the page needs the package jinja2", "pip install 'lddm[demo]'") from None
-    text = resources.files("lddm.demo").joinpath("page.html").read_text(encoding="utf-8")
-    template = Environment(autoescape=True).from_string(text)
+    """Render the page as HTML; scripts and styles carry `nonce`."""
     limits = {"upload": MAX_UPLOAD, "side": MAX_SIDE, "samples": MAX_SAMPLES, "length": MAX_LENGTH}
-    return template.render(nonce=nonce, models=workbench.model_choices(), limits=limits)
+    return template("page.html", "lddm.demo").render(nonce=nonce, models=workbench.model_choices(), limits=limits)
 
 
 class Server(ThreadingHTTPServer):
@@ -236,10 +226,9 @@ def serve(models: list[str], port: int, show: bool = False) -> None:
         show: open the page in the browser.
 
     Raises:
-        LddmError: the port is in use, a model was not found, or jinja2 is missing.
+        LddmError: the port is in use, or a model was not found.
     """
     workbench = Workbench(models)
-    page("", workbench)  # report a missing package before the server starts
     try:
         server = Server(workbench, port)
     except OSError as error:

@@ -21,7 +21,7 @@ class Whitening(nn.Module):
     Each map of a low-rank latent is whitened over its cells and each coefficient row over time, with W = C^(-1/2) (ZCA, the
     whitening closest to the data, which keeps maps aligned with x0). Probe pressure displaces whole maps by pixels, whereas
     strain at a lesion amounts to hundredths of a pixel. Standardising each cell separately preserves that ratio, and a
-    generator trained on such latents learns the pressure and misses the diagnosis (docs/method.md). A vector latent is
+    generator trained on such latents learns the pressure and misses the diagnosis (docs/method/latent.md). A vector latent is
     divided by its standard deviation.
     """
 

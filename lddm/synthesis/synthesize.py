@@ -63,7 +63,7 @@ def synthesize(
 
     The noise of a video depends only on the seed, its first frame (clip or still) and the sample index, and not on shards,
     batches or order. The manifest records the seed of each video. Held-out first frames and stills are animated with the
-    true label of their patient (docs/method.md, "Scores").
+    true label of their patient (docs/method/evaluation.md, "Scores").
 
     Args:
         generator: name of a generator, or "reconstruction": decode q(z | x) of the real held-out clip.

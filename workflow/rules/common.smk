@@ -209,12 +209,13 @@ def raw_data(wildcards):
 
 
 def code(*places):
-    """Input: modules of these packages (and single modules) of lddm, so that cheap jobs rerun when their code changes.
+    """Input: modules and templates of these packages (and single modules) of lddm, so that cheap jobs rerun when their code changes.
 
     Training rules do not use this, because a changed comment must not cause a long training; use --forcerun for them.
     """
     paths = [Path(lddm.__file__).parent / place for place in places]
-    return sorted(str(file) for path in paths for file in ([path] if path.suffix else path.rglob("*.py")))
+    own = [[path] if path.suffix else [*path.rglob("*.py"), *path.rglob("templates/*")] for path in paths]
+    return sorted(str(file) for files in own for file in files)
 
 
 def memory(megabytes):
