@@ -31,6 +31,6 @@ def check_request(image: np.ndarray, length: int | None, size: str) -> None:
 def no_native_size(generator: str, size: int) -> LddmError:
     """Error for a generator without motion fields, whose output has a fixed size."""
     return LddmError(
-        f"{generator} paints frames of {size} x {size} pixels and has no motion to apply to a still of another size",
+        f"{generator} synthesises frames of {size} x {size} pixels and has no motion to apply to a still of another size",
         'take the size "model" (lddm animate --size model)',
     )

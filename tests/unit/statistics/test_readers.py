@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lddm.statistics.auc import auc_influence, delong
+from lddm.statistics.auc import auc_standard_error, delong_components
 from lddm.statistics.readers import chance_p_value, obuchowski_rockette
 
 
@@ -39,7 +39,7 @@ def test_equal_arms_differ_by_nothing_and_alike_readers_have_delongs_error():
     assert same.value == 0 and same.p == pytest.approx(1)
     alike = np.repeat(both[:1, :1], 3, axis=1).repeat(2, axis=0)  # three times the same reader
     low, high = obuchowski_rockette(alike, labels).limits[0]
-    error = delong(auc_influence(labels, both[0, 0]), np.arange(50))
+    error = auc_standard_error(delong_components(labels, both[0, 0]), np.arange(50))
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
 

@@ -257,7 +257,7 @@ def test_the_size_of_the_model_is_what_the_pipeline_makes(bundles, generator):
 
 def test_painted_frames_have_no_native_size(bundles):
     animator = Animator.load(bundles / "pixel")
-    with pytest.raises(LddmError, match="pixel paints frames of 32 x 32 pixels") as caught:
+    with pytest.raises(LddmError, match="pixel synthesises frames of 32 x 32 pixels") as caught:
         animator.animate(speckle(40, 50))
     assert "--size model" in caught.value.hint
     with pytest.raises(LddmError, match="unknown size 'huge'"):
