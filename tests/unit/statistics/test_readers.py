@@ -32,7 +32,7 @@ def test_the_interval_over_readers_and_cases_covers_the_truth():
     assert 0.93 <= covered / studies <= 0.975
 
 
-def test_equal_arms_differ_by_nothing_and_alike_readers_have_delongs_error():
+def test_equal_arms_have_zero_difference_and_identical_readers_the_delong_error():
     rng = np.random.default_rng(1)
     both, labels = ratings(rng, 0.0)
     same = obuchowski_rockette(np.stack([both[0], both[0]]), labels)
@@ -43,7 +43,7 @@ def test_equal_arms_differ_by_nothing_and_alike_readers_have_delongs_error():
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
 
-def test_too_few_readers_are_refused_and_guessing_is_tested_exactly():
+def test_too_few_readers_are_rejected_and_chance_is_tested_exactly():
     both, labels = ratings(np.random.default_rng(2), 0.0, readers=1)
     with pytest.raises(ValueError, match="two readers"):
         obuchowski_rockette(both, labels)

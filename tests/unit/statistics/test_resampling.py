@@ -39,7 +39,7 @@ def test_p_values_of_known_cases():
     assert 0.01 < np.mean(np.array(uniform) < 0.05) < 0.12  # a true null is rejected about as often as stated
 
 
-def test_holm_is_that_of_the_textbook():
+def test_holm_matches_the_textbook():
     assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
     assert holm(np.array([0.5, 0.9])) == pytest.approx([1.0, 1.0])
 
