@@ -26,7 +26,7 @@ from lddm.training.weights import SavedModule, read_settings
 
 
 class Autoencoder(SavedModule):
-    """Encoder E and decoder D for one kind of latent.
+    """Encoder E and decoder D for one type of latent.
 
     Args:
         settings: the section `autoencoder`.

@@ -19,7 +19,7 @@ def check_request(image: np.ndarray, length: int | None, size: str) -> None:
     """
     if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
         raise LddmError(
-            f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
+            f"expected a grayscale uint8 image of at least 8 pixels per side, got {image.dtype} {image.shape}",
             "read it with lddm.io.video.decode_image",
         )
     if length is not None and length < 1:

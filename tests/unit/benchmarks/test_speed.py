@@ -134,7 +134,7 @@ def test_targets_are_judged_by_the_best_row():
     rows += [{"name": "stage 1, spade", "rate": 1.0, "share_of_peak": 0.2}, {"name": "stage 1, spade", "left_out": "x"}]
     bars = {bar["name"]: bar for bar in judged({"rows": rows, "end_to_end": {"whole_s": 200.0, "finished": True}})}
     assert bars["stage 1, warp decoder, best batch"]["held"] is True
-    assert bars["stage 1, painting decoder, best batch"]["held"] is False
+    assert bars["stage 1, spade decoder, best batch"]["held"] is False
     assert bars["stage 2, denoiser, batch 32"]["held"] is None
     assert bars["config/lung.yaml at 128 px, whole"]["held"] is True
 
