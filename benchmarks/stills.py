@@ -2,8 +2,8 @@
 
     python -m benchmarks.stills --run results/phantom BUSI=data/busi POCUS=data/pocus/pocus_images CAMUS=data/camus
 
-The rows of `--run` are the first frames of the validation and test videos of fold 0, and the stills. If the model was trained in that
-run, the validation row sets the threshold. Each NAME=FOLDER is one row for all its PNG and JPEG files.
+The rows of `--run` are the first frames of the validation and test videos of fold 0, and the stills. If the model was trained in
+that run, the validation row sets the threshold. Each NAME=FOLDER is one row for all its PNG and JPEG files.
 """
 
 from __future__ import annotations

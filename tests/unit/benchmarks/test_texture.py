@@ -46,6 +46,8 @@ def test_an_interval_needs_two_patients_and_an_undefined_measure_is_left_empty()
 def test_controls_are_found_and_real_clips_pass():
     real = np.random.default_rng(0).integers(0, 15, (2, 4, 16, 16)).astype(np.uint8)
     as_it_is, soft, lit = controls(real).values()
-    assert haze(as_it_is, real, VIEW) == pytest.approx([0, 0]) and haze(lit, real, VIEW) == pytest.approx([LIGHT, LIGHT])
+    assert haze(as_it_is, real, VIEW) == pytest.approx([0, 0]) and haze(lit, real, VIEW) == pytest.approx(
+        [LIGHT, LIGHT]
+    )
     assert (sharpness(soft, VIEW) < 0.5 * sharpness(real, VIEW)).all()
     assert np.array_equal(lit[:, 0], real[:, 0])
