@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 
 def area_under_curve(labels: np.ndarray, probability: np.ndarray) -> float:
     """Area under the ROC curve; 0.5 if only one class is present."""
-    return float(roc_auc_score(labels, probability)) if len(np.unique(labels)) == 2 else 0.5
+    positive = np.asarray(labels) == 1
+    if not 0 < positive.sum() < len(positive):
+        return 0.5
+    return float(weighted_auc(positive, np.asarray(probability), np.ones((1, len(positive))))[0])
 
 
 def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
