@@ -106,7 +106,12 @@ def _embed(protocol: Protocol, videos: Videos, features: FeatureNetwork = FEATUR
 
 
 def _pool(protocol: Protocol, videos: Videos, features: FeatureNetwork = FEATURES) -> np.ndarray:
-    return np.concatenate([features.features(clips, protocol.cache) for clips in novelty.views(videos.clips)])
+    """The features of all views; kept under the clips themselves, which are hashed once."""
+
+    def of_views(clips: np.ndarray) -> np.ndarray:
+        return np.concatenate([features.extract(view) for view in novelty.views(clips)]).astype(np.float64)
+
+    return protocol.cache.get(f"views {features.content}", videos.clips, of_views)
 
 
 def _search(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from lddm.metrics.features import FeatureNetwork
-from lddm.metrics.novelty import DRAWS, by_patient, nearest
+from lddm.metrics.novelty import DRAWS, by_patient
 from lddm.motion.flow import optical_flow
 
 CELLS = 8  # flow is averaged in cells of an 8 x 8 grid
@@ -85,11 +85,10 @@ def authenticity(
         count: patients of a subset, at least two.
         seed: of the subsets.
     """
-    to_pool = by_patient(synthetic, pool, pool_patients)  # (n, patients)
-    names, of_pool = np.unique(pool_patients.astype(str), return_inverse=True)
+    to_pool, which = by_patient(synthetic, pool, pool_patients)  # (n, patients)
+    names = np.unique(pool_patients.astype(str))
     to_pool[patients.astype(str)[:, None] == names[None]] = np.inf
-    within = by_patient(pool, pool, pool_patients)  # (m, patients)
-    which = _nearest_of_patient(synthetic, pool, of_pool)  # (n, patients): row of the pool
+    within, _ = by_patient(pool, pool, pool_patients)  # (m, patients)
     rng, total = np.random.default_rng(seed), np.zeros(len(synthetic))
     for _ in range(DRAWS):
         chosen = rng.permutation(len(names))[: max(2, count)]
@@ -98,12 +97,3 @@ def authenticity(
         others = np.where(chosen[None] == best[:, None], np.inf, within[rows][:, chosen]).min(axis=1)
         total += to_pool[np.arange(len(synthetic)), best] > others
     return total / DRAWS
-
-
-def _nearest_of_patient(queries: np.ndarray, pool: np.ndarray, of_pool: np.ndarray) -> np.ndarray:
-    """Row of the nearest vector of each patient, (n, patients)."""
-    found = []
-    for who in range(of_pool.max() + 1):
-        rows = np.flatnonzero(of_pool == who)
-        found.append(rows[nearest(queries, pool[rows])[1]])
-    return np.stack(found, axis=1)

@@ -1,13 +1,14 @@
-"""Paired measures: a synthetic video against the real one that begins with the same frame; x0 itself is left out.
+"""Paired measures: a synthetic video against the real video with the same first frame; x0 itself is excluded.
 
-Each gives one number a video. A sample is one of many possible futures, so a low L1 is not the aim of a generator; it
-is that of the reconstruction.
+Each returns one number per video. A sample is one of many possible futures, so a low L1 is a goal for the reconstruction but
+not for a generator.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from skimage.metrics import structural_similarity
+from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 
 from lddm.data.cache import ArrayCache
@@ -41,45 +42,82 @@ def l1(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 
 def psnr(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of frames 1..T, by the mean squared error of the video; at most 100."""
+    """Peak signal-to-noise ratio in dB of frames 1..T, from the mean squared error of the video; at most 100."""
     pairs = zip(real[:, 1:], synthetic[:, 1:], strict=True)
     squared = np.array([np.square(a.astype(np.float32) - b).mean() for a, b in pairs])
     return np.minimum(100.0, 10 * np.log10(255**2 / np.maximum(squared, 1e-12)))
 
 
 def ssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Structural similarity (Wang et al. 2004, uniform 7 x 7 window, scikit-image), mean over frames 1..T."""
+    """Structural similarity (Wang et al. 2004, uniform 7 x 7 window, as scikit-image), mean over frames 1..T."""
     pairs = zip(real[:, 1:], synthetic[:, 1:], strict=True)
-    return np.array([np.mean([_ssim(a, b) for a, b in zip(x, y, strict=True)]) for x, y in pairs])
+    return np.array([np.mean(_ssim(*(_Moments.of(clip) for clip in pair))) for pair in pairs])
 
 
-def _ssim(first: np.ndarray, second: np.ndarray) -> float:
-    return structural_similarity(first, second, win_size=SSIM_WINDOW, data_range=255)
+@dataclass(frozen=True)
+class _Moments:
+    """Frames float64 (T, S, S), and means of their values and squares in windows.
+
+    scikit-image takes the moments of both frames of each pair one by one: a clip compared with its own neighbours needs each
+    frame's once, and a call for all frames of a clip has a fraction of the overhead. The numbers are the same to the last bit.
+    """
+
+    frames: np.ndarray
+    mean: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, clip: np.ndarray) -> _Moments:
+        """Of a clip uint8 (T, S, S)."""
+        frames = clip.astype(np.float64)
+        return cls(frames, _windowed(frames), _windowed(frames * frames))
+
+    def part(self, which: slice) -> _Moments:
+        """Some of the frames."""
+        return _Moments(self.frames[which], self.mean[which], self.square[which])
+
+
+def _windowed(frames: np.ndarray) -> np.ndarray:
+    return uniform_filter(frames, size=(1, SSIM_WINDOW, SSIM_WINDOW))
+
+
+def _ssim(a: _Moments, b: _Moments) -> np.ndarray:
+    """SSIM frame by frame, (T,), with the sample covariance and the constants of scikit-image."""
+    count = SSIM_WINDOW**2
+    sample = count / (count - 1)
+    first, second = ((k * 255) ** 2 for k in (0.01, 0.03))
+    of_a = sample * (a.square - a.mean * a.mean)
+    of_b = sample * (b.square - b.mean * b.mean)
+    both = sample * (_windowed(a.frames * b.frames) - a.mean * b.mean)
+    above = (2 * a.mean * b.mean + first) * (2 * both + second)
+    below = (a.mean**2 + b.mean**2 + first) * (of_a + of_b + second)
+    edge = (SSIM_WINDOW - 1) // 2
+    return np.array([frame[edge:-edge, edge:-edge].mean() for frame in above / below])
 
 
 def strain_error(real: np.ndarray, synthetic: np.ndarray, maps: OfVideos = strain_maps) -> np.ndarray:
-    """Mean absolute difference of the normalised strain maps (`lddm.motion.strain.strain_maps`): (n,), no unit.
+    """Mean absolute difference of the normalised strain maps (`lddm.motion.strain.strain_maps`): (n,), dimensionless.
 
-    How hard the probe pressed does not matter, where the tissue gave way does: two futures of one x0 agree in it.
+    It depends on the spatial distribution of strain but not on the probe force, so it is comparable between futures of one x0.
 
     Args:
-        maps: `strain_maps`, or the same read from a cache.
+        maps: `strain_maps`, or a cached version of it.
     """
     return np.abs(maps(real)[:, 0] - maps(synthetic)[:, 0]).mean(axis=(1, 2))
 
 
 def strain_error_from(cache: ArrayCache) -> Measure:
-    """`strain_error` with maps from a cache."""
+    """`strain_error` with cached maps."""
     return partial(strain_error, maps=_read_from(cache, strain_maps))
 
 
 def tssim_from(cache: ArrayCache) -> Measure:
-    """`tssim` with similarities from a cache."""
+    """`tssim` with cached similarities."""
     return partial(tssim, neighbours=_read_from(cache, ssim_of_neighbours))
 
 
 def _read_from(cache: ArrayCache, measure: OfVideos) -> OfVideos:
-    """The measure with a memory on disk: the real clips of a pair are the same for all generators."""
+    """Measure with an on-disk cache, since all generators share the real clips of the pairs."""
     content = f"{measure.__name__} {code_of_measures()}"
     return lambda clips: cache.get(content, clips, measure)
 
@@ -124,7 +162,7 @@ def dists(weights_dir: str | Path) -> Measure:
 
 
 def tlpips(weights_dir: str | Path) -> Measure:
-    """tLPIPS (Chu et al. 2020, TecoGAN): |LPIPS between neighbours - the same in the real video|, mean over frames 0..T.
+    """tLPIPS (Chu et al. 2020, TecoGAN): |LPIPS between neighbours - that of the real video|, mean over frames 0..T.
 
     Raises:
         WeightsAbsent: AlexNet or its heads are missing.
@@ -146,12 +184,12 @@ def tlpips(weights_dir: str | Path) -> Measure:
 
 
 def tssim(real: np.ndarray, synthetic: np.ndarray, neighbours: OfVideos | None = None) -> np.ndarray:
-    """|SSIM between neighbouring frames - the same in the real video|, mean over frames 0..T: (n,).
+    """|SSIM between neighbouring frames - that of the real video|, mean over frames 0..T: (n,).
 
-    ASSUME: defined as tLPIPS is; those who report a tSSIM do not define it.
+    ASSUME: defined by analogy with tLPIPS, since publications that report tSSIM do not define it.
 
     Args:
-        neighbours: `ssim_of_neighbours`, or the same read from a cache.
+        neighbours: `ssim_of_neighbours`, or a cached version of it.
     """
     neighbours = neighbours or ssim_of_neighbours
     return np.abs(neighbours(real) - neighbours(synthetic)).mean(axis=1)
@@ -159,7 +197,8 @@ def tssim(real: np.ndarray, synthetic: np.ndarray, neighbours: OfVideos | None =
 
 def ssim_of_neighbours(clips: np.ndarray) -> np.ndarray:
     """SSIM between neighbouring frames: uint8 (n, T + 1, S, S) -> (n, T)."""
-    return np.array([[_ssim(a, b) for a, b in zip(clip[:-1], clip[1:], strict=True)] for clip in clips])
+    moments = (_Moments.of(clip) for clip in clips)
+    return np.array([_ssim(each.part(slice(None, -1)), each.part(slice(1, None))) for each in moments])
 
 
 class LpipsLoss(nn.Module):
@@ -179,7 +218,7 @@ class LpipsLoss(nn.Module):
 
 
 def perceptual_loss(weights_dir: str | Path) -> nn.Module:
-    """LPIPS-VGG if its weights are there, else EfficientNet-Lite0 features; the log says which."""
+    """LPIPS-VGG if its weights are present, else EfficientNet-Lite0 features; the choice is logged."""
     try:
         return LpipsLoss(weights_dir)
     except WeightsAbsent as absent:
@@ -222,7 +261,7 @@ def dists_network(weights_dir: str | Path) -> nn.Module:
 
 
 def _backbone(net: Backbone, weights_dir: str | Path) -> dict[str, Tensor]:
-    """torchvision's file, or its convolutions alone."""
+    """State dict from the torchvision file, or from the file with its convolutions only."""
     return _tensors(*find_one((net, f"{net}_convolutions"), weights_dir))
 
 
@@ -231,7 +270,7 @@ def _tensors(name: str, path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever their format raises
+    except Exception as error:  # damaged files raise many types of errors
         raise WeightsAbsent(f"{name}: {path.name} cannot be read ({type(error).__name__}: {error})") from error
 
 

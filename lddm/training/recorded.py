@@ -147,7 +147,6 @@ class GraphedStep(Step):
         def update() -> None:
             self.update.select({self.name: self._loss}, [self._logs])
 
-        groups = [group for optimizer in self.update.optimizers.values() for group in optimizer.param_groups]
         kept = self.update._skips.clone()
         self._loss.fill_(torch.nan)
         graphs.warm_up(update, self.device)
@@ -155,16 +154,12 @@ class GraphedStep(Step):
         for last in self.update._last.values():
             last.zero_()
         try:
-            for group in groups:
-                group["capturable"] = True
             recorded = graphs.capture(update)
             difference = self._compare_updates(update, recorded, step)
             if not difference < graphs.TOLERANCE:
                 raise RuntimeError(f"it gives other weights (relative difference {difference:.2g})")
             self._update = recorded
         except RuntimeError as error:
-            for group in groups:
-                group["capturable"] = False
             logger.warning("no CUDA graph of the update: %s", error)
 
     def _compare_updates(self, update: Callable[[], None], recorded: Callable[[], None], step: int) -> float:

@@ -116,6 +116,6 @@ def extras() -> dict[str, list[str]]:
 
 
 def test_extras_are_those_that_are_documented():
-    assert set(extras()) == {"demo", "quality", "track", "workflow", "dev"}
+    assert set(extras()) == {"demo", "quality", "track", "workflow", "dev", "docs"}
     text = (ROOT / "docs/dependencies.md").read_text()
     assert all(f"| `{name}` |" in text for name in extras())

@@ -49,7 +49,7 @@ SEVERAL_CLASSES = SETTINGS.index.task in ("classes", "ordinal")  # neither binar
 # `real` is scored against real videos (the reference), `reconstruction` is the autoencoder alone.
 SCORED = planned.scored(SETTINGS)
 
-# The files of a model bundle (lddm/synthesis/bundle.py).
+# The files of a model package (lddm/synthesis/bundle.py).
 BUNDLE = ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"]
 
 PIPELINE = build.identity(SETTINGS)
@@ -133,7 +133,7 @@ def processes(*sections):
 
 
 def motion_threads(wildcards):
-    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or what set-threads says."""
+    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or the value of set-threads."""
     cores = workflow.resource_settings.cores
     return 4 if cores is None else min(16, cores)
 
