@@ -33,8 +33,9 @@ OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continua
 class Animator:
     """Animates stills with a trained bundle.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # or load(): the model of the package
-    >>> videos = animator.animate(image, samples=4, seed=1)
+    Examples:
+        >>> animator = Animator.load()  # the model of the package; or the folder of a bundle
+        >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
     def __init__(self, bundle: Bundle, device: torch.device | None = None):
