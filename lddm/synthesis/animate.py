@@ -183,7 +183,7 @@ class Animator:
                         on_frame(sample * frames + number, samples * frames)
             return videos
 
-        def painted(batch_size: int) -> np.ndarray:
+        def synthesised(batch_size: int) -> np.ndarray:
             """Frames of a model that synthesises pixels, or of a single window."""
 
             def draw(x0: np.ndarray, place: int) -> np.ndarray:
@@ -196,7 +196,7 @@ class Animator:
 
         if self.moves_still and (size == "native" or frames > window):
             return with_smaller_batch(moved, batch_size, CANDIDATES if frames > window else 1)
-        return with_smaller_batch(painted, batch_size, samples * CANDIDATES if frames > window else samples)
+        return with_smaller_batch(synthesised, batch_size, samples * CANDIDATES if frames > window else samples)
 
     @torch.no_grad()
     def _layers(
