@@ -33,8 +33,9 @@ OVERLAP, CANDIDATES = 4, 8  # windows overlap by a quarter; the best of eight co
 class Animator:
     """Animates stills with a trained model.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # load(): the model shipped with lddm
-    >>> videos = animator.animate(image, samples=4, seed=1)
+    Examples:
+        >>> animator = Animator.load()  # the model shipped with lddm; or the folder of a bundle
+        >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
     def __init__(self, bundle: Bundle, device: torch.device | None = None):
