@@ -128,7 +128,7 @@ def test_labelled_patients_are_partitioned_evenly_and_too_few_are_reported(tiny_
     parts = deal(train, val, 4, 0, Task("binary", ("a", "b")))
     labelled = train.assign(part=parts[: len(train)])[train["labelled"]]
     assert (labelled.groupby("part")["label"].agg(["sum", "count"]) == [1, 2]).all(axis=None)
-    with pytest.raises(LddmError, match="a has 4 labelled training patients, too few for 5 parts") as error:
+    with pytest.raises(LddmError, match="a has 4 labelled training patients, too few for 5 partitions") as error:
         deal(train, val, 5, 0, Task("binary", ("a", "b")))
     assert "partitions to 4" in error.value.hint
 

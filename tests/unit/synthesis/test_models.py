@@ -102,7 +102,7 @@ def test_a_failed_export_keeps_the_existing_model(results, tmp_path, monkeypatch
     assert checksums(folder) == before and len(list((tmp_path / "out").iterdir())) == 1
     with pytest.raises(LddmError, match="does not exist"):
         export_model(results, "tiny", tmp_path / "out", fold=1)
-    with pytest.raises(LddmError, match="not a name"):
+    with pytest.raises(LddmError, match="not a valid model name"):
         export_model(results, "../tiny", tmp_path / "out")
 
 
@@ -165,9 +165,9 @@ def test_an_imported_model_has_a_name(bundles, own_models, tmp_path):
     assert "# Model card: static" in shown and checksums(own_models / "still-1")["bundle.json"] in shown
     with pytest.raises(LddmError, match="already"):
         import_model(bundles / "static", "still-1")
-    with pytest.raises(LddmError, match="no model 'nothing'.*\n.*breast-phantom"):
+    with pytest.raises(LddmError, match="unknown model 'nothing'.*\n.*breast-phantom"):
         find_model("nothing")
-    with pytest.raises(LddmError, match="is not a name"):
+    with pytest.raises(LddmError, match="is not a valid model name"):
         import_model(bundles / "static", "a/../../b")
 
 
@@ -192,6 +192,6 @@ def test_an_archive_is_imported_without_foreign_files(bundles, own_models, tmp_p
 def test_a_damaged_model_is_not_imported(bundles, own_models, tmp_path):
     shutil.copytree(bundles / "static", tmp_path / "bad")
     (tmp_path / "bad/autoencoder.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(LddmError, match="missing or not what"):
+    with pytest.raises(LddmError, match="missing or does not match"):
         import_model(tmp_path / "bad")
     assert not own_models.exists() or not list(own_models.iterdir())
