@@ -76,7 +76,7 @@ class HostUpdate:
             LddmError: too many consecutive steps were not finite.
         """
         losses, norms = self._clip(losses)
-        # One read from the device per step, for all networks. All processes have the same values, so all decide alike.
+        # One read from the device per step, for all networks. All processes have the same values and thus make the same decision.
         values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
         if values is not None and not torch.isfinite(values).all():
             for buffer, value in zip(self.buffers, self._before, strict=True):
