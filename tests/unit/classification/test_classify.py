@@ -1,4 +1,4 @@
-"""The cells of the ablation: what they are trained on, that they resume, and what their table says."""
+"""Run groups of the ablation: training sets, resuming, and tables."""
 
 import dataclasses
 

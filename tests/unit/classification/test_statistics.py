@@ -1,4 +1,4 @@
-"""Scores and tests against scikit-learn and hand-made numbers."""
+"""Metrics and tests against scikit-learn and hand-computed numbers."""
 
 import numpy as np
 import pytest
