@@ -48,9 +48,9 @@ class AdamW:
                 continue
             states = [self._state_of(parameter) for parameter in parameters]
             gradients = [parameter.grad for parameter in parameters]
+            first, second = ([each[name] for each in states] for name in MOMENTS)
             adamw(
-                parameters, gradients, *([each[name] for each in states] for name in MOMENTS), [],
-                [each["step"] for each in states], fused=True, found_inf=self.found_inf,
+                parameters, gradients, first, second, [], [each["step"] for each in states], fused=True, found_inf=self.found_inf,
                 amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"],
                 weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
             )  # fmt: skip
