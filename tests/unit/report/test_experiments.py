@@ -57,7 +57,7 @@ def test_compare_in_the_terminal(results, other):
     done = CliRunner().invoke(evaluation.app, ["compare", str(results), str(other)])
     assert done.exit_code == 0 and "diffusion.width" in done.output and "frechet_video, lddm" in done.output
     alone = CliRunner().invoke(evaluation.app, ["compare", str(results)])
-    assert alone.exit_code == 1 and "two experiments or more" in str(alone.exception)
+    assert alone.exit_code == 1 and "at least two experiments" in str(alone.exception)
 
 
 def test_latex_tables_hold_the_numbers_and_balance(results, tmp_path):
