@@ -322,5 +322,5 @@ def test_model_packages_are_checked(bundles, tmp_path):
     for path in (bundles / "lddm").iterdir():
         (broken / path.name).write_bytes(path.read_bytes())
     (broken / "generator.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(LddmError, match="generator.safetensors is missing or not what"):
+    with pytest.raises(LddmError, match="generator.safetensors is missing or does not match"):
         load_bundle(broken)
