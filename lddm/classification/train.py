@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ PACKAGES = ("classification", "motion", "nn", "training", "data", "task")  # who
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of dimensions of a batch
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
+NO_INPUTS: Inputs = (np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 class ClassifierTask:
@@ -109,9 +111,10 @@ def train_classifier(
     identity: Identity | None = None,
     head: Head = BINARY,
 ) -> nn.Module:
-    """Train with a seed and keep the weights with the lowest loss on validation patients.
+    """Train with a seed and keep the weights with the lowest loss on validation patients, or the last ones without any.
 
     Args:
+        val: of labelled validation videos; none of them where validation labels count (`split.validation_labels`).
         state_dir: of the resumable state, which the caller removes when the result has been written.
         identity: what the training is, data and labels included; None as for `lddm.training.loop.train`.
         head: what a label is.
@@ -123,5 +126,6 @@ def train_classifier(
     def validate(networks: dict[str, nn.Module]) -> dict[str, float]:
         return head.validate(val[1], predict(networks["classifier"], val[0], head=head))
 
-    train(task, training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
+    chosen: dict[str, Any] = {"validate": validate, "keep_best": "loss"} if len(val[1]) else {}
+    train(task, training, seed, state_dir, on_log, **chosen, identity=identity)
     return network

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lddm.classification import classify as module
+from lddm.classification import train as train_module
 from lddm.classification.classify import classify
 from lddm.classification.networks import CLASSIFIERS
 from lddm.classification.regimes import Clips, augmented_clips, real_clips, synthetic_clips
@@ -205,6 +206,25 @@ def cells(tmp_path, quality):
             files.append(tmp_path / f"{regime}-{seed}.json")
             write_json(files[-1], result)
     return files
+
+
+def test_without_labelled_validation_videos_the_last_step_counts(tiny_store, tmp_path, monkeypatch):
+    """Labels of validation videos are not read: neither to stop early nor for the threshold."""
+    store, splits = tiny_store
+    within = splits.assign(labelled=splits["split"] != "val")
+    chosen = []
+    usual = train_module.train
+    monkeypatch.setattr(train_module, "train", lambda *a, **k: chosen.append(k.get("keep_best")) or usual(*a, **k))
+    results = []
+    for number, table in enumerate((within, within.assign(label=within["label"].where(within["labelled"], 1)))):
+        (path, *_) = classify(
+            SECTION, "tiny3d", "real", store, table, 0, [], [], None, tmp_path / f"state-{number}", tmp_path / str(number),
+            0, lambda *_: None,
+        )  # fmt: skip
+        results.append(read_json(path))
+    assert set(chosen) == {None} and results[0] == results[1]
+    assert results[0]["threshold"] == 0.5 and results[0]["val_auc"] is None and results[0]["n_validation_videos"] == 0
+    assert results[0]["predictions"] and 0 <= results[0]["test_auc"] <= 1
 
 
 def test_the_table_tells_better_from_equal_and_pairs_its_differences(tmp_path):
