@@ -50,7 +50,7 @@ class MotionCode:
         """The code of the clips mirrored left to right where `flipped` (bool (B,)): lateral motion changes its sign."""
         axial_lateral = 1 - 2 * torch.arange(2, device=self.maps.device)  # made there: a copy would wait
         mirrored = self.maps.flip(-1) * axial_lateral[:, None, None]
-        sign = _signs(mirrored)
+        sign = _signs(mirrored, self.coefficients)
         code = MotionCode(mirrored * sign[:, :, None, None, None], self.coefficients * sign[:, :, None])
         return self.mix(code, flipped)
 
@@ -80,7 +80,7 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
     Singular value decomposition of each clip over time x space at the resolution of the maps, in the order of the
     singular values. Its signs are arbitrary; they are fixed so that of the mean axial and the mean lateral displacement of
     each map the larger one is positive. So maps of a kind of motion look alike, whatever its direction, and the direction
-    is in the coefficients.
+    is in the coefficients. A clip of two frames has one coefficient, which is one: its map is the displacement itself.
 
     Args:
         flow: float32 (n, T, 2, H, W) in pixels.
@@ -100,15 +100,18 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
         raise ValueError(f"rank {rank} exceeds the {frames} frames of a clip")
     coefficients = vectors[:, :, ::-1][:, :, :rank].transpose(0, 2, 1) * np.sqrt(frames)  # (n, K, T), unit RMS
     maps = (coefficients @ matrix / frames).reshape(n, rank, 2, map_size, map_size)
-    sign = _signs(torch.from_numpy(maps)).numpy()
+    sign = _signs(torch.from_numpy(maps), torch.from_numpy(coefficients)).numpy()
     return (maps * sign[..., None, None, None]).astype(np.float32), (coefficients * sign[..., None]).astype(np.float32)
 
 
-def _signs(maps: Tensor) -> Tensor:
+def _signs(maps: Tensor, coefficients: Tensor) -> Tensor:
     """+1 or -1 (n, K) for maps (n, K, 2, h, w): of the mean axial and lateral displacement the larger one gets positive.
 
-    Where both are nearly zero, the larger one of the mean cubes does.
+    Where both are nearly zero, the larger one of the mean cubes does. A single coefficient, (n, K, 1), gets positive: contraction
+    and expansion, whose mean displacement is close to zero, would otherwise be told apart by the coefficient alone.
     """
+    if coefficients.shape[2] == 1:
+        return torch.where(coefficients[:, :, 0] < 0, -1.0, 1.0).to(maps)
     size = maps.square().mean(dim=(2, 3, 4), keepdim=True).sqrt()[..., 0, 0]  # (n, K, 1)
     mean, cube = maps.mean(dim=(3, 4)), maps.pow(3).mean(dim=(3, 4))  # (n, K, 2)
     value = torch.where(mean.abs().amax(dim=2, keepdim=True) > 0.1 * size, mean, cube)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lddm.motion.flow import optical_flow
-from lddm.motion.low_rank import svd_motion
+from lddm.motion.low_rank import MotionCode, svd_motion
 from lddm.motion.strain import strain_maps
 from lddm.motion.warp import upsample_maps
 
@@ -70,6 +70,22 @@ def test_maps_are_what_enlarging_needs():
     flow = upsample_maps(maps, 64)[None].numpy()  # (1, 1, 2, 64, 64)
     found, coefficients = svd_motion(flow, 1, 8)
     assert np.allclose(found[0, 0] * coefficients[0, 0, 0], maps[0], atol=1e-4)
+
+
+def test_a_clip_of_two_frames_has_its_displacement_as_its_map():
+    """Contraction and expansion have no mean displacement that could settle a sign: it has to stay in the map."""
+    rows, columns = np.indices((64, 64), dtype=np.float32) - 31.5
+    contraction = 0.05 * np.stack([rows, columns])[None, None] + 0.01
+    maps, coefficients = (
+        torch.from_numpy(part) for part in svd_motion(np.concatenate([contraction, -contraction]), 1, 8)
+    )
+    assert (coefficients - 1).abs().max() < 1e-5
+    slope = (maps[:, 0, 0, -1] - maps[:, 0, 0, 0]).mean(dim=1)
+    assert slope[0] > 1 and slope[1] < -1
+    mirrored = MotionCode(maps, coefficients).flip(torch.ones(2, dtype=torch.bool))
+    assert torch.equal(mirrored.coefficients, coefficients) and torch.allclose(
+        mirrored.maps[:, 0, 0], maps[:, 0, 0].flip(-1)
+    )
 
 
 def test_a_second_pass_brings_back_the_strain_that_the_first_smooths_away():
