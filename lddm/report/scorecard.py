@@ -108,7 +108,8 @@ def criteria(found: Results) -> list[Criterion]:
         Criterion("Compliance", "Do they protect the patients of the training data?", list(_compliance(found.memorisation()))),
         Criterion(
             "Comprehension", "Can one find out how they were made, and can readers judge them?",
-            [_records(found), Line("diagnoses by readers", reason="no answers of readers; `lddm reader-study --arms` makes their page")],
+            [_records(found),
+             Line("diagnoses by readers", reason="no answers of readers; `lddm reader-study --arms` makes their page")],
         ),
         Criterion("Consistency", "Do results hold for other seeds, patients and uses?", list(_consistency(found))),
     ]  # fmt: skip

@@ -69,7 +69,8 @@ def check_condition(settings: Settings) -> None:
         )
     if settings.split.validation_labels == "within_budget":
         raise LddmError(
-            "condition.attribute 'soft_label' needs labels of validation videos; split.validation_labels 'within_budget' hides them",
+            "condition.attribute 'soft_label' needs labels of validation videos, which split.validation_labels 'within_budget' "
+            "hides",
             "set split.validation_labels to extra, or take another condition.attribute, e.g. logit",
         )
     if settings.index.task in ("classes", "ordinal"):

@@ -264,8 +264,8 @@ class SplitSettings(Section):
     validation_labels: Literal["extra", "within_budget"] = Field(
         "extra",
         description="labels of validation videos: extra = used in addition to those of training videos (early stopping, decision "
-        "threshold); within_budget = none are used, so that max_labelled_videos and classification.real_videos count all labelled "
-        "videos: classifiers train for all of their steps and decide at a probability of 0.5",
+        "threshold); within_budget = none are used, so that max_labelled_videos and classification.real_videos count all "
+        "labelled videos: classifiers train for all of their steps and decide at a probability of 0.5",
     )
     min_patients: int = Field(
         4,

@@ -15,7 +15,7 @@ from lddm.synthesis.memory import BatchSize
 from lddm.synthesis.synthesize import reconstruct
 
 Made = tuple[np.ndarray, pd.DataFrame]  # clips uint8 (n, T + 1, S, S), and the table they belong to
-COUNT = 120  # clips of each control
+COUNT = 80  # clips of each control: 3 s on one core
 
 
 def memorised_clips(
