@@ -130,6 +130,7 @@ def classify(
                 "n_real_videos": 0 if regime == "lddm_only" else int(real.table["id"].nunique()),
                 "n_real_patients": 0 if regime == "lddm_only" else int(real.table["patient_id"].nunique()),
                 "n_validation_videos": int(val.table["id"].nunique()),
+                "n_labelled_stills": _stills(animated),
                 "n_added": 0 if added is None else len(added),
                 "steps": training.steps,
                 "identity": identity.digest,
@@ -164,6 +165,11 @@ def _finished(path: Path, identity: Identity) -> bool:
     if found != identity.digest:
         logger.warning("%s is of other settings, data or code. Training starts from the beginning.", path)
     return found == identity.digest
+
+
+def _stills(added: Clips | None) -> int:
+    """Number of labelled stills behind the added videos; real videos with guessed labels and augmented ones have none."""
+    return 0 if added is None or "x0_id" not in added.table else int(added.table["x0_id"].nunique())
 
 
 def _log_seed(

@@ -227,6 +227,20 @@ def test_without_labelled_validation_videos_the_last_step_counts(tiny_store, tmp
     assert results[0]["predictions"] and 0 <= results[0]["test_auc"] <= 1
 
 
+def test_a_run_counts_all_labels_it_used(tiny_store, tmp_path):
+    """Training and validation videos, and the stills behind the animated ones: once each, however many videos they became."""
+    made = stills(tmp_path, tiny_store)
+    paths = []
+    for regime, added in (("real", []), ("real+lddm", made)):
+        paths += classify(
+            SECTION, "tiny3d", regime, *tiny_store, 0, added, [], None, tmp_path / f"state-{regime}", tmp_path / regime, 0,
+            lambda *_: None,
+        )  # fmt: skip
+    table = classification_table(paths, SECTION, 0).drop_duplicates("regime").set_index("regime")
+    assert table.loc["real", ["labels_train", "labels_val", "labels_stills"]].tolist() == [8, 3, 0]
+    assert table.loc["real+lddm", ["labels_train", "labels_val", "labels_stills"]].tolist() == [8, 3, 4]
+
+
 def test_the_table_tells_better_from_equal_and_pairs_its_differences(tmp_path):
     files = cells(tmp_path, {"real": 0.3, "real+static": 0.3, "real+lddm": 2.0})
     table = classification_table(files, SECTION.model_copy(update={"bootstrap": 400}), 0)
