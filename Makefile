@@ -12,7 +12,7 @@ SNAKEMAKE := "$(BIN)/snakemake" --cores $(CORES)
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install run models demo smoke dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-generators study-paper bench bench-gpu report ui clean
+.PHONY: help install run models demo smoke docs dist container test test-slow lint study-lung study-phantom study-strict study-condition study-defects study-fvd study-camus study-generators study-paper bench bench-gpu report ui clean
 
 help: ## what each target does
 	@echo "make TARGET [CORES=all] [DATA=data]"
@@ -72,6 +72,10 @@ study-condition: $(STAMP) ## labels, soft labels and measured attributes as the 
 study-defects: $(STAMP) ## after `make run`: what each metric notices of damaged videos -> results/phantom/defects.csv
 	@"$(BIN)/python" -m benchmarks.defects results/phantom
 
+study-camus: $(STAMP) ## does synthetic motion carry a real diagnosis? DATA=folder of camus-pairs -> results/camus/
+	@"$(BIN)/python" -m benchmarks.camus "$(DATA)/camus-pairs" --setting open
+	@"$(BIN)/python" -m benchmarks.camus "$(DATA)/camus-pairs" --setting strict --labelled 16
+
 study-fvd: $(STAMP) ## after `make run`, with I3D's weights: what FVD answers to, and its floor -> results/phantom/fvd.csv
 	@"$(BIN)/python" -m benchmarks.fvd results/phantom
 
@@ -97,6 +101,18 @@ lint: $(STAMP) ## style, spelling and types
 	@"$(BIN)/codespell" lddm tests docs benchmarks workflow config Makefile Snakefile *.md
 	@"$(BIN)/mypy"
 	@echo "No errors of style, spelling or type"
+
+# The site needs packages that nothing else does: they have a lock and an environment of their own.
+DOCS := build/docs-venv
+docs: $(DOCS)/installed ## the documentation site, with all links checked -> build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 "$(DOCS)/bin/mkdocs" build --quiet
+	@echo "Made build/site/index.html: open it in a browser"
+
+$(DOCS)/installed: requirements-docs.lock
+	@echo "Installing requirements-docs.lock into $(DOCS) (once) ..."
+	@mkdir -p build && python3 -m venv $(DOCS)
+	@"$(DOCS)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-docs.lock
+	@touch $@
 
 dist: $(STAMP) ## an sdist and a wheel -> build/dist/
 	@rm -rf build/lib build/bdist.* && mkdir -p build/dist

@@ -1,1 +1,1 @@
-"""Our speed as ratios, each measured in one run on one machine: `make bench`."""
+"""Benchmarks of speed, reported as ratios to a peer measured in the same run: `make bench`."""

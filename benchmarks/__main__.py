@@ -1,7 +1,7 @@
 """Run all benchmarks and write benchmarks/latest.json.
 
-Times depend on the machine, ratios hardly do. Each benchmark alternates ours and the peer and takes medians, so that a
-busy machine disturbs both alike.
+Times depend on the machine; ratios depend on it much less. Each benchmark alternates between ours and the peer and takes
+medians, so that other load affects both equally.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZE, FRAMES = 64, 16
 
 
 def preprocessing() -> dict[str, Any]:
-    """Frames a second of the rule preprocess, one process, against decoding the same files with PyAV alone."""
+    """Frames per second of the rule preprocess in one process, relative to decoding the same files with PyAV alone."""
     import av
 
     from lddm.data.index import build_index
@@ -67,7 +67,7 @@ def preprocessing() -> dict[str, Any]:
 
 
 def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
-    """Stage 1, diffusion and sampling options at their defaults, untrained, and the batch size."""
+    """Untrained default networks (stage 1 and diffusion), default sampling options and the batch size."""
     from lddm.autoencoder.model import Autoencoder
     from lddm.generators.diffusion.model import LatentDiffusion
     from lddm.generators.sampling import SamplingOptions
@@ -88,7 +88,7 @@ def _default_parts(**changes) -> tuple[Any, Any, Any, int]:
 
 
 def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, Any]:
-    """Seconds to animate one still, against one pass of the decoder alone; default networks, weights untrained."""
+    """Seconds to animate one still, relative to one pass of the decoder; default networks, untrained."""
     autoencoder, generator, options, batch = _default_parts(**changes)
     x0, label = torch.rand(batch, 1, SIZE, SIZE) * 2 - 1, torch.zeros(batch, dtype=torch.int64)
     z = torch.randn(batch, autoencoder.spec.size)
@@ -119,14 +119,14 @@ def synthesis(name: str = "synthesis_vs_decoder_pass", **changes) -> dict[str, A
 
 
 def synthesis_paper() -> dict[str, Any]:
-    """The same for the paper's decoder and vector latent: how much of a clip's time the diffusion takes."""
+    """As `synthesis`, for the decoder and vector latent of the paper: the share of diffusion in the time of a clip."""
     return synthesis("synthesis_vs_decoder_pass_paper", decoder="spade", latent="vector")
 
 
 def pixels() -> dict[str, Any]:
-    """Seconds to animate one still, against video diffusion in pixels with as many steps; both without guidance.
+    """Seconds to animate one still, relative to pixel-space video diffusion with as many steps; both without guidance.
 
-    The peer runs two steps, which are scaled up: one clip of it takes minutes.
+    The peer runs two steps and its time is scaled, since one clip takes minutes.
     """
     from lddm.generators.pixel import PixelDiffusion
     from lddm.generators.sampling import SamplingOptions
@@ -159,7 +159,7 @@ def pixels() -> dict[str, Any]:
 
 
 def stage1_step() -> dict[str, Any]:
-    """Seconds of a training step of stage 1 with the frugal decoder, against the paper's at the same width and size."""
+    """Seconds per training step of stage 1 with the default decoder, relative to the decoder of the paper at equal size."""
     from lddm.motion.low_rank import MotionCode
 
     batch = 8
@@ -187,7 +187,7 @@ def stage1_step() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print each ratio as it comes, and write all of them."""
+    """Run all benchmarks, print each ratio and write them to a file."""
     rows: list[dict[str, Any]] = []
     speed = (preprocessing, synthesis, synthesis_paper, pixels, native_size, stage1_step, extraction, scoring)
     for benchmark in (*speed, stage2_peers, generator_costs, planning, start_of_jobs, preprocessing_memory):

@@ -1,8 +1,8 @@
-"""What generators should be conditioned on: the same regimes of several experiments on the same patients, tested in pairs.
+"""Comparison of conditions of the generator: paired tests of the same regimes across experiments on the same patients.
 
     python -m benchmarks.condition results/phantom_strict results/phantom_strict_soft --out results/condition.md
 
-The first experiment is the reference: its regimes keep their names, and its `real+lddm` is compared with that of the others.
+The first experiment is the reference: its regimes keep their names, and the `real+lddm` of the others is compared with its own.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Cells = dict[str, dict[str, Runs]]
 
 
 def gathered(folders: list[Path]) -> tuple[Cells, Settings]:
-    """Runs of all experiments, classifier -> regime -> runs; and the settings of the first.
+    """Runs of all experiments (classifier -> regime -> runs), and the settings of the first experiment.
 
-    Regimes without a generator count once. Those of further experiments have their condition in brackets.
+    Regimes without a generator are included once. Regimes of further experiments have their condition in brackets.
 
     Raises:
         LddmError: two experiments have the same condition.
@@ -42,13 +42,13 @@ def gathered(folders: list[Path]) -> tuple[Cells, Settings]:
         for classifier, regimes in read_cells([folder / path for path in planned.classification_files(one)]).items():
             for regime, runs in regimes.items():
                 if place and regime in ("real", "real+aug", "real+pseudo", "real+static"):
-                    continue  # the condition does not matter to them
+                    continue  # independent of the condition
                 cells.setdefault(classifier, {})[f"{regime} ({name})" if place else regime] = runs
     return cells, settings[0]
 
 
 def page(folders: list[Path]) -> str:
-    """Markdown: the primary metric of each regime, its difference to `real`, and that to `real+lddm` of the first experiment."""
+    """Markdown table: primary metric per regime, and its differences to `real` and to `real+lddm` of the first experiment."""
     cells, settings = gathered(folders)
     metric = primary_of(common_task(cells))
     values, tests = evaluate_cells(cells, settings.classification, settings.seed)
@@ -68,7 +68,7 @@ def page(folders: list[Path]) -> str:
 
 
 def _difference(row, metric: str) -> str:
-    """A row of comparisons.csv in words."""
+    """Format a row of comparisons.csv."""
     value, low, high = row[f"delta_{metric}"], row["ci_low"], row["ci_high"]
     return f"{value:+.3f} ({low:+.3f}, {high:+.3f}), Holm p {row['p_holm']:.2g}, {row['runs_better']} of {row['n_runs']} runs"
 
@@ -77,7 +77,7 @@ def main(
     folders: Annotated[list[Path], typer.Argument(help="results/<experiment>, the reference first")],
     out: Annotated[Path, typer.Option(help="Markdown file to write")] = Path("results/condition.md"),
 ) -> None:
-    """Compare conditions."""
+    """Compare the conditions of several experiments and write a Markdown table."""
     text = page(folders)
     with atomic_path(out) as temporary:
         temporary.write_text(text)

@@ -1,9 +1,9 @@
-"""Whether intervals and tests keep what they promise: simulated studies with a known truth.
+"""Coverage of intervals and type I error of tests, in simulated studies with a known effect.
 
     python -m benchmarks.coverage [--studies 2000] [--resamples 1000]
 
-Prints the table of docs/results/statistics.md: for each design how often the 95 % interval of the difference of two AUCs
-covers the truth, and how often a true null hypothesis is rejected at 0.05.
+Prints the table of docs/results/statistics.md: for each design, the coverage of the 95 % interval of the difference of two
+AUCs, and the rejection rate of a true null hypothesis at 0.05.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from lddm.statistics.p_values import bootstrap_p_value, holm
 
 @dataclass(frozen=True)
 class Design:
-    """A simulated comparison of two regimes. Spreads are standard deviations of the separation of the two classes.
+    """Simulated comparison of two regimes. Spreads are standard deviations of the class separation.
 
     Attributes:
-        patients: in each class.
-        videos: of each patient.
-        by_training, by_seed, by_run: how much the gain varies between trainings of the generator, seeds, single runs.
-        gain: how much further the second regime separates the classes.
+        patients: patients per class.
+        videos: videos per patient.
+        by_training, by_seed, by_run: spread of the gain between trainings of the generator, seeds and single runs.
+        gain: additional class separation under the second regime.
     """
 
     name: str
@@ -48,23 +48,23 @@ DESIGNS = (
     Design("3 seeds"),
     Design("3 seeds, no variance between them", by_seed=0.0, by_run=0.0),
     Design("5 seeds", seeds=5),
-    Design("10 seeds, which vary much", seeds=10, by_seed=0.5, by_run=0.5),
-    Design("3 seeds, 3 videos a patient", videos=3),
-    Design("3 seeds, 12 patients a class", patients=12),
-    Design("3 seeds, 300 patients a class", patients=300),
+    Design("10 seeds with large variance", seeds=10, by_seed=0.5, by_run=0.5),
+    Design("3 seeds, 3 videos per patient", videos=3),
+    Design("3 seeds, 12 patients per class", patients=12),
+    Design("3 seeds, 300 patients per class", patients=300),
     Design("3 trainings, 3 seeds", trainings=3, by_training=0.25),
-    Design("3 trainings alike, 3 seeds", trainings=3),
-    Design("3 trainings that vary much, 3 seeds", trainings=3, by_training=0.6),
+    Design("3 trainings without variance, 3 seeds", trainings=3),
+    Design("3 trainings with large variance, 3 seeds", trainings=3, by_training=0.6),
     Design("3 trainings, 5 seeds", trainings=3, seeds=5, by_training=0.25),
     Design("5 trainings, 3 seeds", trainings=5, by_training=0.25),
     Design("no difference, 3 trainings, 3 seeds", trainings=3, by_training=0.25, gain=0.0),
 )
-SEPARATION = 0.9  # of the classes, in the unit of the spread below
-BY_PATIENT, BY_VIDEO = 0.8, 0.6  # spread of a patient's score, the same for all runs, and of each prediction
+SEPARATION = 0.9  # separation of the classes, in the unit of the spread below
+BY_PATIENT, BY_VIDEO = 0.8, 0.6  # spread of the patient effect (shared by all runs) and of each prediction
 
 
 def truth(design: Design) -> float:
-    """The difference of the AUCs, averaged over all patients, trainings and seeds there might be."""
+    """Expected difference of the AUCs over the population of patients, trainings and seeds."""
     noise = 2 * (BY_PATIENT**2 + BY_VIDEO**2)
     spread = design.by_training**2 + design.by_seed**2 + design.by_run**2
     second = norm.cdf((SEPARATION + design.gain) / np.sqrt(noise + spread))
@@ -73,13 +73,13 @@ def truth(design: Design) -> float:
 
 
 def study(design: Design, resamples: int, rng: np.random.Generator) -> Estimate:
-    """One simulated study: the second regime less the first one, on the same patients."""
+    """Simulate one study: second regime minus first regime, on the same patients."""
     labels = np.repeat([0, 1], design.patients * design.videos)
     patients = np.arange(len(labels)) // design.videos
     hard = np.repeat(BY_PATIENT * rng.normal(size=2 * design.patients), design.videos)
     shape = (design.trainings, design.seeds)
     seeds = [design.by_seed * rng.normal(size=(1, design.seeds)) for _ in range(2)]
-    # The first regime has no generator: its runs are the same whichever training the second one uses.
+    # The first regime has no generator: its runs do not depend on the training of the generator.
     first = np.broadcast_to(SEPARATION + seeds[0] + design.by_run * rng.normal(size=(1, design.seeds)), shape)
     noise = np.broadcast_to(rng.normal(size=(1, design.seeds, len(labels))), (*shape, len(labels)))
     second = SEPARATION + design.gain + design.by_training * rng.normal(size=(design.trainings, 1)) + seeds[1]
@@ -100,7 +100,7 @@ def study(design: Design, resamples: int, rng: np.random.Generator) -> Estimate:
 
 
 def measure(design: Design, studies: int, resamples: int, seed: int = 0) -> dict[str, float]:
-    """Coverage of the 95 % interval, share of true nulls rejected at 0.05, and the mean width of the interval."""
+    """Coverage and mean width of the 95 % interval, and rejection rate of true nulls at 0.05."""
     rng, expected = np.random.default_rng(seed), truth(design)
     covered, rejected, width = 0, 0, 0.0
     for _ in range(studies):
@@ -113,7 +113,7 @@ def measure(design: Design, studies: int, resamples: int, seed: int = 0) -> dict
 
 
 def family_error(studies: int, resamples: int, pairs: int = 10, seed: int = 0) -> float:
-    """How often a family of `pairs` true null hypotheses has any that is rejected after Holm's correction."""
+    """Family-wise error rate of `pairs` true null hypotheses after Holm's correction."""
     rng, design, wrong = np.random.default_rng(seed), Design("no difference", gain=0.0), 0
     for _ in range(studies):
         p = np.array([study(design, resamples, rng).p_value() for _ in range(pairs)])
@@ -122,8 +122,8 @@ def family_error(studies: int, resamples: int, pairs: int = 10, seed: int = 0) -
 
 
 def main(
-    studies: Annotated[int, typer.Option(help="simulated studies of each design")] = 2000,
-    resamples: Annotated[int, typer.Option(help="draws of each interval")] = 1000,
+    studies: Annotated[int, typer.Option(help="number of simulated studies per design")] = 2000,
+    resamples: Annotated[int, typer.Option(help="resamples per interval")] = 1000,
 ) -> None:
     """Print coverage and type I error of the comparison of two classifiers."""
     rows = [{"design": design.name} | measure(design, studies, resamples) for design in track(DESIGNS, "simulating")]

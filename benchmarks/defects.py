@@ -1,8 +1,8 @@
-"""What each metric sees: real test clips are damaged in known ways and scored; `make study-defects` after `make run`.
+"""Sensitivity of the metrics to known distortions of real test clips: `make study-defects` after `make run`.
 
-Clips of half of the test patients are scored against those of the other half, as they are and damaged. Writes
-results/<experiment>/defects.csv and prints a table for docs/results/metrics.md. The column `sees_motion` of the catalogue
-(lddm.metrics.catalogue) has to be what this measures.
+Clips of half of the test patients, undistorted and distorted, are scored against those of the other half. Writes
+results/<experiment>/defects.csv and prints a table for docs/results/metrics.md. The attribute `sees_motion` of the catalogue
+(lddm.metrics.catalogue) must agree with this measurement.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ MOTION = ("frozen", "shuffled", "doubled speed")
 
 
 def frozen(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """x0 repeated: uint8 (T + 1, S, S), as all of these."""
+    """Repeat x0. Clips of this and the following functions are uint8 (T + 1, S, S)."""
     return np.repeat(clip[:1], len(clip), axis=0)
 
 
 def shuffled(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """x0, then the other frames in random order."""
+    """Shuffle the frames after x0."""
     return clip[np.concatenate([[0], 1 + rng.permutation(len(clip) - 1)])]
 
 
 def doubled_speed(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every other frame, to the end and back."""
+    """Double the speed: every other frame, forwards and then backwards."""
     there = np.arange(0, len(clip), 2)
     return clip[np.concatenate([there, there[-2::-1]])[: len(clip)]]
 
 
 def blurred(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each frame through a Gaussian of 1.5 pixels."""
+    """Blur each frame by a Gaussian with a standard deviation of 1.5 pixels."""
     return np.stack([cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in clip])
 
 
 def noisy(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Independent noise of 12 grey levels."""
+    """Add independent Gaussian noise with a standard deviation of 12 grey levels."""
     return np.clip(clip + rng.normal(0, 12, clip.shape), 0, 255).round().astype(np.uint8)
 
 
@@ -69,7 +69,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 def versions(real: Videos, train: Videos, transferred: Videos | None) -> dict[str, Videos]:
-    """The clips as they are, damaged in each way, moved as another patient, and swapped for training clips."""
+    """Versions of the clips: undistorted, each distortion, motion of another patient, and copied training clips."""
     rng = np.random.default_rng(SEED)
     found = {"as they are": real}
     for name, damage in DAMAGES.items():
@@ -83,7 +83,7 @@ def versions(real: Videos, train: Videos, transferred: Videos | None) -> dict[st
 
 
 def scores(protocol: Protocol, videos: Videos) -> list[dict]:
-    """All rows of one version but those of the infinite n."""
+    """Score rows of one version, without the extrapolations to infinite n."""
     rows = [*protocol.distances("heldout", videos, ("heldout",)), *protocol.no_reference("heldout", videos)]
     rows += [*protocol.paired("heldout", videos), *copy_rows(protocol, "heldout", videos)[0]]
     kept = (row for row in rows if row["value"] is not None and not row["metric"].endswith(INFINITY))
@@ -91,10 +91,11 @@ def scores(protocol: Protocol, videos: Videos) -> list[dict]:
 
 
 def sees_motion(row: pd.Series, high: float, paired: bool) -> bool | None:
-    """Whether the values of a metric, by version, show that it sees motion; None where it cannot be said.
+    """Whether a metric is sensitive to motion, given its values by version; None if undecidable.
 
-    A distance of distributions sees motion if each broken motion lies above the interval of the undamaged clips. A paired
-    measure is zero for the undamaged clip, so it sees motion if it does not prefer a frozen clip to a moving one.
+    A distance between distributions is sensitive to motion if its value for each distorted motion exceeds the interval of the
+    undistorted clips. A paired measure is zero for the undistorted clip; it is sensitive to motion if it does not rate a
+    frozen clip better than a moving one.
     """
     sign = -1 if about(row.name[0]).higher else 1
     if paired:
@@ -105,10 +106,10 @@ def sees_motion(row: pd.Series, high: float, paired: bool) -> bool | None:
 
 def main(
     results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
-    bootstrap: Annotated[int, typer.Option(help="resamples of the intervals")] = 50,
-    weights_dir: Annotated[Path, typer.Option(help="pretrained networks")] = Path("weights"),
+    bootstrap: Annotated[int, typer.Option(help="resamples per interval")] = 50,
+    weights_dir: Annotated[Path, typer.Option(help="folder of the pretrained networks")] = Path("weights"),
 ) -> None:
-    """Score damaged real clips and tell which metrics notice what."""
+    """Score distorted real clips and show which distortions each metric detects."""
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     tables = {part: fold_clips(store, splits, 0, part) for part in ("test", "train")}
     real = {
@@ -138,7 +139,7 @@ def main(
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Metrics down, versions across; which way is better; and whether it sees motion: measured, and as the catalogue says."""
+    """Table of metrics (rows) by versions (columns), with the better direction and measured and stated motion sensitivity."""
     order = list(dict.fromkeys(table["version"]))
     keys = ["metric", "features"]
     wide = table.pivot_table(index=keys, columns="version", values="value", sort=False)[order]
@@ -156,7 +157,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _transferred(results: Path, scored: Videos) -> Videos | None:
-    """The motion-transfer videos of the same first frames, one for each, if the run made some."""
+    """Motion-transfer videos of the same first frames, one per frame, if the run generated any."""
     shards = sorted((results / "fold-0/synthetic/motion_transfer/heldout").glob("shard-*.parquet"))
     if not shards:
         return None

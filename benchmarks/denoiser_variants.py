@@ -1,16 +1,16 @@
-"""Variants of the denoiser side by side: loss weighting, dropout of conditions, prediction type, length of training.
+"""Comparison of variants of the denoiser: loss weighting, condition dropout, prediction type, length of training.
 
     python -m benchmarks.denoiser_variants results/phantom --only "default,flow matching"
 
-Each variant is trained on the latents of fold 0 of a finished run, without a student and from an
-empty state folder, so that no variant can resume another. Reports, for samples of UniPC (10 steps, no guidance):
+Each variant is trained on the latents of fold 0 of a finished run, without a student and from an empty state folder, so that
+no variant can resume another. Reports for samples of UniPC (10 steps, no guidance):
 
 - the variance of the largest principal axis of each component of the motion maps, in pixels, over that of the latents, on
   training and validation stills;
 - the difference of their means along the largest axis of the first component ("push"), in standard deviations of the latents;
 - for videos of validation stills: domain Fréchet distance (mean of four draws), strain correlation and strain error.
 
-Writes study/denoiser_variants/<variant>.json (made once each) and study/denoiser_variants.md. 5 to 15 minutes a variant on a CPU.
+Writes study/denoiser_variants/<variant>.json (once each) and study/denoiser_variants.md. 5 to 15 minutes per variant on a CPU.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "flow matching": {"prediction_type": "flow_prediction"},
 }
 OPTIONS = SamplingOptions("unipc", 10)
-STILLS = 1632  # about how many samples of each part
+STILLS = 1632  # approximate number of samples per part
 
 
 class Moments:
@@ -56,12 +56,13 @@ class Moments:
         maps = self._motion(_draw(latents.mean[latents.train], latents.std[latents.train]))
         self.mean = maps.mean(dim=0)
         centred = (maps - self.mean).double().transpose(0, 1)  # (2K, n, h w)
-        self.axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred)[1][:, :, -1].float()  # the largest: (2K, h w)
+        # the largest axis: (2K, h w)
+        self.axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred)[1][:, :, -1].float()
 
     def compare(
         self, model: LatentDiffusion, dataset: LatentDataset, options: SamplingOptions, seed: int
     ) -> dict[str, Any]:
-        """Variance ratios and differences of means (in standard deviations) of samples for these stills, on each axis."""
+        """Variance ratios and differences of means (in standard deviations) per axis, for samples of these stills."""
         rng = torch.Generator().manual_seed(seed)
         passes = max(1, round(STILLS / len(dataset)))
         index = torch.cat([torch.randperm(len(dataset), generator=rng) for _ in range(passes)])
@@ -78,7 +79,7 @@ class Moments:
         return torch.einsum("nck,ck->nc", self._motion(z) - self.mean, self.axes)
 
     def _motion(self, z: Tensor) -> Tensor:
-        """Displacement fields in pixels: z (n, D) -> (n, 2K, h w); the larger mean of each field is positive."""
+        """Displacement fields in pixels, z (n, D) -> (n, 2K, h w), signed so that the larger mean of a field is positive."""
         return self.spec.split(z)[0][:, : 2 * self.spec.motion_rank].flatten(2)
 
 
@@ -88,7 +89,7 @@ def _draw(mean: Tensor, std: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(fold: Fold, model: LatentDiffusion, latents: LatentSet, decoder: Autoencoder) -> dict[str, Any]:
-    """All numbers of one trained variant."""
+    """Compute all measures of one trained variant."""
     row: dict[str, Any] = {}
     for part, train in (("train", True), ("val", False)):
         dataset = LatentDataset(latents, fold.store, train, torch.device("cpu"))
@@ -104,7 +105,7 @@ def measure(fold: Fold, model: LatentDiffusion, latents: LatentSet, decoder: Aut
 
 def main(
     results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
-    only: Annotated[str, typer.Option(help="variants, separated by commas; empty = all")] = "",
+    only: Annotated[str, typer.Option(help="comma-separated variants; empty = all")] = "",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train and measure each variant, then write the table."""
@@ -136,7 +137,7 @@ def _keep_loss(losses: list[float], _: int, values: dict[str, float]) -> None:
 
 
 def table(rows: list[dict[str, Any]], out: Path) -> str:
-    """The rows as Markdown, also written to `out`."""
+    """Format the rows as a Markdown table and write it to `out`."""
     lines = [
         "| variant | seed | variance of the largest axis, training stills | validation stills | push, training (sd)"
         " | validation | Fréchet video | strain correlation | strain error |",

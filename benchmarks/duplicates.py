@@ -1,7 +1,7 @@
-"""Time and memory of the duplicate search on made-up videos: python -m benchmarks.duplicates [VIDEOS]
+"""Time and memory of the duplicate search on simulated videos: python -m benchmarks.duplicates [VIDEOS]
 
-Each video has 100 frames of a moving texture below one common field of view. Of every 100 videos two copy a third: one
-is a later excerpt, the other an earlier one, mirrored.
+Each video has 100 frames of a moving texture in a common field of view. Of every 100 videos, two are copies of a third: a
+later excerpt, and an earlier, mirrored one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FRAMES = 100
 
 
 def made_up(number: int, fan: np.ndarray) -> np.ndarray:
-    """Thumbnails uint8 (100, 32, 32)."""
+    """Simulated thumbnails uint8 (100, 32, 32)."""
     rng = np.random.default_rng(number)
     texture = 150 * cv2.GaussianBlur(rng.normal(size=(56, 56)).astype(np.float32), (0, 0), 1.2)
     width, height, phase = rng.uniform((1, 1, 0), (8, 8, 6))
@@ -33,7 +33,7 @@ def made_up(number: int, fan: np.ndarray) -> np.ndarray:
 
 
 def main(videos: int = 10_000) -> None:
-    """Print time, memory, and how many of the copies were found."""
+    """Print time, memory and the number of copies found."""
     y, x = np.mgrid[:SIDE, :SIDE]
     fan = np.hypot(y + 8, x - SIDE / 2) < 36
     hashes = [made_up(number, fan) for number in range(videos)]

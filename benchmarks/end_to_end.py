@@ -1,7 +1,7 @@
-"""How long an experiment takes from the first job to the last: config/lung.yaml at 128 px on simulated videos.
+"""Duration of an experiment from the first to the last job: config/lung.yaml at 128 px on simulated videos.
 
-The videos are phantoms, as many and as long as those of the lung collection: times are those of the real run, results mean
-nothing. Run in a folder of its own, with `snakemake --cores all`.
+The videos are phantoms, matched in number and length to the lung collection: the times are representative of the real run,
+the results are meaningless. Runs `snakemake --cores all` in a separate folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import yaml
 from benchmarks.timing import ROOT, TooLong, run_group
 from lddm.files import read_json
 
-# What differs from config/lung.yaml.
+# Differences to config/lung.yaml.
 STAND_IN = {
     "experiment": "stand_in",
     "index": {
@@ -37,15 +37,16 @@ QUICK = {
     "preprocess": {"size": 32},
     "split": {"min_patients": 2},
 }
-# The part that the time limit is about: without classifiers, tables and pages.
+# The part to which the time limit applies: without classifiers, tables and pages.
 TARGETS = ("cinn", "lddm", "reconstruction", "real")
 
 
 def run(device: str, quick: bool, timeout: float, cores: str = "all") -> dict[str, Any]:
-    """Seconds from the start of the first job to the end of the last, and of each rule.
+    """Measure the seconds from the start of the first job to the end of the last, and per rule.
 
     Returns:
-        `whole_s`, `finished` (false: the time was up, and the rules are those that were done) and `rules`, seconds by rule.
+        `whole_s`; `finished` (False if the time limit was reached; `rules` then has the completed ones); `rules`, seconds by
+        rule.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -75,12 +76,12 @@ def run(device: str, quick: bool, timeout: float, cores: str = "all") -> dict[st
 
 
 def summary(results: Path) -> dict[str, Any]:
-    """What the records of the jobs say."""
+    """Summarise the records of the jobs."""
     rules: dict[str, float] = {}
     began, ended = [], []
     for job in (read_json(path) for path in sorted((results / "records").glob("*/*/*/record.json"))):
         if not job.get("ended"):
-            continue  # it was stopped
+            continue  # the job was stopped
         start, end = (_seconds(job[key]) for key in ("started", "ended"))
         rules[job["rule"]] = round(rules.get(job["rule"], 0) + end - start, 1)
         began.append(start)

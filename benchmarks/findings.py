@@ -1,9 +1,9 @@
 """Tables of docs/results.md and docs/results/phantom.md, and the forest plot, from docs/results/effects.csv and a run.
 
     python -m benchmarks.findings                         # first page: table and plot from effects.csv
-    python -m benchmarks.findings --run results/phantom   # first take the numbers of a finished `make run`
+    python -m benchmarks.findings --run results/phantom   # first update the numbers from a finished `make run`
 
-Tables stand between markers; tests/contract holds that the first page agrees with effects.csv.
+Tables stand between markers; tests/contract checks that the first page agrees with effects.csv.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EFFECTS = Path("docs/results/effects.csv")
 PAGE, PHANTOM = Path("docs/results.md"), Path("docs/results/phantom.md")
 PLOT = Path("docs/images/findings.png")
-# training set and the one it is compared with in tables/comparisons.csv, for the rows that `make run` measures
+# regime and its reference in tables/comparisons.csv, for the rows measured by `make run`
 OF_A_RUN = {
     "LDDM − repeated stills": ("real+lddm", "real+static"),
     "LDDM − cINN": ("real+lddm", "real+cinn"),
@@ -47,7 +47,7 @@ MEASURES = (
 
 
 def updated(effects: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
-    """The effects with those of `make run` replaced by the comparisons of the strain classifier of a finished run.
+    """Replace the effects of `make run` by the comparisons of the strain classifier of a finished run.
 
     Raises:
         LddmError: a comparison is missing.
@@ -72,7 +72,7 @@ def updated(effects: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def effects_table(effects: pd.DataFrame) -> str:
-    """Markdown: one row per comparison."""
+    """Markdown table with one row per comparison."""
     lines = [
         "| setting | comparison | difference in AUC (95 % interval) | p (Holm) | patients, runs | version | command |",
         "|---|---|---|---|---|---|---|",
@@ -88,7 +88,7 @@ def effects_table(effects: pd.DataFrame) -> str:
 
 
 def quality_table(quality: pd.DataFrame) -> str:
-    """Markdown: one row per measure, one column per generator, of the held-out videos."""
+    """Markdown table of the held-out videos with one row per measure and one column per generator."""
     quality = quality[(quality["source"] == "heldout") | (quality["generator"] == "real")]
     lines = ["| | real (floor) | autoencoder | LDDM | cINN | motion transfer | x0 repeated |", "|---" * 7 + "|"]
     for title, metric, reference in MEASURES:
@@ -106,7 +106,7 @@ def _interval(rows: pd.DataFrame) -> str:
 
 
 def classifier_table(classification: pd.DataFrame, comparisons: pd.DataFrame) -> str:
-    """Markdown: AUC of each classifier and training set, and the difference to real videos alone."""
+    """Markdown table of the AUC per classifier and training set, and of its difference to real videos alone."""
     lines = ["| classifier | training videos | AUC | difference to real | p, Holm |", "|---" * 5 + "|"]
     to_real = comparisons[comparisons["against"] == "real"].set_index(["classifier", "regime"])
     for row in classification[classification["metric"] == "auc"].itertuples():
@@ -120,19 +120,19 @@ def classifier_table(classification: pd.DataFrame, comparisons: pd.DataFrame) ->
 
 
 def between(page: str, name: str, text: str) -> str:
-    """The page with the text between the markers of that name.
+    """Return the page with the text between the named markers replaced.
 
     Raises:
         LddmError: a marker is missing.
     """
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if begin not in page or end not in page:
-        raise LddmError(f"the page has no markers {begin} and {end}", "put them where the table belongs")
+        raise LddmError(f"the page has no markers {begin} and {end}", "add them at the position of the table")
     return f"{page.split(begin)[0]}{begin}\n{text}\n{end}{page.split(end)[1]}"
 
 
 def forest_plot(effects: pd.DataFrame, path: Path) -> None:
-    """One line per comparison with its interval; filled where the interval excludes zero."""
+    """Draw one line per comparison with its interval; the marker is filled if the interval excludes zero."""
     from lddm.report.style import save, subplots
 
     figure, axes = subplots(figsize=(8.2, 0.42 * len(effects) + 1.0), layout="constrained")
@@ -154,7 +154,7 @@ def forest_plot(effects: pd.DataFrame, path: Path) -> None:
 def main(
     run: Annotated[Path | None, typer.Option(help="results/<experiment> of a finished `make run`")] = None,
 ) -> None:
-    """Write the tables and the forest plot; with --run, take the numbers of that run first."""
+    """Write the tables and the forest plot; with --run, update the numbers from that run first."""
     effects, pages = pd.read_csv(ROOT / EFFECTS), {}
     if run is not None:
         names = ("quality", "classification", "comparisons")

@@ -1,10 +1,10 @@
-"""What FVD answers to: `python -m benchmarks.fvd results/phantom` after `make run` (`make study-fvd`), with I3D's weights.
+"""Sensitivity of FVD to motion: `python -m benchmarks.fvd results/phantom` after `make run` (`make study-fvd`).
 
-The clips of n test patients are scored against those of n others: as they are (the floor at that n), with broken motion, and
-as each generator of the run animates their first frames. motion_transfer moves them as other patients' tissue moved; beside
-the reconstruction, which has the right motion and the same decoder, it shows what the motion alone counts. Writes
-results/<experiment>/fvd.csv and prints it.
-Intervals: delete-a-group jackknife over patients; all versions lose the same patients, so differences are paired.
+Requires the I3D weights. The clips of n test patients are scored against those of n others: unchanged (the real-vs-real
+reference at that n), with distorted motion, and as animated by each generator of the run from their first frames. The
+contrast of motion_transfer (motion of another patient) with the reconstruction (true motion, same decoder) isolates the
+effect of motion. Writes results/<experiment>/fvd.csv and prints it.
+Intervals: delete-a-group jackknife over patients. All versions omit the same patients, so differences are paired.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from lddm.metrics.video_networks import kinetics_i3d
 from lddm.metrics.weights import WeightsAbsent
 from lddm.statistics.jackknife import interval, jackknife_groups, leave_out
 
-LEAST = 4  # patients on each side; an interval over fewer says nothing
+LEAST = 4  # patients on each side; intervals over fewer are uninformative
 REAL = "real, other patients"
 SAME_AS_FROZEN = "static"
 COLUMNS = ["version", "n", "fvd", "ci_low", "ci_high", "minus_real", "minus_real_low", "minus_real_high", "times_real"]
 
 
 def slowed(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half speed, each frame shown twice: uint8 (T + 1, S, S)."""
+    """Halve the speed by repeating each frame: uint8 (T + 1, S, S)."""
     return clip[np.arange(len(clip)) // 2]
 
 
 def damaged(clips: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Clips uint8 (n, T + 1, S, S) with broken motion, by name."""
+    """Clips uint8 (n, T + 1, S, S) with distorted motion, by name of the distortion."""
     ways = {name: DAMAGES[name] for name in ("frozen", "shuffled", "doubled speed")} | {"half speed": slowed}
     for name, damage in ways.items():
         rng = np.random.default_rng(seed)
@@ -49,9 +49,9 @@ def damaged(clips: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def sides(patients: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clips of some patients, and as many of as many others: indices, (m,) each, m <= n.
+    """Indices of clips of some patients and of equally many others, (m,) each, m <= n.
 
-    Of each patient one clip is taken before another has two.
+    Clips are spread evenly: no patient contributes a second clip before all contribute one.
 
     Raises:
         LddmError: too few patients.
@@ -63,9 +63,9 @@ def sides(patients: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarr
     if half < LEAST:
         raise LddmError(
             f"expected test clips of at least {2 * LEAST} patients, got {len(order)}",
-            "choose a fold or a run with more",
+            "use a fold or a run with more patients",
         )
-    turn = pd.Series(patients).groupby(patients).cumcount().to_numpy()  # a patient's first clip, second, ...
+    turn = pd.Series(patients).groupby(patients).cumcount().to_numpy()  # rank of the clip within its patient
     chosen = []
     for names in (order[:half], order[half : 2 * half]):
         index = np.flatnonzero(np.isin(patients, names))
@@ -75,7 +75,7 @@ def sides(patients: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def generated(results: Path, fold: int, clip_ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Sample 0 of each of these first frames, for each generator of the run that animated all of them."""
+    """Sample 0 of each first frame, for all generators of the run that animated all of these frames."""
     for folder in sorted((results / f"fold-{fold}/synthetic").glob("*/heldout")):
         if folder.parent.name == SAME_AS_FROZEN:
             continue
@@ -89,12 +89,12 @@ def generated(results: Path, fold: int, clip_ids: np.ndarray) -> Iterator[tuple[
 
 
 def compare(features: dict[str, np.ndarray], others: np.ndarray, groups: tuple[np.ndarray, np.ndarray]) -> pd.DataFrame:
-    """FVD of each version with its interval, and its paired difference to the real clips.
+    """FVD of each version with interval, and its paired difference to that of the real clips.
 
     Args:
-        features: (n, 400) of each version of the same clips; that of `REAL` is the floor.
-        others: (n, 400), real clips of other patients.
-        groups: group of the jackknife of each clip, of the versions and of the others.
+        features: (n, 400) per version of the same clips; `REAL` gives the real-vs-real reference.
+        others: (n, 400), features of real clips of other patients.
+        groups: jackknife group of each clip, for the versions and for the others.
     """
     value = {name: frechet(mine, others) for name, mine in features.items()}
     without = {name: _without(mine, others, groups) for name, mine in features.items()}
@@ -114,14 +114,14 @@ def _without(mine: np.ndarray, others: np.ndarray, groups: tuple[np.ndarray, np.
 
 def main(
     results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
-    n: Annotated[int, typer.Option(help="clips on each side, or as many as there are")] = 60,
+    n: Annotated[int, typer.Option(help="maximum number of clips on each side")] = 60,
     fold: Annotated[int, typer.Option(help="fold whose test patients are used")] = 0,
-    seed: Annotated[int, typer.Option(help="which patients, and the order of shuffled frames")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed of the choice of patients and of the shuffled frames")] = 0,
     weights_dir: Annotated[Path, typer.Option(help="folder of the pretrained networks")] = Path("weights"),
     out: Annotated[Path | None, typer.Option(help="table to write; default: fvd.csv in the results")] = None,
     cache: Annotated[Path | None, typer.Option(help="folder of features; default: cache/ in the results")] = None,
 ) -> None:
-    """FVD of damaged real clips and of all generators, with the floor at that n."""
+    """Compute FVD of distorted real clips and of all generators, with the real-vs-real reference at that n."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     table = fold_clips(store, splits, fold, "test")

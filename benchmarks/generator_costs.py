@@ -1,4 +1,4 @@
-"""What one clip of each generator costs: parameters, seconds, memory; each in a process of its own, networks untrained."""
+"""Cost of one clip per generator: parameters, seconds, memory. Each is measured in its own process, untrained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.timing import row
 
-# RssAnon above that of the imports: weights and work. Two steps of the pixel model stand for all of them.
+# RssAnon in excess of the imports: weights and activations. Two steps of the pixel model are timed and scaled.
 COST = r"""
 import json, re, sys, threading, time
 from pathlib import Path
@@ -65,7 +65,7 @@ print(json.dumps({"parameters": count_parameters(model), "seconds": seconds, "me
 
 
 def generator_costs() -> list[dict[str, Any]]:
-    """Seconds and memory of one clip on one thread, against video diffusion in pixels; default sampler and guidance."""
+    """Seconds and memory of one clip on one thread, relative to pixel-space diffusion; default sampler and guidance."""
     costs = {}
     for name in ("lddm", "cinn", "cinn (published)", "pixel"):
         done = subprocess.run([sys.executable, "-c", COST, name], capture_output=True, text=True)

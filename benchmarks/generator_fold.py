@@ -1,4 +1,4 @@
-"""What the parts of the generator study share: a fold of an experiment that has been run, and how its videos are scored."""
+"""Shared parts of the generator study: a fold of a finished experiment, and the scores of its videos."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lddm.statistics.resampling import halves
 
 @dataclass
 class Fold:
-    """What all units of a study share."""
+    """Data and settings shared by all units of a study."""
 
     settings: Settings
     store: FrameStore
@@ -51,16 +51,16 @@ class Fold:
         return table, self.store.clip_frames(table)
 
 
-DRAWS = 4  # videos of each x0: the Fréchet distance of one draw of 240 clips varies by half of itself
+DRAWS = 4  # videos per x0: the Fréchet distance of a single draw of 240 clips varies by half its value
 
 
 def scores(fold: Fold, real: np.ndarray, draws: list[np.ndarray], table: pd.DataFrame | None = None) -> dict[str, Any]:
-    """Distances of sets of videos, one of each x0, to the real held-out ones, and the errors of each video of the first.
+    """Distances of sets of videos (one video per x0) to the real held-out videos, and per-video errors of the first set.
 
     The Fréchet distance is the mean over sets and over halves of the test patients, see `frechet_halves`.
 
     Args:
-        table: the clips of `real`; None = all test clips.
+        table: clips of `real`; None = all test clips.
     """
     features = fold.embed(real)
     distances = [frechet_halves(fold, features, fold.embed(videos), table) for videos in draws]
@@ -81,9 +81,9 @@ def frechet_halves(fold: Fold, real: np.ndarray, made: np.ndarray, table: pd.Dat
     """Mean Fréchet distance of videos of half of the test patients to real videos of the other half, as in quality.csv.
 
     Args:
-        real, made: features (n, d) of the real test clips, and of the videos with their first frames. Given the real clips
-            twice, it is the real-against-real reference.
-        table: the clips; None = all test clips.
+        real, made: features (n, d) of the real test clips, and of videos with the same first frames. The real clips for both
+            give the real-vs-real reference.
+        table: table of the clips; None = all test clips.
     """
     table = fold.clips("test")[0] if table is None else table
     sides = halves(table["patient_id"].to_numpy(), table["label"].to_numpy(), fold.settings.seed)
@@ -91,10 +91,9 @@ def frechet_halves(fold: Fold, real: np.ndarray, made: np.ndarray, table: pd.Dat
 
 
 def errors(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, Any]:
-    """What can be tested clip by clip against the true video of the same x0.
+    """Paired measures against the true video of the same x0.
 
-    How well the strain map fits the true one, as absolute error and correlation (means and each), and L1 as a share of
-    the grey range (each).
+    Absolute error and correlation of the strain map (mean and per clip), and L1 relative to the grey range (per clip).
     """
     ours, theirs = (strain_maps(v)[:, 0].reshape(len(v), -1) for v in (real, videos))
     error = np.abs(ours - theirs).mean(axis=1)
@@ -109,7 +108,7 @@ def errors(real: np.ndarray, videos: np.ndarray, suffix: str = "") -> dict[str, 
 
 
 def animate(model: Autoencoder, x0: np.ndarray, draw: Callable[[Tensor], Tensor], batch: int = 16) -> np.ndarray:
-    """Videos uint8 (n, T + 1, S, S) of first frames uint8 (n, S, S); `draw` gives z for the indices of a batch."""
+    """Videos uint8 (n, T + 1, S, S) of first frames uint8 (n, S, S); `draw` samples z for the indices of a batch."""
     parts = []
     with torch.no_grad():
         for start in range(0, len(x0), batch):
@@ -121,10 +120,10 @@ def animate(model: Autoencoder, x0: np.ndarray, draw: Callable[[Tensor], Tensor]
 
 
 def other_draws(fold: Fold, table: pd.DataFrame, draw: int) -> np.ndarray | None:
-    """What a perfect generator of phantoms would give: other videos with the same first frames and classes.
+    """Output of a perfect generator of phantoms: new simulations with the same first frames and classes.
 
     Returns:
-        uint8 (n, T + 1, S, S) in the order of the clips of `table`; None where clips are not phantoms as they were simulated.
+        uint8 (n, T + 1, S, S) in the order of the clips of `table`; None if the clips are not unmodified phantoms.
     """
     settings = fold.settings
     source = settings.index.sources[0]
@@ -142,7 +141,7 @@ def other_draws(fold: Fold, table: pd.DataFrame, draw: int) -> np.ndarray | None
 
 @torch.no_grad()
 def rebuild(model: Autoencoder, videos: np.ndarray, batch: int = 32) -> np.ndarray:
-    """Videos uint8 (n, T + 1, S, S) that are in no store, through the autoencoder."""
+    """Reconstruct videos uint8 (n, T + 1, S, S) that are not in a store with the autoencoder."""
 
     def draw(index: Tensor) -> Tensor:
         part = videos[index.numpy()]

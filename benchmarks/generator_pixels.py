@@ -1,4 +1,4 @@
-"""The generator without a latent beside LDDM: video diffusion in pixels, trained for as long, on the first held-out clips."""
+"""Pixel-space video diffusion against LDDM at equal training time, on the first held-out clips."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from lddm.settings import build
 from lddm.training.parallel import pick_device
 from lddm.training.weights import count_parameters
 
-BATCH = 4  # clips at a time, as much as a few GiB hold
+BATCH = 4  # clips per batch, limited to a few GiB
 
 
 def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
-    """Train on all threads, score `clips` videos, then those of LDDM and x0 repeated on the same first frames.
+    """Train on all threads and score `clips` videos, and those of LDDM and static on the same first frames.
 
     Args:
-        steps: optimiser steps; a step takes as long as a hundred of LDDM's.
-        clips: how many; a clip takes twenty passes of the network.
+        steps: optimiser steps; one takes as long as a hundred steps of LDDM.
+        clips: number of clips; each takes twenty passes of the network.
     """
     out = results / "study/units/pixel.json"
     if out.is_file():
@@ -47,7 +47,8 @@ def pixel_unit(results: Path, raw: dict, steps: int, clips: int) -> None:
         shutil.rmtree(work / "state", ignore_errors=True)
         write_json(times, {"train_s": time.monotonic() - began})
     table, real = fold.clips("test")
-    chosen = np.linspace(0, len(real) - 1, min(clips, len(real))).round().astype(int)  # of all classes and places
+    # spread evenly, to cover all classes
+    chosen = np.linspace(0, len(real) - 1, min(clips, len(real))).round().astype(int)
     real, label = real[chosen], torch.tensor(table["label"].to_numpy()[chosen], dtype=torch.int64)
     x0 = real[:, 0].copy()
     synthesis = fold.settings.synthesis

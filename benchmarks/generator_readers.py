@@ -1,4 +1,4 @@
-"""What a classifier reads in generated motion: in reconstructions of real clips, and after lessons from stills alone."""
+"""Task-based evaluation of generated motion: classifiers tested on reconstructions or trained on animated stills."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lddm.training.state import remove_state
 
 STRAIN = CLASSIFIERS["strain"]
 LESSON = {"steps": 300, "batch_size": 16, "learning_rate": 1e-3, "ema_decay": 0.0, "val_every": 50}
-READERS = 5  # one classifier's AUC on 240 clips varies by a hundredth with its seed
+READERS = 5  # the AUC of one classifier on 240 clips varies by 0.01 between seeds
 RESAMPLES = 2000
 
 
@@ -31,7 +31,7 @@ def _inputs(fold: Fold, part: str) -> Inputs:
 
 
 def _reader(fold: Fold, name: str, real: Inputs | None, added: Inputs | None, seed: int) -> nn.Module:
-    """A classifier that reads strain, its step chosen by validation patients."""
+    """Train a strain classifier; validation patients select the training step."""
     training = fold.settings.classification.training.model_copy(update=LESSON)
     val = _inputs(fold, "val")
     identity = Identity.of(training, seed, {"real": real, "added": added, "val": val}, PACKAGES, name=name)
@@ -42,15 +42,15 @@ def _reader(fold: Fold, name: str, real: Inputs | None, added: Inputs | None, se
 
 
 def fidelity(label: np.ndarray, patients: np.ndarray, on_real: np.ndarray, on_rebuilt: np.ndarray) -> dict[str, float]:
-    """The AUC that reconstructions keep: mean over readers, 95 % interval over patients.
+    """AUC preserved by reconstructions: mean over classifiers, 95 % interval over patients.
 
     Args:
         label: 0 or 1, (n,).
-        patients: whose clip each is, (n,); patients are drawn, not clips.
-        on_real, on_rebuilt: probabilities of class 1, (readers, n), of a real clip and of its reconstruction.
+        patients: patient of each clip, (n,); patients are resampled, not clips.
+        on_real, on_rebuilt: probabilities of class 1, (classifiers, n), for a real clip and its reconstruction.
     """
     drawn = patient_weights(patients, RESAMPLES, np.random.default_rng(0))
-    weights = np.concatenate([np.ones_like(drawn[:1]), drawn])  # the first row: the clips as they are
+    weights = np.concatenate([np.ones_like(drawn[:1]), drawn])  # first row: the unchanged clips
     real, rebuilt = (
         np.mean([scores(label, probability, 0.5, weights)["auc"] for probability in readers], axis=0)
         for readers in (on_real, on_rebuilt)
@@ -61,7 +61,7 @@ def fidelity(label: np.ndarray, patients: np.ndarray, on_real: np.ndarray, on_re
 
 
 def task_fidelity(fold: Fold, stage1: int, real: np.ndarray, rebuilt: np.ndarray) -> dict[str, float]:
-    """Classifiers trained on all real training clips: on real held-out clips and on their reconstructions."""
+    """Test classifiers trained on all real training clips on real held-out clips and on their reconstructions."""
     train = _inputs(fold, "train")
     table, _ = fold.clips("test")
     inputs = [STRAIN.prepare(videos) for videos in (real, rebuilt)]
@@ -74,10 +74,10 @@ def task_fidelity(fold: Fold, stage1: int, real: np.ndarray, rebuilt: np.ndarray
 
 
 def taught_auc(fold: Fold, name: str, animated: Callable[[np.ndarray, Tensor], np.ndarray]) -> float:
-    """AUC on real held-out clips of a classifier trained on animated labelled stills only.
+    """AUC on real held-out clips of a classifier trained only on animated labelled stills.
 
     Args:
-        animated: gives videos uint8 (n, T + 1, S, S) for x0 uint8 (n, S, S) and labels int64 (n,).
+        animated: returns videos uint8 (n, T + 1, S, S) for x0 uint8 (n, S, S) and labels int64 (n,).
     """
     stills = fold_stills(fold.store, fold.splits, 0)
     label = torch.tensor(stills["label"].to_numpy(), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The tables of `benchmarks.generators`, from the rows of its units."""
+"""Tables of `benchmarks.generators`, from the rows of its units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.stats import wilcoxon
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: mean (lowest, highest) over seeds."""
+    """Markdown table with mean (minimum, maximum) over seeds."""
     frame = pd.DataFrame(rows)
     columns = {
         "frechet_video": "Fréchet video",
@@ -41,7 +41,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def reconstruction_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: stage 1 beside its floors."""
+    """Markdown table of stage 1 with its reference values."""
     frame = pd.DataFrame(rows)
     columns = [
         "l1",
@@ -64,7 +64,7 @@ def reconstruction_table(rows: list[dict[str, Any]]) -> str:
 
 
 def paired_tests(rows: list[dict[str, Any]]) -> str:
-    """Does x0 matter? LDDM against itself with another x0, and against motion transfer, clip by clip."""
+    """Effect of x0: paired tests of LDDM against LDDM conditioned on another x0, and against motion transfer."""
     frame = pd.DataFrame(rows)
     lddm, transfer = (frame[frame["generator"] == name] for name in ("lddm", "motion_transfer"))
     text = ""

@@ -1,10 +1,10 @@
-"""The generators side by side on the fold of an experiment that has been run: quality, controls, time, memory.
+"""Comparison of the generators on one fold of a finished experiment: quality, controls, time, memory.
 
     python -m benchmarks.generators results/phantom --stage1 2 --stage2 5 --workers 2
 
-Trains stage 1 with other seeds and, on each, LDDM and the cINNs with several seeds and the conditional Gaussian; scores all of
-them on the held-out clips of the fold with the domain network of the experiment; writes study/units/*.json, of which each is
-made once, and study/generators.md. Hours on a CPU for real data, about an hour for the phantom.
+Trains stage 1 with other seeds and, on each, LDDM and the cINNs with several seeds and the conditional Gaussian. Scores all of
+them on the held-out clips of the fold with the domain network of the experiment. Writes study/units/*.json (once each) and
+study/generators.md. Takes hours on a CPU for real data, about an hour for the phantom.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from lddm.training.weights import count_parameters
 SECTIONS = ("autoencoder", "diffusion", "cinn", "gaussian", "pixel", "synthesis")
 PUBLISHED = {"coupling": "published", "blocks": 20}
 MANY_STEPS = "lddm (many steps)"  # the same networks without the student
-ONCE = (MANY_STEPS, "cinn (published)", "gaussian")  # with the first seed of stage 2 only; gaussian has none
+ONCE = (MANY_STEPS, "cinn (published)", "gaussian")  # first seed of stage 2 only; gaussian is deterministic
 
 
 def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
-    """All that one seed of stage 1 gives: reconstruction, controls, and `stage2` seeds of each generator."""
+    """All rows for one seed of stage 1: reconstruction, controls, and `stage2` seeds of each generator."""
     torch.set_num_threads(1)
     out = results / f"study/units/{stage1}.json"
     if out.is_file():
@@ -82,10 +82,10 @@ def unit(results: Path, raw: dict, stage1: int, stage2: int) -> None:
 
 
 def check_study(results: Path, raw: dict) -> None:
-    """The units of a study are kept, so all have to be of the same settings, data and code.
+    """Check that the stored units of a study have the same settings, data and code.
 
     Raises:
-        LddmError: results/study holds units of others.
+        LddmError: the study folder holds units with others.
     """
     settings = build.load(raw)
     sections = {name: getattr(settings, name) for name in SECTIONS}
@@ -106,7 +106,7 @@ def check_study(results: Path, raw: dict) -> None:
 
 
 def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0, label) -> list[dict[str, Any]]:
-    """What needs no training: repeating x0, z of zero, motion transfer, reconstruction, real clips; the ceiling."""
+    """Controls without training: x0 repeated, z = 0, motion transfer, reconstruction, real clips and the upper bound."""
     reader = ClipDataset(fold.store, table, fold.motion, torch.device("cpu"))
     rng = torch.Generator().manual_seed(1)
     bank = MotionTransfer.from_latents(latents)
@@ -134,7 +134,7 @@ def controls(fold: Fold, stage1: int, model, latents: LatentSet, table, real, x0
 
 
 def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real, x0, label) -> dict[str, Any]:
-    """One trained generator of z."""
+    """Train and score one latent generator."""
     entry = find_generator(name.split()[0])
     settings = getattr(fold.settings, str(entry.section))
     if name == "cinn (published)":
@@ -164,7 +164,7 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
     row |= scores(fold, real, videos) | {"parameters": count_parameters(generator)}
     row["memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     if name == "lddm":
-        # The same x0 is moved, but the generator sees the x0 of another patient of the same class.
+        # Warps the same x0, but conditions the generator on the x0 of another patient of the same class.
         other = torch.arange(len(x0))
         for value in label.unique():
             members = torch.nonzero(label == value).flatten()
@@ -182,15 +182,15 @@ def trained(fold: Fold, name: str, model, latents, number: int, work: Path, real
 
 
 def main(
-    results: Annotated[Path, typer.Argument(help="results/<experiment> of a run that has ended")],
-    config: Annotated[Path | None, typer.Option(help="its config; none = the defaults")] = None,
-    stage1: Annotated[int, typer.Option(min=1, help="seeds of stage 1")] = 2,
-    stage2: Annotated[int, typer.Option(min=1, help="seeds of stage 2 on each")] = 5,
-    workers: Annotated[int, typer.Option(min=1, help="seeds of stage 1 at a time, a thread each")] = 2,
-    pixel_steps: Annotated[int, typer.Option(min=0, help="steps of video diffusion in pixels; 0 = without")] = 40,
-    pixel_clips: Annotated[int, typer.Option(min=2, help="clips that it animates")] = 32,
+    results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
+    config: Annotated[Path | None, typer.Option(help="config of the run; none = the defaults")] = None,
+    stage1: Annotated[int, typer.Option(min=1, help="number of seeds of stage 1")] = 2,
+    stage2: Annotated[int, typer.Option(min=1, help="number of seeds of stage 2 per stage 1")] = 5,
+    workers: Annotated[int, typer.Option(min=1, help="seeds of stage 1 processed in parallel, one thread each")] = 2,
+    pixel_steps: Annotated[int, typer.Option(min=0, help="training steps of pixel-space diffusion; 0 = omit it")] = 40,
+    pixel_clips: Annotated[int, typer.Option(min=2, help="clips animated by pixel-space diffusion")] = 32,
 ) -> None:
-    """Train, score, and write study/generators.md."""
+    """Train and score all generators and write study/generators.md."""
     raw = yaml.safe_load(config.read_text()) if config else {}
     check_study(results, raw)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

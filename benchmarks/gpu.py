@@ -1,13 +1,14 @@
-"""All that a GPU has to show, in one run of at most eight minutes: `make bench-gpu`, or
+"""All GPU benchmarks, in one run of at most eight minutes: `make bench-gpu`, or
 
     python -m benchmarks.gpu [--quick] [--device cpu] [--budget 480] [--docs docs/results/performance.md]
 
-First what the bars ask for: stage 2 as graphs, synthesis in one step, both decoders, `config/lung.yaml` at 128 px as a whole.
-Then what explains it: other ways to run a step, diffusers' own loop and the bare forward pass, channels last and checkpointing,
-DistributedDataParallel against averaging where there are several GPUs; compiled decoders last, since nobody knows how long a
-compiler takes. A row that fails or takes too long is named and ends no other. Writes benchmarks/gpu.json after each row (device,
-commit and batch in each); `--docs` fills the tables of the performance page with it.
-`--quick` with `--device cpu` runs each part in tiny sizes: it shows that the script works, not what a GPU does.
+Measures first what the targets require: stage 2 with CUDA graphs, one-step synthesis, both decoders, and `config/lung.yaml`
+at 128 px from end to end. Explanatory measurements follow: other ways to run a step, the training loop of diffusers and the
+bare forward pass, channels last and gradient checkpointing, DistributedDataParallel against our averaging if there are several
+GPUs. Compiled decoders come last, since compilation time is unpredictable. A row that fails or exceeds its time limit is
+reported and does not stop the others. Writes benchmarks/gpu.json after each row (with device, commit and batch size); `--docs`
+updates the tables of the performance page.
+`--quick` with `--device cpu` runs each part at tiny sizes, to test the script.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ from lddm.synthesis.animate import Animator
 from lddm.synthesis.bundle import Bundle
 
 HERE = Path(__file__).parent
-COMPILING_S = 60.0  # seconds of a row that a compiler is in
-FOR_WHOLE = 260.0  # seconds of the run from end to end, which is to take 240
-RESERVED = 0.12  # share of the budget that is left for what explains
+COMPILING_S = 60.0  # time limit of a row with compilation, in seconds
+FOR_WHOLE = 260.0  # time limit of the end-to-end run, whose target is 240 s
+RESERVED = 0.12  # share of the budget reserved for explanatory measurements
 Part = tuple[str, Callable[[], None]]
 
 
 def stage2(
     bench: Bench, size: int, batches: tuple[int, ...], ways: tuple[How, ...], students: tuple[bool, ...]
 ) -> None:
-    """The denoiser and its student in each way of running a step; float32, as their settings say."""
+    """Denoiser and student in each way of running a step; float32, as in their settings."""
     peak = peak_of(bench.device, "float32")
     for batch, student in itertools.product(batches, students):
 
@@ -64,7 +65,7 @@ def stage2(
 
 
 def peers(bench: Bench, size: int, batch: int) -> None:
-    """What stands beside a step of stage 2."""
+    """Peers of a training step of stage 2."""
     peak = peak_of(bench.device, "float32")
     _, notes = stage2_works(size, 2, torch.device("cpu"), "read each step")
     for peer in ("forward_pass", "diffusers_loop", "diffusers_unet"):
@@ -76,15 +77,15 @@ def peers(bench: Bench, size: int, batch: int) -> None:
 
 
 def stage1(bench: Bench, decoder: str, size: int, width: int, batches: tuple[int, ...], **options: bool) -> None:
-    """A decoder over batch sizes, perhaps with channels last, with checkpointing or compiled."""
+    """A decoder at several batch sizes, optionally with channels last, gradient checkpointing or compiled."""
     peak, names = peak_of(bench.device), {"channels_last": "channels last", "gradient_checkpointing": "checkpointing"}
     name = ", ".join([f"stage 1, {decoder}", *(names.get(option, option) for option in options)])
     for batch in batches:
         shape: tuple[Any, ...] = (decoder, size, batch, width, bench.device)
-        # Operations that checkpointing repeats do not count as work.
+        # Recomputation by checkpointing does not count as work.
         counted = bench.counted(lambda shape=shape: stage1_steps(*shape))
         if options.get("compiled"):
-            torch._dynamo.reset()  # else the second size is compiled for any size
+            torch._dynamo.reset()  # otherwise the second size would be compiled with dynamic shapes
         bench.measure(
             name, lambda shape=shape: stage1_steps(*shape, **options), peak, batch, counted,
             COMPILING_S if options.get("compiled") else None, batch=batch, size=size, width=width,
@@ -92,9 +93,9 @@ def stage1(bench: Bench, decoder: str, size: int, width: int, batches: tuple[int
 
 
 def synthesis(bench: Bench, size: int, width: int, batches: tuple[int, ...]) -> None:
-    """Videos in one step: on the device alone, and until they are arrays of the host, of stills that are new or known.
+    """One-step synthesis: on the device only, and including the transfer to the host, for new and for cached stills.
 
-    Each call has other stills: views of new ones are found on the host, those of known ones are remembered.
+    Each call uses other stills. Field-of-view masks of new stills are computed on the host, those of known ones are cached.
     """
     torch.manual_seed(0)
     autoencoder = Autoencoder(AutoencoderSettings(width=width), size, FRAMES).eval()
@@ -119,7 +120,7 @@ def synthesis(bench: Bench, size: int, width: int, batches: tuple[int, ...]) -> 
         def to_host(batch: int, new: bool, known=known, seeds=seeds) -> None:
             number = next(seeds)
             stills = known[number % 16 :][:batch]
-            if new:  # another pixel makes another still
+            if new:  # one changed pixel makes a new still
                 stills = stills.copy()
                 stills[:, size // 2, size // 2 : size // 2 + 4] = fresh.integers(30, 255, (batch, 4), dtype=np.uint8)
             numbers = list(range(number * batch, (number + 1) * batch))
@@ -137,14 +138,14 @@ def synthesis(bench: Bench, size: int, width: int, batches: tuple[int, ...]) -> 
 
 
 def fans(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-    """Stills of noise in a fan, uint8 (count, size, size)."""
+    """Simulated stills: noise in a fan, uint8 (count, size, size)."""
     rows, columns = np.mgrid[:size, :size] / size
     inside = np.abs(columns - 0.5) < 0.1 + 0.4 * rows
     return np.where(inside, rng.integers(30, 255, (count, size, size)), 0).astype(np.uint8)
 
 
 def several(bench: Bench, size: int, width: int, batch: int) -> None:
-    """Averaging of gradients against DistributedDataParallel."""
+    """Our averaging of gradients against DistributedDataParallel."""
     count_of = torch.cuda.device_count() if bench.device.type == "cuda" else 2
 
     def work() -> dict[str, Any]:
@@ -158,7 +159,7 @@ def several(bench: Bench, size: int, width: int, batch: int) -> None:
 
 
 def asked(bench: Bench) -> Iterator[Part]:
-    """What the bars ask for, but for the run from end to end."""
+    """Measurements required by the targets, except for the end-to-end run."""
     how: How = "graphs" if bench.device.type == "cuda" else "read at the log"
     size, width = (32, 8) if bench.quick else (128, 32)
     at = ((4,), (2,), (2, 4), (2,)) if bench.quick else ((32,), (512, 1024), (64, 256, 512), (8, 32, 64))
@@ -169,7 +170,7 @@ def asked(bench: Bench) -> Iterator[Part]:
 
 
 def explaining(bench: Bench) -> Iterator[Part]:
-    """The rest, the most telling first."""
+    """Explanatory measurements, the most informative first."""
     size, width = (32, 8) if bench.quick else (128, 32)
     batch, cuda = 2 if bench.quick else 32, bench.device.type == "cuda"
     every: tuple[How, ...] = ("read each step", "read at the log")
@@ -187,7 +188,7 @@ def explaining(bench: Bench) -> Iterator[Part]:
 
 
 def run_parts(bench: Bench, parts: Iterator[Part]) -> None:
-    """Run parts one after the other; one that fails outside of its rows is a row of its own."""
+    """Run parts one after another; a part that fails outside its rows is reported as a row."""
     for name, part in parts:
         try:
             part()
@@ -199,13 +200,13 @@ def run_parts(bench: Bench, parts: Iterator[Part]) -> None:
 
 def main(
     device: Annotated[str, typer.Option(help="cuda or cpu")] = "cuda",
-    quick: Annotated[bool, typer.Option("--quick", help="tiny sizes: shows that the script works")] = False,
-    whole: Annotated[bool, typer.Option(help="time config/lung.yaml from end to end, too")] = True,
-    budget: Annotated[float, typer.Option(min=10, help="seconds for everything")] = 480,
-    out: Annotated[Path, typer.Option(help="where the numbers go")] = HERE / "gpu.json",
-    docs: Annotated[Path | None, typer.Option(help="a page whose tables are filled with them")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="tiny sizes, to test the script")] = False,
+    whole: Annotated[bool, typer.Option(help="also time config/lung.yaml from end to end")] = True,
+    budget: Annotated[float, typer.Option(min=10, help="total time budget in seconds")] = 480,
+    out: Annotated[Path, typer.Option(help="JSON file to write")] = HERE / "gpu.json",
+    docs: Annotated[Path | None, typer.Option(help="page whose tables are updated")] = None,
 ) -> None:
-    """Measure, write, and print what was measured."""
+    """Run the measurements, write and print them."""
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here: run `make bench-gpu` on a machine that has one")
     end = time.monotonic() + 0.98 * budget
@@ -214,7 +215,7 @@ def main(
     print(f"{machine()}, commit {commit()}\n", flush=True)
     made: dict[str, Any] = bench.common | {"machine": machine(), "quick": quick, "rows": bench.rows}
     if quick:
-        bench.row_s = budget  # what is tried out is the script
+        bench.row_s = budget  # --quick tests the script only
     bench.save = lambda: write_json(out, made | {"bars": judged(made)})
     run_parts(bench, asked(bench))
     if whole:

@@ -1,4 +1,4 @@
-"""What was asked of a GPU, beside what was measured: held, missed, or not measured."""
+"""Performance targets on a GPU and whether the measurements reach them: held, missed, or not measured."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Bar:
-    """One of them.
+    """A performance target.
 
     Attributes:
-        name: of what.
-        wanted: the number that it must reach, or stay below.
-        of: what `benchmarks.gpu` has made -> the number, None if it was not measured.
-        unit: of the number.
+        name: measured quantity.
+        wanted: lower limit, or upper limit if `below`.
+        of: maps the output of `benchmarks.gpu` to the measured number; None if it was not measured.
+        unit: unit of the number.
         below: whether smaller is better.
     """
 
@@ -28,14 +28,14 @@ class Bar:
     below: bool = False
 
     def judge(self, made: dict[str, Any]) -> dict[str, Any]:
-        """The bar with what was measured: `held` is None where nothing was."""
+        """The target with the measured number; `held` is None if there is none."""
         found = self.of(made)
         held = None if found is None else found <= self.wanted if self.below else found >= self.wanted
         return {"name": self.name, "wanted": self.wanted, "unit": self.unit, "measured": found, "held": held}
 
 
 def _best(begins: str, value: str, **about: Any) -> Callable[[dict[str, Any]], float | None]:
-    """The largest value of the rows whose name begins so."""
+    """Function that returns the largest value among the rows whose name has a prefix."""
 
     def of(made: dict[str, Any]) -> float | None:
         rows = [row for row in made["rows"] if row["name"].startswith(begins)]
@@ -61,7 +61,7 @@ BARS = (
 
 
 def judged(made: dict[str, Any]) -> Rows:
-    """All bars."""
+    """Judge all targets."""
     return [bar.judge(made) for bar in BARS]
 
 
@@ -71,7 +71,7 @@ def said(bar: dict[str, Any]) -> str:
 
 
 def lines(bars: Rows) -> list[str]:
-    """A Markdown table."""
+    """Markdown table of the targets."""
     made = ["| | wanted | measured | |", "|---|---|---|---|"]
     for bar in bars:
         found = "–" if bar["measured"] is None else f"{bar['measured']:.4g} {bar['unit']}"

@@ -1,4 +1,4 @@
-"""Rows of the GPU benchmark: each is timed within its limit, and whatever goes wrong in one is named in it and ends no other."""
+"""Rows of the GPU benchmark: each has a time limit, and an error in one row is reported without stopping the others."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from benchmarks.roofline import Counted, Peak, count
 from benchmarks.timing import commit, device_name, processor, time_limit
 
-SLOW_S = 4.0  # seconds after which a slow work has been seen often enough
+SLOW_S = 4.0  # seconds after which a slow workload is not repeated
 
 
 @dataclass
 class Bench:
-    """Measures works and keeps the rows.
+    """Measures workloads and collects the rows.
 
     Attributes:
-        device: where.
+        device: device of the workloads.
         quick: tiny sizes, two repeats.
-        until: `time.monotonic()` after which nothing is begun, and at which what runs is stopped.
-        row_s: seconds of a row, with building and warming up, and of counting the operations of its work.
+        until: deadline on the `time.monotonic()` clock; running workloads are stopped then.
+        row_s: time limit of a row in seconds, including set-up and warm-up; also the limit for counting its operations.
         save: called after each row.
-        rows: what was measured, or why not.
+        rows: measurements, or the reason for their absence.
     """
 
     device: torch.device
@@ -38,14 +38,14 @@ class Bench:
 
     @property
     def common(self) -> dict[str, Any]:
-        """What each row says of where it is from."""
+        """Fields common to all rows: the origin of the measurement."""
         return {"device": device_name() if self.device.type == "cuda" else processor(), "commit": commit()}
 
     def left(self) -> float:
         """Seconds until `until`.
 
         Raises:
-            TimeoutError: there are none.
+            TimeoutError: none are left.
         """
         left = self.until - time.monotonic()
         if left <= 0:
@@ -53,12 +53,12 @@ class Bench:
         return left
 
     def row(self, name: str, work: Callable[[], dict[str, Any]], row_s: float | None = None, **about: Any) -> None:
-        """Add what `work` returns as a row, or the reason why there is nothing."""
+        """Add the result of `work` as a row, or the reason for its absence."""
         row: dict[str, Any] = {"name": name, "batch": None} | about | self.common
         try:
             with time_limit(min(self.left(), row_s or self.row_s)):
                 row |= work()
-        except Exception as error:  # of whatever kind: the other rows are still to come
+        except Exception as error:  # any error: the other rows must still be measured
             row["left_out"] = reason(error)
         self.rows.append(row)
         self.save()
@@ -77,14 +77,14 @@ class Bench:
         row_s: float | None = None,
         **about: Any,
     ) -> None:
-        """Time one work: seconds of a call, its rate, share of peak, roofline and memory.
+        """Time one workload: seconds per call, rate, share of peak, roofline and memory.
 
         Args:
-            make: builds it.
-            peak: of the device, in the precision of the work.
-            per_call: clips, latents or steps of a call.
-            counted: its operations and traffic, counted beforehand.
-            row_s: instead of `Bench.row_s`.
+            make: builds the workload.
+            peak: peak of the device in the precision of the workload.
+            per_call: clips, latents or steps per call.
+            counted: operations and traffic, if already counted.
+            row_s: overrides `Bench.row_s`.
         """
 
         def work() -> dict[str, Any]:
@@ -95,14 +95,14 @@ class Bench:
 
     def _timed(self, work: Callable[[], Any], per_call: int) -> dict[str, Any]:
         began, last = time.perf_counter(), 0.0
-        for number in range(2 if self.quick else 5):  # a graph is recorded, a compiler compiles
+        for number in range(2 if self.quick else 5):  # graph capture or compilation
             before = time.perf_counter()
             work()
             self._wait()
             last = time.perf_counter() - before
             if number and time.perf_counter() - began > SLOW_S:
                 break
-        together = max(1, min(10, int(0.2 / max(last, 1e-6))))  # calls between two looks at the clock
+        together = max(1, min(10, int(0.2 / max(last, 1e-6))))  # calls between two readings of the clock
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         began, calls, least = time.perf_counter(), 0, 2 if self.quick else 20
@@ -123,7 +123,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def counted(self, make: Callable[[], Callable[[], Any]]) -> Counted | None:
-        """Operations and traffic of a work without graph or compiler; None where there is no time or memory for it."""
+        """Operations and traffic of a workload without graph or compiler; None if time or memory do not suffice."""
         try:
             with time_limit(min(self.left(), self.row_s)):
                 return count(make())
@@ -144,7 +144,7 @@ def _against(counted: Counted, peak: Peak, seconds: float) -> dict[str, Any]:
 
 
 def reason(error: Exception) -> str:
-    """Why something was left out, on one line."""
+    """One-line reason for a missing row."""
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory"
     said = str(error).strip().splitlines()
@@ -152,7 +152,7 @@ def reason(error: Exception) -> str:
 
 
 def shown(row: dict[str, Any]) -> str:
-    """A row for the screen."""
+    """Format a row for the terminal."""
     if "left_out" in row:
         return f"left out, {row['left_out']}"
     if "ddp_s" in row:

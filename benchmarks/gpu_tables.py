@@ -16,7 +16,7 @@ COLUMNS = "| | batch | a second | share of peak | share of roofline | memory (Gi
 
 
 def table(made: dict[str, Any]) -> str:
-    """All rows as Markdown, with what was measured where."""
+    """Markdown table of all rows, with device and commit."""
     lines = [f"{made['device']}, commit {made['commit']}{', tiny sizes' if made['quick'] else ''}.", ""]
     lines += [*bar_lines(made.get("bars") or judged(made)), "", COLUMNS]
     for row in made["rows"]:
@@ -38,16 +38,16 @@ def table(made: dict[str, Any]) -> str:
 
 
 def fill(page: Path, made: dict[str, Any], name: str = "gpu") -> None:
-    """Put the tables between `<!-- gpu -->` and `<!-- /gpu -->`.
+    """Write the tables between the markers `<!-- gpu -->` and `<!-- /gpu -->`.
 
     Raises:
-        LddmError: the page lacks the marks.
+        LddmError: the page lacks the markers.
     """
     text = page.read_text(encoding="utf-8")
     marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     if len(marks.findall(text)) != 1:
         raise LddmError(
-            f"{page} lacks the marks of the table '{name}'", f"add <!-- {name} --> and <!-- /{name} --> to it"
+            f"{page} lacks the markers of the table '{name}'", f"add <!-- {name} --> and <!-- /{name} --> to it"
         )
     with atomic_path(page) as temporary:
         temporary.write_text(marks.sub(lambda found: f"{found[1]}{table(made)}\n{found[2]}", text), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Clips of noise with made-up motion, read as a training reads them."""
+"""Simulated clips of noise with random motion, read like training data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lddm.settings.models import AutoencoderSettings
 def made_up_clips(
     settings: AutoencoderSettings, size: int, frames: int, count: int, device: torch.device
 ) -> ClipDataset:
-    """A data set of `count` clips of `frames` + 1 frames; with motion and views where the decoder moves x0."""
+    """Data set of `count` clips of `frames` + 1 frames, with motion and field-of-view masks if the decoder warps x0."""
     draw = np.random.default_rng(0)
     stored = draw.integers(0, 256, (count * (frames + 1), size, size), dtype=np.uint8)
     names = [f"clip-{number}" for number in range(count)]

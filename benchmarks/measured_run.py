@@ -1,7 +1,7 @@
-"""How long `make run` took: `python -m benchmarks.measured_run results/phantom` after it, on a quiet machine.
+"""Duration of `make run`: `python -m benchmarks.measured_run results/phantom` afterwards, on an idle machine.
 
-The numbers go into benchmarks/measured_run.json, against which a test holds the times that README.md states. What a run
-leaves no trace of (time of the installation, memory of the largest process) stays in the file as it was noted by hand.
+Writes benchmarks/measured_run.json; a test compares the times stated in README.md with it. Values that a run does not record
+(time of the installation, memory of the largest process) were entered by hand and are kept.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ def measured(results: Path) -> dict[str, Any]:
     """Date, cores, jobs, and seconds from the start of the first job to the end of the last.
 
     Raises:
-        LddmError: the records are not of one run, so that the time between them says nothing.
+        LddmError: the records are not from one uninterrupted run.
     """
     jobs = Results.saved(results).jobs()
     if not jobs or len({job["pipeline"] for job in jobs}) > 1 or any(job["attempt"] > 1 for job in jobs):
-        raise LddmError(f"{results}/records are not of one uninterrupted run", "remove the folder and `make run` again")
+        raise LddmError(
+            f"{results}/records are not from one uninterrupted run", "remove the folder and `make run` again"
+        )
     began, ended = (
         order(datetime.fromisoformat(job[key]) for job in jobs) for order, key in ((min, "started"), (max, "ended"))
     )
@@ -41,7 +43,7 @@ def measured(results: Path) -> dict[str, Any]:
 
 
 def seconds_of_tests(report: Path) -> dict[str, int]:
-    """How long `make test` took, if its report is there."""
+    """Duration of `make test` in seconds, if its report exists."""
     if not report.is_file():
         return {}
     suites = ElementTree.parse(report).getroot().iter("testsuite")

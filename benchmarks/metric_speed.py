@@ -1,4 +1,4 @@
-"""How fast videos are scored: feature extraction against the bare network, and all distances from cached features."""
+"""Speed of video scoring: feature extraction relative to the bare network, and all distances from cached features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VIDEOS, SIZE, FRAMES = 200, 64, 16
 
 
 def extraction() -> dict[str, Any]:
-    """Frames a second through EfficientNet-Lite0 from uint8 clips, against the network alone on ready batches."""
+    """Frames per second through EfficientNet-Lite0 from uint8 clips, relative to the bare network on prepared batches."""
     clips = np.random.default_rng(0).integers(0, 255, (VIDEOS, FRAMES + 1, SIZE, SIZE), dtype=np.uint8)
     network, ours = efficientnet_lite0(), efficientnet_frames()
     batch = torch.rand(64, 3, SIZE, SIZE)
@@ -41,8 +41,9 @@ def extraction() -> dict[str, Any]:
 
 
 def scoring() -> dict[str, Any]:
-    """Seconds of all video distances of 200 x 200 videos from cached features, with intervals; against one plain Fréchet
-    distance of frames without an interval."""
+    """Seconds for all video distances of 200 x 200 videos from cached features, with intervals.
+
+    The peer is one frame-wise Fréchet distance without interval."""
     rng = np.random.default_rng(0)
     sets = {
         part: rng.integers(0, 255, (VIDEOS, FRAMES + 1, SIZE, SIZE), dtype=np.uint8)

@@ -1,9 +1,9 @@
-"""docs/images/native.webp: one still animated at its own size and at the size of the model.
+"""Picture docs/images/native.webp: one still animated at native size and at the size of the model.
 
     python -m benchmarks.native_picture results/phantom/fold-0/generators/lddm/bundle docs/images/native.webp [STILL]
 
-Without STILL (a PNG or JPEG) a phantom is simulated at four times the size of the model, so that the picture is free of any
-licence.
+Without STILL (a PNG or JPEG), a phantom is simulated at four times the size of the model, so that no licence applies to the
+picture.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def picture(bundle: Path, out: Path, still: Path | None = None) -> None:
 
 
 def write(videos: dict[str, np.ndarray], fps: float, out: Path) -> None:
-    """Videos uint8 (T + 1, H, W) side by side as an animated WebP; smaller ones are enlarged to the largest."""
+    """Write videos uint8 (T + 1, H, W) side by side as an animated WebP, upsampled to the size of the largest."""
     side = max(video.shape[1] for video in videos.values())
     font, frames = ImageFont.load_default(13), []
     for time in range(len(next(iter(videos.values())))):

@@ -1,4 +1,4 @@
-"""How fast videos of a still's own size are rendered: against the bicubic warps that they need at the least."""
+"""Speed of rendering at native size, relative to the bicubic warps that it requires at minimum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEIGHT, WIDTH, SIZE, FRAMES = 768, 1024, 64, 16
 
 
 def native_size() -> dict[str, Any]:
-    """Clips a second at 1024 x 768, with the search for the part that moves; against a bicubic warp for each frame."""
+    """Clips per second at 1024 x 768, including detection of the moving part; relative to one bicubic warp per frame."""
     rng = np.random.default_rng(0)
     image = rng.integers(30, 255, (HEIGHT, WIDTH), dtype=np.uint8)
     fit = SquareFit.of(image.shape, SIZE, "pad")

@@ -1,4 +1,4 @@
-"""What the workflow costs beside the work: planning, the start of each job, and memory of preprocessing."""
+"""Overhead of the workflow: planning, start of each job, and memory of preprocessing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.timing import alternate, row
 
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE = "split:\n  folds: 5\n  folds_to_run: 5\nclassification:\n  seeds: 5\nsynthesis:\n  shards: 4\n"
-# What the command of each rule imports before it begins its work.
+# Modules that the command of each rule imports before its work starts.
 STARTS = {
     "index": "lddm.data.index",
     "preprocess": "lddm.data.preprocess",
@@ -31,8 +31,8 @@ STARTS = {
     "page": "lddm.report.page",
     "summarize": "lddm.report.provenance, lddm.report.summary",
 }
-# RssAnon is sampled: the peak that the system keeps would count the pages of the mapped file that is made, which are the
-# system's to take back, and getrusage would give the peak of the parent, which a fork inherits.
+# RssAnon is sampled: the peak RSS would include reclaimable pages of the memory-mapped output file, and getrusage would
+# report the peak of the parent, which a fork inherits.
 MEMORY = r"""
 import re, sys, tempfile, threading, time
 from pathlib import Path
@@ -66,7 +66,7 @@ def _python(*arguments: str, cwd: Path = ROOT) -> str:
 
 
 def planning() -> dict[str, Any]:
-    """Seconds of a dry run of the paper's experiment with five folds and five seeds, against `snakemake --version`."""
+    """Seconds of a dry run of the paper's experiment with five folds and seeds, relative to `snakemake --version`."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         for name in ("busv", "busi"):
@@ -96,7 +96,7 @@ def planning() -> dict[str, Any]:
 
 
 def start_of_jobs() -> list[dict[str, Any]]:
-    """Seconds from the start of a job's process to its work, against importing torch alone."""
+    """Seconds from the start of a job's process to its work, relative to importing torch alone."""
     rows = []
     for rule, modules in STARTS.items():
         code = f"import lddm.cli, {modules}"
@@ -106,6 +106,6 @@ def start_of_jobs() -> list[dict[str, Any]]:
 
 
 def preprocessing_memory() -> dict[str, Any]:
-    """Peak of a process's own memory in the rule preprocess with 1,000 videos, against 100."""
+    """Peak anonymous memory of the rule preprocess with 1,000 videos, relative to 100 videos."""
     peaks = [int(_python("-c", MEMORY, str(count))) / 1024 for count in (1000, 100)]
     return row("preprocess_memory_1000_vs_100_videos", *peaks, "MiB", "phantoms of 30 frames, 32 px, one process")

@@ -1,11 +1,11 @@
-"""The comparison of the paper, in one table: its variant, ours, cINN, motion transfer, x0 repeated, pixel diffusion.
+"""Comparison of the paper in one table: its variant, ours, cINN, motion transfer, x0 repeated, pixel diffusion.
 
     python -m benchmarks.paper --config config/paper/phantom.yaml
     python -m benchmarks.paper --config config/paper/busv_busi.yaml --ours config/paper/ours_busv_busi.yaml --data-root FOLDER
 
 Runs the workflow with the paper's variant and with our method on the same data, trains LDDM and cINN again with other seeds
-on the same stage 1, scores them as the rule `score` does, and writes results/<experiment>/study/: table.md, quality.csv,
-differences.csv, classification.csv. Each part is made once, so the same command goes on after a kill.
+on the same stage 1, scores them like the rule `score`, and writes results/<experiment>/study/: table.md, quality.csv,
+differences.csv, classification.csv. Finished parts are not repeated, so the same command resumes after a kill.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from lddm.training.identity import code_hash, content_hash
 from lddm.training.weights import count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ("seed", "index", "preprocess", "split", "quality", "domain_network")  # alike in both experiments
-AGAIN = {"paper": ("lddm", "cinn"), "ours": ("lddm",)}  # what is trained with further seeds
-TIMED = 8  # stills that are animated to measure seconds a video
+# sections that must be equal in both experiments
+SHARED = ("seed", "index", "preprocess", "split", "quality", "domain_network")
+AGAIN = {"paper": ("lddm", "cinn"), "ours": ("lddm",)}  # generators trained with further seeds
+TIMED = 8  # number of stills for measuring the seconds per video
 
 
 def merged(paths: list[Path]) -> dict[str, Any]:
-    """Configs on top of each other, section by section, as Snakemake merges them."""
+    """Merge configs section by section, as Snakemake does; later ones take precedence."""
     raw: dict[str, Any] = {}
     for path in paths:
         update_config(raw, yaml.safe_load(path.read_text()) or {})
@@ -51,7 +52,7 @@ def merged(paths: list[Path]) -> dict[str, Any]:
 
 
 def our_config(paper: dict[str, Any]) -> dict[str, Any]:
-    """Our method with its default networks on the data of the paper's variant; of the classifiers, what the table shows."""
+    """Config of our method: default networks, data of the paper's variant, and only the classifiers shown in the table."""
     classification = dict(paper.get("classification", {})) | {
         "regimes": ["real", "real+lddm"],
         "regimes_by_classifier": {},
@@ -67,7 +68,7 @@ def our_config(paper: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_same_data(paper: Settings, ours: Settings) -> None:
-    """Raise LddmError unless both experiments see the same clips and are scored alike."""
+    """Raise LddmError unless both experiments use the same clips and the same scoring."""
     differing = [name for name in SHARED if getattr(paper, name) != getattr(ours, name)]
     if differing:
         raise LddmError(
@@ -77,7 +78,7 @@ def check_same_data(paper: Settings, ours: Settings) -> None:
 
 
 def run_workflow(raw: dict[str, Any], folder: Path, cores: str, arguments: list[str]) -> None:
-    """The whole workflow of one experiment; finished jobs are not run again."""
+    """Run the complete workflow of one experiment; finished jobs are not repeated."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{raw['experiment']}.yaml"
     with atomic_path(path) as temporary:
@@ -89,10 +90,12 @@ def run_workflow(raw: dict[str, Any], folder: Path, cores: str, arguments: list[
 
 
 def train_again(settings: Settings, results: Path, fold: int, name: str, number: int, out: Path) -> None:
-    """Training `number` of a generator on the fold's stage 1, its held-out videos, and their scores -> a JSON file.
+    """Train a generator on the stage 1 of a fold with another seed, score its held-out videos and write a JSON file.
 
-    The training has another seed; its videos have the noise of the first training, and the scores the same halves of
-    patients.
+    The noise of the videos and the halves of patients in the scores are those of the first training.
+
+    Args:
+        number: index of the training, which determines its seed.
     """
     section = getattr(settings, {"lddm": "diffusion"}.get(name, name))
     latents = results / f"fold-{fold}/latents.safetensors"
@@ -111,7 +114,7 @@ def train_again(settings: Settings, results: Path, fold: int, name: str, number:
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     work = out.with_suffix("")
     made, manifest = work / "made.json", work / "heldout.npy"
-    if not made.is_file() or read_json(made)["identity"] != training:  # else only the scores are old
+    if not made.is_file() or read_json(made)["identity"] != training:  # otherwise only the scores are outdated
         stage1, bundle = results / f"fold-{fold}/autoencoder/model.safetensors", work / "generators" / name / "bundle"
         seed, began = settings.seed + 1000 * number, time.monotonic()
         train_generator(name, section, stage1, latents, store, fold, seed, work / "state", bundle, lambda *_: None)
@@ -127,7 +130,7 @@ def train_again(settings: Settings, results: Path, fold: int, name: str, number:
 
 
 def measure_costs(settings: Settings, results: Path, fold: int, name: str, out: Path) -> None:
-    """Parameters of stage 1 and of the generator, and seconds to animate a still (a batch of `TIMED`), on this machine."""
+    """Number of parameters of stage 1 and of the generator, and seconds per still (in a batch of `TIMED`) on this machine."""
     bundle = results / f"fold-{fold}/generators/{name}/bundle"
     identity = content_hash([sha256(bundle / "bundle.json"), settings.synthesis])
     if out.is_file() and read_json(out)["identity"] == identity:
@@ -151,7 +154,7 @@ def measure_costs(settings: Settings, results: Path, fold: int, name: str, out: 
 
 
 def study(kind: str, settings: Settings, trainings: int) -> None:
-    """Further trainings and costs of one experiment."""
+    """Run further trainings and cost measurements of one experiment."""
     results = Path("results") / settings.experiment
     for fold in range(settings.split.folds_to_run):
         for name in AGAIN[kind]:
@@ -168,15 +171,15 @@ def main(
     ours: Annotated[
         list[Path] | None, typer.Option(help="config of our method; none = its defaults on the same data")
     ] = None,
-    trainings: Annotated[int, typer.Option(min=1, help="trainings of LDDM and cINN on each stage 1")] = 3,
+    trainings: Annotated[int, typer.Option(min=1, help="number of trainings of LDDM and cINN per stage 1")] = 3,
     trainings_ours: Annotated[
-        int | None, typer.Option(min=1, help="the same of our LDDM; none = as many as of the paper's")
+        int | None, typer.Option(min=1, help="number of trainings of our LDDM; none = as for the paper's variant")
     ] = None,
     data_root: Annotated[str, typer.Option(help="folder of the raw data, if the config needs one")] = "",
-    cores: Annotated[str, typer.Option(help="cores of the workflow")] = "all",
-    snakemake: Annotated[str, typer.Option(help="further arguments of Snakemake, in one string")] = "",
+    cores: Annotated[str, typer.Option(help="number of cores for the workflow")] = "all",
+    snakemake: Annotated[str, typer.Option(help="further arguments for Snakemake, in one string")] = "",
 ) -> None:
-    """Run, train again, score, and write the table."""
+    """Run the workflows, train again, score, and write the table."""
     raw = merged(config)
     if data_root:
         raw["data_root"] = data_root

@@ -1,4 +1,4 @@
-"""The tables of `benchmarks.paper`: values over trainings with intervals over patients and trainings, and differences."""
+"""Tables of `benchmarks.paper`: means over trainings with intervals over patients and trainings, and differences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lddm.settings.planned import scored
 from lddm.statistics.jackknife import standard_error
 from lddm.statistics.p_values import holm
 
-# (experiment, generator) -> name in the table, in its order.
+# (experiment, generator) -> name in the table, in the order of the table.
 METHODS = {
     ("paper", "real"): "real videos",
     ("paper", "lddm"): "LDDM (paper variant)",
@@ -31,7 +31,7 @@ METHODS = {
     ("paper", "reconstruction"): "reconstruction (paper variant)",
     ("ours", "reconstruction"): "reconstruction (ours)",
 }
-OURS = "LDDM (paper variant)"  # what is compared with the others
+OURS = "LDDM (paper variant)"  # method compared with all others
 REFERENCES = ("heldout", "same x0")
 # Columns of table.md; every other row with these references is in quality.csv.
 FIRST: tuple[str, ...] = ("fvd", "kvd", "dt_fvd", "lpips", "lpips_vgg", "lpips_alex", "frechet_video")
@@ -40,11 +40,11 @@ FIRST += ("flow_magnitude", "temporal_difference", "strain_error", "l1", "percep
 
 @dataclass(frozen=True)
 class Sources:
-    """What one experiment has made.
+    """Results of one experiment.
 
     Attributes:
         folder: results/<experiment>.
-        settings: of the experiment.
+        settings: settings of the experiment.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Sources:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Rows of quality.csv of all trainings, with the columns `training` and `replicates`."""
+        """Rows of quality.csv for all trainings, with the additional columns `training` and `replicates`."""
         found = []
         for fold in range(self.settings.split.folds_to_run):
             for name in scored(self.settings):
@@ -72,11 +72,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over trainings.
+    """Mean over trainings.
 
     Attributes:
-        values: of each training (fold by fold).
-        patients: jackknife replicates of each fold, the mean over its trainings: (folds, groups) or None.
+        values: values per fold and training.
+        patients: jackknife replicates per fold, averaged over its trainings: (folds, groups) or None.
     """
 
     values: np.ndarray
@@ -84,7 +84,7 @@ class Estimate:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Estimate:
-        """From the rows of one metric of one generator."""
+        """Build from the rows of one metric of one generator."""
         groups = [list(part["replicates"]) for _, part in rows.groupby("fold")] if "replicates" in rows else []
         whole = groups and all(isinstance(each, list) and each for group in groups for each in group)
         replicates = [np.mean(group, axis=0) for group in groups] if whole else None
@@ -92,16 +92,16 @@ class Estimate:
 
     @property
     def value(self) -> float:
-        """The mean."""
+        """Mean over folds and trainings."""
         return float(self.values.mean())
 
     def variances(self, other: Estimate | None = None) -> list[tuple[float, int]]:
-        """Variance and degrees of freedom of the mean, or of its difference from `other` on the same patients."""
+        """Variance components and degrees of freedom of the mean, or of its difference to `other` on the same patients."""
         if self.patients is None or (other is not None and other.patients is None):
             return []
         against = [np.zeros_like(each) for each in self.patients] if other is None else other.patients or []
         if [len(each) for each in self.patients] != [len(each) for each in against]:
-            return []  # not the same patients
+            return []  # different patients
         errors = [standard_error(a - b) ** 2 for a, b in zip(self.patients, against, strict=True)]
         parts = [(sum(errors) / len(errors) ** 2, sum(len(each) - 1 for each in self.patients))]
         for one in (self, other):
@@ -110,7 +110,7 @@ class Estimate:
         return parts
 
     def interval(self, other: Estimate | None = None) -> tuple[float, float, float, float]:
-        """Mean (or difference), 95 % limits and p-value: t with Welch and Satterthwaite's degrees of freedom."""
+        """Mean (or difference), 95 % limits and p-value of a t-test with Welch-Satterthwaite degrees of freedom."""
         value = self.value - (other.value if other else 0.0)
         parts = [(variance, freedom) for variance, freedom in self.variances(other) if variance > 0]
         if not parts:
@@ -123,7 +123,7 @@ class Estimate:
 
 
 def quality(sources: dict[str, Sources]) -> pd.DataFrame:
-    """One row per method, metric and reference: mean, interval, each training; absent metrics with their reason."""
+    """One row per method, metric and reference: mean, interval and value per training, or the reason for absence."""
     found = []
     for (kind, generator), name in METHODS.items():
         rows = sources[kind].rows
@@ -144,9 +144,9 @@ def quality(sources: dict[str, Sources]) -> pd.DataFrame:
 
 
 def differences(sources: dict[str, Sources]) -> pd.DataFrame:
-    """The paper's variant minus each other method, on the same patients; p-values corrected by Holm over all rows.
+    """Paper's variant minus each other method on the same patients; Holm-corrected p-values over all rows.
 
-    Its abstract claims LDDM < cINN in FVD, DT-FVD and LPIPS: these rows say whether that is so here.
+    The abstract of the paper claims LDDM < cINN in FVD, DT-FVD and LPIPS; these rows test that claim here.
     """
     kind, generator = next(key for key, name in METHODS.items() if name == OURS)
     ours, found = sources[kind].rows, []
@@ -158,7 +158,7 @@ def differences(sources: dict[str, Sources]) -> pd.DataFrame:
             continue
         for (metric, reference), part in ours.groupby(["metric", "reference"], sort=False):
             theirs = rows[(rows["metric"] == metric) & (rows["reference"] == reference)]
-            # Features of a network that each experiment trains for itself do not compare.
+            # Features of a network that is trained per experiment are not comparable.
             if theirs.empty or (other != kind and metric in ("frechet_video", "kernel_video")):
                 continue
             delta, low, high, p = Estimate.of(part).interval(Estimate.of(theirs))
@@ -171,7 +171,7 @@ def differences(sources: dict[str, Sources]) -> pd.DataFrame:
 
 
 def classification(sources: dict[str, Sources]) -> pd.DataFrame:
-    """AUC of classifiers by regime: those of the paper's variant, and LDDM of ours."""
+    """AUC per classifier and regime: all regimes of the paper's variant, and those with LDDM of ours."""
     parts = []
     for kind, source in sources.items():
         table = pd.read_csv(source.folder / "tables/classification.csv")
@@ -181,7 +181,7 @@ def classification(sources: dict[str, Sources]) -> pd.DataFrame:
 
 
 def write_tables(sources: dict[str, Sources], out: Path) -> str:
-    """Write quality.csv, differences.csv, classification.csv and table.md; returns the latter."""
+    """Write quality.csv, differences.csv, classification.csv and table.md; returns the path of the latter."""
     tables = {"quality": quality(sources), "differences": differences(sources)}
     tables["classification"] = classification(sources)
     out.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ def write_tables(sources: dict[str, Sources], out: Path) -> str:
 def markdown(
     sources: dict[str, Sources], quality: pd.DataFrame, differences: pd.DataFrame, classification: pd.DataFrame
 ) -> str:
-    """The three tables for people."""
+    """Format the three tables as Markdown."""
     seen = quality[quality["value"].notna() & quality["reference"].isin(REFERENCES)]
     columns = [name for name in FIRST if name in set(seen["metric"])]
     head = ["method", "trainings", *(f"{name} {'(up)' if about_higher(name) else ''}".strip() for name in columns)]
@@ -228,7 +228,7 @@ def markdown(
 
 
 def about_higher(metric: str) -> bool:
-    """Whether more is better; metrics that the catalogue does not know count as distances."""
+    """Whether higher is better; metrics missing from the catalogue are treated as distances."""
     try:
         return about(metric).higher
     except KeyError:

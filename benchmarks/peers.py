@@ -1,4 +1,4 @@
-"""Training of stage 2 on this CPU beside a bare forward pass, diffusers' own loop and the roofline."""
+"""Training speed of stage 2 on the CPU relative to a bare forward pass, the loop of diffusers and the roofline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.training_steps import MadeUpLatents, UNet, diffusers_steps, late
 
 
 class SameDenoiser(torch.nn.Module):
-    """Our denoiser with the signature that the loop of diffusers calls."""
+    """Our denoiser with the call signature of the diffusers training loop."""
 
     def __init__(self, denoiser: torch.nn.Module):
         super().__init__()
@@ -23,7 +23,7 @@ class SameDenoiser(torch.nn.Module):
 
 
 def stage2_peers(size: int = 64, batch: int = 32, repeats: int = 7) -> list[dict[str, Any]]:
-    """Steps a second of ours against each peer, all in turns."""
+    """Steps per second of ours relative to each peer, measured alternately."""
     device = torch.device("cpu")
     works, notes = stage2_works(size, batch, device, "read each step")
     names = list(works)
@@ -52,7 +52,7 @@ def stage2_peers(size: int = 64, batch: int = 32, repeats: int = 7) -> list[dict
 
 
 def stage2_works(size: int, batch: int, device: torch.device, how: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Name -> what runs a step (or a forward pass), and what it is."""
+    """Workloads by name: a function that runs a step (or a forward pass), and its description."""
     task, training = stage2_task(size, batch, device)
     model, spec = latent_diffusion(size, device), latent_diffusion(size, torch.device("cpu")).spec
     data = MadeUpLatents(spec, size, device)

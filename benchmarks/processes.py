@@ -1,8 +1,8 @@
-"""DistributedDataParallel against our averaging of gradients, in as many processes as there are GPUs (two on a CPU).
+"""DistributedDataParallel against our averaging of gradients, with one process per GPU (two on a CPU).
 
     torchrun --nproc-per-node N -m benchmarks.processes [cuda|cpu]
 
-The first process prints seconds of a step of both as JSON, and whether the gradients agree.
+The first process prints the seconds per step of both as JSON, and whether the gradients agree.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FRAMES = 16
 
 
 def compare(device: torch.device, size: int, batch: int, width: int, repeats: int) -> dict[str, Any]:
-    """Both on a painting decoder, whose gradients are the largest of this project."""
+    """Compare both on the decoder "spade", whose gradients are the largest of all networks."""
     torch.manual_seed(0)
     network = SPADEDecoder(LatentSpec("vector", FRAMES, dim=64), size, width).to(device)
     share_weights(network)
@@ -73,11 +73,11 @@ def _seconds(work: Callable[[], None], device: torch.device, repeats: int) -> fl
 
 
 def run(device: str, processes: int, size: int, batch: int, width: int, repeats: int, timeout: float) -> dict[str, Any]:
-    """Start the processes and return what the first one prints.
+    """Start the processes and return the output of the first one.
 
     Raises:
-        RuntimeError: they failed.
-        TooLong: the time was up; none of them goes on.
+        RuntimeError: a process failed.
+        TooLong: the time limit was exceeded; all processes were ended.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "benchmarks.processes", device, *map(str, (size, batch, width, repeats))]

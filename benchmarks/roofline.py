@@ -1,7 +1,7 @@
-"""What a piece of work must take at the least: its operations and its memory traffic against the peaks of a device.
+"""Roofline model: lower bound of the run time from operations, memory traffic and the peaks of a device.
 
-FLOPs are those of torch's counter (convolutions, matrix products, attention). Bytes are what each operation reads and writes,
-as if none were fused and no cache helped, so a fused network may pass below the bound by memory.
+FLOPs are from the counter of torch (convolutions, matrix products, attention). Bytes are all reads and writes of each
+operation, without fusion or caches; a fused network may therefore be faster than the memory bound.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-# Data sheets, by words of the device's name: dense FLOP/s of bf16 (V100: float16) and of float32, bytes/s of memory.
+# Data sheets by words of the device name: dense FLOP/s of bf16 (V100: float16) and float32, memory bandwidth in bytes/s.
 PEAKS = {
     "H200": (989e12, 67e12, 4.8e12),
     "H200 NVL": (835e12, 60e12, 4.8e12),
@@ -42,7 +42,7 @@ VIEWS = ("view", "as_strided", "expand", "transpose", "permute", "slice", "selec
 
 @dataclass(frozen=True)
 class Peak:
-    """FLOP/s and bytes/s of a device; None = not known."""
+    """Peak FLOP/s and bytes/s of a device; None = unknown."""
 
     flops: float | None
     bandwidth: float | None
@@ -50,13 +50,13 @@ class Peak:
 
 @dataclass(frozen=True)
 class Counted:
-    """FLOPs and bytes of one call; `flop` is None where torch cannot count (R1 differentiates a gradient)."""
+    """FLOPs and bytes of one call; `flop` is None if torch cannot count them (R1 differentiates a gradient)."""
 
     flop: float | None
     bytes: float | None
 
     def bound(self, peak: Peak) -> float | None:
-        """Seconds that the device needs at the least, by arithmetic or by memory."""
+        """Lower bound of the seconds on a device, from arithmetic or memory bandwidth."""
         parts = [
             count / rate
             for count, rate in ((self.flop, peak.flops), (self.bytes, peak.bandwidth))
@@ -66,7 +66,7 @@ class Counted:
 
 
 class Traffic(TorchDispatchMode):
-    """Adds up the bytes of tensors that operations read and write."""
+    """Dispatch mode that sums the bytes of all tensors read and written by operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Traffic(TorchDispatchMode):
 
 
 def count(work: Callable[[], Any]) -> Counted:
-    """FLOPs and bytes of one call, which runs twice."""
+    """Count FLOPs and bytes of one call, which is run twice."""
     try:
         with FlopCounterMode(display=False) as counter:
             work()
@@ -97,14 +97,14 @@ def count(work: Callable[[], Any]) -> Counted:
 
 
 def data_sheet(name: str) -> tuple[float, float, float] | None:
-    """The entry of PEAKS with the most words in a device's name; None for one that is not known, or a part of one (MIG)."""
+    """Entry of PEAKS that matches the most words of a device name; None for an unknown device or a MIG slice."""
     words = set(re.split(r"[ -]", name.upper()))
     known = [entry for entry in PEAKS if set(entry.split()) <= words and "MIG" not in words]
     return PEAKS[max(known, key=lambda entry: len(entry.split()))] if known else None
 
 
 def peak_of(device: torch.device, precision: str = "bf16") -> Peak:
-    """Data sheet of a known GPU; measured on a CPU, as large products and copies go there."""
+    """Peak of a device: data sheet of a known GPU; on a CPU, measured with large matrix products and copies."""
     if device.type == "cuda":
         found = data_sheet(torch.cuda.get_device_name(device))
         return Peak(found[precision != "bf16"], found[2]) if found else Peak(None, None)

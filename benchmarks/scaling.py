@@ -2,9 +2,9 @@
 
     python -m benchmarks.scaling [VIDEOS ...] [--folder build/scaling] [--workers 1]
 
-The videos are phantoms with small frames. Each stage runs in a process of its own; what is done stays in the folder, so that a
-run that was stopped goes on where it was. Prints a Markdown table and writes scaling.json. Networks are untrained: time and
-memory do not depend on weights.
+The videos are phantoms with small frames. Each stage runs in its own process. Finished stages are kept in the folder, so that
+an interrupted run resumes. Prints a Markdown table and writes scaling.json. Networks are untrained, since time and memory do
+not depend on weights.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ FOLD, SEED, GENERATOR = 0, 0, "lddm"
 
 
 class Watch:
-    """Seconds, and what this process's own memory grows by at the peak.
+    """Measures seconds and the peak growth of the memory of this process.
 
-    RssAnon is read: mapped files are the system's to take back. That of processes that it starts does not count.
+    Memory is RssAnon, without memory-mapped files, which the system can reclaim. Child processes are not included.
     """
 
     def __enter__(self) -> Watch:
@@ -61,19 +61,19 @@ class Watch:
         return int(found[1]) if found else 0
 
     def row(self, stage: str) -> dict[str, Any]:
-        """What was measured."""
+        """The measurements as a table row."""
         memory = round((self.peak - self.start) / 1024, 1)
         return {"stage": stage, "seconds": round(self.seconds, 3), "cpu_s": round(self.cpu, 3), "peak_mib": memory}
 
 
 def _cpu() -> float:
-    """CPU time of this process and of those that it has waited for: other jobs on the machine do not count."""
+    """CPU time of this process and its finished children, which excludes other jobs on the machine."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def run_stage(stage: str, videos: int, folder: Path, workers: int) -> list[dict[str, Any]]:
-    """Run one stage for one dataset size; earlier stages have left its inputs in the folder."""
+    """Run one stage for one dataset size; its inputs are in the folder."""
     import pandas as pd
 
     from lddm.settings.data import IndexSettings, PhantomSource, PreprocessSettings, SplitSettings
@@ -122,7 +122,7 @@ def run_stage(stage: str, videos: int, folder: Path, workers: int) -> list[dict[
 
 
 def _duplicates(settings: Any, store: Any, splits: Any, folder: Path, workers: int) -> Callable[[], Any]:
-    """Thumbnails and the search; preprocess does without them for simulated files, which share nothing."""
+    """Thumbnails and duplicate search, which preprocess skips for simulated files without duplicates."""
     from lddm.data.duplicates import find_duplicates, video_hashes
 
     usable = store.videos[store.videos["excluded"].isna()]
@@ -190,7 +190,7 @@ def _scores(settings: Any, store: Any, splits: Any, folder: Path, workers: int) 
 
 
 def measured(videos: int, folder: Path, workers: int, timeout: float | None = None) -> list[dict[str, Any]]:
-    """Rows of all stages of one number of videos; those in the folder's rows.json are not run again.
+    """Rows of all stages for one number of videos; stages found in rows.json of the folder are not repeated.
 
     Raises:
         RuntimeError: a stage failed.
@@ -216,7 +216,7 @@ def measured(videos: int, folder: Path, workers: int, timeout: float | None = No
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each stage: seconds (of CPU time) and MiB by number of videos, and the growth between the last two."""
+    """One row per stage: seconds (of CPU time) and MiB by number of videos, and the growth between the last two."""
     counts = sorted({row["videos"] for row in rows})
     by = {(row["stage"], row["videos"]): row for row in rows}
     stages = [stage for stage in dict.fromkeys(row["stage"] for row in rows)]
@@ -238,12 +238,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main(
-    videos: Annotated[list[int] | None, typer.Argument(help="numbers of videos; default: 100 1000 10000")] = None,
-    folder: Annotated[Path, typer.Option(help="what is made, and what was measured")] = ROOT / "build/scaling",
-    workers: Annotated[int, typer.Option(min=1, help="processes of preprocess and motion")] = 1,
+    videos: Annotated[list[int] | None, typer.Argument(help="numbers of videos [default: 100 1000 10000]")] = None,
+    folder: Annotated[Path, typer.Option(help="folder of the data and the measurements")] = ROOT / "build/scaling",
+    workers: Annotated[int, typer.Option(min=1, help="number of processes of preprocess and motion")] = 1,
     stage: Annotated[str | None, typer.Option(help="run this stage here and print its rows as JSON")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure all stages and print the table."""
     counts = videos or [100, 1000, 10_000]
     if stage is not None:
         print(json.dumps(run_stage(stage, counts[0], folder, workers)))

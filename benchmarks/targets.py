@@ -1,10 +1,10 @@
-"""Do videos follow the number that they were asked for? Regressors that learnt it from real clips read it off drawn ones.
+"""Fidelity of generated videos to the requested target, measured by regressors trained on real clips.
 
     python -m benchmarks.targets results/phantom_stiffness
 
-Each of some stills is animated for the same numbers, evenly spread quantiles of those of the training clips. Writes
-study/targets-<generator>.json: rank correlations of asked and read numbers, over all videos, of each still, and on real test
-clips, which bounds what the regressors can say.
+Several stills are animated for the same targets, evenly spaced quantiles of those of the training clips. Writes
+study/targets-<generator>.json: rank correlations of requested and predicted targets, over all videos, per still, and on real
+test clips, where it is the upper bound given by the regressors.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from lddm.synthesis.animate import Animator
 from lddm.task import Task
 from lddm.training.identity import Identity
 
-READERS = 3  # regressors whose mean reads a video
-SEED = 9000  # beside those of the ablation
+READERS = 3  # number of regressors in the ensemble
+SEED = 9000  # in addition to those of the ablation
 
 
 def targets(results: Path, generator: str, stills: int, values: int) -> dict[str, Any]:
-    """What study/targets-<generator>.json holds."""
+    """Compute the content of study/targets-<generator>.json."""
     settings = parse(str(results / "settings/whole.yaml"))
     store, splits = FrameStore.open(results / "data/frames"), pd.read_parquet(results / "data/splits.parquet")
     task = Task.of_meta(store.meta)
@@ -61,7 +61,7 @@ def targets(results: Path, generator: str, stills: int, values: int) -> dict[str
     )
 
     def read(videos: np.ndarray) -> np.ndarray:
-        """Numbers (n,) of clips uint8 (n, T + 1, S, S)."""
+        """Predicted targets (n,) of clips uint8 (n, T + 1, S, S)."""
         prepared = entry.prepare(videos)
         return np.mean([predict(network, prepared, head=head) for network in networks], axis=0)
 
@@ -91,12 +91,12 @@ def targets(results: Path, generator: str, stills: int, values: int) -> dict[str
 
 
 def main(
-    results: Annotated[Path, typer.Argument(help="results/<experiment> of a regression")],
-    generator: Annotated[str, typer.Option(help="whose videos")] = "lddm",
-    stills: Annotated[int, typer.Option(min=2, help="stills that are animated")] = 64,
-    values: Annotated[int, typer.Option(min=3, help="numbers that each is animated for")] = 8,
+    results: Annotated[Path, typer.Argument(help="results/<experiment> with a regression task")],
+    generator: Annotated[str, typer.Option(help="name of the generator")] = "lddm",
+    stills: Annotated[int, typer.Option(min=2, help="number of stills to animate")] = 64,
+    values: Annotated[int, typer.Option(min=3, help="number of targets per still")] = 8,
 ) -> None:
-    """Measure how drawn videos follow the asked number."""
+    """Measure how well generated videos follow the requested target."""
     found = targets(results, generator, stills, values)
     path = results / f"study/targets-{generator}.json"
     write_json(path, found)

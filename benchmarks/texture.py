@@ -1,8 +1,8 @@
-"""Sharpness, fog and motion of drawn videos as ratios to the real ones; `python -m benchmarks.texture results/<experiment>`.
+"""Sharpness, haze and motion of generated relative to real videos; `python -m benchmarks.texture results/<experiment>`.
 
-The real clips of a fold's held-out patients against what each generator draws from their first frames. Controls are real clips as
-they are, blurred, and with light added: they must read 1 and 0, less than 1, and as much fog as was added. Writes
-results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results/lungs.md.
+Compares the real clips of the held-out patients of a fold with the videos that each generator samples from their first frames.
+Controls are real clips: unchanged (expected ratio 1, haze 0), blurred (sharpness below 1), and with brightness added (haze of
+that amount). Writes results/<experiment>/texture-fold-<k>.csv and prints a table for docs/results/lungs.md.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from lddm.metrics.motion import flow_statistics, high_share, power_spectrum, tem
 from lddm.motion.field_of_view import erode, field_of_view
 from lddm.motion.warp import refine, warp
 
-DARK = 20  # grey levels: a pixel that stays below it is free of echoes
-RIM = 3  # pixels: the edge of a fan stands still in both videos
-LIGHT = 5  # grey levels that a control adds
+DARK = 20  # grey levels: a pixel that always stays below is anechoic
+RIM = 3  # pixels: margin at the edge of the fan, which is static in both videos
+LIGHT = 5  # grey levels added by a control
 RESAMPLES = 2000
 
 
 def sharpness(frames: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Root mean square of what a Gaussian of 1 px takes away.
+    """Root mean square of the detail removed by a Gaussian of 1 px.
 
     Args:
         frames: uint8 (n, T, S, S).
-        view: bool (n, S, S), the pixels that count.
+        view: bool (n, S, S), mask of the pixels to include.
 
     Returns:
         float64 (n, T).
@@ -49,18 +49,18 @@ def sharpness(frames: np.ndarray, view: np.ndarray) -> np.ndarray:
 
 
 def inner_view(x0: np.ndarray) -> np.ndarray:
-    """The field of view of first frames uint8 (n, S, S) without its outermost pixels, which stand still: bool (n, S, S)."""
+    """Eroded field of view of first frames uint8 (n, S, S), without its static outermost pixels: bool (n, S, S)."""
     mask = field_of_view(to_float(torch.from_numpy(x0))[:, None])
     return erode(mask, RIM)[:, 0].numpy()
 
 
-def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
-    """Grey level that drawn frames 1..T add where the real video stays below `DARK` throughout; NaN where nothing does.
+def haze(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bool = False) -> np.ndarray:
+    """Mean grey level added by generated frames 1..T where the real video stays below `DARK`; NaN without such pixels.
 
-    With `brighter_only`, pixels that became darker on average count as zero: darkening does not make up for fog.
+    With `brighter_only`, pixels that became darker on average count as zero, so that darkening does not offset haze.
 
     Args:
-        drawn: uint8 (n, T + 1, S, S); the first frame is x0.
+        drawn: uint8 (n, T + 1, S, S), generated; the first frame is x0.
         real: uint8 (n, T + 1, S, S), with the same x0.
         view: bool (n, S, S), the field of view of x0.
 
@@ -75,7 +75,7 @@ def fog(drawn: np.ndarray, real: np.ndarray, view: np.ndarray, brighter_only: bo
 
 
 def measures(clips: np.ndarray, real: np.ndarray, view: np.ndarray) -> dict[str, np.ndarray]:
-    """What is compared, each (n,): values of a clip uint8 (n, T + 1, S, S)."""
+    """Measures by name, each (n,), of clips uint8 (n, T + 1, S, S)."""
     sharp = sharpness(clips[:, 1:], view)
     return {
         "sharpness": sharp.mean(axis=1),
@@ -83,20 +83,20 @@ def measures(clips: np.ndarray, real: np.ndarray, view: np.ndarray) -> dict[str,
         "flow": flow_statistics(clips)[:, 0],
         "temporal difference": temporal_difference(clips)[:, 0],
         "flicker": high_share(power_spectrum(clips))[:, 0],
-        "fog": fog(clips, real, view),
-        "fog, brighter pixels": fog(clips, real, view, brighter_only=True),
+        "haze": haze(clips, real, view),
+        "haze, brighter pixels": haze(clips, real, view, brighter_only=True),
     }
 
 
 def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray], patients: np.ndarray) -> list[dict]:
-    """Ratios of means over patients (fog: the mean in grey levels), with 95 % intervals over patients."""
+    """Ratios of means over patients (haze: mean in grey levels), with 95 % intervals over patients."""
     rows = []
     for measure, values in drawn.items():
         table = pd.DataFrame({"drawn": values, "real": real[measure], "patient": patients}).dropna(subset=["drawn"])
         means = table.groupby("patient")[["drawn", "real"]].mean()
         statistic: Callable[..., np.floating] = (
             (lambda a, b, axis=-1: a.mean(axis=axis))
-            if measure.startswith("fog")
+            if measure.startswith("haze")
             else (lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis))
         )
         data = (means["drawn"].to_numpy(), means["real"].to_numpy())
@@ -107,7 +107,7 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
         row = {
             "videos of": name,
             "measure": measure,
-            "unit": "grey levels" if measure.startswith("fog") else "share of real",
+            "unit": "grey levels" if measure.startswith("haze") else "share of real",
             "value": float(statistic(*data)) if len(means) else np.nan,
             "low": low,
             "high": high,
@@ -120,7 +120,7 @@ def compared(name: str, drawn: dict[str, np.ndarray], real: dict[str, np.ndarray
 
 
 def controls(real: np.ndarray) -> dict[str, np.ndarray]:
-    """Real clips uint8 (n, T + 1, S, S) as they are, blurred by 1.5 px, and with `LIGHT` more in the frames after x0."""
+    """Control versions of real clips uint8 (n, T + 1, S, S): unchanged, blurred by 1.5 px, brightened by `LIGHT` after x0."""
     rng = np.random.default_rng(0)
     lit = real.copy()
     lit[:, 1:] = np.minimum(lit[:, 1:], 255 - LIGHT) + LIGHT
@@ -132,7 +132,7 @@ def controls(real: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def interpolated(x0: np.ndarray, view: np.ndarray) -> pd.DataFrame:
-    """Sharpness of first frames uint8 (n, S, S) that are moved by part of a pixel along both axes, as a share of their own."""
+    """Relative sharpness of first frames uint8 (n, S, S) after a shift by a fraction of a pixel along both axes."""
     still = to_float(torch.from_numpy(x0))[:, None]
     own, rows = sharpness(x0[:, None], view)[:, 0], []
     for shift in (0.25, 0.5):
@@ -146,9 +146,9 @@ def interpolated(x0: np.ndarray, view: np.ndarray) -> pd.DataFrame:
 
 def main(
     results: Annotated[Path, typer.Argument(help="a finished run, e.g. results/lung")],
-    fold: Annotated[int, typer.Option(help="its fold")] = 0,
+    fold: Annotated[int, typer.Option(help="fold number, from 0")] = 0,
 ) -> None:
-    """Compare texture and motion of the drawn videos of held-out patients with those of the real ones."""
+    """Compare texture and motion of generated and real videos of held-out patients."""
     store = FrameStore.open(results / "data" / "frames")
     clips = fold_clips(store, pd.read_parquet(results / "data" / "splits.parquet"), fold, "test")
     by_clip = clips.set_index("clip_id")

@@ -1,4 +1,4 @@
-"""How benchmarks measure: ours and a peer in turns, medians, ratios, and what machine it was."""
+"""Timing utilities of the benchmarks: alternating runs, medians, ratios, time limits and machine description."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def alternate(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, float]:
-    """Median seconds of both, after one warm-up each."""
+    """Median seconds of ours and the peer, run alternately after one warm-up each."""
     first, second = in_turns([ours, peer], repeats)
     return first, second
 
 
 def in_turns(works: list[Callable[[], Any]], repeats: int = REPEATS, warm_up: int = 1) -> list[float]:
-    """Median seconds of each, run in turns so that a busy machine disturbs all alike."""
+    """Median seconds of each function, run alternately so that other load affects all equally."""
     for _ in range(warm_up):
         for work in works:
             work()
@@ -41,12 +41,12 @@ def in_turns(works: list[Callable[[], Any]], repeats: int = REPEATS, warm_up: in
 
 
 class TooLong(Exception):
-    """A piece of work took longer than it was given."""
+    """A time limit was exceeded."""
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TooLong` in what runs for longer; in the main thread, between two of its instructions."""
+    """Raise `TooLong` in a block that runs for longer than the limit; works in the main thread, between Python instructions."""
 
     def ring(*_: Any) -> None:
         raise TooLong(f"took longer than {seconds:.0f} s")
@@ -61,12 +61,12 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def run_group(command: list[str], timeout: float, **more: Any) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` with its output, but whatever ends it also ends the processes that the command has started.
+    """As `subprocess.run` with captured output, but also ends all descendants of the command.
 
-    Not only those of its group: torchrun gives each worker a group of its own.
+    Process groups do not suffice, since torchrun gives each worker its own.
 
     Raises:
-        TooLong: the time was up.
+        TooLong: the time limit was exceeded.
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
     process = subprocess.Popen(command, start_new_session=True, **pipes)
@@ -76,13 +76,13 @@ def run_group(command: list[str], timeout: float, **more: Any) -> subprocess.Com
         raise TooLong(f"took longer than {timeout:.0f} s") from None
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGSTOP)  # so that no further ones are started
+            process.send_signal(signal.SIGSTOP)  # prevents the start of further processes
             below = psutil.Process(process.pid).children(recursive=True)
             for one in (process, *below):
                 with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                     one.kill()
             process.wait()
-            psutil.wait_procs(below, timeout=10)  # a signal is sent at once, but a process ends a little later
+            psutil.wait_procs(below, timeout=10)  # a process ends some time after the signal
     return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
@@ -95,19 +95,19 @@ def processor() -> str:
 
 
 def device_name() -> str:
-    """Name of the GPU, or of the CPU where there is none."""
+    """Name of the GPU, or of the CPU if there is none."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
 
 
 def machine() -> str:
-    """What the numbers were measured on."""
+    """Description of the machine of the measurement."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{processor()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
 
 
 @functools.cache
 def commit() -> str:
-    """The commit of the checkout, with "+" behind it if files differ from it; "unknown" without git."""
+    """Commit of the checkout, followed by "+" if files were changed; "unknown" without git."""
     try:
         run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=True)
         name = run(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
@@ -122,8 +122,8 @@ def row(
     """One entry of latest.json; `ratio` = ours / peer.
 
     Args:
-        batch: clips or latents at a time, where there is a batch.
-        device: name of what computed; default: the CPU.
+        batch: batch size (clips or latents), if any.
+        device: name of the device; default: the CPU.
     """
     return {
         "name": name,

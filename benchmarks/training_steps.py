@@ -1,6 +1,6 @@
-"""Steps of training as benchmarks time them: ours in each way of running it, and the plain loop of diffusers.
+"""Training steps for the benchmarks: ours in each way of running it, and the plain loop of diffusers.
 
-Data are made up, networks are untrained; shapes are those of the settings.
+Data are random and networks untrained; shapes are those of the default settings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LATENTS = 512
 
 
 class MadeUpLatents(LatentDataset):
-    """Random x0 and latents on a device."""
+    """Data set of random x0 and latents on a device."""
 
     def __init__(self, spec: Any, size: int, device: torch.device, count: int = LATENTS):
         rng = torch.Generator().manual_seed(0)
@@ -54,14 +54,14 @@ class MadeUpLatents(LatentDataset):
 
 
 def latent_diffusion(size: int, device: torch.device, settings: DiffusionSettings | None = None) -> LatentDiffusion:
-    """Untrained, for the default latent."""
+    """Untrained diffusion model for the default latent."""
     torch.manual_seed(0)
     spec = latent_spec(AutoencoderSettings(), FRAMES)
     return LatentDiffusion(settings or DiffusionSettings(), spec, size, LabelSpec(2)).to(device)
 
 
 def loop_steps(task: Any, training: Training, device: torch.device, how: How) -> Callable[[], None]:
-    """What runs the next step of a task, as `lddm.training.loop` would."""
+    """Function that runs the next training step of a task, as in `lddm.training.loop`."""
     networks = task.networks
     for network in networks.values():
         network.requires_grad_(True).to(device).train()
@@ -85,7 +85,7 @@ def loop_steps(task: Any, training: Training, device: torch.device, how: How) ->
 
 
 def stage2_task(size: int, batch: int, device: torch.device, student: bool = False) -> tuple[Any, Training]:
-    """The denoiser's training, or its student's."""
+    """Training task of the denoiser or of its student."""
     training = DiffusionSettings().training.model_copy(update={"batch_size": batch})
     model = latent_diffusion(size, device, DiffusionSettings(training=training))
     dataset = MadeUpLatents(model.spec, size, device)
@@ -101,11 +101,11 @@ def stage2_task(size: int, batch: int, device: torch.device, student: bool = Fal
 def diffusers_steps(
     network: nn.Module, examples: tuple[Tensor, ...], batch: int, device: torch.device
 ) -> Callable[[], None]:
-    """The training loop of diffusers' examples (train_unconditional.py) with its scheduler, EMA and learning rate.
+    """Training loop of the diffusers example train_unconditional.py, with its scheduler, EMA and learning rate.
 
     Args:
-        network: (noisy, timestep, *further examples) -> predicted noise.
-        examples: data (n, ...), then what else the network takes; on the host, as a DataLoader gives it.
+        network: (noisy, timestep, *further inputs) -> predicted noise.
+        examples: data (n, ...), followed by further inputs of the network; on the host, as from a DataLoader.
     """
     network.to(device).train()
     scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False)
@@ -133,13 +133,13 @@ def diffusers_steps(
         rates.step()
         optimizer.zero_grad()
         averages.step(network.parameters())
-        loss.detach().item()  # for its progress bar
+        loss.detach().item()  # for the progress bar of that loop
 
     return run
 
 
 class UNet(nn.Module):
-    """diffusers' 2-D U-Net on maps as large as ours: the usual network for such a latent."""
+    """2-D U-Net of diffusers on maps of our size: the standard network for such a latent."""
 
     def __init__(self, channels: int, size: int, width: int):
         super().__init__()
@@ -157,7 +157,7 @@ class UNet(nn.Module):
 def stage1_steps(
     decoder: str, size: int, batch: int, width: int, device: torch.device, compiled: bool = False, **more: Any
 ) -> Callable[[], None]:
-    """A step of stage 1 in bf16: a batch of a data set, mirrored and reversed at random, L1 and KL, backward pass, AdamW.
+    """Training step of stage 1 in bf16: batch with random mirroring and time reversal, L1 and KL, backward pass, AdamW.
 
     Args:
         more: `channels_last` and `gradient_checkpointing`.
@@ -169,7 +169,8 @@ def stage1_steps(
     )
     model = Autoencoder(settings, size, FRAMES).to(device).train()
     if more.get("channels_last"):
-        for parameter in model.parameters():  # `Module.to` takes one format for tensors of 4 and of 5 dimensions
+        # `Module.to` accepts a single memory format for tensors with 4 and 5 dimensions
+        for parameter in model.parameters():
             if form := {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim()):
                 parameter.data = parameter.data.contiguous(memory_format=form)
     if compiled:

@@ -1,14 +1,14 @@
-"""The one error that users are meant to see."""
+"""The exception for errors that a user can fix."""
 
 from __future__ import annotations
 
 
 class LddmError(Exception):
-    """Something that the user can put right.
+    """Error that the user can fix; commands show it without a traceback.
 
     Args:
-        message: what was expected and what came.
-        hint: how to put it right, one sentence.
+        message: what was expected and what was found.
+        hint: the remedy, one sentence.
     """
 
     def __init__(self, message: str, hint: str = ""):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: write under a temporary name, then rename."""
+"""Atomic file writing, checked reading of JSON and tables, hashes and locks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lddm.errors import LddmError
 if TYPE_CHECKING:
     import pandas as pd
 
-UMASK = os.umask(0)  # it can only be read by setting it
+UMASK = os.umask(0)  # the umask can be read only by setting it
 os.umask(UMASK)
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on failure it is removed.
+    """Yield a temporary path beside `path`, which replaces `path` on success and is removed on failure.
 
-    The temporary name keeps the suffix of `path`, since many writers choose the format by it.
+    The temporary name keeps the suffix of `path`, since many writers infer the format from it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,39 +35,43 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~UMASK)  # some writers (safetensors) let nobody else read
+        os.chmod(temporary, 0o666 & ~UMASK)  # some writers (safetensors) create files readable by their owner only
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def lock(path: Path) -> FileLock:
-    """A lock between processes, also of several users as far as the umask allows."""
+    """Lock between processes; shared between users as far as the umask allows."""
     return FileLock(path, mode=0o666 & ~UMASK)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON; NaN and infinity are refused, since JSON has neither."""
+    """Write `value` atomically as indented JSON; NaN and infinity raise ValueError, since JSON has neither."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False, sort_keys=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON, or say which file is broken."""
+    """Read a JSON file.
+
+    Raises:
+        LddmError: the file does not exist or is not JSON.
+    """
     path = Path(path)
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise LddmError(f"{path} does not exist", "run the rule that makes it, or check the path") from None
+        raise LddmError(f"{path} does not exist", "run the rule that writes it, or check the path") from None
     except ValueError as error:
         raise LddmError(f"{path} is not JSON: {error}", "delete it and run its rule again") from None
 
 
 @contextlib.contextmanager
 def reading(path: str | Path, rule: str) -> Iterator[None]:
-    """Any error while a file of ours is read, as one that names it and the rule that makes it.
+    """Convert any error while reading one of our files to an LddmError that names the file and the rule that writes it.
 
-    A damaged file raises whatever the parser raises at the damage, from ValueError to errors of Python's tokenizer.
+    Parsers raise many types of errors for a damaged file, from ValueError to errors of the Python tokenizer.
     """
     try:
         yield
@@ -79,10 +83,14 @@ def reading(path: str | Path, rule: str) -> Iterator[None]:
 
 
 def read_table(path: str | Path, rule: str, columns: Iterable[str]) -> pd.DataFrame:
-    """A parquet table written by one of the rules. A damaged file can be readable and lack a column.
+    """Read a parquet table written by a rule and check its columns, since a damaged file may lack one.
+
+    Args:
+        rule: rule that writes the file, for the hint.
+        columns: columns that must be present.
 
     Raises:
-        LddmError: it cannot be read, or lacks a column.
+        LddmError: the file cannot be read or lacks a column.
     """
     import pandas as pd
 
@@ -94,13 +102,13 @@ def read_table(path: str | Path, rule: str, columns: Iterable[str]) -> pd.DataFr
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's content, read in blocks."""
+    """Hexadecimal SHA-256 of the content of a file, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
-    """Write a CSV with six significant digits, whole or not at all."""
+    """Write a CSV file atomically, with six significant digits."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     return Path(path)

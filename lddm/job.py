@@ -1,4 +1,4 @@
-"""What every command shares: logging, the error people see, the record on disk and its view in MLflow."""
+"""Context of a command: logging, error display, the record on disk and its copy in MLflow."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from lddm.tracking.record import Record
 
 logger = logging.getLogger(__name__)
 
-# Importing MLflow takes seconds: `summarize` sends the records of all jobs of the workflow that took less than this.
+# Importing MLflow takes seconds. Workflow jobs shorter than this leave it to `summarize` to send their records.
 SENT_AT_ONCE = 60.0  # seconds
 
 DISK_HINTS = {
     errno.ENOSPC: "free space on the disk of results/ (du -sh results/*), then run the same command again",
     errno.EDQUOT: "your quota is used up: free space, then run the same command again",
-    errno.EROFS: "results/ is on a read-only disk: run in a folder that can be written",
-    errno.EACCES: "check who owns the folder and what its permissions are",
+    errno.EROFS: "results/ is on a read-only disk: run in a writable folder",
+    errno.EACCES: "check owner and permissions of the folder",
 }
 
 
 class Job:
-    """The running job: where metrics go, and which files it made."""
+    """The running job: logs metrics and records output files."""
 
     def __init__(self, record: Record | None):
         self.record = record
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers of a step; also the `on_log` of the training loop."""
+        """Log the values of a step; also serves as `on_log` of the training loop."""
         if self.record is not None:
             self.record.metrics(dict(values), step)
 
     def outputs(self, *paths: str | Path) -> None:
-        """Files that the job made: recorded with size and SHA-256."""
+        """Record output files of the job with size and SHA-256."""
         for path in paths:
             if not Path(path).exists():
-                raise LddmError(f"{path} was not made", "this is a defect of lddm; please report it with the log")
+                raise LddmError(f"{path} was not written", "this is a bug in lddm; please report it with the log")
             if self.record is not None:
                 self.record.output(path)
 
     def artifacts(self, *paths: str | Path) -> None:
-        """Outputs that MLflow shall show (figures, tables, pages)."""
+        """Outputs to be shown in MLflow (figures, tables, pages)."""
         self.outputs(*paths)
         if self.record is not None:
             for path in paths:
@@ -66,19 +66,20 @@ def job(
     """Run one command as a job.
 
     Args:
-        rule: its name, as in the workflow.
-        records: folder of the experiment's records; None (by hand) keeps none.
-        settings: what it was asked to do, JSON values.
-        wildcards: which of the rule's jobs this is, e.g. {"fold": 0}.
+        rule: name of the rule in the workflow.
+        records: folder of the records of the experiment; None = keep no record.
+        settings: settings of the job, JSON values.
+        wildcards: wildcards of the job, e.g. {"fold": 0}.
 
-    A record is sent to MLflow when its job ends; that of a job of the workflow that took less than a minute, by `summarize`, the
+    A record is sent to MLflow when its job ends. Records of workflow jobs shorter than a minute are sent by `summarize`, the
     last job of a run.
 
-    The environment, set by the workflow, adds LDDM_EXPERIMENT, LDDM_PIPELINE and LDDM_TRACKING (a tracking URI, "" for
-    the default store, "off" for none).
+    The workflow sets the environment variables LDDM_EXPERIMENT, LDDM_PIPELINE and LDDM_TRACKING (a tracking URI, "" = the
+    default store, "off" = no tracking).
     """
     set_up_logging()
-    if records is None or os.environ.get("RANK", "0") != "0":  # of processes that train together the first keeps it
+    # in distributed training only the first process keeps a record
+    if records is None or os.environ.get("RANK", "0") != "0":
         yield Job(None)
         return
     experiment = os.environ.get("LDDM_EXPERIMENT", "lddm")
@@ -97,7 +98,7 @@ def job(
 
 
 def _show(record_dir: Path, experiment: str) -> None:
-    """Bring the record into MLflow; a tracking server that does not answer never fails the job."""
+    """Send the record to MLflow; an unreachable tracking server does not fail the job."""
     uri = tracking_uri()
     if uri is None:
         return
@@ -115,23 +116,23 @@ def _show(record_dir: Path, experiment: str) -> None:
 
 
 def in_workflow() -> bool:
-    """Whether Snakemake runs this job; then `lddm track sync` follows the last one."""
+    """Whether Snakemake runs this job; `lddm track sync` then follows the last job."""
     return "LDDM_PIPELINE" in os.environ
 
 
 def tracking_uri() -> str | None:
-    """Where MLflow is: MLFLOW_TRACKING_URI, else LDDM_TRACKING, else results/mlflow.db; None = tracking is off."""
+    """Tracking URI: MLFLOW_TRACKING_URI, else LDDM_TRACKING, else results/mlflow.db; None = tracking is off."""
     chosen = os.environ.get("LDDM_TRACKING", "")
     if chosen == "off":
         return None
     default = Path("results/mlflow.db")
-    # A URI cannot hold a path with "?": what follows would be parameters. The path below the working folder has none.
+    # A path with "?" would be parsed as URI parameters, hence a path relative to the working folder.
     path = default if "?" in str(default.resolve()) else default.resolve()
     return os.environ.get("MLFLOW_TRACKING_URI") or chosen or f"sqlite:///{path}"
 
 
 def set_up_logging() -> None:
-    """One plain line a message on standard error, which the workflow keeps as the job's log."""
+    """Log one plain line per message to standard error, which the workflow stores as the log of the job."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
@@ -142,7 +143,7 @@ def set_up_logging() -> None:
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """Show an `LddmError` as its message and hint, without a traceback, and exit with 1."""
+    """Print an `LddmError` as message and hint, without a traceback, and exit with status 1."""
     try:
         yield
     except LddmError as error:
@@ -157,7 +158,7 @@ def readable_errors() -> Iterator[None]:
 
 
 def show_results(results: Path) -> None:
-    """Send what MLflow does not show yet of an experiment, records and summary; a server that does not answer fails nothing."""
+    """Send unsent records and the summary of an experiment to MLflow; an unreachable server does not fail the job."""
     uri = tracking_uri()
     if uri is None:
         return

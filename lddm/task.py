@@ -1,7 +1,7 @@
-"""What a label of a study is: one of some classes, or a number with a unit.
+"""Prediction task of a study: labels are classes, or numbers with a unit (regression).
 
-In tables a label is a number in the column `label`: the place of the class among the class names (int64, -1 = unknown), or
-the target in its unit (float64, NaN = unknown). This module turns it into the words that people read, and back.
+In tables, the column `label` holds the class index (int64, -1 = unknown) or the target in its unit (float64, NaN = unknown).
+This module converts labels to readable text and back.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from lddm.errors import LddmError
 
 KINDS = ("binary", "classes", "ordinal", "regression")
-LEVELS = 4  # quantile groups of a target, wherever a class would be balanced
+LEVELS = 4  # quantile groups of a target, used where classes would be balanced or stratified
 
 
 @dataclass(frozen=True)
 class Task:
-    """The labels of a study.
+    """Prediction task and its labels.
 
     Attributes:
-        kind: "binary" (two classes, the last is the positive one), "classes", "ordinal" (classes from low to high) or
+        kind: "binary" (two classes, the second is positive), "classes", "ordinal" (classes from low to high) or
             "regression" (a number).
-        classes: class names; the position is the label. Empty for a number.
-        name, unit: of a number, e.g. ("ejection fraction", "%").
-        low, high: range of a number.
+        classes: class names; the index is the label. Empty for regression.
+        name, unit: name and unit of the target, e.g. ("ejection fraction", "%").
+        low, high: range of the target.
     """
 
     kind: str = "binary"
@@ -40,54 +40,54 @@ class Task:
 
     @property
     def is_regression(self) -> bool:
-        """Whether a label is a number and not a class."""
+        """Whether labels are numbers rather than classes."""
         return self.kind == "regression"
 
     @property
     def target_range(self) -> tuple[float, float] | None:
-        """(low, high) of a number, None for classes."""
+        """(low, high) of the target; None for classes."""
         return (self.low, self.high) if self.is_regression else None
 
     @property
     def unknown(self) -> float:
-        """The label of a file whose label is not known."""
+        """Value of an unknown label: NaN or -1."""
         return math.nan if self.is_regression else -1
 
     @property
     def dtype(self) -> type[np.generic]:
-        """Type of a label in tables."""
+        """Dtype of labels in tables."""
         return np.float64 if self.is_regression else np.int64
 
     @classmethod
     def of_meta(cls, meta: Mapping[str, Any]) -> Task:
-        """The task that the meta of a frame store, a bundle or a result names; without one it is binary."""
+        """Build from the metadata of a frame store, model package or result; binary by default."""
         about = meta.get("task") or {"kind": "binary" if len(meta["classes"]) == 2 else "classes"}
         return cls(**({"classes": tuple(meta.get("classes", ()))} | about))
 
     def to_meta(self) -> dict[str, Any]:
-        """The keys `classes` and `task`, as JSON."""
+        """Metadata keys `classes` and `task`, JSON values."""
         about: dict[str, Any] = {"kind": self.kind}
         if self.is_regression:
             about |= {"name": self.name, "unit": self.unit, "low": self.low, "high": self.high}
         return {"classes": list(self.classes), "task": about}
 
     def show(self, label: float) -> str:
-        """A label as people read it: "malignant", "35.2 %"; "unknown" where it is not known."""
+        """Format a label for display: "malignant", "35.2 %" or "unknown"."""
         if self.is_regression:
             return "unknown" if math.isnan(label) else f"{label:.3g} {self.unit}".strip()
         return self.classes[int(label)] if label >= 0 else "unknown"
 
     def said(self) -> str:
-        """The task in a few words: the class names, or the name, unit and range of the number."""
+        """Describe the task briefly: the class names, or name, unit and range of the target."""
         if not self.is_regression:
             return ", ".join(self.classes)
         return f"{self.name}, {self.low:g} to {self.high:g} {self.unit}".strip()
 
     def check(self, label: float | str | None) -> float:
-        """The label for a class name, a class number or a target; None = unknown.
+        """Parse a class name, class index or target value into a label; None = unknown.
 
         Raises:
-            LddmError: no such class, or a target that is not a number within the range.
+            LddmError: unknown class, or a target that is not a number within the range.
         """
         if label is None:
             return self.unknown
@@ -113,7 +113,7 @@ class Task:
 
 
 def level_names(labels: np.ndarray, task: Task) -> list[str]:
-    """Names of `levels(labels)`, from low to high: class names, or the span of the numbers of each group with its unit."""
+    """Names of `levels(labels)`, from low to high: class names, or the range of each quantile group with its unit."""
     if not task.is_regression:
         return list(task.classes)
     values, level = np.asarray(labels, dtype=float), levels(np.asarray(labels, dtype=float))
@@ -122,10 +122,10 @@ def level_names(labels: np.ndarray, task: Task) -> list[str]:
 
 
 def levels(labels: np.ndarray, count: int = LEVELS) -> np.ndarray:
-    """What labels are balanced and stratified by: int64 (n,).
+    """Strata for balancing and stratification: int64 (n,).
 
-    Classes stand for themselves. Numbers (a float dtype) are grouped by quantile into at most `count` groups of the same
-    size; equal numbers stay together, and NaN is -1.
+    Class labels are returned unchanged. Numbers (float dtype) are binned by quantile into at most `count` groups of equal
+    size; equal numbers share a group, and NaN gives -1.
     """
     values = np.asarray(labels)
     if not np.issubdtype(values.dtype, np.floating):

@@ -1,3 +1,3 @@
-"""The version of the package; part of the identity of every training and written into every file of weights."""
+"""Version of the package; part of the identity of every training and stored in every weight file."""
 
 __version__ = "0.6.0"

@@ -1,1 +1,1 @@
-"""Attributes of training videos that stand for the label as the condition of generators."""
+"""Measured attributes of training videos, which replace the label as condition of generators."""

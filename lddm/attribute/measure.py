@@ -1,4 +1,4 @@
-"""Measure the attribute of the settings in all train and val clips of a fold, and estimate p(attribute | label)."""
+"""Measurement of the configured attribute in all train and val clips of a fold, and estimate of p(attribute | label)."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Measuring:
-    """What an attribute is measured from.
+    """Inputs for the measurement of an attribute.
 
     Attributes:
-        section: the settings.
-        store: frames of the size that classifiers see.
-        splits: which clips are train and val, and whose label may be used.
-        fold, seed: of the experiment.
-        state: of resumable states.
+        section: settings of the condition.
+        store: frames at the input size of the classifiers.
+        splits: split of the clips into train and val, with the clips whose label may be used.
+        fold, seed: fold and seed of the experiment.
+        state: folder of resumable states.
         on_log: called with (step, values).
-        motion: measured motion of the clips, for divergence.
-        domain_network: weights, for features.
-        pseudo_labels: table of `pseudo_label`, for soft_label.
+        motion: file of the measured motion, for "divergence".
+        domain_network: weight file, for "features".
+        pseudo_labels: table written by the rule pseudo_label, for "soft_label".
     """
 
     section: ConditionSettings
@@ -57,7 +57,7 @@ class Measuring:
 
     @property
     def task(self) -> Task:
-        """What a label is."""
+        """Prediction task of the study."""
         return Task.of_meta(self.store.meta)
 
     @cached_property
@@ -76,10 +76,10 @@ class Measuring:
         return pd.concat([self.train, self.val], ignore_index=True)
 
     def needed(self, name: str) -> Path:
-        """An input that the attribute is measured from.
+        """Path of an optional input that the attribute requires.
 
         Raises:
-            LddmError: it was not given.
+            LddmError: the input was not given.
         """
         path: Path | None = getattr(self, name)
         if path is None:
@@ -133,15 +133,15 @@ MEASURES: dict[str, Callable[[Measuring], tuple[np.ndarray, str]]] = {
 
 
 def measure_attribute(given: Measuring) -> tuple[Attribute, dict[str, float]]:
-    """Measure, standardise by the train clips, and estimate p(attribute | label) from the labelled train clips.
+    """Measure the attribute, standardise it on the train clips and estimate p(attribute | label) on the labelled ones.
 
-    Nothing of a test video is read, and no hidden label.
+    Neither test videos nor hidden labels are read.
 
     Returns:
-        The attribute, and the standardised value of each train and val clip, by clip id.
+        The attribute, and its standardised value for each train and val clip, by clip id.
 
     Raises:
-        LddmError: no attribute is set, all train clips have the same value, or too few labels.
+        LddmError: no attribute is configured, all train clips have the same value, or too few labels.
     """
     name = given.section.attribute
     if name is None:
@@ -152,7 +152,9 @@ def measure_attribute(given: Measuring) -> tuple[Attribute, dict[str, float]]:
     train = measured[: len(given.train)]
     mean, std = float(train.mean()), float(train.std())
     if not np.isfinite(measured).all() or std < 1e-9:
-        raise LddmError(f"attribute {name} does not vary over the train clips of fold {given.fold}", "take another one")
+        raise LddmError(
+            f"attribute {name} does not vary over the train clips of fold {given.fold}", "choose another attribute"
+        )
     values = np.clip((measured - mean) / std, -LIMIT, LIMIT)
     labelled = given.train["labelled"].to_numpy()
     known = given.train[labelled]
@@ -170,10 +172,12 @@ def measure_attribute(given: Measuring) -> tuple[Attribute, dict[str, float]]:
 
 
 def _soft_labels(given: Measuring) -> tuple[Attribute, dict[str, float]]:
-    """Labels where they are known, and what the classifiers of `pseudo_label` said of all other train clips."""
+    """True labels where known, and predictions of the classifiers of `pseudo_label` for all other train clips."""
     path, task = given.needed("pseudo_labels"), given.task
     if task.kind in ("classes", "ordinal"):
-        raise LddmError(f"a soft label is one number, not one for each of {task.said()}", "take attribute logit")
+        raise LddmError(
+            f"a soft label is a single number, but the task has the classes {task.said()}", "use attribute logit"
+        )
     said = "prediction" if task.is_regression else "probability"
     table = read_table(path, "pseudo_label", ("clip_id", said, "given")).set_index("clip_id")
     if missing := set(given.train["clip_id"]) - set(table.index):

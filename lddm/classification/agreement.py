@@ -1,4 +1,4 @@
-"""Scores of predicted numbers, with weights as in `lddm.classification.statistics`: all from a few weighted sums."""
+"""Regression metrics with weights as in `lddm.classification.statistics`, computed from a few weighted sums."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ METRICS = (
     "bland_altman_low",
     "bland_altman_high",
 )
-LIMITS = 1.96  # standard deviations of the differences between the limits of agreement and their mean
+LIMITS = 1.96  # distance of the limits of agreement from the mean difference, in standard deviations
 
 
 def target_scores(target: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """All metrics for each row of weights.
+    """Compute all regression metrics for each row of weights.
 
-    Bland & Altman 1986: the mean of the differences predicted - target (bias) and the limits that hold 95 % of them if they are
-    normal. R^2 is one less the squared error over the variance of the targets; it is negative where the mean is better.
+    Bland & Altman 1986: bias is the mean of predicted - target, and the limits of agreement contain 95 % of the differences
+    if they are normally distributed. R^2 is one minus the squared error over the variance of the targets; it is negative if
+    the mean is a better prediction.
 
     Args:
         target, predicted: float (n,), in the unit of the target.
-        weights: (b, n), how often each video counts.
+        weights: (b, n), weight of each video.
 
     Returns:
-        Metric -> (b,), in the unit of the target but for r2 and correlation; NaN where all targets of a row are equal.
+        Metric -> (b,), in the unit of the target except for r2 and correlation; NaN if all targets of a row are equal.
     """
     weights = np.atleast_2d(weights).astype(np.float64)
     weights = weights / weights.sum(axis=1, keepdims=True)
-    centre = target.mean()  # near zero sums, for precision
+    centre = target.mean()  # centred for numerical precision
     y, x = target - centre, predicted - centre
     error = predicted - target
     means = weights @ np.stack([y, x, y * y, x * x, x * y, np.abs(error), error * error, error], axis=1)

@@ -1,4 +1,4 @@
-"""One cell of the ablation: a classifier, a regime, a fold; several seeds, each kept as soon as it is done."""
+"""One run group of the ablation (classifier, regime, fold) with several seeds; each finished seed is kept."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def classify(
     cache: Path | None = None,
     tested_on: Sequence[Path] = (),
 ) -> list[Path]:
-    """Train with each seed and write the probabilities of the fold's test videos.
+    """Train with each seed and write the predictions for the test videos of the fold.
 
-    A seed changes the network's initial weights, the order of examples, and which `real_videos` real videos there
-    are; the last is the same for all regimes, so that differences between regimes are paired.
+    A seed determines the initial weights of the network, the order of examples and the subset of `real_videos` real videos.
+    The subset is the same for all regimes, so that differences between regimes are paired.
 
     Args:
-        synthetic: manifests of the regime's animated stills; none for the regimes without a generator.
-        copies: tables of videos that copy training videos and are left out; none = all are kept.
-        pseudo_labels: table of guessed labels, for `real+pseudo`.
-        state: resumable states and finished seeds of a job that was killed.
-        cache: folder of prepared inputs that jobs share; None = each prepares its own.
-        tested_on: manifests of animated test clips, which are predicted as well (`lddm.classification.transfer`).
+        synthetic: manifests of the animated stills of the regime; empty for regimes without a generator.
+        copies: tables of copies of training videos, which are excluded; empty = nothing is excluded.
+        pseudo_labels: table of pseudo-labels, for `real+pseudo`.
+        state: folder of resumable states and of finished seeds, to resume after a kill.
+        cache: folder of prepared inputs, shared by jobs; None = no cache.
+        tested_on: manifests of animated test clips for which predictions are also made (`lddm.classification.transfer`).
 
     Returns:
-        The files seed-<s>.json.
+        Paths of seed-<s>.json.
     """
     task = Task.of_meta(store.meta)
     head = head_of(task)
@@ -74,7 +74,7 @@ def classify(
     animated = synthetic_clips(synthetic, splits, fold, copies) if synthetic else None
     if regime == "real+pseudo":
         if pseudo_labels is None:
-            raise LddmError(f"regime '{regime}' needs guessed labels, got none", "pass --pseudo-labels TABLE")
+            raise LddmError(f"regime '{regime}' needs pseudo-labels, got none", "pass --pseudo-labels TABLE")
         animated = pseudo_labelled_clips(store, splits, fold, pseudo_labels)
     if regime not in ("real", "real+aug") and animated is None:
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
@@ -145,7 +145,7 @@ def classify(
             write_json(done, about | found)
             remove_state(state / f"training-{number}")
         paths.append(out_dir / f"seed-{number}.json")
-    for path in paths:  # all at the end: a job that is killed leaves its finished seeds in `state`, not half a result
+    for path in paths:  # all at the end: a killed job leaves its finished seeds in `state` and no partial result
         write_json(path, read_json(state / path.name))
     for path in state.glob("seed-*.json"):
         path.unlink()
@@ -154,7 +154,7 @@ def classify(
 
 
 def _finished(path: Path, identity: Identity) -> bool:
-    """Whether the result of a seed lies there; one of another training is not used, which the log says."""
+    """Whether the result of a seed exists; a result of another training is ignored, with a log message."""
     if not path.is_file():
         return False
     try:
@@ -179,11 +179,11 @@ def _log_seed(
 
 
 class PreparedInputs:
-    """What a classifier reads of clips. Costly inputs are computed once for all jobs, for whole sets of clips.
+    """Inputs of a classifier. Costly inputs are computed once for all jobs, for whole sets of clips.
 
     Args:
-        entry: the classifier.
-        folder: of the inputs that jobs share.
+        entry: registry entry of the classifier.
+        folder: folder of the shared inputs.
     """
 
     def __init__(self, entry: Classifier, folder: Path | None):
@@ -192,7 +192,7 @@ class PreparedInputs:
         self.content = f"{name} {code_hash('classification', 'motion')} {library_versions('cv2', 'numpy', 'scipy')}"
 
     def of(self, clips: Clips, chosen: np.ndarray | slice = slice(None)) -> Inputs:
-        """Inputs float32 and labels of all clips, or of those that are `chosen`."""
+        """Inputs float32 and labels of all clips, or of the `chosen` ones."""
         if self.entry.costly:
             return self.cache.get_in_parts(self.content, clips.frames, self.entry.prepare)[chosen], clips.labels[chosen]
         return self.entry.prepare(clips.frames[chosen]), clips.labels[chosen]
@@ -201,8 +201,7 @@ class PreparedInputs:
 def _evaluate(
     network: Any, val: Clips, val_input: np.ndarray, test: Clips, test_input: np.ndarray, head: Head
 ) -> dict[str, Any]:
-    """Predictions for test videos, and for two classes a threshold chosen on validation videos; a video's prediction is the
-    mean of its clips'."""
+    """Predict test videos (mean over the clips of a video), and choose a threshold on validation videos for two classes."""
     task = head.task
     val_videos = by_video(val.table, predict(network, val_input, head=head), task) if len(val) else None
     test_videos = by_video(test.table, predict(network, test_input, head=head), task)

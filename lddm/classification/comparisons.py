@@ -1,7 +1,7 @@
-"""comparisons.csv: which regime is better than which, and how sure that is.
+"""comparisons.csv: paired comparisons of regimes with confidence intervals and tests.
 
-Each regime stands against `real`. LDDM stands against every other source of videos too, most of all against the
-repeated stills: the same labelled images, so that what is left can only be the motion.
+Each regime is compared with `real`. LDDM is also compared with every other source of videos, in particular with repeated
+stills: both use the same labelled images, so that only motion can explain a difference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BINARY = Task()
 
 
 def comparison_columns(task: Task = BINARY) -> list[str]:
-    """Columns of comparisons.csv; the difference is that of the primary metric of the task."""
+    """Columns of comparisons.csv; the difference is in the primary metric of the task."""
     return [
         "classifier",
         "regime",
@@ -49,14 +49,14 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Compare the primary metric (for two classes the AUC) on the same test videos, fold by fold and seed by seed.
 
-    One row per pair of regimes. `p_bootstrap`: two-sided, patients, seeds and trainings of the generators redrawn (the last
-    where there are several). `p_delong`: patients as the only chance, the trained networks as they are; empty unless there
-    are two classes. `p_sign`: "<=" where the bootstrap has too few resamples to tell how much smaller it is, else "=".
-    `runs_better`: in how many of the pairs of runs the regime has the higher value. `one_family` adds `p_holm` and `verdict`.
+    One row per pair of regimes. `p_bootstrap`: two-sided; patients, seeds and trainings of the generators (if several) are
+    random. `p_delong`: patients are random, the trained networks fixed; empty unless there are two classes. `p_sign`: "<=" if
+    the bootstrap has too few resamples to resolve a smaller p-value, else "=". `runs_better`: number of pairs of runs in which
+    the regime has the higher value. `one_family` adds `p_holm` and `verdict`.
 
     Args:
-        between: the difference of the values of two regimes.
-        task: what a label is.
+        between: returns the estimated difference of two regimes.
+        task: prediction task.
     """
     return [
         {"classifier": classifier, "regime": regime, "against": against}
@@ -66,13 +66,13 @@ def compare(
 
 
 def one_family(*tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    """Correct all tests that are shown together, as one family, in place.
+    """Correct all tests that are reported together as one family, in place.
 
-    `p_holm`: the larger of `p_bootstrap` and `p_delong`, corrected by Holm over the rows of all tables; the verdict is about
-    this one. The tables of scores take it over for each regime against `real`.
+    `p_holm` is the larger of `p_bootstrap` and `p_delong`, Holm-corrected over the rows of all tables, and determines the
+    verdict. The tables of scores receive it for each regime against `real`.
 
     Args:
-        tables: pairs of a table of scores and a table of comparisons, of the ablation and of its sweep.
+        tables: pairs of a table of scores and a table of comparisons, for the ablation and for its sweep.
     """
     compared = [tests for _, tests in tables]
     larger = [tests[["p_bootstrap", "p_delong"]].max(axis=1).to_numpy() for tests in compared]

@@ -1,4 +1,4 @@
-"""confusion.csv: which class is taken for which."""
+"""confusion.csv: confusion matrices of multi-class tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ["classifier", "regime", "class_name", "predicted", "videos", "share"]
 
 
 def confusion_table(files: list[Path]) -> pd.DataFrame | None:
-    """How many test videos of each class are taken for which class; None for targets and for two classes.
+    """Confusion matrix of the test videos; None for regression and for two classes.
 
     Args:
         files: seed-<s>.json of all folds, classifiers and regimes.

@@ -1,9 +1,9 @@
-"""Cross-fitted logits: what classifiers that did not see a patient say of this patient's videos.
+"""Cross-fitted logits: each patient is predicted by classifiers that were not trained on this patient.
 
-A classifier is sure of the videos that it was trained on. Their logits would say nothing of those of other videos with the
-same label, and p(logit | label) is estimated from labelled videos. So patients are dealt into parts, and each part is read by
-classifiers that were trained on the labelled videos of the others (Chernozhukov et al. 2018, Econometrics Journal 21:C1).
-Unlabelled patients are dealt, too, so that all logits are of one kind.
+A classifier is overconfident on its own training videos, so their logits are not representative of other videos with the same
+label, whereas p(logit | label) must be estimated from labelled videos. Patients are therefore partitioned, and each partition
+is predicted by classifiers trained on the labelled videos of the other partitions (Chernozhukov et al. 2018, Econometrics
+Journal 21:C1). Unlabelled patients are partitioned, too, so that all logits have the same distribution.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lddm.task import Task, level_names, levels
 from lddm.training.identity import Identity, clips_content
 
 logger = logging.getLogger(__name__)
-LEAST_PROBABILITY = 1e-6  # that of a finite logit
+LEAST_PROBABILITY = 1e-6  # bounds a probability, so that its logit is finite
 
 
 def cross_fitted_logits(
@@ -39,20 +39,20 @@ def cross_fitted_logits(
     on_log: OnLog,
     fold: int = 0,
 ) -> np.ndarray:
-    """Logit of each train and val clip: of the positive class, of class `component` of more than two, or a predicted number.
+    """Logit of each train and val clip: of the positive class, of class `component` if there are more than two, or the target.
 
-    Val clips are dealt into parts as unlabelled ones are. ASSUME: their labels choose when training stops, as everywhere, which
-    tells the classifiers little of them.
+    Val clips are partitioned like unlabelled ones. ASSUME: their labels are used for early stopping, as in all trainings, which
+    reveals little about them to the classifiers.
 
     Args:
         clips, val: rows of `fold_clips`; hidden labels are not read.
-        state: of the resumable states, which the caller removes (`remove_cross_fit_state`).
+        state: folder of the resumable states, which the caller removes (`remove_cross_fit_state`).
 
     Returns:
         float64 (len(clips) + len(val),).
 
     Raises:
-        LddmError: a class (or quartile of a target) has fewer labelled patients than there are parts, or no class `component`.
+        LddmError: a class (or quartile of a target) has fewer labelled patients than partitions, or no class `component`.
     """
     task = Task.of_meta(store.meta)
     if component >= (len(task.classes) if task.kind in ("classes", "ordinal") else 1):
@@ -91,7 +91,11 @@ def cross_fitted_logits(
             predicted = [predict(network, everything[asked], head=head) for network in networks]
             found[asked] = np.mean([_logit(one, component, task) for one in predicted], axis=0)
         logger.info(
-            "part %d of %d: %d labelled clips, %d read", number + 1, section.partitions, others.sum(), asked.sum()
+            "partition %d of %d: %d labelled clips, %d to predict",
+            number + 1,
+            section.partitions,
+            others.sum(),
+            asked.sum(),
         )
     return found
 
@@ -103,16 +107,16 @@ def remove_cross_fit_state(state: Path) -> None:
 
 
 def deal(clips: pd.DataFrame, val: pd.DataFrame, partitions: int, seed: int, task: Task) -> np.ndarray:
-    """The part, 0 to `partitions` - 1, of each train and val clip: int64 (len(clips) + len(val),).
+    """Assign each train and val clip to a partition, 0 to `partitions` - 1: int64 (len(clips) + len(val),).
 
-    All clips of a patient (a group of `fold_clips`) are in one part. Labelled patients are dealt evenly within their class or
-    quartile, the others by chance.
+    All clips of a patient (a group of `fold_clips`) share a partition. Labelled patients are distributed evenly within their
+    class or quartile, the others at random.
 
     Args:
-        clips: with `labelled`, where the label may be used.
+        clips: with the column `labelled`: whether the label may be used.
 
     Raises:
-        LddmError: a class has fewer labelled patients than there are parts.
+        LddmError: a class has fewer labelled patients than partitions.
     """
     rng = np.random.default_rng([seed, 5])
     known = clips[clips["labelled"]].drop_duplicates("patient_id")
@@ -123,12 +127,12 @@ def deal(clips: pd.DataFrame, val: pd.DataFrame, partitions: int, seed: int, tas
         members = rng.permutation(np.sort(known["patient_id"].to_numpy(dtype=str)[level == number]))
         if len(members) < partitions:
             raise LddmError(
-                f"{name} has {len(members)} labelled training patients, too few for {partitions} parts of cross-fitting",
+                f"{name} has {len(members)} labelled training patients, too few for {partitions} partitions of cross-fitting",
                 f"set condition.logit.partitions to {len(members)}, or label more videos"
                 if len(members) > 1
                 else "label more videos (split.max_labelled_videos)",
             )
-        # each class goes on where the last one stopped, so that the parts are equally large
+        # each class continues where the previous one stopped, so that the partitions have equal size
         parts |= {member: (len(parts) + place) % partitions for place, member in enumerate(members)}
     everybody = pd.concat([clips["patient_id"], val["patient_id"]]).astype(str)
     others = rng.permutation(np.sort([name for name in everybody.unique() if name not in parts]))
@@ -137,7 +141,7 @@ def deal(clips: pd.DataFrame, val: pd.DataFrame, partitions: int, seed: int, tas
 
 
 def _logit(predicted: np.ndarray, component: int, task: Task) -> np.ndarray:
-    """Log-odds (n,) of probabilities (n,) or (n, classes); predicted numbers stay as they are."""
+    """Log-odds (n,) of probabilities (n,) or (n, classes); predicted targets are returned unchanged."""
     if task.is_regression:
         return predicted
     chosen = predicted if predicted.ndim == 1 else predicted[:, component]

@@ -1,4 +1,4 @@
-"""Several classifiers trained alike but for their seed, whose mean is less a matter of chance."""
+"""Ensembles of classifiers that differ only in their seed; their mean prediction varies less."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def train_ensemble(
 
     Args:
         known: labelled training examples.
-        held_out: of validation patients, which choose the weights.
-        head: what a label is.
-        seed: of the first network; the others have the numbers after it.
-        state: of the resumable states, which the caller removes (`remove_ensemble_state`).
+        held_out: examples of validation patients, which choose the weights.
+        head: head for the prediction task.
+        seed: seed of the first network; the others use the following integers.
+        state: folder of the resumable states, which the caller removes (`remove_ensemble_state`).
     """
     return [
         train_classifier(

@@ -1,13 +1,11 @@
-"""What a classifier gives for each kind of label: its outputs, its loss, and how outputs become predictions.
+"""Heads of the classifiers: number of outputs, loss, and conversion of outputs to predictions, per type of label.
 
-The networks are the same; a head says how many numbers they give and what these mean:
-
-* binary: one logit; cross-entropy; the probability of the positive class.
-* classes: a logit per class; cross-entropy of the softmax; a probability per class.
-* ordinal: a logit per step from one class to the next, log-odds of being above k given that one is not below it (CORN, Shi,
-  Cao & Raschka, Pattern Analysis and Applications 2023); so probabilities are consistent without a constraint.
-* regression: one number, in standard deviations of a uniform distribution over the range; Huber loss, since single targets may
-  be wrong.
+* binary: one logit; cross-entropy; probability of the positive class.
+* classes: one logit per class; softmax cross-entropy; one probability per class.
+* ordinal: one logit per step between neighbouring classes, the log-odds of y > k given y >= k (CORN, Shi, Cao & Raschka,
+  Pattern Analysis and Applications 2023), so that probabilities are consistent without a constraint.
+* regression: one number, standardised by the standard deviation of a uniform distribution over the range; Huber loss, which
+  is robust to single wrong targets.
 """
 
 from __future__ import annotations
@@ -27,37 +25,38 @@ from lddm.task import Task
 
 @dataclass(frozen=True)
 class Head:
-    """One logit for two classes, and what the other heads share.
+    """Binary head with one logit, and base class of the other heads.
 
     Attributes:
-        task: what a label is.
+        task: prediction task.
     """
 
     task: Task
 
     @property
     def outputs(self) -> int:
-        """How many numbers the network gives."""
+        """Number of outputs of the network."""
         return 1
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """outputs float (B, outputs), labels (B,) -> ()."""
+        """Mean loss of outputs float (B, outputs) and labels (B,): scalar."""
         return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.float())
 
     def predict(self, outputs: Tensor) -> np.ndarray:
-        """outputs float (n, outputs) -> float64: (n,) for the probability of the positive class and for targets, (n, classes)
-        for probabilities."""
+        """Convert outputs float (n, outputs) to predictions float64.
+
+        Shape (n,) for the probability of the positive class and for targets, (n, classes) for class probabilities."""
         return outputs[:, 0].double().sigmoid().cpu().numpy()
 
     def validate(self, labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-        """Values of validation examples; `loss` chooses the weights."""
+        """Validation values of examples; `loss` chooses the weights."""
         clipped = np.clip(predicted, 1e-7, 1 - 1e-7)
         loss = -np.mean(np.where(labels == 1, np.log(clipped), np.log(1 - clipped)))
         return {"loss": float(loss), "auc": area_under_curve(labels, predicted)}
 
 
 class SoftmaxHead(Head):
-    """A logit per class."""
+    """Multi-class head with one logit per class."""
 
     @property
     def outputs(self) -> int:
@@ -78,7 +77,7 @@ class SoftmaxHead(Head):
 
 
 class OrdinalHead(SoftmaxHead):
-    """A logit per step between neighbouring classes."""
+    """Ordinal head with one logit per step between neighbouring classes (CORN)."""
 
     @property
     def outputs(self) -> int:
@@ -86,9 +85,9 @@ class OrdinalHead(SoftmaxHead):
         return len(self.task.classes) - 1
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the examples of each step that are not below it, summed over steps and divided by all of these."""
+        """CORN loss: binary cross-entropy of y > k over all pairs of an example and a step k with y >= k."""
         steps = torch.arange(outputs.shape[1], device=outputs.device)
-        asked = labels[:, None] >= steps  # the question "above k?" is put to those that are k or above
+        asked = labels[:, None] >= steps  # step k is trained on examples with y >= k
         above = (labels[:, None] > steps).to(outputs)
         each = F.binary_cross_entropy_with_logits(outputs, above, reduction="none")
         return (each * asked).sum() / asked.sum()
@@ -102,7 +101,7 @@ class OrdinalHead(SoftmaxHead):
 
 
 class RegressionHead(Head):
-    """One number."""
+    """Regression head with one output."""
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """As `Head.loss`."""
@@ -137,5 +136,5 @@ BINARY = Head(Task())
 
 
 def head_of(task: Task) -> Head:
-    """The head for a task."""
+    """Build the head for a task."""
     return HEADS[task.kind](task)

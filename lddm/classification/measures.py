@@ -1,4 +1,4 @@
-"""Which metrics a task has, and how they come from the result of a run."""
+"""Metrics of each type of task, and their computation from the result of a run."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ FREE = (-np.inf, np.inf)
 BOUNDS = {"log_loss": (0.0, np.inf), "ece": (-1.0, 1.0), "mae": (0.0, np.inf), "rmse": (0.0, np.inf)}
 BOUNDS |= {"r2": (-np.inf, 1.0), "correlation": (-1.0, 1.0), KAPPA: (-1.0, 1.0)}
 BOUNDS |= dict.fromkeys(("bland_altman_bias", "bland_altman_low", "bland_altman_high"), FREE)
-PROBABILITY = "p_"  # and the name of a class: columns of predictions
+PROBABILITY = "p_"  # followed by the name of a class: columns of predictions
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:
-    """Metrics of the tables, in their order."""
+    """Names of the metrics, in the order of the tables."""
     if task.kind == "binary":
         return BINARY_METRICS
     return TARGET_METRICS if task.is_regression else class_metrics(task.classes, task.kind == "ordinal")
 
 
 def primary_of(task: Task) -> str:
-    """The metric that is tested; higher is better."""
+    """Primary metric, on which tests are based; higher is better."""
     return PRIMARY[task.kind]
 
 
 def bounds_of(metric: str, task: Task) -> tuple[float, float]:
-    """Least and largest possible value."""
+    """Range of a metric."""
     if metric == "brier" and task.kind != "binary":
         return 0.0, 2.0
     return BOUNDS.get(metric, (0.0, 1.0))
@@ -53,7 +53,7 @@ def prediction_columns(task: Task, predicted: np.ndarray) -> dict[str, np.ndarra
 
 
 def predicted_of(task: Task, table: pd.DataFrame) -> np.ndarray:
-    """What `prediction_columns` took: float (n,) or (n, classes)."""
+    """Inverse of `prediction_columns`: float (n,) or (n, classes)."""
     if task.kind == "binary":
         return table["probability"].to_numpy()
     if task.is_regression:
@@ -62,17 +62,17 @@ def predicted_of(task: Task, table: pd.DataFrame) -> np.ndarray:
 
 
 def task_of(result: Mapping[str, Any]) -> Task:
-    """The task of a run; results of version 0.4.0 and before are binary."""
+    """Task of a run; results up to version 0.4.0 are binary."""
     return Task.of_meta(result) if "task" in result else Task()
 
 
 def run_scores(result: Mapping[str, Any], table: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """All metrics of a run for each row of weights.
+    """Compute all metrics of a run for each row of weights.
 
     Args:
         result: content of seed-<s>.json.
-        table: its predictions.
-        weights: (b, n).
+        table: predictions of the run.
+        weights: (b, n), weight of each video.
     """
     task = task_of(result)
     labels, predicted = table["label"].to_numpy(), predicted_of(task, table)
@@ -84,7 +84,7 @@ def run_scores(result: Mapping[str, Any], table: pd.DataFrame, weights: np.ndarr
 
 
 def primary_value(task: Task, table: pd.DataFrame) -> float:
-    """The primary metric of a table of predictions; for two classes it needs no threshold."""
+    """Primary metric of a table of predictions; requires no threshold for two classes."""
     if task.kind == "binary":
         return area_under_curve(table["label"].to_numpy(), table["probability"].to_numpy())
     return float(run_scores(task.to_meta(), table, np.ones((1, len(table))))[primary_of(task)][0])

@@ -1,4 +1,4 @@
-"""Scores of several classes, with weights as in `lddm.classification.statistics`: all resamples cost a few matrix products."""
+"""Multi-class metrics with weights as in `lddm.classification.statistics`: a few matrix products for all resamples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def class_metrics(classes: Sequence[str], ordinal: bool) -> tuple[str, ...]:
 
 
 def macro_auc(labels: np.ndarray, probability: np.ndarray) -> float:
-    """Mean over the classes of the AUC of one against the rest; a class that is absent, or alone, counts as 0.5."""
+    """Macro-averaged one-vs-rest AUC; a class that is absent, or the only one, counts as 0.5."""
     return float(np.mean([area_under_curve(labels == k, probability[:, k]) for k in range(probability.shape[1])]))
 
 
@@ -34,18 +34,18 @@ def class_log_loss(labels: np.ndarray, probability: np.ndarray) -> float:
 def class_scores(
     labels: np.ndarray, probability: np.ndarray, classes: Sequence[str], ordinal: bool, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """All metrics for each row of weights.
+    """Compute all multi-class metrics for each row of weights.
 
-    The predicted class is the most probable one; no threshold is chosen. The Brier score is the sum over classes of squared
-    errors, 0 to 2 (Brier 1950). Quadratic kappa: Cohen 1968, agreement beyond chance with squared distances of ranks.
+    The predicted class is the most probable one; there is no threshold. The Brier score is the sum of squared errors over
+    classes, 0..2 (Brier 1950). Quadratic weighted kappa: Cohen 1968.
 
     Args:
         labels: int (n,).
         probability: float (n, classes).
-        weights: (b, n).
+        weights: (b, n), weight of each video.
 
     Returns:
-        Metric -> (b,); NaN where a row lacks a class that the metric needs.
+        Metric -> (b,); NaN if a row lacks a class that the metric needs.
     """
     weights = np.atleast_2d(weights).astype(np.float64)
     truth = np.eye(len(classes))[labels]  # (n, K)
@@ -70,7 +70,7 @@ def class_scores(
 
 
 def _quadratic_kappa(labels: np.ndarray, called: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
-    """1 - weighted squared distance of ranks over what independent margins would have: (b,)."""
+    """Quadratic weighted kappa: one minus the observed over the expected squared distance of ranks, (b,)."""
     rank = np.arange(classes)
     distance = np.square(rank[:, None] - rank[None]).astype(float)
     seen = weights @ distance[labels, called]

@@ -1,8 +1,8 @@
-"""The classifiers, and what each of them looks at.
+"""Registry of the classifiers and their inputs.
 
-`strain` sees x0 and two maps of how the tissue gives way; `still` sees single frames and cannot know their order;
-`tiny3d` and the published networks see videos. The differences between them say whether the class lies in the motion and
-whether a network can find it there.
+The input of `strain` is x0 with strain and displacement maps; that of `still` are single frames without their order; that of
+`tiny3d` and the published networks are videos. Their comparison shows whether the class is encoded in the motion, and whether
+a network can learn it from there.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from lddm.classification.published import TORCHVISION, C3d, FromTorchvision, Sti
 from lddm.motion.strain import strain_maps
 from lddm.nn.perceptual import efficientnet_lite0
 
-SIDE = 32  # pixels that `strain` and `tiny3d` see at the most: enough for a lesion, and the cost grows with its square
+SIDE = 32  # largest input size of `strain` and `tiny3d` in pixels: resolves a lesion; the cost grows with its square
 TINY_FRAMES = 8
 STILLS = 4
-STRAIN_SCALE = 2.0  # brings the slopes to the order of one
+STRAIN_SCALE = 2.0  # scales the slopes to the order of one
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """One entry of the registry.
+    """Registry entry of a classifier.
 
     Attributes:
-        prepare: clips uint8 (n, T + 1, S, S) -> float32 (n, C, ...), the network's input; a mirrored clip gives a
-            mirrored input (last axis), so that training may flip inputs.
-        build: a fresh network that gives some numbers (one for two classes and for a target, one per class or step for more
-            classes; see `lddm.classification.heads`): outputs -> (input -> (B, outputs)).
-        pretrained: the network whose weights `build` begins with, None for one that is trained from scratch.
-        costly: `prepare` takes as long as training: inputs are computed once for all jobs that need them.
+        prepare: input transform, clips uint8 (n, T + 1, S, S) -> float32 (n, C, ...). It must commute with mirroring (last
+            axis), so that training can flip inputs.
+        build: builds an untrained network with a given number of outputs (see `lddm.classification.heads`):
+            outputs -> (input -> (B, outputs)).
+        pretrained: name of the pretrained network used for initialisation; None = trained from scratch.
+        costly: `prepare` takes as long as training, so inputs are computed once and shared by jobs.
     """
 
     prepare: Callable[[np.ndarray], np.ndarray]
@@ -57,18 +57,18 @@ def frames_input(clips: np.ndarray) -> np.ndarray:
 
 
 def _reduced(images: np.ndarray) -> np.ndarray:
-    """Images (n, k, S, S), each the mean over areas of at most `SIDE` x `SIDE` pixels."""
+    """Downsample images (n, k, S, S) by area averaging to at most `SIDE` x `SIDE` pixels."""
     side = min(SIDE, images.shape[-1])
     return np.stack([[cv2.resize(i, (side, side), interpolation=cv2.INTER_AREA) for i in row] for row in images])
 
 
 def full_input(clips: np.ndarray) -> np.ndarray:
-    """Frames 1..T in [-1, 1] at their own size: float32 (n, 1, T, S, S); networks resize them on the device."""
+    """Frames 1..T in [-1, 1] at full size: float32 (n, 1, T, S, S); networks resize them on the device."""
     return (clips[:, 1:].astype(np.float32) / 127.5 - 1)[:, None]
 
 
 def stills_input(clips: np.ndarray) -> np.ndarray:
-    """Four frames, evenly spread, x0 first: float32 (n, 1, 4, S, S) in [-1, 1]."""
+    """Four evenly spaced frames, including x0: float32 (n, 1, 4, S, S) in [-1, 1]."""
     chosen = np.linspace(0, clips.shape[1] - 1, STILLS).round().astype(int)
     return (clips[:, chosen].astype(np.float32) / 127.5 - 1)[:, None]
 
@@ -86,7 +86,7 @@ class StrainNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, outputs)."""
-        # The mean over the frame; a maximum finds the lesion sooner, but with few videos it learns single patients.
+        # Average pooling: max pooling learns the lesion faster, but overfits to single patients if there are few videos.
         return self.head(self.body(x).mean(dim=(2, 3)))
 
 

@@ -1,9 +1,9 @@
-"""Labels for the unlabelled training videos of a fold, guessed by classifiers that know the labelled ones.
+"""Pseudo-labels for the unlabelled training videos of a fold, by classifiers trained on the labelled ones.
 
-Where labels are scarce, a generator can learn how tissue moves from all videos, but what a label has to do with motion
-from few. A classifier that is right more often than not on its most confident guesses tells it of many more (self-training,
-Scudder 1965). No hidden label is read and none of a
-test video; those of val videos choose the weights of the classifiers, unless they count (`split.validation_labels`).
+If labels are scarce, a generator can learn tissue motion from all videos, but the relation of label and motion from only a
+few. A classifier whose most confident predictions are mostly right extends the labels to many more videos (self-training,
+Scudder 1965). Neither hidden labels nor labels of test videos are read; labels of val videos choose the weights of the
+classifiers where these may be used (`split.validation_labels`).
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def pseudo_label(
     seed: int,
     on_log: Callable[[int, dict[str, float]], None],
 ) -> pd.DataFrame:
-    """Train `ensemble_size` classifiers on the labelled training clips and let their mean name the most confident of the others.
+    """Train an ensemble on the labelled training clips and pseudo-label its most confident predictions of the other clips.
 
     Args:
-        state: resumable states; the caller removes them (`remove_ensemble_state`) when the table has been written.
+        state: folder of resumable states; the caller removes it (`remove_ensemble_state`) once the table is written.
 
     Returns:
-        One row per training clip: clip_id, id, label (-1, or NaN for targets = left unlabelled), given (True: the label is
-        known, not guessed), and the mean of the members: probability, p_<class>, or prediction (as in
-        `lddm.classification.measures.prediction_columns`). Of classes equally many each, the most confident; of targets those
-        that the members agree on most.
+        One row per training clip: clip_id, id, label (-1, or NaN for targets = left unlabelled), given (True: true label,
+        False: pseudo-label), and the ensemble mean: probability, p_<class>, or prediction (as in
+        `lddm.classification.measures.prediction_columns`). For classes, equally many of each are labelled, the most confident
+        ones; for targets, those on which the members agree most.
 
     Raises:
         LddmError: no classifier is set, or all training videos are labelled.
@@ -70,7 +70,7 @@ def pseudo_label(
     held_out = NO_INPUTS
     if len(val):
         held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
-    # The labels of the others are hidden, so they are not part of the identity either.
+    # The labels of all other clips are hidden, so they are not part of the identity either.
     data = {
         "task": task.to_meta(),
         "known": clips_content(store, clips[given]),
@@ -95,19 +95,21 @@ def pseudo_label(
     named = labels.astype(task.dtype)
     named[~given] = guessed(task, np.stack(predictions)[:, ~given], section.share)
     left = np.isnan(named) if task.is_regression else named < 0
-    logger.info("%d labels given, %d guessed, %d left", given.sum(), (~given & ~left).sum(), left.sum())
+    logger.info(
+        "%d true labels, %d pseudo-labels, %d clips left unlabelled", given.sum(), (~given & ~left).sum(), left.sum()
+    )
     mean = prediction_columns(task, np.mean(predictions, axis=0))
     return clips[["clip_id", "id"]].assign(label=named, **mean, given=given).reset_index(drop=True)
 
 
 def guessed(task: Task, predictions: np.ndarray, share: float) -> np.ndarray:
-    """Labels for a `share` of the clips, unknown for the others.
+    """Pseudo-labels for a `share` of the clips; unknown for the others.
 
     Args:
-        predictions: of each member: float (members, n) or (members, n, classes).
+        predictions: predictions per member, float (members, n) or (members, n, classes).
 
     Returns:
-        (n,) of the type of a label.
+        Labels (n,), with the dtype of labels of the task.
     """
     mean = predictions.mean(axis=0)
     if task.kind == "binary":
@@ -122,8 +124,9 @@ def guessed(task: Task, predictions: np.ndarray, share: float) -> np.ndarray:
 
 
 def most_confident_classes(probability: np.ndarray, share: float) -> np.ndarray:
-    """Name for each class its most probable clips among those that it is the most probable class of, as many of each as far as
-    there are, `share` of all: float (n, classes) -> int64 (n,), -1 for the rest."""
+    """Label a `share` of all clips, balanced over classes: float (n, classes) -> int64 (n,), -1 for the rest.
+
+    Each class receives its most probable clips among those for which it is the most probable class, if there are enough."""
     count, classes = probability.shape
     named, best = np.full(count, -1, dtype=np.int64), probability.argmax(axis=1)
     for label in range(classes):
@@ -133,7 +136,7 @@ def most_confident_classes(probability: np.ndarray, share: float) -> np.ndarray:
 
 
 def most_confident(probability: np.ndarray, share: float) -> np.ndarray:
-    """Name the most and the least probable as 1 and 0, as many of each, `share` of all; -1 for the rest and for NaN."""
+    """Label the most and least probable clips as 1 and 0, equally many, a `share` of all; -1 for the rest and for NaN."""
     order = np.argsort(probability, kind="stable")  # NaN last
     order = order[: np.count_nonzero(~np.isnan(probability))]
     each = int(share * len(order) / 2)

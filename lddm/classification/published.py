@@ -1,7 +1,7 @@
-"""Published networks as classifiers of grey clips: torchvision's video networks, C3D, and a network of single frames.
+"""Published networks as classifiers of grayscale clips: video networks of torchvision, C3D, and a single-frame network.
 
-All are trained from scratch but `still`, whose ImageNet weights come with a package: video weights cannot be had
-without a download, and Kinetics shows nothing that looks like ultrasound.
+All are trained from scratch except `still`, whose ImageNet weights come with a package: pretrained video weights require a
+download, and Kinetics is far from the ultrasound domain.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network was made for.
+    """Input size of a published network.
 
     Attributes:
-        side: pixels.
-        frames: None = any number.
-        exact: it takes no other size; the others see smaller clips as they are, since enlarging adds nothing but work.
+        side: height and width in pixels.
+        frames: number of frames; None = any.
+        exact: no other size is accepted. Other networks receive smaller clips unchanged, since upsampling only adds cost.
     """
 
     side: int
@@ -42,7 +42,7 @@ TORCHVISION: dict[str, Shape] = {
 
 
 class FromTorchvision(nn.Module):
-    """A video network of torchvision.
+    """Video network of torchvision.
 
     r3d_18, mc3_18, r2plus1d_18: Tran et al. 2018; s3d: Xie et al. 2018; mvit_v2_s: Li et al. 2022; swin3d_t: Liu et al. 2022.
     """
@@ -52,7 +52,7 @@ class FromTorchvision(nn.Module):
         from torchvision.models import get_model
 
         self.shape = TORCHVISION[name]
-        # The head is built again, so that all other layers have the sizes of the publication.
+        # The head is rebuilt, so that all other layers have the published sizes.
         self.network = get_model(name, weights=None, num_classes=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class FromTorchvision(nn.Module):
 
 
 class C3d(nn.Module):
-    """C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions, five poolings, two layers of 4096; 78 million weights."""
+    """C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions, five poolings, two layers of 4096; 78 million parameters."""
 
     SHAPE = Shape(112, 16, exact=True)
     # channels of the convolutions before each pooling
@@ -90,9 +90,9 @@ class C3d(nn.Module):
 
 
 class StillNetwork(nn.Module):
-    """EfficientNet-Lite0 on single frames, features averaged over frames: what a still tells, in any order."""
+    """EfficientNet-Lite0 on single frames, with features averaged over frames: invariant to their order."""
 
-    SMALLEST = 64  # pixels; below that its last maps are single cells
+    SMALLEST = 64  # pixels; below that its last feature maps have a single cell
 
     def __init__(self, outputs: int = 1):
         super().__init__()
@@ -114,7 +114,7 @@ class StillNetwork(nn.Module):
 
 
 def resized(x: Tensor, shape: Shape) -> Tensor:
-    """Clips (B, C, T, S, S) at the size that a network was made for."""
+    """Resize clips (B, C, T, S, S) to the input size of a network."""
     side = shape.side if shape.exact else min(shape.side, x.shape[-1])
     size = (shape.frames or x.shape[2], side, side)
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)

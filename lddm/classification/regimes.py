@@ -1,4 +1,4 @@
-"""What a classifier is trained on: real videos, and what a regime adds to them."""
+"""Training sets of the regimes: real videos, and the videos that a regime adds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lddm.errors import LddmError
 
 logger = logging.getLogger(__name__)
 
-AUGMENTED_COPIES = 16  # of each real clip, in the regime real+aug
+AUGMENTED_COPIES = 16  # augmented copies per real clip, in the regime real+aug
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Labelled clips: uint8 (n, T + 1, S, S), labels (n,), and the table they come from."""
+    """Labelled clips: frames uint8 (n, T + 1, S, S), labels (n,), and their rows of the clips table."""
 
     frames: np.ndarray
     labels: np.ndarray
@@ -33,17 +33,17 @@ class Clips:
 
 
 def real_clips(store: FrameStore, splits: pd.DataFrame, fold: int, part: str) -> Clips:
-    """The clips of train, val or test of a fold whose label may be used."""
+    """Clips of the train, val or test part of a fold whose label may be used."""
     table = fold_clips(store, splits, fold, part)
     table = table[table["labelled"]].reset_index(drop=True)
     return Clips(store.clip_frames(table), table["label"].to_numpy(), table)
 
 
 def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copies: Sequence[Path] = ()) -> Clips:
-    """Animated stills, checked against the fold.
+    """Read animated stills and check them against the fold.
 
     Args:
-        copies: tables of the rule `score`; videos that it calls copies of training videos are left out.
+        copies: tables of the rule `score`; videos marked as copies of training videos are excluded.
 
     Raises:
         LddmError: a still shares its patient or duplicate cluster with a val or test video of the fold.
@@ -69,18 +69,19 @@ def synthetic_clips(manifests: list[Path], splits: pd.DataFrame, fold: int, copi
         if unknown:
             raise LddmError(f"'{min(unknown)}' was not searched for copies", "run the rule score again")
         kept = ~table["sample_id"].isin(listed.loc[listed["copied"], "sample_id"]).to_numpy()
-        logger.info("%d of %d synthetic videos are left out as copies of training videos", (~kept).sum(), len(kept))
+        logger.info("%d of %d synthetic videos are excluded as copies of training videos", (~kept).sum(), len(kept))
         classes = 0 if table["label"].dtype.kind == "f" else max(2, table["label"].nunique())
         frames, table = frames[kept], table[kept].reset_index(drop=True)
         if table["label"].nunique() < classes:
             raise LddmError(
-                "a class has only copies of training videos left", "set classification.exclude_copies false"
+                "all synthetic videos of a class are copies of training videos",
+                "set classification.exclude_copies false",
             )
     return Clips(frames, table["label"].to_numpy(), table)
 
 
 def pseudo_labelled_clips(store: FrameStore, splits: pd.DataFrame, fold: int, pseudo_labels: Path) -> Clips:
-    """The unlabelled training clips with the labels that `lddm.classification.pseudo_labels` gave them."""
+    """Unlabelled training clips with the labels from `lddm.classification.pseudo_labels`."""
     table = fold_clips(store, splits, fold, "train").drop(columns="label")
     table = table.merge(
         pd.read_parquet(pseudo_labels)[["clip_id", "label", "given"]], on="clip_id", validate="one_to_one"
@@ -90,9 +91,9 @@ def pseudo_labelled_clips(store: FrameStore, splits: pd.DataFrame, fold: int, ps
 
 
 def augmented_clips(real: Clips, seed: int) -> Clips:
-    """Classical augmentation: copies of each real clip, moved, turned, scaled, in other grey levels and at other speed.
+    """Classical augmentation: random translation, rotation, scale, grey levels and speed of each real clip.
 
-    The same change for all frames of a copy, so that the motion stays a motion.
+    All frames of a copy share the transform, which preserves the motion.
     """
     index = np.repeat(np.arange(len(real)), AUGMENTED_COPIES)
     frames = np.stack([_augment(real.frames[i], np.random.default_rng([seed, n])) for n, i in enumerate(index)])
@@ -100,9 +101,9 @@ def augmented_clips(real: Clips, seed: int) -> Clips:
 
 
 def _augment(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One changed copy of a clip uint8 (T + 1, S, S)."""
+    """One augmented copy of a clip uint8 (T + 1, S, S)."""
     count, size = clip.shape[:2]
-    speed = rng.uniform(0.7, 1.0)  # slower only: frames after the last do not exist
+    speed = rng.uniform(0.7, 1.0)  # slower only, since there are no frames after the last
     times = np.minimum(np.round(np.arange(count) * speed), count - 1).astype(int)
     if rng.random() < 0.5:
         times = times[::-1]

@@ -1,6 +1,6 @@
-"""Scores of predictions of two classes.
+"""Metrics of binary classification.
 
-All scores take weights of the videos, one row per bootstrap sample, so that all resamples cost one matrix product.
+All metrics take video weights, one row per bootstrap sample, so that all resamples are one matrix product.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ METRICS = (
 )
 LOWER_IS_BETTER = ("brier", "log_loss", "ece")
 CALIBRATION_BINS = 10
-LEAST_PROBABILITY = 1e-6  # a probability of 0 or 1 that is wrong would make the log loss infinite
-FEW_VALIDATION = 10  # videos of a class below which the threshold is mostly chance
-BLOCK = 2000  # bootstrap samples at a time
+LEAST_PROBABILITY = 1e-6  # a wrong probability of 0 or 1 would make the log loss infinite
+FEW_VALIDATION = 10  # videos per class below which the threshold is unreliable
+BLOCK = 2000  # bootstrap samples per block
 
 
 def best_threshold(labels: np.ndarray, probability: np.ndarray) -> float:
-    """The threshold with the highest balanced accuracy (Youden's index); 0.5 if only one class is present.
+    """Threshold with the highest balanced accuracy (Youden's index); 0.5 if only one class is present.
 
-    It lies half-way to the next lower probability, so that it does not sit on an example.
+    It is midway between two neighbouring probabilities, so that it does not coincide with an example.
     """
     if len(np.unique(labels)) < 2:
         return 0.5
     if (least := int(np.bincount(np.asarray(labels, dtype=int)).min())) < FEW_VALIDATION:
         logger.warning(
-            "a class has %d validation videos: the threshold behind accuracy, sensitivity, specificity and F1 is mostly chance"
-            " (at least %d are advised); the AUC does not use it",
+            "a class has %d validation videos: the threshold for accuracy, sensitivity, specificity and F1 is unreliable"
+            " (use at least %d); the AUC does not depend on it",
             least,
             FEW_VALIDATION,
         )
@@ -61,19 +61,19 @@ def scores(
     weights: np.ndarray,
     patients: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """All metrics for each row of weights.
+    """Compute all binary metrics for each row of weights.
 
     Args:
         labels: 0 or 1, (n,).
-        probability: of class 1, (n,).
-        threshold: chosen on validation patients.
-        weights: (b, n), how often each video counts; the same for all videos of a patient.
-        patients: (n,), for `patient_auc`, which takes the mean probability of a patient's videos of one class; without
-            them each video is a patient.
+        probability: probability of class 1, (n,).
+        threshold: decision threshold, chosen on validation patients.
+        weights: (b, n), weight of each video; equal for all videos of a patient.
+        patients: (n,), for `patient_auc`, which averages the probability over the videos of a patient with one class; None =
+            each video is one patient.
 
     Returns:
-        Metric -> (b,); NaN where a row has only one class. `ece` is the expected calibration error (Naeini et al. 2015)
-        less what a perfectly calibrated classifier would have at this n; it may be negative.
+        Metric -> (b,); NaN if a row has only one class. `ece` is the expected calibration error (Naeini et al. 2015) minus
+        its expectation for a perfectly calibrated classifier at this n; it may be negative.
     """
     weights = np.atleast_2d(weights)
     names = np.arange(len(labels)) if patients is None else patients
@@ -131,10 +131,10 @@ def _patient_auc(
 
 
 def _calibration_error(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Excess calibration error, not yet divided by the sum of weights: (b,).
+    """Bias-corrected calibration error, before division by the sum of weights: (b,).
 
-    A bin's |sum of weight x (label - probability)| is not zero on average for a perfectly calibrated classifier: it is that
-    of a sum of centred Bernoulli numbers, sqrt(2 / pi x sum of weight^2 p (1 - p)), which is taken away.
+    Even for a perfectly calibrated classifier, |sum of weight x (label - probability)| in a bin has a positive expectation: that
+    of a sum of centred Bernoulli variables, sqrt(2 / pi x sum of weight^2 p (1 - p)), which is subtracted.
     """
     bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     members = np.eye(CALIBRATION_BINS)[bins]  # (n, bins)

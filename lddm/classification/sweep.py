@@ -1,4 +1,4 @@
-"""sweep.csv: the ablation with other numbers of real videos and other shares of synthetic ones."""
+"""sweep.csv: the ablation at other numbers of real videos and other shares of synthetic videos."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ POINT = ["real_videos", "synthetic_share"]
 def sweep_tables(
     files: Iterable[Path], section: ClassificationSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The scores and the comparisons of every point; empty tables without a sweep.
+    """Tables of scores and of comparisons for all points of the sweep; empty without a sweep.
 
     Args:
-        files: .../<point>/seed-<s>.json; a point is called videos-<n>_share-<s>, n = 0 stands for all videos.
+        files: .../<point>/seed-<s>.json; points are named videos-<n>_share-<s>, where n = 0 means all videos.
     """
     points: dict[str, list[Path]] = {}
     for path in files:

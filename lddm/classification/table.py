@@ -1,4 +1,4 @@
-"""classification.csv: the ablation in numbers, with intervals over patients and differences to `real`."""
+"""classification.csv: metrics of the ablation with intervals, and differences to `real`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lddm.statistics.estimate import Estimate, Run, of_runs
 from lddm.statistics.resampling import PatientDraws
 from lddm.task import Task
 
-RunValues = dict[Run, np.ndarray]  # value and draws with other patients, (1 + resamples,)
+RunValues = dict[Run, np.ndarray]  # value and its bootstrap samples over patients, (1 + resamples,)
 
 # Column -> its key in a run: how many labels a run used. The largest number over runs.
 LABELS = {
@@ -45,24 +45,24 @@ COLUMNS = [
 
 
 def classification_table(files: list[Path], section: ClassificationSettings, seed: int) -> pd.DataFrame:
-    """Join the results of all cells.
+    """Join the results of all run groups.
 
-    A value is the mean over folds and seeds, its 95 % interval that of `lddm.statistics.estimate`: test patients redrawn
-    within their class, and seeds; all regimes share the draws of patients, so that differences are paired. The p-value is
-    that of comparisons.csv, the one family of tests; metrics other than the primary one of the task (for two classes the AUC)
-    have intervals only.
+    A value is the mean over folds and seeds. Its 95 % interval is from `lddm.statistics.estimate`, with test patients (resampled
+    within their class) and seeds as random effects. All regimes share the resampled patients, so that differences are paired.
+    The p-value is that of comparisons.csv, the only family of tests; metrics other than the primary metric of the task (for
+    two classes the AUC) have intervals only.
 
     Args:
         files: seed-<s>.json of all folds, classifiers and regimes.
 
     Raises:
-        LddmError: a cell was tested on other videos than the rest of its fold.
+        LddmError: a run group was tested on other videos than the rest of its fold.
     """
     return evaluate(files, section, seed)[0]
 
 
 def comparisons(files: list[Path], section: ClassificationSettings, seed: int) -> pd.DataFrame:
-    """The family of tests: `lddm.classification.comparisons.compare` for all cells.
+    """Family of tests: `lddm.classification.comparisons.compare` for all run groups.
 
     Args:
         files: seed-<s>.json of all folds, classifiers and regimes.
@@ -71,14 +71,14 @@ def comparisons(files: list[Path], section: ClassificationSettings, seed: int) -
 
 
 def evaluate(files: list[Path], section: ClassificationSettings, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """classification.csv and comparisons.csv from the same draws; the tests of all classifiers are one family."""
+    """Tables classification.csv and comparisons.csv from the same resamples; the tests of all classifiers are one family."""
     return evaluate_cells(read_cells(files), section, seed)
 
 
 def evaluate_cells(
     cells: dict[str, dict[str, Runs]], section: ClassificationSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """As `evaluate`, for runs that have been read: classifier -> regime -> runs."""
+    """As `evaluate`, for runs already read: classifier -> regime -> runs."""
     drawn = PatientDraws(section.bootstrap, seed)
     rows, compared = [], []
     task = common_task(cells)
@@ -93,10 +93,10 @@ def evaluate_cells(
 
 
 def common_task(cells: dict[str, dict[str, Runs]]) -> Task:
-    """The task of all runs; binary without any.
+    """Task shared by all runs; binary if there are none.
 
     Raises:
-        LddmError: they have several.
+        LddmError: the runs have different tasks.
     """
     tasks = {task_of(run) for regimes in cells.values() for runs in regimes.values() for run in runs.values()}
     if len(tasks) > 1:
@@ -106,7 +106,7 @@ def common_task(cells: dict[str, dict[str, Runs]]) -> Task:
 
 
 def read_cells(files: list[Path]) -> dict[str, dict[str, Runs]]:
-    """Classifier -> regime -> its runs, from seed-<s>.json files."""
+    """Read seed-<s>.json files: classifier -> regime -> runs."""
     cells: dict[str, dict[str, Runs]] = {}
     for result in map(read_json, files):
         runs = cells.setdefault(result["classifier"], {}).setdefault(result["regime"], {})
@@ -115,12 +115,12 @@ def read_cells(files: list[Path]) -> dict[str, dict[str, Runs]]:
 
 
 def run_values(runs: Runs, drawn: PatientDraws) -> dict[str, RunValues]:
-    """Metric -> the value of each run and its draws with other patients."""
+    """Metric -> the value of each run and its bootstrap samples over patients."""
     found: dict[str, RunValues] = {}
     for key, result in sorted(runs.items()):
         table = pd.DataFrame(result["predictions"])
         labels = table["label"].to_numpy()
-        classes = None if labels.dtype.kind == "f" else labels  # targets have no class to redraw within
+        classes = None if labels.dtype.kind == "f" else labels  # targets have no classes for stratified resampling
         weights = drawn.weights(key[0], table["id"].tolist(), table["patient_id"].to_numpy(), classes)
         for metric, values in run_scores(result, table, weights).items():
             found.setdefault(metric, {})[key] = values
@@ -128,7 +128,7 @@ def run_values(runs: Runs, drawn: PatientDraws) -> dict[str, RunValues]:
 
 
 def difference(first: RunValues, second: RunValues, seed: int) -> Estimate:
-    """The mean difference over the runs that both have."""
+    """Mean difference over the runs that both have."""
     return of_runs({key: first[key] - second[key] for key in sorted(first.keys() & second.keys())}, seed)
 
 
@@ -152,7 +152,7 @@ def _rows(
 def estimates(
     values: RunValues, real: RunValues | None, runs: Runs, bounds: tuple[float, float], seed: int
 ) -> dict[str, Any]:
-    """Mean over runs and its interval, what it is based on, and the difference to `real` where there is one."""
+    """Mean over runs with interval and sample sizes, and the difference to `real`, if that regime exists."""
     found = of_runs(values, seed)
     low, high = found.interval(*bounds)
     n_test = {run[0]: len(result["predictions"]) for run, result in runs.items()}

@@ -1,4 +1,4 @@
-"""Training one classifier: the same number of steps in every regime, so that more data is not more training."""
+"""Training of one classifier, with the same number of steps in every regime regardless of the amount of data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from lddm.training.parallel import pick_device
 from lddm.training.schedule import step_indices
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("classification", "motion", "nn", "training", "data", "task")  # whose code is part of a training's identity
+# packages whose code is part of the identity of a training
+PACKAGES = ("classification", "motion", "nn", "training", "data", "task")
 
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of dimensions of a batch
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # memory format by number of dimensions of a batch
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
 NO_INPUTS: Inputs = (np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 class ClassifierTask:
-    """Batches of real and added examples; see `lddm.training.step.Task`."""
+    """Training task of a classifier with batches of real and added examples; implements `lddm.training.step.Task`."""
 
     def __init__(
         self,
@@ -41,9 +42,9 @@ class ClassifierTask:
     ):
         """
         Args:
-            real: real examples, None for a regime without.
-            added: synthetic or augmented examples, None for a regime without.
-            share: share of added examples in a batch where there are both.
+            real: real examples; None for a regime without them.
+            added: synthetic or augmented examples; None for a regime without them.
+            share: share of added examples in a batch, if there are both.
         """
         self.networks: dict[str, nn.Module] = {"classifier": network}
         self.head = head
@@ -53,7 +54,7 @@ class ClassifierTask:
             (_balanced(examples, seed), size) for examples, size in sizes if examples is not None and size > 0
         ]
         self.seed, self.device = seed, pick_device()
-        # The default classifiers train a third faster with channels last; inputs of other dimensions stay contiguous.
+        # Channels last speeds up the default classifiers by a third; inputs of other dimensions stay contiguous.
         inputs = self.parts[0][0][0]
         self.memory_format = CHANNELS_LAST.get(inputs.ndim, torch.contiguous_format)
         network.to(memory_format=self.memory_format)
@@ -77,7 +78,7 @@ class ClassifierTask:
 
 
 def _balanced(examples: Inputs, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Examples and an order in which rarer classes are repeated until all are equally frequent; targets are as they come."""
+    """Examples, and an index that repeats rarer classes until all are equally frequent; targets are not balanced."""
     inputs, labels = examples
     if np.issubdtype(labels.dtype, np.floating):
         return inputs, labels, np.arange(len(labels))
@@ -90,7 +91,7 @@ def _balanced(examples: Inputs, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 @torch.no_grad()
 def predict(network: nn.Module, inputs: np.ndarray, batch_size: int = 32, head: Head = BINARY) -> np.ndarray:
-    """Prediction for each clip, as `Head.predict`: float64 (n,) or (n, classes)."""
+    """Predict each clip, as `Head.predict`: float64 (n,) or (n, classes)."""
     device = next(network.parameters()).device
     logits = [
         network(torch.from_numpy(inputs[i : i + batch_size]).to(device)) for i in range(0, len(inputs), batch_size)
@@ -114,10 +115,10 @@ def train_classifier(
     """Train with a seed and keep the weights with the lowest loss on validation patients, or the last ones without any.
 
     Args:
-        val: of labelled validation videos; none of them where validation labels count (`split.validation_labels`).
-        state_dir: of the resumable state, which the caller removes when the result has been written.
-        identity: what the training is, data and labels included; None as for `lddm.training.loop.train`.
-        head: what a label is.
+        val: labelled validation videos; empty with `split.validation_labels: within_budget`.
+        state_dir: folder of the resumable state, which the caller removes once the result is written.
+        identity: identity of the training, including data and labels; None as in `lddm.training.loop.train`.
+        head: head for the prediction task.
     """
     torch.manual_seed(seed)  # initial weights
     network = build(head.outputs)

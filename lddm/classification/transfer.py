@@ -1,9 +1,9 @@
-"""transfer.csv: trained on real and tested on synthetic videos (TRTS), and the reverse (TSTR).
+"""transfer.csv: train on real and test on synthetic videos (TRTS), and the reverse (TSTR).
 
-TSTR says what a classifier learns from synthetic videos alone (the regime `lddm_only`), TRTS whether synthetic videos
-look to a classifier of real ones as the class that they were made for (Esteban et al. 2017). For TRTS the first frames of
-the test patients are animated with their true labels, so the classifier may also read the class off the real first frame: the
-repeated still (`static`) beside it says how far that goes.
+TSTR measures what a classifier learns from synthetic videos alone (regime `lddm_only`). TRTS measures whether a classifier of
+real videos recognises the intended class of synthetic videos (Esteban et al. 2017). For TRTS the first frames of the test
+patients are animated with their true labels, so the class may also be visible in the real first frame; the repeated still
+(`static`) is the control for that.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ COLUMNS = [
     "n_seeds",
     "n_test",
 ]
-ONLY = "lddm_only"  # the regime of TSTR
+ONLY = "lddm_only"  # regime of TSTR
 
 
 def animated_test_clips(manifests: Sequence[Path], test: pd.DataFrame) -> dict[str, Clips]:
-    """Generator -> its videos of test clips, one for each clip, as a classifier reads them.
+    """Synthetic videos of the test clips, one per clip, prepared for a classifier: generator -> videos.
 
     Args:
         manifests: shards of the source `heldout` of any number of generators.
-        test: the test clips of the fold.
+        test: test clips of the fold.
 
     Raises:
         LddmError: a generator lacks a test clip.
@@ -67,7 +67,7 @@ def animated_test_clips(manifests: Sequence[Path], test: pd.DataFrame) -> dict[s
 
 
 def transfer_table(files: list[Path], section: ClassificationSettings, seed: int) -> pd.DataFrame:
-    """The primary metric by what a classifier was trained on and tested on, with differences to real on real.
+    """Primary metric by training set and test set, with differences to training and testing on real videos (TRTR).
 
     Args:
         files: seed-<s>.json of all folds, classifiers and regimes.
@@ -100,7 +100,7 @@ def _names(classifier: str, scheme: str, trained_on: str, tested_on: str) -> dic
 
 
 def _tested(runs: Runs) -> dict[str, Runs]:
-    """Generator -> the same runs with the predictions of its videos in place of those of real ones."""
+    """Replace the predictions for real videos by those for synthetic ones: generator -> runs."""
     found: dict[str, Runs] = {}
     for key, result in runs.items():
         for generator, predictions in result.get("synthetic_predictions", {}).items():

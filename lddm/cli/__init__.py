@@ -1,4 +1,4 @@
-"""The console script `lddm`."""
+"""Entry point of the command `lddm`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lddm.job import readable_errors
 
 
 class _App(typer.Typer):
-    """A Typer that shows LddmError as message and hint instead of a traceback."""
+    """Typer app that prints an LddmError as message and hint instead of a traceback."""
 
     def __call__(self, *args, **kwargs):
         with readable_errors():
@@ -34,14 +34,14 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
     ] = False,
 ) -> None:
-    """LDDM: still ultrasound images to plausible ultrasound videos, and what those videos are worth."""
+    """LDDM: generate plausible ultrasound videos from still images, and evaluate them."""
 
 
-app.add_typer(people.app, rich_help_panel="For people")
-app.add_typer(evaluation.app, rich_help_panel="For people")
-app.add_typer(raw_data.app, rich_help_panel="For people")
-app.add_typer(pipeline.app, rich_help_panel="Rules of the workflow")
-app.add_typer(measuring.app, rich_help_panel="Rules of the workflow")
+app.add_typer(people.app, rich_help_panel="Interactive use")
+app.add_typer(evaluation.app, rich_help_panel="Interactive use")
+app.add_typer(raw_data.app, rich_help_panel="Interactive use")
+app.add_typer(pipeline.app, rich_help_panel="Workflow rules")
+app.add_typer(measuring.app, rich_help_panel="Workflow rules")
 app.add_typer(models.app, name="models", help="Trained models: list, show, export, import, push.")
 app.add_typer(weights.app, name="weights", help="Pretrained feature networks: list, fetch, verify.")
-app.add_typer(tracking.app, name="track", help="Records on disk and their view in MLflow.")
+app.add_typer(tracking.app, name="track", help="Records on disk and their copy in MLflow.")

@@ -1,4 +1,4 @@
-"""Commands for people who read results: compare experiments, make the paper's tables."""
+"""Commands for the evaluation of results: comparisons, checksums, tables and the reader study."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lddm.errors import LddmError
 
 app = typer.Typer()
 
-FOOLED = 10  # clips that are listed on the terminal
+FOOLED = 10  # clips listed on the terminal
 
 Folder = Annotated[Path, typer.Argument(help="results/<experiment>")]
 
 
 @app.command()
 def compare(folders: Annotated[list[Path], typer.Argument(help="results/<experiment>, two or more")]) -> None:
-    """Show the numbers of several experiments side by side, and the settings in which they differ."""
+    """Compare the results of several experiments, and the settings in which they differ."""
     if len(folders) < 2:
-        raise LddmError("expected two experiments or more, got one", "lddm compare results/a results/b")
+        raise LddmError("expected at least two experiments, got one", "lddm compare results/a results/b")
     from rich.console import Console
     from rich.table import Table
 
@@ -41,9 +41,9 @@ def compare(folders: Annotated[list[Path], typer.Argument(help="results/<experim
 @app.command()
 def verify(
     results: Folder,
-    data_root: Annotated[Path | None, typer.Option(help="also check the raw files, which lie here")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="folder of the raw files, to check them, too")] = None,
 ) -> None:
-    """Check that the outputs of an experiment (and its raw files) are still those of its jobs."""
+    """Verify the checksums of the outputs of an experiment, and optionally of its raw files."""
     from lddm.report.provenance import repair_hint
     from lddm.report.provenance import verify as work
 
@@ -52,9 +52,9 @@ def verify(
         typer.echo(f"{what}: {results / path}")
     if differing:
         raise LddmError(
-            f"{len(differing)} outputs of {results} are not those of provenance.json", repair_hint(results, differing)
+            f"{len(differing)} outputs of {results} differ from provenance.json", repair_hint(results, differing)
         )
-    typer.echo(f"All outputs of {results} are as its jobs made them")
+    typer.echo(f"All outputs of {results} match their checksums")
     if data_root is None:
         return
     import pandas as pd
@@ -66,10 +66,10 @@ def verify(
         typer.echo(f"{what}: {path}")
     if differing:
         raise LddmError(
-            f"{len(differing)} raw files below {data_root} are not those that {results} was made from",
-            "put them back, or run the rule index again: --forcerun index",
+            f"{len(differing)} raw files below {data_root} differ from those used for {results}",
+            "restore them, or run the rule index again: --forcerun index",
         )
-    typer.echo(f"All raw files below {data_root} are those that {results} was made from")
+    typer.echo(f"All raw files below {data_root} match those used for {results}")
 
 
 @app.command()
@@ -78,7 +78,7 @@ def tables(
     latex: Annotated[bool, typer.Option("--latex", help="as LaTeX (booktabs) instead of CSV")] = False,
     out: Annotated[Path | None, typer.Option(help="file to write; default: the terminal")] = None,
 ) -> None:
-    """Print the paper's tables (quality by generator; classification by network and regime)."""
+    """Print the tables of the paper (quality per generator; classification per network and regime)."""
     from lddm.files import atomic_path
     from lddm.report.latex import tables as work
     from lddm.report.results import Results
@@ -94,7 +94,7 @@ def tables(
         return
     with atomic_path(out) as temporary:
         temporary.write_text(text)
-    typer.echo(f"Made {out}")
+    typer.echo(f"Wrote {out}")
 
 
 @app.command()
@@ -115,28 +115,28 @@ def scorecard(
 def reader_study(
     results: Folder,
     out: Annotated[Path, typer.Option(help="page for the readers")] = Path("reader_study/study.html"),
-    key: Annotated[Path, typer.Option(help="CSV of the truth, not for the readers")] = Path("reader_study_key/key.csv"),
-    clips: Annotated[int, typer.Option(min=4, help="clips; half of them real")] = 40,
-    generators: Annotated[list[str], typer.Option("--generator", help="whose videos; may be repeated")] = ["lddm"],  # noqa: B006
-    seed: Annotated[int, typer.Option(help="the same seed gives the same study")] = 0,
+    key: Annotated[Path, typer.Option(help="CSV of the answers; keep it private")] = Path("reader_study_key/key.csv"),
+    clips: Annotated[int, typer.Option(min=4, help="number of clips; half of them are real")] = 40,
+    generators: Annotated[list[str], typer.Option("--generator", help="generator; may be repeated")] = ["lddm"],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="random seed of the study")] = 0,
     arms: Annotated[
-        bool, typer.Option("--arms", help="each patient as a still, then as the still with its synthetic video")
+        bool, typer.Option("--arms", help="show each patient as a still, then as the still with its synthetic video")
     ] = False,
 ) -> None:
-    """Build a page on which clinicians judge clips blind: real or synthetic, diagnosis, quality."""
+    """Build a web page for a blinded reader study: real or synthetic, diagnosis, quality."""
     from lddm.report.reader_study import reader_study as work
 
     count = work(results, out, key, clips, generators, seed, arms)
-    typer.echo(f"Made {out} ({count} clips) for the readers and {key} for you; score with lddm reader-study-score")
+    typer.echo(f"Wrote {out} ({count} clips) for the readers and {key} for you; score with lddm reader-study-score")
 
 
 @app.command("reader-study-score")
 def reader_study_score(
-    answers: Annotated[list[Path], typer.Argument(help="CSV files that readers exported")],
-    key: Annotated[Path, typer.Option(help="the key of the study")] = Path("reader_study_key/key.csv"),
-    out: Annotated[Path | None, typer.Option(help="JSON file to write as well")] = None,
+    answers: Annotated[list[Path], typer.Argument(help="CSV files exported by the readers")],
+    key: Annotated[Path, typer.Option(help="key of the study")] = Path("reader_study_key/key.csv"),
+    out: Annotated[Path | None, typer.Option(help="JSON file to write in addition")] = None,
 ) -> None:
-    """Say how well readers told real from synthetic, how they agree, and which clips fooled whom."""
+    """Score a reader study: accuracy, inter-reader agreement, and the clips that deceived readers."""
     import pandas as pd
 
     from lddm.files import write_json
@@ -148,14 +148,14 @@ def reader_study_score(
             typer.echo(f"{arm}: mean AUC of the readers {auc['auc']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]")
         gain = arms["difference"]
         typer.echo(
-            f"video less still: {gain['auc']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], p = {gain['p']:.2g}; "
+            f"video minus still: {gain['auc']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], p = {gain['p']:.2g}; "
             f"{len(arms['readers'])} readers, {arms['cases']} patients (Obuchowski and Rockette)"
         )
         for arm, kappa in arms["agreement"].items():
-            typer.echo(f"{arm}: agreement of the readers (Fleiss' kappa) {kappa}")
+            typer.echo(f"{arm}: inter-reader agreement (Fleiss' kappa) {kappa}")
         if out is not None:
             write_json(out, arms)
-            typer.echo(f"Made {out}")
+            typer.echo(f"Wrote {out}")
         return
     found = score(read_answers(answers, key))
 
@@ -170,9 +170,9 @@ def reader_study_score(
     for pair, kappas in found["agreement"].items():
         typer.echo(f"agreement of {pair} (kappa): " + ", ".join(f"{name} {kappa}" for name, kappa in kappas.items()))
     for clip in found["fooled"][:FOOLED]:
-        typer.echo(f"fooled {', '.join(clip['by'])}: {clip['clip_id']} ({clip['generator']})")
+        typer.echo(f"deceived {', '.join(clip['by'])}: {clip['clip_id']} ({clip['generator']})")
     if (more := len(found["fooled"]) - FOOLED) > 0:
-        typer.echo(f"and {more} clips more that fooled someone: --out FILE lists all")
+        typer.echo(f"and {more} more clips that deceived a reader; --out FILE lists all")
     if out is not None:
         write_json(out, found)
-        typer.echo(f"Made {out}")
+        typer.echo(f"Wrote {out}")

@@ -1,4 +1,4 @@
-"""One thin command for each rule that measures and reports; imports as in `lddm.cli.pipeline`."""
+"""One thin command per rule of evaluation and reporting; local imports as in `lddm.cli.pipeline`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ app = typer.Typer()
 def train_domain_network(
     settings: SettingsFile, frames: Frames, splits: Splits, fold: Fold, state: State, out: Out, record: Records = None
 ) -> None:
-    """Train the video network whose features the domain Fréchet distance uses."""
+    """Train the domain-specific video network used by the Fréchet distance."""
     seed, section = parse_stage(settings, DomainNetworkSettings)
     about = {"domain_network": section.model_dump(mode="json")}
     with gpu_lease(), job("train_domain_network", record, about, {"fold": fold}) as run:
@@ -57,11 +57,11 @@ def measure_attribute(
     state: State,
     out: Out,
     motion: Motion = None,
-    domain_network: Annotated[Path | None, option("weights made by train-domain-network, for features")] = None,
-    pseudo_labels: Annotated[Path | None, option("table of guessed labels, for soft_label")] = None,
+    domain_network: Annotated[Path | None, option("weights written by train-domain-network, for features")] = None,
+    pseudo_labels: Annotated[Path | None, option("table of pseudo-labels, for soft_label")] = None,
     record: Records = None,
 ) -> None:
-    """Measure an attribute of the fold's clips, and which values of it a label has."""
+    """Measure an attribute of the clips of a fold, and its distribution given the label."""
     seed, section = parse_stage(settings, ConditionSettings)
     about = {"condition": section.model_dump(mode="json")}
     with gpu_lease(), job("measure_attribute", record, about, {"fold": fold}) as run:
@@ -83,11 +83,11 @@ def measure_attribute(
 @app.command()
 def fetch_weights(
     weights_dir: Annotated[Path, option("folder of pretrained networks")],
-    planned: Annotated[str, option("digest of the files that were there when the run was planned")],
+    planned: Annotated[str, option("digest of the files present when the run was planned")],
     out: Out,
     record: Records = None,
 ) -> None:
-    """Download the pretrained networks that can be had, and note which files there are."""
+    """Download the available pretrained networks and record which files are present."""
     with job("fetch_weights", record) as run:
         from lddm.metrics.present import note_weights
 
@@ -98,15 +98,15 @@ def fetch_weights(
 @app.command()
 def score(
     settings: SettingsFile,
-    generator: Annotated[str, option("a generator, real or reconstruction")],
+    generator: Annotated[str, option("a generator, real, or reconstruction")],
     frames: Frames,
     splits: Splits,
     fold: Fold,
-    domain_network: Annotated[Path, option("weights made by train-domain-network")],
+    domain_network: Annotated[Path, option("weights written by train-domain-network")],
     weights_dir: Annotated[Path, option("folder of pretrained networks")],
     out: Out,
-    copies: Annotated[Path, option("table to write: the nearest training clip of each synthetic video")],
-    cache: Annotated[Path | None, option("folder of features that jobs share")] = None,
+    copies: Annotated[Path, option("table to write: nearest training clip of each synthetic video")],
+    cache: Annotated[Path | None, option("folder of cached features, shared by jobs")] = None,
     synthetic: Synthetic = [],  # noqa: B006 (typer copies it)
     shards: Shards = None,
     bundle: Annotated[
@@ -115,7 +115,7 @@ def score(
     motion: Motion = None,
     record: Records = None,
 ) -> None:
-    """Score a generator's videos against real ones."""
+    """Score the videos of a generator against real videos."""
     seed, section = parse_stage(settings, QualitySettings)
     wildcards = {"fold": fold, "generator": generator}
     with gpu_lease(), job("score", record, {"quality": section.model_dump(mode="json")}, wildcards) as run:
@@ -146,7 +146,7 @@ def score(
 def classify(
     settings: SettingsFile,
     classifier: Annotated[str, option("network")],
-    regime: Annotated[str, option("what it is trained on")],
+    regime: Annotated[str, option("training regime")],
     frames: Frames,
     splits: Splits,
     fold: Fold,
@@ -154,15 +154,15 @@ def classify(
     out_dir: OutDir,
     synthetic: Synthetic = [],  # noqa: B006
     shards: Shards = None,
-    copies: Annotated[list[Path], option("tables of copies of training videos, which are left out")] = [],  # noqa: B006
-    pseudo_labels: Annotated[Path | None, option("table of guessed labels, for real+pseudo")] = None,
+    copies: Annotated[list[Path], option("tables of copies of training videos, which are excluded")] = [],  # noqa: B006
+    pseudo_labels: Annotated[Path | None, option("table of pseudo-labels, for real+pseudo")] = None,
     tested_on: Annotated[
-        list[Path], option("folder of animated test clips, with --shards, which are predicted, too")
+        list[Path], option("folder of animated test clips for which predictions are also made, with --shards")
     ] = [],  # noqa: B006
-    cache: Annotated[Path | None, option("folder of inputs that jobs share")] = None,
+    cache: Annotated[Path | None, option("folder of cached inputs, shared by jobs")] = None,
     record: Records = None,
 ) -> None:
-    """Train a classifier on a regime, with several seeds, and test it on held-out patients."""
+    """Train a classifier under one training regime with several seeds, and test it on held-out patients."""
     seed, section = parse_stage(settings, ClassificationSettings)
     section = at_classifier(section, classifier)
     wildcards = {"fold": fold, "classifier": classifier, "regime": regime}
@@ -179,7 +179,7 @@ def classify(
 
 @app.command()
 def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: Records = None) -> None:
-    """Join the results of all jobs that the settings plan into tables/*.csv."""
+    """Join the results of all planned jobs into tables/*.csv."""
     whole = parse(settings, STAGES["tables"])
     with job("tabulate", record) as run:
         from lddm.classification.comparisons import one_family
@@ -198,7 +198,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
         cells = [results / path for path in planned.classification_files(whole)]
         scored, compared = evaluate(cells, section, seed)
         swept, swept_comparisons = sweep_tables([results / path for path in planned.sweep_files(whole)], section, seed)
-        one_family((scored, compared), (swept, swept_comparisons))  # what the page shows
+        one_family((scored, compared), (swept, swept_comparisons))  # shown on the page
         tables = {
             "quality": quality_table(quality_files),
             "quality_comparisons": quality_comparisons(quality_files),
@@ -216,7 +216,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
 
 @app.command()
 def figures(settings: WholeConfig, results: Results, out_dir: OutDir, record: Records = None) -> None:
-    """Draw curves, strips, loops and plots from the result files."""
+    """Draw curves, film strips, loops and plots from the result files."""
     whole = parse(settings)
     with job("figures", record) as run:
         from lddm.report.figures import figures as work
@@ -226,7 +226,7 @@ def figures(settings: WholeConfig, results: Results, out_dir: OutDir, record: Re
 
 @app.command()
 def page(settings: WholeConfig, results: Results, out: Out, record: Records = None) -> None:
-    """Write report.html, which opens from disk."""
+    """Write report.html, a page that works without a server."""
     whole = parse(settings)
     with job("page", record) as run:
         from lddm.report.page import page as work

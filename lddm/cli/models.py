@@ -1,4 +1,4 @@
-"""`lddm models`: trained models by name, and moving them between machines."""
+"""`lddm models`: list, show, export, import and publish trained models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lddm.job import set_up_logging
 
 app = typer.Typer(no_args_is_help=True)
 
-Model = Annotated[str, typer.Argument(help="a name that `lddm models list` shows, a folder, or hf:OWNER/NAME")]
+Model = Annotated[str, typer.Argument(help="a name from `lddm models list`, a folder, or hf:OWNER/NAME")]
 
 
 @app.command("list")
 def show_all() -> None:
-    """List the models of the package and the imported ones."""
+    """List the shipped and the imported models."""
     from rich.console import Console
     from rich.table import Table
 
@@ -35,9 +35,9 @@ def show_all() -> None:
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="as in `lddm models list`; a folder or hf:OWNER/NAME")] = "",
+    model: Annotated[str, typer.Argument(help="a name from `lddm models list`, a folder, or hf:OWNER/NAME")] = "",
 ) -> None:
-    """Show the model card, the provenance and the checksums of a model [default: the model of the package]."""
+    """Show model card, provenance and checksums of a model [default: the shipped model]."""
     import json
 
     from lddm.synthesis.model_store import DEFAULT, checksums, find_model, read_about
@@ -55,15 +55,17 @@ def show(
 def export(
     results: Annotated[Path, typer.Argument(help="results/<experiment> of a finished run")],
     name: Annotated[str, typer.Option(help="name of the model")],
-    out: Annotated[Path, typer.Option(help="folder that gets the folder of the model")] = Path("models"),
+    out: Annotated[Path, typer.Option(help="parent folder of the exported model")] = Path("models"),
     fold: Annotated[int, typer.Option(min=0, help="fold number, from 0")] = 0,
-    generator: Annotated[str, typer.Option(help="which generator")] = "lddm",
+    generator: Annotated[str, typer.Option(help="name of the generator")] = "lddm",
     baseline: Annotated[
-        list[str] | None, typer.Option(help="baselines that go with it; may be repeated [default: motion_transfer]")
+        list[str] | None, typer.Option(help="baseline to include; may be repeated [default: motion_transfer]")
     ] = None,
-    trained_on: Annotated[str, typer.Option(help="what the data show [default: number of clips and sources]")] = "",
+    trained_on: Annotated[
+        str, typer.Option(help="short description of the training data [default: number of clips and sources]")
+    ] = "",
 ) -> None:
-    """Export a trained generator with half-precision weights, card and provenance."""
+    """Export a trained generator with half-precision weights, model card and provenance."""
     set_up_logging()
     from lddm.synthesis.export import export_model
     from lddm.synthesis.model_store import megabytes
@@ -75,9 +77,9 @@ def export(
 @app.command("import")
 def import_(
     source: Annotated[str, typer.Argument(help="a folder with bundle.json, a .zip of one, or hf:OWNER/NAME")],
-    name: Annotated[str, typer.Option(help="its name from now on [default: that of the folder or file]")] = "",
+    name: Annotated[str, typer.Option(help="name of the imported model [default: name of the folder or file]")] = "",
 ) -> None:
-    """Check a model and copy it into your folder of models ($LDDM_MODELS, else below your cache)."""
+    """Check a model and copy it to your folder of models ($LDDM_MODELS, or a subfolder of your cache)."""
     set_up_logging()
     from lddm.synthesis.model_store import import_model
 
@@ -88,7 +90,7 @@ def import_(
 @app.command()
 def push(
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face Hub, or on $HF_ENDPOINT")],
-    model: Annotated[str, typer.Option(help="which model [default: the model of the package]")] = "",
+    model: Annotated[str, typer.Option(help="model to upload [default: the shipped model]")] = "",
     private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
 ) -> None:
     """Upload a model; `lddm animate STILL --model hf:OWNER/NAME` downloads it."""

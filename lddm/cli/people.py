@@ -1,4 +1,4 @@
-"""Commands for interactive use: animate a still, open the page that animates stills, write the generated settings files."""
+"""Commands for interactive use: animate a still, open the demo page, write the generated settings files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SHOWN = 8  # samples of a strip
+SHOWN = 8  # samples shown in a strip
 
 
 @app.command()
@@ -29,47 +29,46 @@ def animate(
     model: Annotated[
         str,
         typer.Option(
-            help="a name that `lddm models list` shows, hf:OWNER/NAME, or a bundle, e.g. "
-            "results/phantom/fold-0/generators/lddm/bundle [default: the model of the package]"
+            help="a name from `lddm models list`, hf:OWNER/NAME, or a model package, e.g. "
+            "results/phantom/fold-0/generators/lddm/bundle [default: the shipped model]"
         ),
     ] = "",
     out: Annotated[
         Path, typer.Option(help="video to write: .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder of PNG")
     ] = Path("animated.mp4"),
     samples: Annotated[int, typer.Option(min=1, help="videos, numbered if more than one")] = 1,
-    seed: Annotated[int, typer.Option(help="the same seed and image give the same videos")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed; with the same image it gives the same videos")] = 0,
     num_inference_steps: Annotated[
-        int, typer.Option(min=0, help="denoising steps of unipc or ddim; 0 = as the model says")
+        int, typer.Option(min=0, help="denoising steps of unipc or ddim; 0 = default of the model")
     ] = 0,
     sampler: Annotated[
         str,
         typer.Option(
-            help="distilled, unipc or ddim; empty = as the model says, unipc if --num-inference-steps is given"
+            help="distilled, unipc or ddim; empty = default of the model, or unipc if --num-inference-steps is given"
         ),
     ] = "",
     guidance_scale: Annotated[
-        float | None, typer.Option(min=0, help="how strongly --label is followed; 1 = off [default: as the model says]")
+        float | None, typer.Option(min=0, help="guidance scale for --label; 1 = off [default: that of the model]")
     ] = None,
     length: Annotated[int, typer.Option(min=0, help="frames after the still; 0 = as in training")] = 0,
-    size: Annotated[
-        str, typer.Option(help="native = the still's own size; model = the square of the model")
-    ] = "native",
+    size: Annotated[str, typer.Option(help="native = size of the still; model = size of the model")] = "native",
     label: Annotated[str, typer.Option(help="class of the still, by name; empty = unknown")] = "",
     target: Annotated[
-        float | None, typer.Option(help="target of a model that was trained on numbers, in its unit [default: unknown]")
+        float | None,
+        typer.Option(help="target value in its unit, for a model conditioned on numbers [default: unknown]"),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="strip and loop with the baselines of the same fold beside it")
+        bool, typer.Option("--compare", help="add a strip and a loop with the baselines of the same fold")
     ] = False,
 ) -> None:
-    """Animate one still image with a trained model: videos, and a film strip beside them."""
+    """Animate one still image with a trained model; writes videos and a film strip."""
     set_up_logging()
     if sampler not in ("", "distilled", "unipc", "ddim", "ddpm"):
         raise LddmError(f"unknown sampler '{sampler}'", "expected distilled, unipc, ddim or ddpm")
     if sampler == "distilled" and num_inference_steps > 1:
         raise LddmError(
             f"sampler distilled takes one step, not {num_inference_steps}",
-            "leave --num-inference-steps out, or take sampler unipc",
+            "omit --num-inference-steps, or use sampler unipc",
         )
     from lddm.io.dicom.read import is_dicom, read_dicom
     from lddm.io.image import read_image
@@ -92,22 +91,23 @@ def animate(
     folder = find_model(model or DEFAULT)
     animator = Animator.load(folder)
     if not model:
-        typer.echo(f"model {DEFAULT} of the package, trained on {trained_on(animator.about)}; see `lddm models show`")
+        typer.echo(f"shipped model {DEFAULT}, trained on {trained_on(animator.about)}; see `lddm models show`")
     compared = animator.compare(still)
     if compared is not None and compared.is_out_of_distribution:
         typer.echo(f"warning: {compared.said(trained_on(animator.about))}", err=True)
     asked_for = asked_label(animator.task, label, target)
 
     def draw(one: Animator, count: int) -> np.ndarray:
-        """Videos of the still by one generator: uint8 (count, length + 1, H, W)."""
+        """Sample videos of the still with one generator: uint8 (count, length + 1, H, W)."""
         options = one.sampling(sampler or None, num_inference_steps or None, guidance_scale)
         name, began = one.about["generator"], time.monotonic()
         shown: Size = size if one is animator or one.has_native_size else "model"  # type: ignore[assignment]
-        with working(f"drawing {count} of {name}"):
+        what = f"{count} video{'s' * (count > 1)} with {name}"
+        with working(f"sampling {what}"):
             made = one.animate(still, count, seed, asked_for, options, length=length or None, size=shown)
-        note = f", {one.size} x {one.size} pixels: it has no native size" if shown != size else ""
+        note = f", {one.size} x {one.size} pixels: native size is not supported" if shown != size else ""
         asked = f" ({one.task.show(asked_for)})" if label or target is not None else ""
-        typer.echo(f"drew {count} of {name}{asked} in {time.monotonic() - began:.1f} s{note}")
+        typer.echo(f"sampled {what}{asked} in {time.monotonic() - began:.1f} s{note}")
         return made
 
     videos = draw(animator, samples)
@@ -135,7 +135,7 @@ def animate(
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """A spinner with the seconds so far on a terminal while something runs; nothing in a log."""
+    """Show a spinner with the elapsed time while a block runs; silent if the output is not a terminal."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -147,27 +147,31 @@ def working(text: str) -> Iterator[None]:
 
 
 def asked_label(task: Task, label: str, target: float | None) -> float:
-    """What --label and --target ask for; None = unknown.
+    """Parse --label or --target into a label; None = unknown.
 
     Raises:
         LddmError: --label with a regression model, or --target with a classification model.
     """
     if label and task.is_regression:
-        raise LddmError(f"--label {label}: this model knows no classes", f"pass --target ({task.said()})")
+        raise LddmError(
+            f"--label {label}: the model is conditioned on numbers, not classes", f"pass --target ({task.said()})"
+        )
     if target is not None and not task.is_regression:
-        raise LddmError(f"--target {target:g}: this model knows no numbers", f"pass --label ({task.said()})")
+        raise LddmError(
+            f"--target {target:g}: the model is conditioned on classes, not numbers", f"pass --label ({task.said()})"
+        )
     return task.check(label or target)
 
 
 @app.command()
 def demo(
     model: Annotated[
-        list[str] | None, typer.Option(help="further models for the page, as for `lddm animate`; may be repeated")
+        list[str] | None, typer.Option(help="additional model for the page, as for `lddm animate`; may be repeated")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port on this machine; 0 = any that is free")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on this machine; 0 = any free port")] = 8765,
     show: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
 ) -> None:
-    """Open a page on this machine that animates a still: drop a PNG, JPEG or DICOM file on it. Nothing is kept."""
+    """Start a local page that animates stills: drop a PNG, JPEG or DICOM file on it. Nothing is stored."""
     set_up_logging()
     from lddm.demo.server import serve
 
@@ -177,9 +181,9 @@ def demo(
 @app.command()
 def settings(
     write: Annotated[bool, typer.Option("--write", help="write config/config.yaml and the JSON schema")] = False,
-    root: Annotated[Path, typer.Option(help="the checkout")] = Path("."),
+    root: Annotated[Path, typer.Option(help="root of the checkout")] = Path("."),
 ) -> None:
-    """Show the default settings, or write the files that are generated from their types."""
+    """Show the default settings, or write the files generated from the settings classes."""
     from lddm.settings import build
 
     if not write:

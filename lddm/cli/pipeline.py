@@ -1,7 +1,7 @@
-"""One thin command for each rule that makes data, models and videos.
+"""One thin command per rule that produces data, models or videos.
 
-Packages are imported inside the commands, so that `lddm --help` and the light jobs do not pay for torch. Commands that use
-a GPU hold one, if there are any: jobs that run at once on one machine have distinct ones.
+Packages are imported inside the commands, so that `lddm --help` and light jobs do not import torch. Commands that use a GPU
+lease one, if any exists: concurrent jobs on one machine use distinct GPUs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ app = typer.Typer()
 
 @app.command()
 def index(settings: SettingsFile, data_root: DataRoot, out: Out, record: Records = None) -> None:
-    """List the raw files of the sources and what they show."""
+    """List the raw files of the sources with patient, class and other metadata."""
     seed, section = parse_stage(settings, IndexSettings)
     with job("index", record, {"index": section.model_dump(mode="json")}) as run:
         from lddm.data.index import build_index, write_index
@@ -62,7 +62,7 @@ def index(settings: SettingsFile, data_root: DataRoot, out: Out, record: Records
 @app.command()
 def preprocess(
     settings: SettingsFile,
-    index: Annotated[Path, option("table made by index")],
+    index: Annotated[Path, option("table written by index")],
     data_root: DataRoot,
     out_dir: OutDir,
     workers: Workers = 1,
@@ -85,10 +85,10 @@ def split(
     settings: SettingsFile,
     frames: Frames,
     out: Out,
-    stills: Annotated[bool, option("refuse folds without a still image of each class")] = False,
+    stills: Annotated[bool, option("reject folds without a still image of each class")] = False,
     record: Records = None,
 ) -> None:
-    """Divide patients and duplicate clusters into folds."""
+    """Split patients and duplicate clusters into folds."""
     seed, section = parse_stage(settings, SplitSettings)
     with job("split", record, {"split": section.model_dump(mode="json")}) as run:
         from lddm.data.frames import FrameStore
@@ -109,7 +109,7 @@ def split(
 def measure_motion(
     settings: SettingsFile, frames: Frames, out: Out, workers: Workers = 1, record: Records = None
 ) -> None:
-    """Measure the motion of all clips, for decoder warp."""
+    """Measure the optical flow of all clips, for decoder warp."""
     _, section = parse_stage(settings, AutoencoderSettings)
     about = {"autoencoder": section.model_dump(mode="json", include=set(KEYS["motion"]))}
     with job("measure_motion", record, about, {}) as run:
@@ -134,7 +134,7 @@ def train_autoencoder(
     weights_dir: Annotated[Path, option("folder of pretrained networks, for the perceptual loss")] = Path("weights"),
     record: Records = None,
 ) -> None:
-    """Stage 1: train E and D on the fold's training clips."""
+    """Stage 1: train the autoencoder on the training clips of a fold."""
     seed, section = parse_stage(settings, AutoencoderSettings)
     about = {"autoencoder": section.model_dump(mode="json")}
     with gpu_lease(), job("train_autoencoder", record, about, {"fold": fold}) as run:
@@ -164,7 +164,7 @@ def encode(
     motion: Motion = None,
     record: Records = None,
 ) -> None:
-    """Encode the fold's train and val clips into latents."""
+    """Encode the train and val clips of a fold into latents."""
     parse_stage(settings)
     with gpu_lease(), job("encode", record, {}, {"fold": fold}) as run:
         from lddm.autoencoder.encode import encode_clips
@@ -184,7 +184,7 @@ def pseudo_label(
     out: Out,
     record: Records = None,
 ) -> None:
-    """Guess the labels of unlabelled training videos from the labelled ones."""
+    """Pseudo-label the unlabelled training videos with classifiers trained on the labelled ones."""
     seed, section = parse_stage(settings, PseudoLabelSettings)
     with (
         gpu_lease(),
@@ -208,17 +208,19 @@ def train_generator(
     name: Annotated[str, typer.Argument(help=", ".join(GENERATORS))],
     settings: SettingsFile,
     autoencoder: Annotated[Path, option("weights of stage 1")],
-    latents: Annotated[Path, option("latents made by encode")],
+    latents: Annotated[Path, option("latents written by encode")],
     frames: Frames,
     splits: Splits,
     fold: Fold,
     state: State,
     out_dir: OutDir,
-    pseudo_labels: Annotated[Path | None, option("table of guessed labels of unlabelled clips")] = None,
-    attribute: Annotated[Path | None, option("attribute of the clips, the condition instead of labels")] = None,
+    pseudo_labels: Annotated[Path | None, option("table of pseudo-labels of unlabelled clips")] = None,
+    attribute: Annotated[
+        Path | None, option("measured attribute of the clips, the condition instead of labels")
+    ] = None,
     record: Records = None,
 ) -> None:
-    """Stage 2: train a generator of z and bundle it with stage 1."""
+    """Stage 2: train a generator and package it with stage 1."""
     names = [section for section in [find_generator(name).section] if section]
     seed, *sections = parse_stage(settings, *(section_type(section) for section in names))
     about = {section: values.model_dump(mode="json") for section, values in zip(names, sections, strict=True)}
@@ -248,13 +250,13 @@ def train_generator(
 def synthesize(
     settings: SettingsFile,
     generator: Annotated[str, option("a generator, or reconstruction")],
-    bundle: Annotated[Path, option("model bundle")],
+    bundle: Annotated[Path, option("model package")],
     frames: Frames,
     splits: Splits,
     fold: Fold,
     source: Annotated[str, option("heldout or stills")],
-    shard: Annotated[int, option("which part of the first frames")],
-    shards: Annotated[int, option("how many parts")],
+    shard: Annotated[int, option("index of the shard")],
+    shards: Annotated[int, option("number of shards")],
     out: Out,
     motion: Motion = None,
     record: Records = None,
@@ -276,9 +278,9 @@ def synthesize(
     context_settings={"allow_extra_args": True, "allow_interspersed_args": False, "ignore_unknown_options": True},
 )
 def with_gpus(
-    count: Annotated[int, typer.Argument(help="how many GPUs", min=1)],
-    command: Annotated[list[str], typer.Argument(help="what to run")],
+    count: Annotated[int, typer.Argument(help="number of GPUs", min=1)],
+    command: Annotated[list[str], typer.Argument(help="command to run")],
 ) -> None:
-    """Run a command that holds several GPUs, e.g. torchrun with processes that train together."""
+    """Run a command with a lease on several GPUs, e.g. torchrun for distributed training."""
     with gpu_lease(count=count):
         raise SystemExit(subprocess.run(command).returncode)

@@ -1,4 +1,4 @@
-"""Commands for people who bring data: fetch public data sets, check a folder before a run."""
+"""Commands for raw data: download public data sets, check a folder before a run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import typer
 from lddm.job import set_up_logging
 
 app = typer.Typer()
-MOST_NAMED = 3  # files that are not used for one reason, unless --list is given
+MOST_NAMED = 3  # unused files named per reason, unless --list is given
 
 
 @app.command("check-data")
 def check(
     path: Annotated[Path, typer.Argument(help="folder of one data set")],
-    patients: Annotated[str | None, typer.Option(help="CSV of patients in it (columns file, patient_id)")] = None,
-    list_unused: Annotated[
-        bool, typer.Option("--list", help="name each file that is not used, with the reason")
-    ] = False,
-    csv: Annotated[Path | None, typer.Option(help="write all files, their patients and reasons to this CSV")] = None,
+    patients: Annotated[
+        str | None, typer.Option(help="CSV file of patients in that folder (columns file, patient_id)")
+    ] = None,
+    list_unused: Annotated[bool, typer.Option("--list", help="list all unused files with the reason")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file to write: all files with patient and reason for exclusion")
+    ] = None,
 ) -> None:
-    """Read a folder as the pipeline would: its files and patients, what is left out and why, and a config that fits."""
+    """Check a folder as the pipeline would read it: files, patients, exclusions, and a suggested config."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -34,13 +36,13 @@ def check(
     loggers = [logging.getLogger(name) for name in ("lddm.data", "lddm.io")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)  # what a reader warns of file by file is in the advice, one line per kind
+        logger.setLevel(logging.ERROR)  # the advice summarises the per-file warnings of the readers
     try:
         found = check_data(path, patients)
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-    table = Table("kind", "class", "files", "usable", "patients", "left out because")
+    table = Table("kind", "class", "files", "usable", "patients", "reason for exclusion")
     for (kind, name), part in found.videos.groupby(["kind", "class_name"], sort=True):
         usable = part[part["excluded"].isna()]
         reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
@@ -57,30 +59,30 @@ def check(
     say(f"{int(found.clips['excluded'].isna().sum())} clips of x0 and 16 frames at 10 Hz.")
     for sentence in found.advice:
         say(f"- {sentence}")
-    say("\nWhat could tell the classes apart without the images:")
+    say("\nMetadata that could separate the classes without the images (leaks):")
     for sentence in found.leaks.lines():
         say(f"- {sentence}")
     if len(found.unused):
-        say(f"\n{len(found.unused)} files are not used" + (":" if list_unused else "; --list names all of them:"))
+        say(f"\n{len(found.unused)} files are not used" + (":" if list_unused else "; --list shows all of them:"))
         for reason, names in found.unused_by_reason(None if list_unused else MOST_NAMED):
             say(f"  {reason}: {names}")
     if csv is not None:
         write_table(found.files(), csv)
         say(f"Wrote {csv}")
-    say(f"\nA config that uses it, e.g. config/my.yaml:\n\n{found.config}")
+    say(f"\nSuggested config, e.g. config/my.yaml:\n\n{found.config}")
 
 
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="busi, pocus or busv")],
     data_root: Annotated[Path, typer.Option(help="folder of the raw data")] = Path("data"),
-    url: Annotated[str | None, typer.Option(help="another address of the archive, e.g. a mirror")] = None,
-    sha256: Annotated[str | None, typer.Option(help="what its SHA-256 must be")] = None,
+    url: Annotated[str | None, typer.Option(help="alternative URL of the archive, e.g. a mirror")] = None,
+    sha256: Annotated[str | None, typer.Option(help="expected SHA-256 of the archive")] = None,
 ) -> None:
-    """Download an open data set to where its source looks for it, or say how to ask for it."""
+    """Download an open data set to the folder where the pipeline expects it, or explain how to request it."""
     set_up_logging()
     from lddm.data.fetch import DATASETS
     from lddm.data.fetch import fetch as work
 
     folder = work(name, data_root, url, sha256)
-    typer.echo(f"Made {folder} (licence: {DATASETS[name].licence}); `lddm check-data {folder}` says what is in it")
+    typer.echo(f"Wrote {folder} (licence: {DATASETS[name].licence}); check it with `lddm check-data {folder}`")

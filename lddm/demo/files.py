@@ -1,4 +1,4 @@
-"""Files of the page: uploads to stills, and videos to downloads. Nothing stays on disk."""
+"""Conversion of uploads to stills and of videos to downloads. Nothing is stored on disk."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lddm.io.recording import Recording, UnreadableFile
 from lddm.io.write_video import write_video
 
 MAX_UPLOAD = 64 * 2**20  # bytes
-MAX_SIDE = 2048  # pixels; larger stills would take minutes and gigabytes
+MAX_SIDE = 2048  # pixels; larger stills would need minutes and gigabytes
 COMMENT = "synthetic video made by LDDM; not for diagnosis"
 DOWNLOADS = {"mp4": "video/mp4", "gif": "image/gif", "dcm": "application/dicom"}
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
 
 
 def read_still(data: bytes) -> Recording:
-    """Decode an uploaded file to one grey still.
+    """Decode an uploaded file to one grayscale still.
 
-    PNG, JPEG and DICOM are told by their content. Other formats are refused before any decoder sees them.
+    PNG, JPEG and DICOM are recognised by their content. Other formats are rejected before any decoder reads them.
 
     Args:
         data: content of the file.
@@ -49,12 +49,12 @@ def read_still(data: bytes) -> Recording:
             f"the still has {width} x {height} pixels", f"crop it, or reduce it to {MAX_SIDE} pixels a side"
         )
     if min(height, width) < 16:
-        raise UnreadableFile(f"the still has {width} x {height} pixels", "take one of at least 16 pixels a side")
+        raise UnreadableFile(f"the still has {width} x {height} pixels", "use one of at least 16 pixels per side")
     return recording
 
 
 def png(image: np.ndarray) -> bytes:
-    """An image uint8 (H, W) as PNG."""
+    """Encode an image uint8 (H, W) as PNG."""
     from io import BytesIO
 
     from PIL import Image
@@ -65,11 +65,11 @@ def png(image: np.ndarray) -> bytes:
 
 
 def download(video: np.ndarray, fps: float, kind: str, spacing: tuple[float, float] | None) -> bytes:
-    """A video uint8 (T + 1, H, W) as a file whose frames bear the word SYNTHETIC.
+    """Encode a video uint8 (T + 1, H, W) as a file, with the word SYNTHETIC burned into each frame.
 
     Args:
-        kind: of `DOWNLOADS`.
-        spacing: (row, column) distance of two pixels in mm, if known.
+        kind: a key of `DOWNLOADS`.
+        spacing: (row, column) pixel spacing in mm, if known.
     """
     with _scratch() as folder:
         path = folder / f"synthetic.{kind}"
@@ -79,7 +79,7 @@ def download(video: np.ndarray, fps: float, kind: str, spacing: tuple[float, flo
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder that only this user can read, in memory where the system has such a place; removed at once."""
+    """Temporary folder readable by this user only, in memory if the system supports it; removed after use."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="lddm-demo-", dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)

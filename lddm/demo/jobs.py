@@ -1,4 +1,4 @@
-"""Stills, models and jobs of the page, in memory. One job runs at a time; the oldest results are dropped."""
+"""In-memory stills, models and jobs of the page. Jobs run one at a time; the oldest results are dropped."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What the page asks for.
+    """Request for a job.
 
     Attributes:
-        still, model: keys of the workbench.
+        still, model: keys of the still and the model in the workbench.
         label: class name or target; None = unknown.
-        samples, length, seed: as for `Animator.animate`.
-        baseline: whether motion transfer is drawn beside it, where the model brings it.
+        samples, length, seed: as in `Animator.animate`.
+        baseline: whether to add a motion-transfer video, if the model package contains that baseline.
     """
 
     still: str
@@ -56,7 +56,7 @@ class Request:
 
     @classmethod
     def of_json(cls, asked: Any) -> Request:
-        """Check the types and ranges of a JSON object.
+        """Parse a JSON object, checking types and ranges.
 
         Raises:
             LddmError: an unknown key, a wrong type or a number out of range.
@@ -86,13 +86,13 @@ class Request:
 
 @dataclass
 class Job:
-    """One request and what became of it.
+    """A request with its state and results.
 
     Attributes:
         state: waiting, running, done, failed or cancelled.
-        progress: share of the frames that are made.
-        warning: what the person should know, e.g. that the still is out of distribution.
-        videos: title and frames uint8 (T + 1, H, W).
+        progress: fraction of finished frames, 0..1.
+        warning: warning for the user, e.g. that the still is out of distribution.
+        videos: (title, frames uint8 (T + 1, H, W)) per video.
     """
 
     request: Request
@@ -106,20 +106,20 @@ class Job:
     videos: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
     def as_json(self, key: str) -> dict[str, Any]:
-        """What the page shows."""
+        """JSON form for the page."""
         about = {name: getattr(self, name) for name in ("state", "progress", "message", "warning", "trained_on", "fps")}
         videos = [{"title": title, "shape": list(video.shape)} for title, video in self.videos]
         return {"id": key, **about, "seed": self.request.seed, "videos": videos}
 
 
 class Workbench:
-    """What the server holds while it runs.
+    """State of the server: stills, models and jobs.
 
     Args:
-        models: more models than `lddm models list` shows, as `find_model` takes them.
+        models: models in addition to those of `lddm models list`, as accepted by `find_model`.
 
     Raises:
-        LddmError: a model that cannot be found, or none at all.
+        LddmError: a model was not found, or no model is installed.
     """
 
     def __init__(self, models: list[str] | None = None):
@@ -133,7 +133,7 @@ class Workbench:
         self._lock, self._worker = threading.Lock(), ThreadPoolExecutor(1, "animate")
 
     def model_choices(self) -> list[dict[str, Any]]:
-        """What the page shows of each model."""
+        """Description of each model for the page."""
         choices = []
         for name, about in self.abouts.items():
             task = Task.of_meta(about)
@@ -147,24 +147,24 @@ class Workbench:
         return choices
 
     def add_still(self, recording: Recording) -> str:
-        """Keep a still; its key."""
+        """Store a still and return its key."""
         return self._keep(self.stills, recording, KEPT_STILLS)
 
     def start(self, request: Request) -> str:
-        """Queue a job; its key.
+        """Queue a job and return its key.
 
         Raises:
             LddmError: an unknown still, model or class, too many frames, or too many jobs.
         """
         recording = self.stills.get(request.still)
         if recording is None:
-            raise LddmError("the still is not here any more", "drop it on the page again")
+            raise LddmError("the still has been removed from memory", "drop it on the page again")
         if request.model not in self.folders:
             raise LddmError(f"there is no model '{request.model}'", f"expected one of {', '.join(self.folders)}")
         Task.of_meta(self.abouts[request.model]).check(request.label)
         videos = request.samples + request.baseline
         if videos * (request.length + 1) * recording.frames[0].size > MAX_VIDEO_BYTES:
-            raise LddmError("that is too much for one job", "ask for fewer samples or frames, or crop the still")
+            raise LddmError("this job is too large", "ask for fewer samples or frames, or crop the still")
         if sum(job.state in ("waiting", "running") for job in self.jobs.values()) >= WAITING:
             raise LddmError("too many jobs are waiting", "wait until one has ended, or cancel one")
         job = Job(request, spacing=recording.spacing)
@@ -173,7 +173,7 @@ class Workbench:
         return key
 
     def forget(self, key: str) -> None:
-        """Drop a still or a job; a job that runs stops at its next frame."""
+        """Drop a still or a job; a running job stops at its next frame."""
         with self._lock:
             self.stills.pop(key, None)
             job = self.jobs.pop(key, None)
@@ -181,7 +181,7 @@ class Workbench:
             job.state = "cancelled"
 
     def close(self) -> None:
-        """Drop everything and stop."""
+        """Drop all data and stop the worker."""
         for key in [*self.jobs, *self.stills]:
             self.forget(key)
         self._worker.shutdown(wait=True, cancel_futures=True)
@@ -207,7 +207,8 @@ class Workbench:
             job.videos.clear()
         except LddmError as error:
             job.message, job.state = str(error), "failed"
-        except Exception:  # a defect: the server must go on, and the page must not show what may hold data
+        # a bug: the server must keep running, and the page must not show messages that may contain data
+        except Exception:
             logger.exception("a job failed")
             job.message, job.state = "the animation failed; the log of the server has the reason", "failed"
 
@@ -237,7 +238,7 @@ class Workbench:
         job.videos = videos
 
     def _animator(self, folder: Path) -> Animator:
-        """The loaded model; the last few stay loaded. Only the worker calls this."""
+        """Load a model; the most recent ones are cached. Called by the worker thread only."""
         from lddm.synthesis.animate import Animator
 
         if folder not in self._animators:

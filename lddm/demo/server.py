@@ -1,12 +1,12 @@
-"""The page's HTTP server. It answers this machine only, and only pages that it has served itself.
+"""HTTP server of the demo page. It accepts requests only from this machine and from its own page.
 
 GET  /                    the page
 POST /stills              the bytes of a file -> {"id", "width", "height", "notes"}
-GET  /stills/ID.png       what the model will see, at its own size
+GET  /stills/ID.png       the decoded still at native size
 POST /jobs                JSON as `lddm.demo.jobs.Request` -> {"id"}
 GET  /jobs/ID             state, progress, titles of the videos
 GET  /jobs/ID/N.raw       frames of video N, uint8 (T + 1, H, W)
-GET  /jobs/ID/N.mp4       the same as a file, also .gif and .dcm
+GET  /jobs/ID/N.mp4       video N as a file, also .gif and .dcm
 DELETE /stills/ID, /jobs/ID
 """
 
@@ -19,42 +19,32 @@ import secrets
 import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from typing import Any
 
 from lddm.demo.files import DOWNLOADS, MAX_SIDE, MAX_UPLOAD, download, png, read_still
 from lddm.demo.jobs import MAX_LENGTH, MAX_SAMPLES, Request, Workbench
 from lddm.errors import LddmError
+from lddm.report.render import template
 
 logger = logging.getLogger(__name__)
 
 ADDRESS = "127.0.0.1"
-MAX_JSON = 64 * 1024  # bytes of a request for a job
-PATIENCE = 30  # seconds that a client may take for its next bytes
+MAX_JSON = 64 * 1024  # largest size of a job request, in bytes
+PATIENCE = 30  # seconds without data after which a connection is closed
 
 
 def page(nonce: str, workbench: Workbench) -> str:
-    """The page as HTML; scripts and styles bear `nonce`.
-
-    Raises:
-        LddmError: jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment
-    except ImportError:
-        raise LddmError("the page needs the package jinja2", "pip install 'lddm[demo]'") from None
-    text = resources.files("lddm.demo").joinpath("page.html").read_text(encoding="utf-8")
-    template = Environment(autoescape=True).from_string(text)
+    """Render the page as HTML; scripts and styles carry `nonce`."""
     limits = {"upload": MAX_UPLOAD, "side": MAX_SIDE, "samples": MAX_SAMPLES, "length": MAX_LENGTH}
-    return template.render(nonce=nonce, models=workbench.model_choices(), limits=limits)
+    return template("page.html", "lddm.demo").render(nonce=nonce, models=workbench.model_choices(), limits=limits)
 
 
 class Server(ThreadingHTTPServer):
-    """The server and the workbench that it shows.
+    """HTTP server with its workbench.
 
     Args:
         workbench: stills, models and jobs.
-        port: 0 = any that is free.
+        port: TCP port; 0 = any free port.
     """
 
     daemon_threads = True
@@ -65,17 +55,17 @@ class Server(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """Port on which the server listens."""
         return self.server_address[1]
 
     @property
     def names(self) -> set[str]:
-        """The values of Host that are answered: others come from pages that pretend to be this server (DNS rebinding)."""
+        """Accepted values of the Host header; others indicate DNS rebinding."""
         return {f"{name}:{self.port}" for name in (ADDRESS, "localhost")}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Request handler for one connection."""
 
     server: Server
     protocol_version = "HTTP/1.1"
@@ -83,15 +73,15 @@ class Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
-        """The page, stills, jobs and videos."""
+        """Serve the page, stills, jobs and videos."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """A still or a job."""
+        """Add a still or a job."""
         self._answer(self._post)
 
     def do_DELETE(self) -> None:
-        """Forget a still or a job."""
+        """Remove a still or a job."""
         self._answer(self._delete)
 
     def _answer(self, handle: Any) -> None:
@@ -107,15 +97,15 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the request failed; the log of the server has the reason")
 
     def _is_ours(self) -> bool:
-        """Whether the request names this server, and comes from its own page where a browser says from where."""
+        """Whether the request is addressed to this server and, if it states its origin, comes from its own page."""
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         if host not in self.server.names:
-            self._refuse(HTTPStatus.FORBIDDEN, "this server answers to 127.0.0.1 only")
+            self._refuse(HTTPStatus.FORBIDDEN, "this server accepts requests to 127.0.0.1 only")
             return False
         fetched = self.headers.get("Sec-Fetch-Site", "none")
         foreign = origin is not None and origin.removeprefix("http://") not in self.server.names
         if foreign or (fetched not in ("none", "same-origin") and self.path != "/"):
-            self._refuse(HTTPStatus.FORBIDDEN, "this server answers its own page only")
+            self._refuse(HTTPStatus.FORBIDDEN, "this server accepts requests from its own page only")
             return False
         return True
 
@@ -160,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/stills":
             recording = read_still(body)
             height, width = recording.frames.shape[1:]
-            colour = ["the image is coloured; its luminance is animated"] if recording.colour else []
+            colour = ["the image is in colour; its luminance is animated"] if recording.colour else []
             about = {"width": width, "height": height, "notes": [*recording.notes, *colour]}
             self._json({"id": work.add_still(recording), **about}, HTTPStatus.CREATED)
             return
@@ -179,27 +169,27 @@ class Handler(BaseHTTPRequestHandler):
         self._send(b"", "text/plain", status=HTTPStatus.NO_CONTENT)
 
     def _body(self, most: int) -> bytes | None:
-        """The body of a request; None after an answer that refuses it."""
+        """Read the body of a request; returns None after sending an error response."""
         stated = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d{1,18}", stated):
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "the size of the file is not stated")
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "the request has no Content-Length")
             return None
         if int(stated) > most:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the file is larger than {most / 2**20:g} MiB")
             return None
         body = self.rfile.read(int(stated))
         if len(body) < int(stated):
-            raise ConnectionError("the client went away")
+            raise ConnectionError("the client closed the connection")
         return body
 
     def _json(self, value: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
         self._send(json.dumps(value).encode(), "application/json", status=status)
 
     def _absent(self) -> None:
-        self._refuse(HTTPStatus.NOT_FOUND, "it is not here, or not here any more")
+        self._refuse(HTTPStatus.NOT_FOUND, "not found, or no longer in memory")
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        self.close_connection = True  # the body may not have been read
+        self.close_connection = True  # the body may be unread
         self._json({"message": message, "hint": ""}, status)
 
     def _send(
@@ -231,20 +221,19 @@ def serve(models: list[str], port: int, show: bool = False) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        models: more models than those that `lddm models list` shows.
-        port: 0 = any that is free.
+        models: models in addition to those of `lddm models list`.
+        port: TCP port; 0 = any free port.
         show: open the page in the browser.
 
     Raises:
-        LddmError: the port is taken, a model cannot be found, or jinja2 is missing.
+        LddmError: the port is in use, or a model was not found.
     """
     workbench = Workbench(models)
-    page("", workbench)  # what is missing is said before the server starts
     try:
         server = Server(workbench, port)
     except OSError as error:
         raise LddmError(
-            f"port {port} cannot be used: {error.strerror}", "pass another one with --port, or 0 for any"
+            f"port {port} cannot be used: {error.strerror}", "pass another one with --port, or 0 for any free port"
         ) from None
     address = f"http://{ADDRESS}:{server.port}/"
     print(f"Open {address} in a browser on this machine; Ctrl-C ends it. Stills and videos stay in memory.", flush=True)

@@ -1,4 +1,4 @@
-"""What the generators share: how they animate a still, and how generators of the latent z sample it."""
+"""Base classes of the generators: animating a still, and sampling the latent z."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Decode = Callable[[Tensor, Tensor], Tensor]  # (x0, z) -> frames
 
 
 class Generator(SavedModule):
-    """Animates stills. Subclasses set `name`."""
+    """Base class of all generators, which animate stills. Subclasses set `name`."""
 
     name: ClassVar[str]
 
@@ -36,10 +36,10 @@ class Generator(SavedModule):
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
-            label: classes int64 (B,), -1 unknown; or numbers float (B,), NaN unknown.
-            rng: a generator per video, or one for the whole batch.
-            options: how to sample; each generator uses those that apply to it.
-            decode: stage 1, (x0, z) -> frames.
+            label: int64 (B,), class indices with -1 = unknown; or float (B,), target values with NaN = unknown.
+            rng: one random generator per video, or one for the whole batch.
+            options: sampling options; each generator uses those that apply to it.
+            decode: decoder of stage 1, (x0, z) -> frames.
 
         Returns:
             float (B, 1, T, S, S) in [-1, 1].
@@ -48,13 +48,13 @@ class Generator(SavedModule):
 
 
 class LatentGenerator(Generator):
-    """A trained p(z | x0, label); subclasses add the network, `draw` and `name`.
+    """Base class of the generators that learn p(z | x0, label). Subclasses add the network, `draw` and `name`.
 
     Args:
         settings: the generator's own section.
         spec: structure of z.
         size: height and width S of x0.
-        labels: what a label is.
+        labels: type of the labels.
     """
 
     settings_type: ClassVar[type[Section]]
@@ -65,7 +65,7 @@ class LatentGenerator(Generator):
         self.transform = LatentTransform(spec)
 
     def new_embedder(self) -> Embedder | None:
-        """An untrained embedder of x0 as the settings ask for; None where the generator learns features of x0 itself."""
+        """Build the untrained embedder of x0 that the settings name; None if the generator learns its own features of x0."""
         embedder = getattr(self.settings, "image_embedder", None)
         return build_embedder(embedder.kind, self.size, embedder.dim) if embedder else None
 
@@ -73,16 +73,16 @@ class LatentGenerator(Generator):
         """Hook: receive the first batch before training. No-op by default."""
 
     def trained(self) -> nn.Module:
-        """The network that the training loop updates, averages and keeps in its state; the whole generator by default."""
+        """Return the network that the training loop optimises, averages and checkpoints; by default the whole generator."""
         return self
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """z for each x0 as the network has it: float (B, D), in physical units; arguments as in `video`."""
+        """Sample z from the network, in physical units and without a strain limit: float (B, D). Arguments as in `video`."""
         raise NotImplementedError
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """Draw z for each x0, with fields that do not fold; as `draw`."""
+        """Sample z and limit its strain so that no displacement field folds: float (B, D). Arguments as in `video`."""
         return limit_strain(self.draw(x0, label, rng, options), self.spec, self.size)
 
     def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:

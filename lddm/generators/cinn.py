@@ -16,12 +16,12 @@ from lddm.latent.spec import LatentSpec
 from lddm.nn.condition import NO_LABELS, LabelSpec, unknown_like, vector_condition
 from lddm.settings.models import CinnSettings
 
-CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the release
+CONDITION = 64  # size of the x0 embedding, as in the BAIR configuration of the released code
 VALIDATED = 256  # latents in memory at a time
 
 
 class ConditionalFlow(LatentGenerator):
-    """p(z | x0, label) by an invertible network; arguments as in `LatentGenerator`."""
+    """p(z | x0, label) as a conditional invertible network. Arguments as in `LatentGenerator`."""
 
     name = "cinn"
     settings_type = CinnSettings
@@ -36,13 +36,13 @@ class ConditionalFlow(LatentGenerator):
         super().__init__(settings, spec, size, labels)
         used = labels if settings.use_label else NO_LABELS
         self.condition = vector_condition(self.new_embedder(), size, 16, CONDITION, used)
-        from lddm.generators.flow_blocks import build_flow  # here: only this baseline pays for importing FrEIA
+        from lddm.generators.flow_blocks import build_flow  # local import: FrEIA is slow to import
 
         self.flow = build_flow(settings, spec.normalised_size, CONDITION)
 
     @torch.no_grad()
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
-        """ActNorm takes its first scale and shift from this batch."""
+        """Initialise scale and shift of ActNorm from this batch."""
         self.log_prob(z, x0, label)
 
     def log_prob(self, z: Tensor, x0: Tensor, label: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ class ConditionalFlow(LatentGenerator):
         return -0.5 * (residual.square() + math.log(2 * math.pi)).sum(dim=1) + log_det
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the part that training calls."""
+        """Compile the part that training uses."""
         self.flow.compile(*args, **kwargs)
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """As `LatentGenerator.draw`; the options of diffusion do not apply."""
+        """As `LatentGenerator.draw`; the diffusion options are ignored."""
         _, condition = self.condition(x0, label)
         residual = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         z, _ = self.flow(residual, c=[condition], rev=True)
@@ -64,15 +64,15 @@ class ConditionalFlow(LatentGenerator):
 
 
 class FlowTrainer(LatentTrainer[ConditionalFlow]):
-    """Maximum likelihood of training latents."""
+    """Trains a `ConditionalFlow` by maximum likelihood."""
 
     model_type = ConditionalFlow
     keep_best = "nll_per_dim"
 
     def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
-        """Negative log-likelihood in nats per dimension."""
+        """Mean negative log-likelihood of a batch, in nats per dimension."""
         x0, z, label = batch
-        # Without their labels, examples train the unknown one.
+        # Label dropout trains the embedding of the unknown label.
         dropped = torch.rand(len(label), generator=rng, device=rng.device) < self.settings.label_dropout
         label = label.masked_fill(dropped.to(label.device), unknown_like(label))
         nll = -self.networks[name].log_prob(z, x0, label).mean() / z.shape[1]

@@ -1,4 +1,4 @@
-"""Training of the autoencoder whose frozen code of x0 is the condition of a generator of vectors."""
+"""Training of the image autoencoder whose frozen embedding of x0 conditions a generator of vector latents."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ VALIDATED = 256  # frames in memory at a time
 
 
 class EmbedderTask:
-    """The autoencoder of x0 as the training loop sees it; see `lddm.training.step.Task`.
+    """Training task of the autoencoder of x0; implements `lddm.training.step.Task`.
 
-    ASSUME: L1 over all pixels and KL. The release adds LPIPS and, late, an adversarial loss (stage2_cINN/AE/modules/loss.py),
-    which sharpen the decoded frame; only the code is used.
+    ASSUME: L1 over all pixels plus KL. The released code adds LPIPS and, later in training, an adversarial loss
+    (stage2_cINN/AE/modules/loss.py). Both sharpen the decoded frame, but only the embedding is used here.
     """
 
     def __init__(self, embedder: AutoencoderEmbedder, x0: Stills, settings: EmbedderSettings, seed: int):
@@ -40,15 +40,15 @@ class EmbedderTask:
 
     @property
     def reads_ahead(self) -> bool:
-        """As `lddm.training.feed.feed` asks."""
+        """Whether `lddm.training.feed.feed` prefetches batches."""
         return not self.x0.resident
 
     def host_batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """The part of `batch` that a thread does."""
+        """First half of `batch`, run in a loader thread."""
         return self.x0.gather(self.indices.of_host(number))
 
     def upload(self, host_batch: tuple[Tensor, Tensor]) -> Tensor:
-        """The rest of `batch`."""
+        """Second half of `batch`, on the device."""
         return self.x0.upload(host_batch)
 
     def loss(self, name: str, batch: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
@@ -56,7 +56,7 @@ class EmbedderTask:
         noise = torch.randn((len(batch), network.dim), generator=rng, device=rng.device).to(batch)
         decoded, kl = network.reconstruct(batch, noise)
         l1 = (decoded - batch).abs().mean()
-        pixels = batch[0].numel()  # the release sums over pixels and KL; a mean over pixels has the same optimum
+        pixels = batch[0].numel()  # the released code sums over pixels; the mean over pixels has the same optimum
         return l1 + self.settings.kl_weight / pixels * kl.mean(), {"l1": l1, "kl": kl.mean()}
 
 
@@ -71,13 +71,13 @@ def fit_embedder(
     on_log: Callable[[int, dict[str, float]], None],
     identity: Identity,
 ) -> None:
-    """Train the autoencoder on the x0 of training latents, in place, and freeze it.
+    """Train the autoencoder in place on the x0 of the training latents, then freeze it.
 
     Args:
-        generator_training: that of the generator, whose processes and precision it shares.
-        dataset, val_dataset: whose x0 are encoded; those of validation choose the weights.
-        state_dir: of the generator; the state of this training is in a folder below it.
-        on_log: called with (0, values): the steps of the generator follow.
+        generator_training: training settings of the generator, for the number of processes and the precision.
+        dataset, val_dataset: sources of x0 for training and for the choice of the weights.
+        state_dir: state folder of the generator; the state of this training is kept in a subfolder.
+        on_log: called with (0, values), since the steps of the generator follow.
     """
 
     @torch.no_grad()

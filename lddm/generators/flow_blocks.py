@@ -1,4 +1,4 @@
-"""The blocks of the invertible network, as published and in the form that trains safely; built on FrEIA."""
+"""Blocks of the invertible network, as published and in a numerically stable form; built on FrEIA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lddm.settings.models import CinnSettings
 
 
 class InvertibleLeakyReLU(InvertibleModule):
-    """x where x >= 0, alpha x elsewhere; the released code returns 0 for its log-determinant, which is not so."""
+    """Leaky ReLU with its correct log-determinant (the released code returns 0)."""
 
     def __init__(self, dims_in, dims_c=None, alpha: float = 0.9):
         super().__init__(dims_in, dims_c)
@@ -39,7 +39,7 @@ def _subnet(width: int, depth: int):
         for _ in range(depth):
             layers += [nn.Linear(width, width), nn.LeakyReLU(0.01)]
         last = nn.Linear(width, outputs)
-        nn.init.zeros_(last.weight)  # the couplings begin as the identity
+        nn.init.zeros_(last.weight)  # the couplings start as the identity
         nn.init.zeros_(last.bias)
         return nn.Sequential(*layers, last)
 
@@ -47,13 +47,13 @@ def _subnet(width: int, depth: int):
 
 
 def build_flow(settings: CinnSettings, dim: int, condition: int) -> nn.Module:
-    """z (B, dim) and a condition (B, condition) -> residual (B, dim) and log |det|.
+    """Build the flow: z (B, dim) and a condition (B, condition) -> residual (B, dim) and log |det|.
 
-    `published`: ActNorm (initialised by the first batch), leaky ReLU, a double affine coupling with unbounded
-    log-scale, a fixed random permutation. ASSUME: one network gives scale and shift of a half (the release has two),
-    and permutations are drawn from the block's number.
+    `published`: ActNorm (initialised from the first batch), leaky ReLU, double affine coupling with unbounded
+    log-scale, fixed random permutation. ASSUME: one subnetwork outputs both scale and shift of a half (the released code
+    has two), and the block index seeds the permutation.
 
-    `clamped`: FrEIA's AllInOneBlock: global affine, soft permutation, one affine coupling with bounded log-scale.
+    `clamped`: AllInOneBlock of FrEIA: global affine, soft permutation, one affine coupling with bounded log-scale.
     """
     flow = SequenceINN(dim)
     if settings.coupling == "clamped":
@@ -63,7 +63,7 @@ def build_flow(settings: CinnSettings, dim: int, condition: int) -> nn.Module:
                 cond=0,
                 cond_shape=(condition,),
                 subnet_constructor=_subnet(settings.width, 1),
-                permute_soft=dim <= 512,  # a random rotation; the exact one is too slow to draw for many dimensions
+                permute_soft=dim <= 512,  # a random rotation; exact sampling is too slow in many dimensions
                 affine_clamping=1.9,
             )
         return flow

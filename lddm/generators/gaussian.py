@@ -1,4 +1,4 @@
-"""Conditional Gaussian: p(z | x0, label) with a linear mean and one covariance, the reference for what deep networks add."""
+"""Conditional Gaussian: p(z | x0, label) with a linear mean and one covariance; a baseline without deep networks."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from lddm.nn.condition import LabelSpec, is_known
 from lddm.settings.models import GaussianSettings
 
 POWERS = 3  # 1, u, u^2
-VALUES = 101  # quantiles of the numbers of training latents
-PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)  # of the ridge regression, per training latent; features have unit variance
+VALUES = 101  # stored quantiles of the target values of the training latents
+PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)  # ridge penalties per training latent; features have unit variance
 
 
 class ConditionalGaussian(LatentGenerator):
-    """p(z | x0, label) = N(mean z of the label + (features - their mean for the label) @ slope, covariance), z normalised.
+    """Linear-Gaussian model of normalised z: p(z | x0, y) = N(mu_z(y) + (f(x0) - mu_f(y)) @ slope, covariance).
 
-    The features are the mean and the standard deviation of x0 in each cell of a grid. Slope and covariance are the same for
-    all labels. The means of a label that is a number are a quadratic function of it, by least squares. Arguments as in
+    The features f are the mean and standard deviation of x0 in each cell of a grid. Slope and covariance are shared by
+    all labels. For a numeric label, mu_z and mu_f are quadratic functions fitted by least squares. Arguments as in
     `LatentGenerator`.
     """
 
     name = "gaussian"
     settings_type = GaussianSettings
     feature_scale: Tensor  # float (F,), standard deviation of each feature
-    label_count: Tensor  # int64 (classes,), training latents of each label
+    label_count: Tensor  # int64 (classes,), number of training latents per label
 
-    label_value: Tensor  # float (VALUES,), quantiles of the numbers of training latents; empty for classes
+    label_value: Tensor  # float (VALUES,), quantiles of the target values of the training latents; empty for classes
 
     def __init__(
         self,
@@ -54,8 +54,7 @@ class ConditionalGaussian(LatentGenerator):
             self.register_buffer("label_value", torch.full((VALUES,), math.nan))
         self.register_buffer("feature_scale", torch.ones(features))
         self.register_buffer("label_count", torch.zeros(labels.classes, dtype=torch.int64))
-        # One row per label (or coefficient of a number), and the means of all training latents in the last row, for unknown
-        # labels.
+        # One row per class (or polynomial coefficient of a target); the last row, for unknown labels, holds the overall mean.
         self.rows = labels.classes if labels.target_range is None else POWERS
         self.feature_mean = _fitted(self.rows + 1, features)
         size = spec.normalised_size
@@ -65,15 +64,15 @@ class ConditionalGaussian(LatentGenerator):
 
     @torch.no_grad()
     def predict(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The mean of normalised z given x0 float (B, 1, S, S) and label (B,): float (B, N)."""
+        """Conditional mean of normalised z given x0 float (B, 1, S, S) and label (B,): float (B, N)."""
         feature_mean, z_mean = self._means(label)
         features = (self._pool(x0) - feature_mean) / self.feature_scale
         return z_mean + features @ self.slope
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """As `LatentGenerator.draw`; the options of diffusion do not apply.
+        """As `LatentGenerator.draw`; the diffusion options are ignored.
 
-        Each video of an unknown label gets a random one, in proportion to the training latents of each label.
+        Unknown labels are sampled from the label distribution of the training latents.
         """
         noise = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         total = int(self.label_count.sum())
@@ -87,11 +86,11 @@ class ConditionalGaussian(LatentGenerator):
 
     @torch.no_grad()
     def fit(self, dataset: LatentDataset, val_dataset: LatentDataset) -> dict[str, float]:
-        """Fit to training latents; the ridge penalty is the one with the smallest error on validation latents.
+        """Fit to the training latents; the ridge penalty minimises the error on the validation latents.
 
         Returns:
-            That penalty per training latent, its mean squared error on normalised z of validation latents, the same error of the
-            mean of all training latents, and the weight of the diagonal in the covariance.
+            The penalty per training latent, the mean squared error on normalised validation z, the same error of the overall
+            training mean, and the shrinkage intensity of the covariance (weight of the diagonal).
         """
         train, val = (
             part.read(np.arange(len(part)), torch.Generator().manual_seed(0)) for part in (dataset, val_dataset)
@@ -114,9 +113,9 @@ class ConditionalGaussian(LatentGenerator):
         }
 
     def _fit_means(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
-        """Means of features and of z: of each label, and of all latents for a label that has none."""
+        """Means of features and of z per label; the overall means for a label without training latents."""
         features = self._pool(x0)
-        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (a constant feature has no scale)
+        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))  # (guards constant features)
         if self.labels.target_range is not None:
             self._fit_numbers(features, z, label)
             return
@@ -128,7 +127,7 @@ class ConditionalGaussian(LatentGenerator):
             self.z_mean[row] = z[chosen].mean(dim=0)
 
     def _fit_numbers(self, features: Tensor, z: Tensor, label: Tensor) -> None:
-        """Features and z as quadratic functions of the number; the means of all latents where too few numbers are known."""
+        """Fit features and z as quadratic functions of the target; the overall means if too few targets are known."""
         known = is_known(label)
         enough = len(label[known].unique()) > POWERS
         if enough:
@@ -141,44 +140,44 @@ class ConditionalGaussian(LatentGenerator):
                 mean[:-1] = torch.linalg.lstsq(powers, values[known].double()).solution.to(mean)
 
     def _powers(self, label: Tensor) -> Tensor:
-        """1, u and u^2 of numbers (B,) with u from -1 to 1 over the range: float (B, POWERS)."""
+        """Powers 1, u, u^2 of targets (B,), rescaled to u in [-1, 1]: float (B, POWERS)."""
         assert self.labels.target_range is not None
         low, high = self.labels.target_range
         place = 2 * (label - low) / (high - low) - 1
         return torch.stack([place**power for power in range(POWERS)], dim=1)
 
     def _covariance(self, predicted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
-        """Covariance of z given x0 and label, such that samples for training stills vary as training latents do.
+        """Covariance of z given x0 and label, chosen so that samples for training stills vary as the training latents do.
 
-        It is the covariance of the training latents minus that of their predictions. Its part from residuals is shrunk
-        towards its diagonal along the principal axes of maps and rows (Ledoit and Wolf 2004), so that it is invertible when
-        there are fewer latents than dimensions, and the variance along these axes stays.
+        It is the covariance of the training latents minus that of their predictions. The residual part is shrunk towards
+        its diagonal in the basis of the principal axes of maps and coefficient rows (Ledoit and Wolf 2004). It is then
+        invertible even with fewer latents than dimensions, and the variance along these axes is unchanged.
 
         Args:
-            predicted, target: float64 (n, N), without the means of the labels.
+            predicted, target: float64 (n, N), centred per label.
 
         Returns:
-            float64 (N, N), and the weight of the diagonal.
+            float64 (N, N), and the shrinkage intensity.
         """
         residual = target - predicted
         axes = self._axes()
         scale = np.sqrt(np.square(residual @ axes).mean(axis=0)).clip(1e-6)
         correlation, shrinkage = ledoit_wolf(residual @ axes / scale, assume_centered=True)
         root = axes * scale
-        # Ridge predictions are smaller than those of least squares and correlate with their residuals, so that
+        # Ridge predictions are shrunken and correlate with their residuals, so that
         # cov(target) = cov(predicted) + cov(residual) + shared + shared.T; shared is positive semidefinite.
         shared = predicted.T @ residual / len(target)
         jitter = 1e-6 * np.eye(len(root))
         return root @ correlation @ root.T + shared + shared.T + jitter, float(shrinkage)
 
     def _centred(self, x0: Tensor, z: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled features (n, F) and z (n, N), both without their means of the label; float64."""
+        """Scaled features (n, F) and z (n, N), both centred per label; float64."""
         feature_mean, z_mean = self._means(label)
         features = (self._pool(x0) - feature_mean) / self.feature_scale
         return features.double().cpu().numpy(), (z - z_mean).double().cpu().numpy()
 
     def _axes(self) -> np.ndarray:
-        """Principal axes of the maps and rows of white z, and log-amplitudes, one per column: float64 (N, N), orthogonal."""
+        """Orthogonal basis float64 (N, N), one axis per column: principal axes of maps and rows, and the log-amplitudes."""
         whitening = self.transform.whitening
         parts = (whitening.get_buffer(f"cov_sqrt_{name}").double() for name in ("maps", "rows"))
         turns = [torch.linalg.eigh(part)[1].transpose(1, 2) for part in parts]
@@ -200,11 +199,11 @@ class ConditionalGaussian(LatentGenerator):
         )
 
     def _row(self, label: Tensor) -> Tensor:
-        """The row of the means for each label; the last one for -1, and for all where the label is not used."""
+        """Row of the table of means for each label; the last row for -1, or for all if labels are not used."""
         return torch.where((label < 0) | (not self.settings.use_label), self.labels.classes, label)
 
     def _pool(self, x0: Tensor) -> Tensor:
-        """Mean and standard deviation of x0 in each cell: float (B, 1, S, S) -> (B, F)."""
+        """Features of x0: mean and standard deviation in each grid cell, float (B, 1, S, S) -> (B, F)."""
         mean = F.adaptive_avg_pool2d(x0, self.settings.grid)
         variance = F.adaptive_avg_pool2d(x0.square(), self.settings.grid) - mean.square()
         return torch.cat([mean, variance.clamp_min(0).sqrt()], dim=1).flatten(1)
@@ -224,7 +223,7 @@ def fit_gaussian(
     on_log: Callable[[int, dict[str, float]], None],
     keep_state: bool = False,
 ) -> None:
-    """Fit in closed form, without seed and state (arguments as `LatentTrainer.fit`)."""
+    """Fit in closed form and write the weights. Arguments as `LatentTrainer.fit`; seed and state are not used."""
     labels = LabelSpec.of_meta(store.meta)
     model = ConditionalGaussian(settings, latents.spec, store.size, labels)
     model.transform.load_state_dict(latents.transform.state_dict())

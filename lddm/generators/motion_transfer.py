@@ -15,19 +15,19 @@ from lddm.generators.sampling import Rng, SamplingOptions, integers
 from lddm.latent.dataset import LatentSet
 from lddm.latent.spec import LatentSpec
 
-NEAREST = 8  # numbers of training clips that one is drawn from
+NEAREST = 8  # training clips with the nearest target values, from which one is drawn
 
 
 class MotionTransfer(Generator):
-    """A bank of training latents; z does not depend on x0.
+    """Bank of training latents; the sampled z does not depend on x0.
 
-    A still of a known class gets the z of a training clip of that class, one of a known number the z of a clip whose number is
-    among the nearest.
+    For a known class, z comes from a random training clip of that class; for a known target, from one of the clips with
+    the nearest target values.
     """
 
     name = "motion_transfer"
     bank: Tensor  # float (entries, D)
-    bank_label: Tensor  # int64 (entries,), classes, or float (entries,), numbers
+    bank_label: Tensor  # class indices int64 (entries,), or target values float (entries,)
 
     def __init__(self, spec: LatentSpec, entries: int, numbers: bool = False):
         super().__init__()
@@ -37,7 +37,7 @@ class MotionTransfer(Generator):
 
     @torch.no_grad()
     def sample(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
-        """A random bank entry of the label (of any label where it is unknown or the bank has none): float (B, D)."""
+        """Draw a random entry with the given label, or with any label if it is unknown or absent: float (B, D)."""
         known, allowed = self.bank_label.cpu(), []
         for wanted in label.tolist():
             same = _nearest(known, wanted) if self.numbers else torch.nonzero(known == wanted).flatten()
@@ -52,7 +52,7 @@ class MotionTransfer(Generator):
 
     @classmethod
     def from_latents(cls, latents: LatentSet) -> MotionTransfer:
-        """The bank of the train entries' posterior means."""
+        """Build the bank from the posterior means of the training entries."""
         model = cls(latents.spec, int(latents.train.sum()), latents.label.is_floating_point())
         model.bank.copy_(latents.mean[latents.train])
         model.bank_label.copy_(latents.label[latents.train])
@@ -70,8 +70,8 @@ class MotionTransfer(Generator):
 
 
 def _nearest(known: Tensor, wanted: float) -> Tensor:
-    """Places of the entries whose number is among the `NEAREST` nearest ones; none for NaN."""
-    numbers = known[torch.isfinite(known)].unique()  # copies of a clip (mirrored, backwards) have one number
+    """Indices of the entries with the `NEAREST` nearest target values; empty for NaN."""
+    numbers = known[torch.isfinite(known)].unique()  # augmented copies of a clip (mirrored, reversed) share one target
     if math.isnan(wanted):
         return torch.zeros(0, dtype=torch.int64)
     nearest = numbers[(numbers - wanted).abs().argsort(stable=True)[:NEAREST]]
@@ -81,5 +81,5 @@ def _nearest(known: Tensor, wanted: float) -> Tensor:
 def fit_motion_transfer(
     settings, latents: LatentSet, store, seed, state_dir, out: Path, on_log, keep_state=False
 ) -> None:
-    """Nothing is trained: write the bank (arguments as `LatentTrainer.fit`)."""
+    """Write the bank; there is no training. Arguments as `LatentTrainer.fit`."""
     MotionTransfer.from_latents(latents).save(out)

@@ -1,4 +1,4 @@
-"""Video diffusion in pixels: the reference without a latent."""
+"""Pixel-space video diffusion: the baseline without a latent."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from lddm.training.state import remove_state
 from lddm.training.validation import spread_clips
 from lddm.training.weights import read_settings
 
-LABEL = 64  # size of the label's embedding
+LABEL = 64  # size of the label embedding
 
 
 class PixelDiffusion(Generator):
-    """p(frames | x0, label) by diffusion of the differences to x0; x0 is a second channel of each frame.
+    """p(frames | x0, label) by diffusion of the frame differences to x0; x0 is concatenated as a second channel.
 
     Args:
-        settings: the section `pixel`.
+        settings: section `pixel` of the settings.
         size: height and width S of a frame; a multiple of 8.
         frames: T.
-        labels: what a label is.
+        labels: type of the labels.
     """
 
     name = "pixel"
@@ -54,10 +54,10 @@ class PixelDiffusion(Generator):
     ):
         super().__init__()
         self.settings, self.size, self.frames, self.labels = settings, size, frames, labels
-        from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel  # here: it takes seconds to import
+        from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel  # local import: it takes seconds
 
         width = settings.width
-        plain, crossed = "DownBlock3D", "CrossAttnDownBlock3D"  # attention only where the grid is small
+        plain, crossed = "DownBlock3D", "CrossAttnDownBlock3D"  # attention at the coarse levels only
         self.network = UNet3DConditionModel(
             sample_size=size,
             in_channels=2,
@@ -76,19 +76,19 @@ class PixelDiffusion(Generator):
     def predict(
         self, noisy: Tensor, timestep: Tensor, x0: Tensor, label: Tensor, image_mask: Tensor, label_mask: Tensor
     ) -> Tensor:
-        """Noisy differences (B, 1, T, S, S) -> prediction of the same shape; masks: bool (B,), False drops."""
+        """Noisy differences (B, 1, T, S, S) -> prediction of the same shape. Masks: bool (B,), False drops the condition."""
         embedded = self.label(label, label_mask & self.settings.use_label)
         image = torch.where(image_mask[:, None, None, None], x0, torch.zeros_like(x0))
         seen = torch.cat([noisy, image[:, :, None].expand_as(noisy)], dim=1)  # (B, 2, T, S, S)
         return self.network(seen, timestep, embedded[:, None]).sample
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the part that training calls."""
+        """Compile the part that training uses."""
         self.network.compile(*args, **kwargs)
 
     @torch.no_grad()
     def video(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions, decode: Decode) -> Tensor:
-        """As `Generator.video`; stage 1 is not used. Sampler distilled: unipc."""
+        """As `Generator.video`, without stage 1. Sampler "distilled" falls back to "unipc"."""
 
         def predict(noisy: Tensor, timestep: Tensor, conditioned: bool) -> Tensor:
             keep = torch.full((len(x0),), conditioned, device=x0.device)
@@ -96,7 +96,7 @@ class PixelDiffusion(Generator):
             return self.predict(noisy, timestep, x0, label, image_mask, keep)
 
         own = self.settings
-        sampler = own.sampler or ("unipc" if options.sampler == "distilled" else options.sampler)  # it has no student
+        sampler = own.sampler or ("unipc" if options.sampler == "distilled" else options.sampler)  # there is no student
         options = replace(
             options, sampler=sampler, num_inference_steps=own.num_inference_steps or options.num_inference_steps
         )
@@ -117,7 +117,7 @@ class PixelDiffusion(Generator):
 
 
 class PixelDataset:
-    """Clips of a latent set, read from the store: the same examples that the generators of z see."""
+    """Frames of the clips of a latent set: the same examples as the latent generators are trained on."""
 
     def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
         where = np.flatnonzero(latents.train.numpy() == train)
@@ -137,11 +137,11 @@ class PixelDataset:
         return self.upload(self.gather(index))
 
     def gather(self, index: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """The part of `read` that the host does: the index, and frames that the device does not have."""
+        """Host half of `read`: the indices, and the frames that are not on the device."""
         return pinned(index, self.device), None if self.frames.resident else self.frames.gather(index)
 
     def upload(self, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """The rest of `read`."""
+        """Device half of `read`."""
         chosen = to_device(batch[0], self.device)
         frames = self.frames.read(chosen) if batch[1] is None else to_device(batch[1], self.device)
         flipped, backward = self.turned[:, chosen][..., None, None, None]  # (B, 1, 1, 1) each
@@ -151,7 +151,7 @@ class PixelDataset:
 
 
 class PixelTask:
-    """Pixel diffusion as the training loop sees it; see `lddm.training.step.Task`."""
+    """Training task of pixel diffusion; implements `lddm.training.step.Task`."""
 
     def __init__(self, model: PixelDiffusion, dataset: PixelDataset, seed: int):
         self.model, self.dataset, self.seed = model, dataset, seed
@@ -164,16 +164,16 @@ class PixelTask:
 
     @property
     def reads_ahead(self) -> bool:
-        """As `lddm.training.feed.feed` asks."""
+        """Whether `lddm.training.feed.feed` prefetches batches."""
         return self.dataset.device.type == "cuda" and not self.dataset.frames.resident
 
     def host_batch(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """The part of `batch` that a thread does."""
+        """First half of `batch`, run in a loader thread."""
         size = self.model.settings.training.batch_size
         return self.dataset.gather(step_indices(len(self.dataset), size, self.seed, number))
 
     def upload(self, host_batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """The rest of `batch`."""
+        """Second half of `batch`, on the device."""
         return self.dataset.upload(host_batch)
 
     def loss(self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator):
@@ -182,7 +182,7 @@ class PixelTask:
 
 
 def _errors(model: PixelDiffusion, scheduler, batch: tuple[Tensor, Tensor, Tensor], rng: torch.Generator):
-    """Squared error (B,) at random noise levels, and the weights of the loss (B,)."""
+    """Squared error (B,) at random noise levels, and the loss weights (B,)."""
     x0, moved, label = batch
     settings, count = model.settings, len(x0)
     drawn: dict[str, Any] = {"generator": rng, "device": rng.device}
@@ -206,7 +206,7 @@ def fit_pixel(
     on_log: Callable[[int, dict[str, float]], None],
     keep_state: bool = False,
 ) -> None:
-    """Train on the clips of the train latents and write the weights that are best on the clips of the val latents.
+    """Train on the training clips and write the weights with the lowest loss on the validation clips.
 
     Args:
         keep_state: as in `LatentTrainer.fit`.

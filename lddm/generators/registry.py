@@ -1,4 +1,4 @@
-"""The generators by name. Each is imported when it is used: some bring libraries that take seconds to import."""
+"""Registry of the generators by name. Each is imported on first use, since some libraries take seconds to import."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Loaded = tuple[type[Any], Callable[..., None]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A generator.
+    """Registry entry of a generator.
 
     Attributes:
-        load: imports its class (a `lddm.generators.base.Generator`) and the function that trains it, with the arguments of
-            `lddm.generators.trainer.LatentTrainer.fit`.
-        section: the settings section of its training, or None.
+        load: imports and returns the class (a `lddm.generators.base.Generator`) and the function that trains it, which takes
+            the arguments of `lddm.generators.trainer.LatentTrainer.fit`.
+        section: settings section of the training, or None.
     """
 
     load: Callable[[], Loaded]
@@ -26,12 +26,12 @@ class Entry:
 
     @property
     def model(self) -> type[Any]:
-        """The class."""
+        """Class of the generator."""
         return self.load()[0]
 
     @property
     def fit(self) -> Callable[..., None]:
-        """The function that trains it."""
+        """Function that trains the generator."""
         return self.load()[1]
 
 
@@ -82,10 +82,13 @@ GENERATORS = {
 
 
 def find_generator(name: str, where: str = "") -> Entry:
-    """The entry of a generator.
+    """Look up a generator by name.
+
+    Args:
+        where: prefix of the error message, e.g. the settings key.
 
     Raises:
-        LddmError: there is none of that name.
+        LddmError: unknown name.
     """
     if name not in GENERATORS:
         raise LddmError(f"{where}unknown generator '{name}'", f"expected one of {', '.join(GENERATORS)}")

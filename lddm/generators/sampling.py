@@ -1,4 +1,4 @@
-"""How z is sampled: options of the samplers, and random numbers per video."""
+"""Sampling options and per-video random numbers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# On the CPU, so that every device draws the same numbers. With one generator per video, in the order of the batch, the
-# noise of a video does not depend on the batch that it is in.
+# On the CPU, so that all devices get the same numbers. With one generator per video, in batch order, the noise of a video
+# does not depend on its batch.
 Rng = torch.Generator | Sequence[torch.Generator]
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to sample z. These are the defaults of the function, not of a model: a bundle carries its own.
+    """Options for sampling z. A model package stores its own values, which replace these defaults.
 
     Attributes:
         sampler: "distilled" (one step, if the model was distilled), "unipc", "ddim" or "ddpm" (diffusion only).
         num_inference_steps: denoising steps of unipc, ddim and ddpm (diffusion only).
         guidance_scale: classifier-free guidance scale; 1 = off (diffusion only).
-        guidance_target: the condition that guidance strengthens: "label" (the image stays in the unconditioned side; no effect on
-            a still of unknown label) or "image+label".
+        guidance_target: condition that guidance strengthens. "label": the unconditional prediction keeps the image (no
+            effect if the label is unknown); "image+label": it drops both.
     """
 
     sampler: str = "unipc"
@@ -32,7 +32,7 @@ class SamplingOptions:
 
 
 def normal(rng: Rng, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise, float32 of a shape (B, ...), on the CPU."""
+    """Draw standard normal noise of a shape (B, ...): float32, on the CPU."""
     if isinstance(rng, torch.Generator):
         return torch.randn(shape, generator=rng)
     _check(rng, shape[0])
@@ -40,7 +40,7 @@ def normal(rng: Rng, shape: tuple[int, ...]) -> Tensor:
 
 
 def integers(rng: Rng, highs: Sequence[int]) -> list[int]:
-    """A random integer from 0 to high - 1 for each video of a batch; highs (B,)."""
+    """Draw one uniform integer in [0, high) per video; `highs` has length B."""
     if not isinstance(rng, torch.Generator):
         _check(rng, len(highs))
     each = [rng] * len(highs) if isinstance(rng, torch.Generator) else rng
@@ -49,4 +49,4 @@ def integers(rng: Rng, highs: Sequence[int]) -> list[int]:
 
 def _check(rngs: Sequence[torch.Generator], batch: int) -> None:
     if len(rngs) != batch:
-        raise ValueError(f"expected a generator for each of {batch} videos, got {len(rngs)}")
+        raise ValueError(f"expected one random generator per video ({batch}), got {len(rngs)}")

@@ -1,4 +1,4 @@
-"""Static: x0 repeated. What a classifier gains from it comes from the extra stills, not from motion."""
+"""Static baseline: x0 repeated. It isolates the effect of extra still images on a classifier from that of motion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lddm.generators.sampling import Rng, SamplingOptions
 
 
 class Static(Generator):
-    """No latent at all.
+    """Repeats x0; has no latent and no parameters.
 
     Args:
         frames: T.
@@ -35,5 +35,5 @@ class Static(Generator):
 
 
 def fit_static(settings, latents, store: FrameStore, seed, state_dir, out: Path, on_log, keep_state=False) -> None:
-    """There is nothing to train: write the number of frames (arguments as `LatentTrainer.fit`)."""
+    """Write the number of frames; there is no training. Arguments as `LatentTrainer.fit`."""
     Static(store.clip_length).save(out)

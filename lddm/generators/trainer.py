@@ -1,4 +1,4 @@
-"""How a generator of the latent z is trained: the same for diffusion and for the invertible network."""
+"""Training of a generator of the latent z, shared by diffusion and the invertible network."""
 
 from __future__ import annotations
 
@@ -23,29 +23,22 @@ from lddm.training.parallel import pick_device
 from lddm.training.schedule import IndexTable, step_generator
 from lddm.training.state import remove_state
 
-STUDENT = "student"  # subfolder of the state of a training that follows that of the generator (distillation)
-PACKAGES = (
-    "generators",
-    "latent",
-    "motion",
-    "nn",
-    "training",
-    "data",
-    "task",
-)  # whose code is part of a training's identity
+STUDENT = "student"  # subfolder of the state of the distillation, which follows the training of the generator
+# packages whose code is part of the identity of a training
+PACKAGES = ("generators", "latent", "motion", "nn", "training", "data", "task")
 Model = TypeVar("Model", bound=LatentGenerator)
 OnLog = Callable[[int, dict[str, float]], None]
 
 
 class LatentTrainer(Generic[Model]):
-    """A generator and its latents, as the training loop sees them (see `lddm.training.step.CapturableTask`).
+    """Training task of a latent generator; implements `lddm.training.step.CapturableTask`.
 
-    Subclasses set the class attributes and add `loss` and `validate`, and `post_train` if something follows the training.
+    Subclasses set the class attributes and add `loss` and `validate`, and optionally `post_train`.
 
     Attributes:
-        model_type: the generator.
-        keep_best: name of the value of `validate` whose minimum chooses the weights.
-        dataset, val_dataset: train and val latents.
+        model_type: class of the generator.
+        keep_best: the value returned by `validate` whose minimum chooses the weights.
+        dataset, val_dataset: training and validation latents.
     """
 
     model_type: ClassVar[type[Any]]
@@ -60,7 +53,7 @@ class LatentTrainer(Generic[Model]):
         self.batch_seed = seed + 1
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x0, a draw of normalised z, label."""
+        """x0, a sample of normalised z, and the label."""
         return self.read(self.indices[step], step_generator(self.batch_seed, step, self.device))
 
     def read(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,16 +62,16 @@ class LatentTrainer(Generic[Model]):
 
     @property
     def reads_ahead(self) -> bool:
-        """As `lddm.training.feed.feed` asks: x0 that do not fit on the device are read beforehand."""
+        """Whether `lddm.training.feed.feed` prefetches batches: only if x0 do not fit on the device."""
         return not self.dataset.x0.resident
 
     def host_batch(self, step: int) -> tuple[int, np.ndarray, Any]:
-        """The part of `batch` that a thread does."""
+        """First half of `batch`, run in a loader thread."""
         index = self.indices.of_host(step)
         return step, index, self.dataset.x0.gather(index)
 
     def upload(self, host_batch: tuple[int, np.ndarray, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """The rest of `batch`."""
+        """Second half of `batch`, on the device."""
         step, index, stills = host_batch
         rng = step_generator(self.batch_seed, step, self.device)
         return self.dataset.with_latents(self.dataset.x0.upload(stills), to_device(index, self.device), rng)
@@ -86,15 +79,15 @@ class LatentTrainer(Generic[Model]):
     def loss(
         self, name: str, batch: tuple[Tensor, Tensor, Tensor], step: int, rng: torch.Generator
     ) -> tuple[Tensor | None, dict[str, Any]]:
-        """As `lddm.training.step.Task.loss`; it depends neither on `step` nor on what the host reads from the device."""
+        """As `lddm.training.step.Task.loss`; independent of `step` and without device-to-host reads (graph capture)."""
         raise NotImplementedError
 
     def validate(self, networks: dict[str, Any]) -> dict[str, float]:
-        """Values of the averaged weights on the val latents."""
+        """Validation values of the averaged weights on the validation latents."""
         raise NotImplementedError
 
     def post_train(self, state_dir: Path, on_log: OnLog, identity: Identity) -> None:
-        """Hook: what follows the training, before the weights are written. No-op by default."""
+        """Hook: runs after training, before the weights are written. No-op by default."""
 
     @classmethod
     def fit(
@@ -108,15 +101,17 @@ class LatentTrainer(Generic[Model]):
         on_log: OnLog,
         keep_state: bool = False,
     ) -> None:
-        """Train on the train latents and write the weights that are best on the val latents.
+        """Train on the training latents and write the weights with the best validation value.
 
         Args:
-            settings: the generator's own section.
-            store: frames of the clips of the latents.
-            state_dir: of the resumable state.
-            out: the weight file.
+            settings: the generator's own settings section.
+            latents: latents of the train and val clips.
+            store: frames of these clips.
+            seed: of weights, batches and noise.
+            state_dir: folder of the resumable state.
+            out: weight file to write.
             on_log: called with (step, values).
-            keep_state: leave the resumable state to the caller, who has yet to write the final output.
+            keep_state: keep the resumable state; the caller removes it once the final output is written.
         """
         torch.manual_seed(seed)  # initial weights
         np.random.seed(seed)  # (FrEIA draws its permutations from numpy's global state)
@@ -131,7 +126,7 @@ class LatentTrainer(Generic[Model]):
             if isinstance(part, AutoencoderEmbedder):  # first: it is frozen while the rest is trained
                 own = settings.image_embedder
                 fit_embedder(part, own, settings.training, dataset, val_dataset, seed, state_dir, on_log, identity)
-                break  # a student takes it over from its teacher
+                break  # the student shares the embedder of its teacher
         model.prepare(*trainer.batch(0))
         validate = torch.no_grad()(trainer.validate)
         train(trainer, settings.training, seed, state_dir, on_log, validate, cls.keep_best, identity=identity)

@@ -1,4 +1,4 @@
-"""Latent files: where stage 1 and the generators of stage 2 meet."""
+"""Latent files: the interface between stage 1 and the generators of stage 2."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Latents of the train and val clips of a fold, each clip as it is, mirrored, and perhaps backwards.
+    """Latents of the train and val clips of a fold, with augmented copies (mirrored, optionally time-reversed).
 
     Attributes:
-        spec: the structure of z.
-        mean, std: float32 (n, D), q(z | x) of each entry, in physical units.
-        clip: clip ids, n strings; `flipped` bool (n,), mirrored; `backward` bool (n,), from the last frame to the first;
-            `label` (n,), classes int64 with -1 unknown, or numbers float32 with NaN unknown; `train` bool (n,), else val.
-        transform: to normalised z, fitted to the train entries.
+        spec: structure of z.
+        mean, std: float32 (n, D), mean and standard deviation of q(z | x) per entry, in physical units.
+        clip: clip ids, n strings.
+        flipped: bool (n,), mirrored left to right.
+        backward: bool (n,), time-reversed.
+        label: (n,), class indices int64 with -1 = unknown, or target values float32 with NaN = unknown.
+        train: bool (n,), True for train and False for val.
+        transform: transform to normalised z, fitted to the train entries.
     """
 
     spec: LatentSpec
@@ -48,13 +51,17 @@ class LatentSet:
 
     @classmethod
     def load(cls, path: str | Path) -> LatentSet:
-        """Read what `save_latents` wrote."""
+        """Read a file written by `save_latents`.
+
+        Raises:
+            LddmError: the file was written by another version.
+        """
         tensors, about = load_weights(path, "latents")
         spec = LatentSpec(**about["spec"])
         prefix = "transform."
         if not any(key.startswith(prefix) for key in tensors):
             raise LddmError(
-                f"{path} holds latents of another version", "run the rules train_autoencoder and encode again"
+                f"{path} was written by another version of lddm", "run the rules train_autoencoder and encode again"
             )
         transform = LatentTransform(spec)
         load_into(transform, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, path)
@@ -62,13 +69,13 @@ class LatentSet:
         return cls(spec=spec, clip=about["clip"], transform=transform, **rest)
 
     def relabelled(self, labels: pd.Series) -> LatentSet:
-        """The same with other labels of the train entries.
+        """Return a copy in which the labels of the train entries are replaced.
 
         Args:
-            labels: by clip id; int with -1 = unknown, or float with NaN = unknown.
+            labels: label by clip id; int with -1 = unknown, or float with NaN = unknown.
 
         Raises:
-            LddmError: a clip has none.
+            LddmError: a clip has no label.
         """
         missing = {name for name, train in zip(self.clip, self.train.tolist(), strict=True) if train} - set(
             labels.index
@@ -83,16 +90,16 @@ class LatentSet:
         return dataclasses.replace(self, label=torch.where(self.train, new, self.label))
 
     def conditioned(self, values: Mapping[str, float]) -> LatentSet:
-        """The same with a measured value of each clip, train and val, in place of its label.
+        """Return a copy in which all labels, train and val, are replaced by a measured attribute.
 
-        ASSUME: copies of a clip, mirrored or backwards, have its value. Strain ratio and change of area do; a component of
-        learned features, or a logit, changes a little.
+        ASSUME: mirrored and time-reversed copies share the attribute of their clip. This is exact for strain ratio and area
+        change, and approximate for a principal component of learned features or a logit.
 
         Args:
-            values: by clip id.
+            values: attribute by clip id.
 
         Raises:
-            LddmError: a clip has none.
+            LddmError: a clip has no value.
         """
         if missing := set(self.clip) - set(values):
             raise LddmError(f"clip {min(missing)} has no measured attribute", "run the rule measure_attribute again")
@@ -100,7 +107,7 @@ class LatentSet:
 
 
 def known_labels(labels: pd.Series, known: pd.Series) -> Tensor:
-    """Labels (n,) as generators have them: classes int64, numbers float32; -1 or NaN where they are not `known`."""
+    """Labels (n,) in the form that generators use: int64 or float32, with -1 or NaN where not `known`."""
     if labels.dtype.kind == "f":
         return torch.tensor(labels.where(known).to_numpy(dtype=np.float32))
     return torch.tensor(labels.where(known, -1).to_numpy(), dtype=torch.int64)
@@ -117,7 +124,7 @@ def save_latents(
     label: Tensor,
     train: Tensor,
 ) -> None:
-    """Write a latent file with the statistics of its train entries; arguments as in `LatentSet`."""
+    """Fit the transform to the train entries and write a latent file. Arguments as in `LatentSet`."""
     tensors = {"mean": mean, "std": std, "flipped": flipped, "backward": backward, "label": label, "train": train}
     clips = {name for name, chosen in zip(clip, train.tolist(), strict=True) if chosen}  # copies are not independent
     transform = LatentTransform.fit(spec, mean[train], std[train], len(clips))
@@ -126,10 +133,11 @@ def save_latents(
 
 
 class LatentDataset:
-    """Batches of (x0, normalised z, label) for the generators; one part (train or val) of a latent set.
+    """Batches of (x0, normalised z, label) from one part (train or val) of a latent set.
 
     Attributes:
-        x0: the x0 of each entry; `x0_hash`: SHA-256 of the stored frames that they come from.
+        x0: x0 of each entry.
+        x0_hash: SHA-256 of the stored frames of these x0.
     """
 
     def __init__(self, latents: LatentSet, store: FrameStore, train: bool, device: torch.device):
@@ -153,12 +161,12 @@ class LatentDataset:
         return len(self.x0)
 
     def read(self, index: np.ndarray | Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 float (B, 1, S, S), a draw of normalised z float (B, N), label (B,); `rng` on any device."""
+        """x0 float (B, 1, S, S), a sample of normalised z float (B, N), label (B,); `rng` may be on any device."""
         chosen = torch.as_tensor(index).to(self.mean.device)
         return self.with_latents(self.x0[chosen], chosen, rng)
 
     def with_latents(self, x0: Tensor, chosen: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """As `read`, for entries int64 (B,) on the device whose x0 are there already."""
+        """As `read`, for entries int64 (B,) on the device whose x0 have been uploaded."""
         noise = torch.randn((len(chosen), self.mean.shape[1]), generator=rng, device=rng.device).to(self.mean)
         z = self.mean[chosen] + self.std[chosen] * noise
         return x0, self.transform(z), self.label[chosen]

@@ -1,4 +1,4 @@
-"""The latent z in physical units: a vector (B, D) outside, maps and temporal coefficients inside."""
+"""Structure of the latent z in physical units: a vector (B, D), composed of maps and temporal coefficients."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from lddm.nn.precision import in_float32
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """The inner structure of z.
+    """Type and dimensions of z.
 
-    `vector` (the paper): z is one global vector of `dim` numbers.
-    `low_rank` (ours): z = (maps aligned with x0, temporal coefficients). The maps are `motion_rank` displacement
-    fields (axial, lateral) and `gain_rank` code maps of the gain, `map_size` pixels high and wide; each
-    field and each code map has one coefficient per frame. Motion of frame t = sum_k a_k(t) B_k: the local strain that a
-    global vector loses stays where it is. The amplitude of the motion is in the maps B_k, in pixels; each row a_k has a
-    root mean square of one.
-    `grid`: `channels` maps for each of `grid_frames` steps of time, no coefficients.
+    `vector` (the paper): one global vector of `dim` elements.
+    `low_rank` (ours): maps aligned with x0, and temporal coefficients. The maps are `motion_rank` displacement fields
+    (axial, lateral) and `gain_rank` gain maps, each `map_size` x `map_size`; each field and each gain map has one
+    coefficient per frame. The motion of frame t is sum_k a_k(t) B_k. Unlike a global vector, the maps preserve the
+    location of local strain. The fields B_k carry the amplitude, in pixels; each row a_k has a root mean square of one.
+    `grid`: `channels` maps for each of `grid_frames` time steps, no coefficients.
 
     Attributes:
-        kind: vector, low_rank or grid.
+        kind: "vector", "low_rank" or "grid".
         frames: T.
         dim: size of the vector (vector only).
         motion_rank: K (low_rank only).
         gain_rank: R (low_rank only).
         map_size: height and width of the maps (low_rank and grid).
-        channels: numbers of a cell of the grid (grid only).
-        grid_frames: steps of time of the grid (grid only).
+        channels: channels per time step (grid only).
+        grid_frames: number of time steps (grid only).
     """
 
     kind: Literal["vector", "low_rank", "grid"]
@@ -45,24 +44,24 @@ class LatentSpec:
 
     @property
     def map_channels(self) -> int:
-        """Channels of the maps: K axial-lateral pairs, then R code maps; or those of the grid, step after step."""
+        """Channels of the maps: K axial-lateral pairs, then R gain maps; for a grid, all channels of all time steps."""
         return self.channels * self.grid_frames if self.kind == "grid" else 2 * self.motion_rank + self.gain_rank
 
     @property
     def coefficient_rows(self) -> int:
-        """Rows of coefficients: K of the motion, then R of the gain."""
+        """Number of coefficient rows: K for motion, then R for gain."""
         return self.motion_rank + self.gain_rank
 
     @property
     def size(self) -> int:
-        """D: numbers in z in physical units."""
+        """D: dimension of z in physical units."""
         if self.kind == "vector":
             return self.dim
         return self.map_channels * self.map_size**2 + self.coefficient_rows * self.frames
 
     @property
     def normalised_size(self) -> int:
-        """N: numbers in normalised z, which has a log-amplitude for each row beside the D (see `LatentTransform`)."""
+        """N: dimension of normalised z, which is D plus one log-amplitude per row (see `LatentTransform`)."""
         return self.size + self.coefficient_rows
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,18 +75,20 @@ class LatentSpec:
         return torch.cat([maps.flatten(1), coefficients.flatten(1)], dim=1)
 
     def per_channel(self, values: Tensor) -> Tensor:
-        """One value of each field and gain map (B, K + R) -> one of each channel of the maps (B, 2K + R, 1, 1)."""
+        """Expand one value per field or gain map, (B, K + R), to one per channel of the maps, (B, 2K + R, 1, 1)."""
         fields = values[:, : self.motion_rank].repeat_interleave(2, dim=1)
         return torch.cat([fields, values[:, self.motion_rank :]], dim=1)[:, :, None, None]
 
     @in_float32
     def apply(self, z: Tensor, to_maps: Tensor, to_rows: Tensor) -> Tensor:
-        """Multiply each map over its cells and each row over its frames by a matrix of its own; a vector stays as it is.
+        """Apply a linear operator to each map (over its cells) and to each coefficient row (over frames).
+
+        A vector latent is returned unchanged.
 
         Args:
             z: float (B, D).
-            to_maps: float (C, h w, h w).
-            to_rows: float (K + R, T, T).
+            to_maps: float (C, h w, h w), one matrix per channel.
+            to_rows: float (K + R, T, T), one matrix per row.
         """
         if self.kind == "vector":
             return z
@@ -102,5 +103,5 @@ class LatentSpec:
 
 @in_float32
 def unit_rows(coefficients: Tensor) -> Tensor:
-    """Coefficients (B, K + R, T) scaled to a root mean square of one over time."""
+    """Scale coefficients (B, K + R, T) to a root mean square of one over time."""
     return coefficients / coefficients.square().mean(dim=2, keepdim=True).add(1e-10).sqrt()

@@ -1,4 +1,4 @@
-"""The x0 of latents: each stored frame once as uint8, mirrored and converted when a batch is read."""
+"""First frames x0 of a latent set: stored once as uint8, mirrored and converted per batch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from lddm.training.device import DeviceFrames, to_device
 class Stills:
     """x0 of the entries of a latent set, indexed like a tensor float (n, 1, S, S).
 
-    Mirrored and reversed entries share frames, so that the memory is a sixteenth of that of float32 copies. They stay on the
-    device where they fit (`lddm.training.device.fits`) and in the memory of a CPU; otherwise each batch is read from disk.
+    Mirrored and time-reversed entries share frames, which takes a sixteenth of the memory of float32 copies. Frames are kept
+    on the device if they fit (`lddm.training.device.fits`) and always in memory on a CPU; otherwise each batch is read
+    from disk.
 
     Args:
         frames: stored frames uint8 (N, S, S).
-        rows: which of them the entries are, int64 (n,).
-        flipped: bool (n,), which are mirrored left to right.
-        device: where they are used.
+        rows: int64 (n,), frame index of each entry.
+        flipped: bool (n,), entries mirrored left to right.
+        device: device of the returned batches.
     """
 
     def __init__(self, frames: Any, rows: np.ndarray, flipped: Tensor, device: torch.device):
@@ -36,11 +37,11 @@ class Stills:
 
     @property
     def resident(self) -> bool:
-        """Whether all are on the device; else `gather` and `upload` are the two parts of reading a batch."""
+        """Whether all frames are on the device; if not, a batch is read by `gather` and `upload`."""
         return self._frames.resident
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
-        """Entries int64 (B,) or a slice of them: float (B, 1, S, S) in [-1, 1], on the device."""
+        """Read entries by int64 (B,) indices or a slice: float (B, 1, S, S) in [-1, 1], on the device."""
         if isinstance(index, slice):
             index = torch.arange(*index.indices(len(self)))
         if not self.resident:
@@ -49,11 +50,11 @@ class Stills:
         return _mirrored(self._frames.read(index), self._flipped[index])
 
     def gather(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """What the host reads of entries (B,): frames uint8 (B, 1, S, S) and which are mirrored; safe to call in a thread."""
+        """Host part of a read: frames uint8 (B, 1, S, S) of entries (B,), and their mirror flags. Thread-safe."""
         return self._frames.gather(index), self._flipped_on_host[torch.from_numpy(index)]
 
     def upload(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """What the device makes of it: float (B, 1, S, S)."""
+        """Device part of a read: float (B, 1, S, S)."""
         return _mirrored(*(to_device(part, self.device) for part in batch))
 
 
@@ -63,7 +64,7 @@ def _mirrored(frames: Tensor, flipped: Tensor) -> Tensor:
 
 
 def frames_hash(frames: Any, rows: np.ndarray, chunk: int = 1024) -> str:
-    """SHA-256 of stored frames uint8 (N, S, S), as the rows int64 (n,) name them."""
+    """SHA-256 of the stored frames uint8 (N, S, S) selected by rows int64 (n,)."""
     digest = hashlib.sha256(f"{frames.shape[1:]} {len(rows)}".encode())
     for start in range(0, len(rows), chunk):
         digest.update(np.ascontiguousarray(frames[rows[start : start + chunk]]).data)

@@ -10,21 +10,21 @@ from lddm.motion.invertibility import LARGEST_STRAIN, invertible_share, largest_
 from lddm.motion.warp import compose_motion
 from lddm.nn.precision import in_float32
 
-# Numbers of a displacement field that are in memory at a time: a GPU has room for many clips, a core's cache for one.
+# Elements of displacement fields processed at a time: many clips on a GPU; one clip on a CPU, so that it fits the cache.
 NUMBERS = {"cuda": 1 << 24, "cpu": 1 << 17}
 
 
 @in_float32
 def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
-    """Shrink displacement fields that fold towards their mean over the frame, as far as needed.
+    """Shrink displacement fields that fold towards their spatial mean, by the smallest sufficient factor.
 
-    The map p -> p + u(p) of a frame folds where det(I + grad u) <= 0; the determinant is taken of the field at frame size,
-    as the decoder enlarges it. Shear, rotation and stretching without folding are left alone. The mean of a field, which
-    pushes all tissue alike, stays. z whose fields do not fold are returned bit for bit.
+    The map p -> p + u(p) folds where det(I + grad u) <= 0. The determinant is evaluated at frame size, after the upsampling
+    of the decoder. Shear, rotation and stretch without folding are unchanged, and so is the mean displacement of a field.
+    z whose fields do not fold are returned bit-identical.
 
     Args:
         z: float (B, D), in physical units.
-        spec: any kind; only a low-rank z has fields.
+        spec: structure of z; z other than low-rank is returned unchanged.
         size: height and width S of a frame in pixels.
 
     Returns:
@@ -42,10 +42,10 @@ def limit_strain(z: Tensor, spec: LatentSpec, size: int) -> Tensor:
 
 
 def _shares(fields: Tensor, rows: Tensor, spec: LatentSpec, size: int) -> Tensor:
-    """`invertible_share` of fields (B, K, 2, h, w) with rows (B, K, T): (B,). Nothing is read from a GPU."""
+    """`invertible_share` of fields (B, K, 2, h, w) with rows (B, K, T): float (B,). Never synchronises with a GPU."""
     strained = largest_strain(fields, rows, size / spec.map_size) > LARGEST_STRAIN
     which = torch.arange(len(fields), device=fields.device)
-    if _reads_are_free(fields.device):  # only those that may fold are enlarged
+    if _reads_are_free(fields.device):  # upsample only fields that may fold
         which = which[strained]
     at_a_time = max(1, NUMBERS.get(fields.device.type, 1 << 24) // (2 * spec.frames * size**2))
     share = torch.ones_like(fields[:, 0, 0, 0, 0])
@@ -55,5 +55,5 @@ def _shares(fields: Tensor, rows: Tensor, spec: LatentSpec, size: int) -> Tensor
 
 
 def _reads_are_free(device: torch.device) -> bool:
-    """Whether the host may look at values: it would wait for all work that a GPU has been given."""
+    """Whether the host can read values without waiting for queued GPU work."""
     return device.type == "cpu"

@@ -1,4 +1,4 @@
-"""Between z in physical units, as stage 1 encodes and decodes it, and normalised z, as generators learn it."""
+"""Transform between z in physical units (stage 1) and normalised z (generators)."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from lddm.latent.spec import LatentSpec, unit_rows
 from lddm.latent.whitening import Whitening
 from lddm.nn.precision import in_float32
 
-# The logarithm of an amplitude has a floor, so that a clip that stands still has one: a share of the typical amplitude.
+# Floor of an amplitude, relative to the typical one, so that the log-amplitude of a clip without motion is finite.
 FLOOR = 0.05
-KNOTS = 33  # quantiles of the log-amplitudes that are kept
-SMALLEST = 1e-9  # avoids 0 / 0 where nothing moves
+KNOTS = 33  # stored quantiles of the log-amplitudes
+SMALLEST = 1e-9  # avoids 0 / 0 without motion
 
 
 class LatentTransform(nn.Module):
-    """An invertible map from z in physical units to numbers that are each standardised, with explicit log-amplitudes.
+    """Invertible map from z in physical units to standardised elements with explicit log-amplitudes.
 
-    Field or gain map k of a low-rank z has an amplitude a_k, the root mean square over cells and frames of its part of the sum.
-    Normalised z consists of
+    Field or gain map k of a low-rank z has an amplitude A_k: the root mean square of its term of the sum over cells and
+    frames. Normalised z consists of
 
-    - the maps B_k (with root mean square a_k) and the rows a_k(t) of the same size, both white (`Whitening`). They have the
-      units of the measurement, so that its noise is the same for clips of small and of large motion;
-    - a number for each amplitude, the normal score of log sqrt(a_k^2 + f_k^2): standard normal over training clips, with
-      quantiles between which it is linear. The floor f_k is a share of the typical amplitude.
+    - the maps B_k and the rows a_k(t), both scaled to a root mean square of A_k and then whitened (`Whitening`). They keep
+      the units of the measurement, so that its noise level is the same for clips with small and with large motion;
+    - one number per amplitude: the normal score of log sqrt(A_k^2 + f_k^2), which is standard normal over the training clips
+      and piecewise linear between stored quantiles. The floor f_k is a fixed share of the typical amplitude.
 
-    In a sample the three may disagree on the size. `invert` takes the size from the number for the amplitude alone: it scales
-    the map, and of the row the principal axes with more than the mean variance. The others hold measurement noise, which does
-    not grow with the motion. Vector and grid latents are standardised only.
+    In a generated sample, maps, rows and log-amplitude may imply different amplitudes. `invert` takes the amplitude from the
+    log-amplitude alone. It rescales the map, and those principal axes of the row that have more than the mean variance; the
+    other axes hold measurement noise, which does not scale with the motion. Vector and grid latents are only standardised.
     """
 
     floor: Tensor  # float (K + R,): f_k
-    scores: Tensor  # float (K + R, KNOTS + 2): ascending normal scores ...
-    logarithms: Tensor  # float (K + R, KNOTS + 2): ... and the log-amplitudes that have them
-    main_axes: Tensor  # float (K + R, T, T): projection of a row to its large principal axes
+    scores: Tensor  # float (K + R, KNOTS + 2): normal scores, ascending
+    logarithms: Tensor  # float (K + R, KNOTS + 2): log-amplitudes at these scores
+    main_axes: Tensor  # float (K + R, T, T): projection of a row onto its dominant principal axes
 
     def __init__(self, spec: LatentSpec):
         super().__init__()
@@ -49,12 +49,12 @@ class LatentTransform(nn.Module):
 
     @classmethod
     def fit(cls, spec: LatentSpec, mean: Tensor, std: Tensor, clips: int | None = None) -> LatentTransform:
-        """From the posteriors of training clips.
+        """Fit the transform to the posteriors of the training clips.
 
         Args:
-            spec: the structure of z.
-            mean, std: float (n, D), q(z | x) of each entry in physical units; one draw of each is used.
-            clips: how many independent clips the entries come from (mirrored and reversed copies are not); default: n.
+            spec: structure of z.
+            mean, std: float (n, D), q(z | x) of each entry in physical units; one sample per entry is used.
+            clips: number of independent clips behind the entries (augmented copies do not count); default: n.
         """
         self = cls(spec)
         z = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)).to(mean)
@@ -69,10 +69,10 @@ class LatentTransform(nn.Module):
         return self
 
     def _fit_scores(self, logarithm: Tensor, clips: int) -> None:
-        """Normal scores of the log-amplitudes (n, K + R) of training clips; a line on either side of their range."""
+        """Fit the normal scores of the log-amplitudes (n, K + R), with linear extrapolation beyond their range."""
         most = torch.special.ndtri(torch.tensor(1 - 0.5 / max(clips, 2)))
         scores = torch.linspace(-1, 1, KNOTS) * most
-        # Equal amplitudes (clips that stand still) have scores that differ; the small slope keeps the map invertible.
+        # Tied amplitudes (clips without motion) have different scores; the small slope keeps the map invertible.
         slope = 1e-3 * (1 + logarithm.std(dim=0, correction=0))
         values = torch.quantile(logarithm.cpu(), torch.special.ndtr(scores), dim=0).T + slope.cpu()[:, None] * scores
         beyond = (values[:, -1:] - values[:, :1]) / (2 * most) * 10
@@ -90,7 +90,7 @@ class LatentTransform(nn.Module):
 
     @in_float32
     def invert(self, normalised: Tensor) -> Tensor:
-        """Normalised z (B, N) -> z (B, D) in physical units, with rows of unit size."""
+        """Normalised z (B, N) -> z (B, D) in physical units, with rows of unit root mean square."""
         sized = self.whitening.invert(normalised[:, : self.spec.size])
         if not self.spec.coefficient_rows:
             return sized
@@ -99,14 +99,13 @@ class LatentTransform(nn.Module):
         maps, rows = self.spec.split(sized)
         maps = maps * self.spec.per_channel(amplitude / self._map_amplitude(maps).clamp_min(SMALLEST))
         main = torch.einsum("kst,bkt->bks", self.main_axes, rows)
-        power = amplitude.square() * self.spec.frames - (rows - main).square().sum(
-            dim=2
-        )  # what is left for the main axes
+        # power left for the dominant axes
+        power = amplitude.square() * self.spec.frames - (rows - main).square().sum(dim=2)
         scale = (power.clamp_min(0) / main.square().sum(dim=2).clamp_min(SMALLEST**2)).sqrt()
         return self.spec.join(maps, unit_rows(rows + (scale - 1)[:, :, None] * main))
 
     def _sized(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps and rows that both have the size of the motion, (B, D), and its amplitudes, (B, K + R)."""
+        """z (B, D) with maps and rows both scaled to the amplitude of the motion, and the amplitudes (B, K + R)."""
         if not self.spec.coefficient_rows:
             return z, z[:, :0]
         maps, rows = self.spec.split(z)
@@ -115,7 +114,7 @@ class LatentTransform(nn.Module):
         return self.spec.join(maps, unit_rows(rows) * amplitude[:, :, None]), amplitude
 
     def _map_amplitude(self, maps: Tensor) -> Tensor:
-        """Root mean square of each field, over both components, and of each gain map: (B, K + R)."""
+        """Root mean square of each field (over both components) and of each gain map: (B, K + R)."""
         power = maps.square().mean(dim=(2, 3))
         fields = power[:, : 2 * self.spec.motion_rank].unflatten(1, (self.spec.motion_rank, 2)).mean(dim=2)
         return torch.cat([fields, power[:, 2 * self.spec.motion_rank :]], dim=1).sqrt()
@@ -125,7 +124,7 @@ class LatentTransform(nn.Module):
 
 
 def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Piecewise linear function of each column: x (B, C), ascending knots (C, m), values (C, m) -> (B, C)."""
+    """Column-wise linear interpolation: x (B, C), ascending knots (C, m), values (C, m) -> (B, C)."""
     columns = x.T.contiguous()
     right = torch.searchsorted(knots, columns, right=True).clamp(1, knots.shape[1] - 1)
     x0, x1, y0, y1 = (of.gather(1, at) for of in (knots, values) for at in (right - 1, right))

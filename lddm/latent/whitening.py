@@ -1,4 +1,4 @@
-"""Standardisation of z: what stage 2 learns is white, so that small things count as much as large ones."""
+"""ZCA whitening of latents, so that low-variance directions are not ignored by the loss."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from torch import Tensor, nn
 
 from lddm.latent.spec import LatentSpec
 
-# Directions with less than this share of the mean variance are noise and are not scaled up to unit variance. The fewer
-# clips there are per dimension, the less certain the small directions of a covariance are: SCARCE * dimensions / clips.
-# Rows of coefficients have no such noise: their smallest directions are jerks, and a generator that gets these wrong
-# moves jerkily, even if all else is right.
+# Directions with less than this share of the mean variance are treated as noise and not scaled up to unit variance. With
+# few clips per dimension the small eigenvalues of a covariance are unreliable, so the share grows: SCARCE * dimensions /
+# clips. Coefficient rows have no such noise. Their low-variance directions are high temporal frequencies, and errors there
+# make the motion jerky.
 FLOOR = {"maps": 3e-4, "rows": 3e-5}
 SCARCE = {"maps": 0.0005, "rows": 0.0}
 
 
 class Whitening(nn.Module):
-    """An invertible linear map to zero mean and unit variance.
+    """Invertible linear map to zero mean and unit variance.
 
-    Each map of a low-rank latent is whitened over its cells and each row of coefficients over time, W = C^(-1/2)
-    (ZCA, the whitening that stays closest to the data, so that maps remain aligned with x0). The probe's pressure moves
-    whole maps by pixels, the strain at a lesion by hundredths of one; dividing each cell by its own standard deviation
-    leaves that ratio, and a generator trained on it learns the pressure and misses the diagnosis (docs/method.md). A
-    vector is divided by its standard deviation.
+    Each map of a low-rank latent is whitened over its cells and each coefficient row over time, with W = C^(-1/2) (ZCA, the
+    whitening closest to the data, which keeps maps aligned with x0). Probe pressure displaces whole maps by pixels, whereas
+    strain at a lesion amounts to hundredths of a pixel. Standardising each cell separately preserves that ratio, and a
+    generator trained on such latents learns the pressure and misses the diagnosis (docs/method/latent.md). A vector latent is
+    divided by its standard deviation.
     """
 
     shift: Tensor  # float (D,)
@@ -40,18 +40,18 @@ class Whitening(nn.Module):
 
     @classmethod
     def fit(cls, spec: LatentSpec, z: Tensor, clips: int | None = None) -> Whitening:
-        """From training clips.
+        """Fit mean and covariance to training latents.
 
         Args:
-            spec: the structure of z.
+            spec: structure of z.
             z: float (n, D).
-            clips: how many independent clips the entries come from (mirrored and reversed copies are not); default: n.
+            clips: number of independent clips behind the entries (augmented copies do not count); default: n.
         """
         self = cls(spec)
         self.shift.copy_(z.mean(dim=0))
         centred = (z - self.shift).double()
         if spec.kind == "vector":
-            # A dimension that never changes would be divided by zero; its scale then does not matter.
+            # Guards against division by zero for a constant dimension, whose scale does not matter.
             self.scale.copy_(centred.square().mean(dim=0).sqrt().clamp_min(1e-4))
             return self
         for name, values in zip(("maps", "rows"), spec.split(centred), strict=True):

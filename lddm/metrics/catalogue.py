@@ -1,7 +1,7 @@
-"""What each metric is for: which way is better, and whether it can see motion at all.
+"""Catalogue of the metrics: better direction, and sensitivity to motion.
 
-`sees_motion` is a claim that `python -m benchmarks.defects` measures: a metric sees motion if a frozen clip, shuffled
-frames, doubled speed or another patient's motion make it worse. docs/results/metrics.md has the table.
+`sees_motion` states whether frozen clips, shuffled frames, doubled speed or the motion of another patient make the metric
+worse. `python -m benchmarks.defects` verifies it; docs/results/metrics.md has the table.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One kind of number in quality.csv.
+    """Properties of a metric in quality.csv.
 
     Attributes:
-        higher: more is better.
-        sees_motion: it tells broken motion from real motion.
+        higher: whether higher is better.
+        sees_motion: whether the metric is sensitive to distorted motion.
     """
 
     higher: bool = False
@@ -26,7 +26,7 @@ CATALOGUE: dict[str, Metric] = {
     "fvd": Metric(sees_motion=True),
     "kvd": Metric(sees_motion=True),
     "dt_fvd": Metric(sees_motion=True),
-    "cd_fvd": Metric(),  # not measured here, as the next two: nobody has their weights in a package
+    "cd_fvd": Metric(),  # not verified here, like the next two: no package contains their weights
     "jedi": Metric(),
     "jedi_unbiased": Metric(),
     "frechet_video": Metric(sees_motion=True),
@@ -40,7 +40,7 @@ CATALOGUE: dict[str, Metric] = {
     "fid": Metric(),
     "kid": Metric(),
     "flow_magnitude": Metric(sees_motion=True),
-    "flow_direction": Metric(),  # the same for shuffled frames and for another speed
+    "flow_direction": Metric(),  # invariant to the order of frames and to speed
     "acceleration": Metric(sees_motion=True),
     "temporal_difference": Metric(sees_motion=True),
     "flicker": Metric(sees_motion=True),
@@ -57,21 +57,21 @@ CATALOGUE: dict[str, Metric] = {
     "lpips_alex": Metric(),
     "dists": Metric(),
     "tlpips": Metric(sees_motion=True),
-    "tssim": Metric(),  # as far from a frozen clip as from another patient's motion
-    "strred": Metric(),  # as far from a frozen clip as from another patient's motion
+    "tssim": Metric(),  # equally far from a frozen clip and from the motion of another patient
+    "strred": Metric(),  # equally far from a frozen clip and from the motion of another patient
     "strain_error": Metric(sees_motion=True),
     "diversity": Metric(higher=True),
     "copy_rate": Metric(),
     "motion_copy_rate": Metric(),
-    "nearer_to_train": Metric(),  # 0.5 without memory
+    "nearer_to_train": Metric(),  # 0.5 without memorisation
     "authenticity": Metric(higher=True),
     "data_copying": Metric(higher=True),  # Z: 0 without memory, far below 0 for copies
     "data_copying_relative": Metric(higher=True),
     "membership_auc": Metric(),  # 0.5 without memory
 }
-INFINITY = "_infinity"  # after the name of a Fréchet distance that is extrapolated to infinite n
+INFINITY = "_infinity"  # suffix of a Fréchet distance extrapolated to infinite n
 
 
 def about(metric: str) -> Metric:
-    """The entry of a metric."""
+    """Look up a metric."""
     return CATALOGUE[metric.removesuffix(INFINITY)]

@@ -1,4 +1,4 @@
-"""quality_comparisons.csv: how much better or worse LDDM scores than each other generator, on the same patients."""
+"""quality_comparisons.csv: score differences between LDDM and each other generator on the same patients."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ REFERENCES = ("heldout", "same x0")
 def quality_comparisons(files: list[Path]) -> pd.DataFrame:
     """LDDM minus each other generator, and minus real videos, on the same test patients.
 
-    The standard error of a difference comes from leaving the same patients out of both scores (jackknife); it does not
-    hold what another training of the generators would change. p-values are two-sided (t distribution) and corrected by
-    Holm over all rows of the table.
+    The standard error of a difference is a jackknife that omits the same patients from both scores; it does not include the
+    variation between trainings of the generators. p-values are two-sided (t distribution) and Holm-corrected over all rows of
+    the table.
 
     Args:
         files: quality JSON files of all folds and generators.
@@ -47,7 +47,8 @@ def quality_comparisons(files: list[Path]) -> pd.DataFrame:
     if table.empty:
         return pd.DataFrame(columns=COMPARED)
     table = table[table["reference"].isin(REFERENCES) | (table["metric"] == "diversity")]
-    table["features"] = table["features"].str.replace(r" \(.*", "", regex=True)  # the accuracy is that of one fold
+    # the accuracy in the name differs between folds
+    table["features"] = table["features"].str.replace(r" \(.*", "", regex=True)
     keys, found = ["metric", "features", "reference"], []
     for key, part in table.groupby(keys, sort=True):
         ours = part[part["generator"] == GENERATOR].set_index("fold")
@@ -64,7 +65,7 @@ def quality_comparisons(files: list[Path]) -> pd.DataFrame:
 
 
 def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, object] | None:
-    """Mean difference over the folds that both have; None if there is none with the same patients."""
+    """Mean difference over the folds that both have; None if no fold has the same patients."""
     folds = [
         fold
         for fold in ours.index.intersection(theirs.index)

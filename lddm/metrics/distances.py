@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors. Pure numpy, float64."""
+"""Distances between two sets of feature vectors, in pure numpy and float64."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.stats import wasserstein_distance
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
     """Fréchet distance of the Gaussians fitted to two sets: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
 
-    The last trace is the nuclear norm of A B^T, where A and B are the centred features over sqrt(n - 1): no matrix
-    square root, so it is exact for n < d and zero for equal sets (Heusel et al. 2017 for the distance).
+    The trace of the square root is computed as the nuclear norm of A B^T, where A and B are the centred features divided by
+    sqrt(n - 1). Without a matrix square root it is exact for n < d and zero for equal sets. Source: Heusel et al. 2017.
 
     Args:
         first: (n1, d), n1 >= 2.
@@ -28,7 +28,7 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _factor(features: np.ndarray) -> np.ndarray:
-    """F (at most n or d rows, d) with F^T F = covariance: the nuclear norm of A B^T does not see rotations of rows."""
+    """Factor F (min(n, d), d) with F^T F = covariance; the nuclear norm of A B^T is invariant to rotations of the rows."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     return centred if len(centred) <= centred.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
 
@@ -47,7 +47,7 @@ def kernel_distance(first: np.ndarray, second: np.ndarray, degree: int = 3) -> f
 def jedi(first: np.ndarray, second: np.ndarray) -> float:
     """JEDi as published: 100 times the biased squared MMD with the kernel (x.y / d)^2 (Luo et al. 2024, their code).
 
-    Biased: each video counts as near to itself, so two sets of the same distribution are apart by about 1 / n.
+    It is biased: the pairs of a video with itself add about 1 / n to the distance of two sets of the same distribution.
 
     Args:
         first: (n1, d), n1 >= 2.
@@ -57,7 +57,7 @@ def jedi(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def jedi_unbiased(first: np.ndarray, second: np.ndarray) -> float:
-    """JEDi without that bias, comparable between sample sizes; may be < 0. Arguments as for `jedi`."""
+    """Unbiased JEDi, comparable between sample sizes; may be < 0. Arguments as for `jedi`."""
     return 100 * _polynomial_mmd(first, second, 2, 0.0, biased=False)
 
 
@@ -80,13 +80,13 @@ def _polynomial_mmd(first: np.ndarray, second: np.ndarray, degree: int, offset: 
 def extrapolated(
     distance: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray, seed: int
 ) -> float:
-    """A distance without the bias of a finite n: its value where the line through distance over 1/n meets 1/n = 0.
+    """Extrapolate a distance to infinite n, by a linear fit of the distance over 1/n.
 
-    As FID-infinity (Chong & Forsyth 2020), but both sets are made smaller, since the real set is as small as the
-    synthetic one here. Ten sizes from half of n to n, each the mean of three random subsets.
+    As FID-infinity (Chong & Forsyth 2020), but both sets are subsampled, since the real set is as small as the synthetic one
+    here. Ten sizes from n/2 to n, each averaged over three random subsets.
 
     Raises:
-        ValueError: fewer than 2 d vectors; the bias is then no line in 1/n.
+        ValueError: fewer than 2 d vectors, for which the bias is not linear in 1/n.
     """
     n = min(len(first), len(second))
     if n < 2 * first.shape[1]:
@@ -114,7 +114,7 @@ def spectral_difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def wasserstein(first: np.ndarray, second: np.ndarray) -> float:
-    """Wasserstein-1 distance between two sets of numbers, in their unit."""
+    """Wasserstein-1 distance between two samples of a scalar, in their unit."""
     return float(wasserstein_distance(np.ravel(first), np.ravel(second)))
 
 

@@ -1,8 +1,8 @@
-"""A video network of the domain itself: what real motion looks like, learnt without labels from real training videos.
+"""Self-supervised, domain-specific video network, trained on real training videos without labels.
 
-The idea behind DT-FVD is a Fréchet distance in features of the domain. A network trained on what a video shows is
-blind to how it moves (a repeated still scores best), so this one learns to tell real motion from broken motion, and
-sees frames together with their differences.
+Like DT-FVD, it provides a Fréchet distance in features of the domain. A network trained to recognise content is insensitive
+to motion (a repeated still scores best). This network is therefore trained to distinguish real from distorted motion; its
+input are frames together with their differences.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from lddm.training.weights import load_into, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("metrics", "nn", "training", "data", "task")  # whose source code is part of the identity of a training
-SIDE = 32  # pixels that the network sees: motion, not texture
+# packages whose source code is part of the identity of a training
+PACKAGES = ("metrics", "nn", "training", "data", "task")
+SIDE = 32  # input size in pixels: resolves motion rather than texture
 PRETEXTS = ("real", "frozen", "shuffled", "fast", "torn")
 
 
 class DomainNetwork(nn.Module):
-    """3-D convolutions on (frame, difference to the frame before), to a code of 8 * width numbers and pretext logits."""
+    """3-D convolutions on (frame, difference to the previous frame); outputs 8 * width features and pretext logits."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -56,7 +57,7 @@ class DomainNetwork(nn.Module):
         if frames.shape[-1] != SIDE:
             frames = F.interpolate(frames, size=(SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
         change = torch.diff(frames, dim=1, prepend=frames[:, :1])
-        # Differences are an order of magnitude smaller than frames; the scale puts them on the same footing.
+        # Differences are an order of magnitude smaller than frames; this scale compensates for it.
         hidden = self.body(torch.stack([frames, 4 * change], dim=1))  # (B, C, T', H', W')
         pooled = torch.cat([hidden.mean(dim=(2, 3, 4)), hidden.std(dim=(2, 3, 4))], dim=1)
         return F.silu(self.code(pooled))
@@ -67,12 +68,12 @@ class DomainNetwork(nn.Module):
 
 
 def pretext_clip(frames: np.ndarray, kind: int, rng: np.random.Generator) -> np.ndarray:
-    """Break the motion of a clip in one of five ways.
+    """Distort the motion of a clip for the pretext task.
 
     Args:
         frames: uint8 (T, S, S).
-        kind: index into PRETEXTS: as it is; one frame repeated, with sensor-like noise; frames in random order; twice
-            as fast, to and fro; left and right half from different moments.
+        kind: index into PRETEXTS: unchanged; one frame repeated with sensor-like noise; shuffled frames; double speed, forwards
+            and then backwards; left and right half desynchronised.
     """
     count = len(frames)
     if kind == 0:
@@ -80,7 +81,8 @@ def pretext_clip(frames: np.ndarray, kind: int, rng: np.random.Generator) -> np.
     if kind == 1:
         still = frames[rng.integers(count)].astype(np.float32)
         noise = rng.normal(0, rng.uniform(0, 3), frames.shape)
-        return np.clip(np.rint(still + noise), 0, 255).astype(np.uint8)  # truncation would darken it by half a level
+        # truncation would darken the frame by half a level
+        return np.clip(np.rint(still + noise), 0, 255).astype(np.uint8)
     if kind == 2:
         return frames[rng.permutation(count)]
     if kind == 3:
@@ -93,7 +95,7 @@ def pretext_clip(frames: np.ndarray, kind: int, rng: np.random.Generator) -> np.
 
 
 class PretextTask:
-    """The pretext as the training loop sees it; see `lddm.training.step.Task`."""
+    """Training task of the pretext; implements `lddm.training.step.Task`."""
 
     def __init__(self, network: DomainNetwork, store: FrameStore, clips: pd.DataFrame, batch_size: int, seed: int):
         self.networks: dict[str, Any] = {"domain_network": network}
@@ -105,7 +107,7 @@ class PretextTask:
         return self.read(index, np.random.default_rng([self.seed, step]))
 
     def read(self, index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Clips of these rows, each broken in a random way: (B, T, S, S) in [-1, 1] and the ways (B,)."""
+        """Clips of these rows, each with a random distortion: (B, T, S, S) in [-1, 1], and the distortions (B,)."""
         kinds = rng.permutation(np.arange(len(index)) % len(PRETEXTS))
         clips = self.store.clip_frames(self.clips.iloc[index])[:, 1:]
         turned = [clip[:, :, ::-1] if rng.random() < 0.5 else clip for clip in clips]
@@ -121,7 +123,7 @@ class PretextTask:
 
 @torch.no_grad()
 def pretext_accuracy(network: DomainNetwork, store: FrameStore, clips: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Loss and accuracy of the pretext on clips, the same broken clips for the same seed."""
+    """Loss and accuracy of the pretext task on clips; the distortions are determined by the seed."""
     task = PretextTask(network, store, clips, 0, seed)
     rng = np.random.default_rng([seed, 0])
     losses, hits = [], []
@@ -143,9 +145,9 @@ def train_domain_network(
     out: Path,
     on_log: Callable[[int, dict[str, float]], None],
 ) -> None:
-    """Train on the fold's training clips; keep the weights that are best on its validation clips.
+    """Train on the training clips of a fold and keep the weights that are best on its validation clips.
 
-    The accuracy on held-out test clips is written into the file: how well the network reads motion.
+    The pretext accuracy on held-out test clips, a measure of motion sensitivity, is stored in the file.
     """
     torch.manual_seed(seed)
     network = DomainNetwork(section.width)
@@ -167,7 +169,7 @@ def train_domain_network(
 
 
 def domain_videos(path: Path) -> tuple[FeatureNetwork, float]:
-    """The trained network as a feature extractor, and its pretext accuracy on held-out clips."""
+    """Load the trained network as a feature extractor, and its pretext accuracy on held-out clips."""
     state, about = load_weights(path, "domain_network")
     network = load_into(DomainNetwork(about["width"]), state, path).to(pick_device())
 

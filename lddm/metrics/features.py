@@ -1,6 +1,7 @@
-"""Feature networks: clips uint8 in, vectors out, each under the name that its distances carry.
+"""Feature networks: uint8 clips in, feature vectors out.
 
-A video network sees frames 1..T of a clip, never x0, which a generator is given. A frame network sees a few of them.
+The input of a video network are frames 1..T of a clip, without x0, which is given to a generator. The input of a frame network
+are a few of these frames.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from lddm.nn.perceptual import MEAN, STD, efficientnet_lite0
 from lddm.training.identity import code_hash, library_versions
 from lddm.training.parallel import pick_device
 
-# ASSUME: neighbouring frames are almost copies, so a few of each clip, evenly spread, stand for it.
+# ASSUME: neighbouring frames are nearly identical, so a few evenly spaced frames represent a clip.
 FRAMES_OF_A_CLIP = 2
-SMALLEST = 64  # pixels; below that the last maps of EfficientNet-Lite0 (stride 32) are single cells
+SMALLEST = 64  # pixels; below that the last feature maps of EfficientNet-Lite0 (stride 32) have a single cell
 
 LIBRARIES = ("cv2", "numpy", "scipy", "torch", "torchvision", "timm", "torch-fidelity", "scikit-image")
 
@@ -38,13 +39,13 @@ Extractor = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network (or a plain function) whose features distances are measured in.
+    """A network (or a plain function) that provides the feature space of a distance.
 
     Attributes:
-        name: what the tables call it.
+        name: name in the tables.
         extract: clips uint8 (n, T + 1, S, S) -> (n * rows, d).
-        digest: content of the network's weights.
-        rows: vectors of a video.
+        digest: content hash of the weights.
+        rows: feature vectors per video.
     """
 
     name: str
@@ -54,21 +55,21 @@ class FeatureNetwork:
 
     @property
     def label(self) -> str:
-        """For a table."""
+        """Name for a table."""
         return self.name if self.rows == 1 else f"{self.name}, {self.rows} frames a video"
 
     @property
     def content(self) -> str:
-        """What the features depend on besides the videos: weights, the code that prepares frames and calls them, libraries."""
-        own = inspect.getsource(inspect.getmodule(self.extract) or type(self))  # perhaps of another package
+        """Cache key of everything but the videos: weights, code that prepares frames and calls the network, libraries."""
+        own = inspect.getsource(inspect.getmodule(self.extract) or type(self))  # may be from another package
         return hashlib.sha256(f"{self.name} {self.digest} {self.rows} {own} {code_of_measures()}".encode()).hexdigest()
 
     def features(self, clips: np.ndarray, cache: ArrayCache) -> np.ndarray:
-        """What the network says of clips uint8 (n, T + 1, S, S): float64 (n * rows, d)."""
+        """Features of clips uint8 (n, T + 1, S, S): float64 (n * rows, d)."""
         return cache.get(self.content, clips, lambda some: np.asarray(self.extract(some), dtype=np.float64))
 
     def with_x0(self) -> FeatureNetwork:
-        """The same network on frames 0..T: networks leave the first frame out, so it is put before itself."""
+        """Variant of the network on frames 0..T: since networks skip the first frame, x0 is duplicated."""
         return FeatureNetwork(
             f"{self.name} with x0",
             lambda clips: self.extract(np.concatenate([clips[:, :1], clips], axis=1)),
@@ -78,12 +79,12 @@ class FeatureNetwork:
 
 @functools.cache
 def code_of_measures() -> str:
-    """Our code between videos and what is measured of them, and the libraries that it calls: a part of cache keys."""
+    """Hash of our code that computes measures from videos, and versions of its libraries; part of cache keys."""
     return f"{code_hash('metrics', 'nn', 'motion', 'data')} {library_versions(*LIBRARIES)}"
 
 
 def some_frames(clips: np.ndarray, count: int = FRAMES_OF_A_CLIP) -> np.ndarray:
-    """`count` of the frames 1..T of each clip: uint8 (n, T + 1, S, S) -> (n, count, S, S); the last is frame T."""
+    """Select `count` evenly spaced frames of 1..T, including T: uint8 (n, T + 1, S, S) -> (n, count, S, S)."""
     last = clips.shape[1] - 1
     chosen = np.linspace(0, last, count + 1).round().astype(int)[1:]
     return clips[:, chosen]
@@ -100,7 +101,7 @@ def in_batches(clips: np.ndarray, size: int, network: Callable[[Tensor], Tensor]
 
 
 def efficientnet_frames() -> FeatureNetwork:
-    """EfficientNet-Lite0, 1280 numbers a frame, frames resized to 64 pixels at least."""
+    """EfficientNet-Lite0: 1280 features per frame, with frames resized to at least 64 pixels."""
     network: Any = efficientnet_lite0().to(pick_device())
 
     def embed(frames: Tensor) -> Tensor:
@@ -114,21 +115,21 @@ def efficientnet_frames() -> FeatureNetwork:
 
 
 def _of_frames(embed: Callable[[Tensor], Tensor], batch: int) -> Extractor:
-    """A network of frames as one of videos; rows are frames, clip by clip."""
+    """Apply a frame network to videos; rows are frames, clip by clip."""
     return lambda clips: in_batches(some_frames(clips).reshape(-1, *clips.shape[2:]), batch, embed)
 
 
 def inception_frames(weights_dir: str | Path) -> FeatureNetwork:
-    """The Inception-v3 of FID with its own resize, 2048 numbers a frame (torch-fidelity).
+    """Inception-v3 of FID with its own resizing (torch-fidelity): 2048 features per frame.
 
     Raises:
-        WeightsAbsent: no weights.
+        WeightsAbsent: the weights are missing.
     """
     path = find("inception_v3_fid", weights_dir)
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     with tempfile.NamedTemporaryFile(suffix=".pth") as file:
-        # torch-fidelity loads with pickle; what it gets is our copy, read here as tensors only.
+        # torch-fidelity unpickles its file; it receives our copy, which was read as tensors only.
         torch.save(torch.load(path, map_location="cpu", weights_only=True), file.name)
         network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file.name)
     network = network.to(pick_device())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIDE = 224  # pixels that the network was trained on
+SIDE = 224  # pixels; size of the training videos of the network
 CLASSES = 400
 BLOCKS: dict[str, tuple[int, ...]] = {  # output channels: 1x1; 1x1, 3x3; 1x1, 3x3; 1x1 after pooling
     "Mixed_3b": (64, 96, 128, 16, 32, 32),
@@ -33,10 +33,10 @@ def same_padding(shape: Sequence[int], size: int | Sequence[int], stride: int | 
 
     Args:
         shape: (T, H, W) of the input.
-        size, stride: of the window, along each axis or for all.
+        size, stride: size and stride of the window, per axis or for all axes.
     """
     padding: list[int] = []
-    for axis in (2, 1, 0):  # F.pad begins with the last axis
+    for axis in (2, 1, 0):  # F.pad starts with the last axis
         window = size if isinstance(size, int) else size[axis]
         step = stride if isinstance(stride, int) else stride[axis]
         total = max((-(-shape[axis] // step) - 1) * step + window - shape[axis], 0)
@@ -45,7 +45,7 @@ def same_padding(shape: Sequence[int], size: int | Sequence[int], stride: int | 
 
 
 class Unit(nn.Module):
-    """Convolution (padding SAME), normalisation folded in, ReLU."""
+    """Convolution (padding SAME) with folded batch normalisation, and ReLU."""
 
     def __init__(self, before: int, after: int, size: int, stride: int = 1):
         super().__init__()
@@ -59,7 +59,7 @@ class Unit(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum pooling with padding SAME; inputs are not negative, so padding with zero is padding with nothing."""
+    """Max pooling with padding SAME; inputs are non-negative, so zero padding does not change the maximum."""
 
     def __init__(self, size: Sequence[int], stride: Sequence[int]):
         super().__init__()
@@ -70,7 +70,7 @@ class MaxPool(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Inception block: four branches, joined along the channels."""
+    """Inception block: four branches, concatenated along the channels."""
 
     def __init__(self, before: int, channels: tuple[int, ...]):
         super().__init__()
@@ -90,10 +90,10 @@ class Mixed(nn.Module):
 
 
 class I3d(nn.Module):
-    """Logits of Kinetics-400; the module names are those of the TensorFlow release.
+    """I3D with the 400 logits of Kinetics-400; module names as in the TensorFlow release.
 
     Args:
-        divisor: the channels of all layers are divided by it; 1 is the published network.
+        divisor: divides the number of channels of all layers; 1 = the published network.
     """
 
     def __init__(self, divisor: int = 1):
@@ -119,7 +119,7 @@ class I3d(nn.Module):
         self.logits = nn.Conv3d(before, CLASSES, 1)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Video float (B, 3, T, 224, 224) in [-1, 1], T of 9 at least -> (B, 400)."""
+        """Video float (B, 3, T, 224, 224) in [-1, 1], T >= 9 -> logits (B, 400)."""
         for layer in self.trunk.values():
             video = layer(video)
         pooled = F.avg_pool3d(video, (2, 7, 7), stride=1)  # (B, 1024, T / 8 - 1, 1, 1)
@@ -127,10 +127,10 @@ class I3d(nn.Module):
 
 
 def grey_video(clips: Tensor) -> Tensor:
-    """Clips uint8 (B, T, S, S) -> float (B, 3, T, 224, 224) in [-1, 1], resized as StyleGAN-V's file resizes by itself.
+    """Convert clips uint8 (B, T, S, S) to float (B, 3, T, 224, 224) in [-1, 1], resized as inside the StyleGAN-V file.
 
-    ASSUME: bilinear with pixel centres, without antialiasing, as in StyleGAN-V (Skorokhodov et al. 2022), whose FVD most
-    later work reports; the first FVD code resizes with TensorFlow 1's pixel corners.
+    ASSUME: bilinear with pixel centres, without antialiasing, as in StyleGAN-V (Skorokhodov et al. 2022), whose FVD is used
+    by most later work; the original FVD code resizes with the pixel corners of TensorFlow 1.
     """
     frames = F.interpolate(clips.float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)  # (B, T, 224, 224)
     return (frames / 127.5 - 1)[:, None].expand(-1, 3, -1, -1, -1)

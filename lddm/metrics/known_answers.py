@@ -1,7 +1,7 @@
-"""Known answers of LPIPS and DISTS, to check that files and code together give the published distances.
+"""Reference values of LPIPS and DISTS, to check that weight files and code reproduce the published distances.
 
-Both images are formulas, so nothing but the numbers has to be kept. The numbers were printed by the package lpips 0.1.4 and
-by pyiqa's DISTS with the same weights. I3D's known answers are in `weights_convert`.
+Both test images are formulas, so only the values are stored. They were computed by the package lpips 0.1.4 and by DISTS of
+pyiqa with the same weights. Reference values of I3D are in `weights_convert`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ ANSWERS = {"lpips_vgg": 0.425211, "lpips_alex": 0.125955, "dists": 0.264501}
 
 
 def wave_image(number: int) -> Tensor:
-    """Float (1, 3, 64, 64) in [-1, 1]."""
+    """Test image float (1, 3, 64, 64) in [-1, 1]."""
     rows, columns = np.mgrid[:64, :64]
     channels = [np.sin(rows / (3 + number + c)) * np.cos(columns / (4 + number) + c) for c in range(3)]
     return torch.tensor(np.stack(channels), dtype=torch.float32)[None]
 
 
 def check_answer(name: str, weights_dir: str | Path) -> None:
-    """Compare the distance of two images with the known one; nothing is compared while the backbone is not in the folder.
+    """Compare the distance of two test images with its reference value; no-op if the backbone is not in the folder.
 
     Args:
         name: key of ANSWERS.
 
     Raises:
-        WeightsAbsent: the files cannot be used, or the answer is another one.
+        WeightsAbsent: the files cannot be used, or the distance differs.
     """
     files = [REGISTRY[entry].file for entry in (BACKBONES[name], f"{BACKBONES[name]}_convolutions")]
     if not any((Path(weights_dir) / file).is_file() for file in files):

@@ -1,4 +1,4 @@
-"""How things move: numbers of each video whose distributions are compared between synthetic and real ones."""
+"""Motion statistics per video, whose distributions are compared between synthetic and real videos."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROUNDING = 1e-12  # power of a clip without motion, in squared grey range
 def flow_statistics(clips: np.ndarray) -> np.ndarray:
     """Optical flow between neighbouring frames (Farneback 2003): uint8 (n, T + 1, S, S) -> (n, 1 + 8 + 1).
 
-    The mean magnitude in pixels a frame; the share of motion in each of 8 directions, weighted by magnitude; and the
-    acceleration: mean length of the change of flow from one step to the next, in pixels a squared frame. Steady or slowly turning
-    motion has little of it, jerky motion much; it is NaN for clips of fewer than three frames.
+    The columns are the mean magnitude in pixels per frame; the share of motion in each of 8 directions, weighted by magnitude;
+    and the acceleration, i.e. the mean magnitude of the change of flow between steps, in pixels per squared frame. Acceleration
+    is low for steady or slowly turning motion and high for jerky motion; it is NaN for clips of fewer than three frames.
 
-    ASSUME: every other pair of neighbours is enough for magnitude and direction.
+    ASSUME: every other pair of neighbouring frames suffices for magnitude and direction.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -36,7 +36,7 @@ def flow_statistics(clips: np.ndarray) -> np.ndarray:
 
 
 def _flow_of(clip: np.ndarray) -> np.ndarray:
-    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
+    farneback: Any = cv2.calcOpticalFlowFarneback  # (the type stubs do not allow None as the initial flow)
     flows = [farneback(first, second, None, 0.5, 3, 11, 3, 5, 1.1, 0) for first, second in pairwise(clip)]
     magnitudes, histogram = [], np.zeros(DIRECTIONS)
     for flow in flows[::2]:
@@ -51,15 +51,15 @@ def _flow_of(clip: np.ndarray) -> np.ndarray:
 
 
 def temporal_difference(clips: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of neighbouring frames, as a share of the grey range: (n, 1)."""
+    """Mean absolute difference of neighbouring frames, relative to the grey range: (n, 1)."""
     return np.array([[np.abs(np.diff(clip.astype(np.float32), axis=0)).mean() / GREY] for clip in clips])
 
 
 def power_spectrum(clips: np.ndarray) -> np.ndarray:
-    """Power over time of each pixel, mean over pixels, in squared grey range: (n, frequencies).
+    """Temporal power spectrum, averaged over pixels, in squared grey range: (n, frequencies).
 
-    Frequencies are cycles a clip: 1, 2, ... up to Nyquist. A line is taken out of each pixel and a Hann window is put over
-    time; without them a slow drift has power at all frequencies.
+    Frequencies are in cycles per clip: 1, 2, ... up to Nyquist. Each pixel is detrended linearly and multiplied by a Hann
+    window over time; otherwise a slow drift leaks into all frequencies.
     """
     return np.array([_power(clip / GREY) for clip in clips])
 
@@ -80,13 +80,13 @@ def high_share(spectrum: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MotionMeasure:
-    """A distance between what a function reads from two sets of clips.
+    """A distance between the motion statistics of two sets of clips.
 
     Attributes:
-        read: clips -> (n, k).
+        read: clips -> statistics (n, k).
         distance: (n1, k), (n2, k) -> number.
-        name: what the distance is, for a table.
-        after: what is done with the numbers of `read` first.
+        name: name of the distance, for a table.
+        after: transform of the statistics before the distance.
     """
 
     read: Callable[[np.ndarray], np.ndarray]
@@ -95,7 +95,7 @@ class MotionMeasure:
     after: Callable[[np.ndarray], np.ndarray] = lambda numbers: numbers
 
     def of(self, clips: np.ndarray) -> np.ndarray:
-        """The numbers of each clip: (n, k)."""
+        """Statistics of each clip: (n, k)."""
         return self.after(self.read(clips))
 
 

@@ -1,4 +1,4 @@
-"""Which distances are taken in the features of which network."""
+"""Registry of the feature networks and the distances computed in their features."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Distance = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclass(frozen=True)
 class NetworkMetrics:
-    """The metrics of one network.
+    """Metrics computed in the features of one network.
 
     Attributes:
         distances: metric -> distance of two sets of features, (n1, d), (n2, d) -> number.
         make: loads the network; raises WeightsAbsent.
-        remark: added to the network's name in the tables.
-        slow: seconds a video, so `quality.max_videos_pretrained` holds.
+        remark: suffix of the name of the network in the tables.
+        slow: whether it takes seconds per video, so that `quality.max_videos_pretrained` applies.
     """
 
     distances: dict[str, Distance]
@@ -34,11 +34,12 @@ class NetworkMetrics:
 
 
 def network_metrics(domain: FeatureNetwork, accuracy: float, weights_dir: Path, length: int) -> list[NetworkMetrics]:
-    """All of them, in the order of the tables.
+    """Metrics of all networks, in the order of the tables.
 
     Args:
-        domain: network of the domain, and its pretext `accuracy`.
-        length: frames after x0.
+        domain: domain network.
+        accuracy: its pretext accuracy.
+        length: number of frames after x0.
     """
     return [
         NetworkMetrics(

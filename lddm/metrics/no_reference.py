@@ -1,6 +1,6 @@
-"""Measures without a reference, and ST-RRED, which needs a real video but reads only its statistics.
+"""No-reference quality measures, and ST-RRED, a reduced-reference measure that uses only statistics of the real video.
 
-They judge natural video; on ultrasound they are reported because the field reports them. Each gives a number a video.
+They were designed for natural video and are reported because the literature reports them. Each returns one number per video.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lddm.metrics.features import in_batches, some_frames
 from lddm.metrics.weights import WeightsAbsent, find
 from lddm.training.parallel import pick_device
 
-NIQE_SIDE = 193  # smallest frame of scikit-video's NIQE
-VIIDEO_SIDE = 48  # two blocks of VIIDEO, at half size too
+NIQE_SIDE = 193  # smallest frame size of NIQE in scikit-video
+VIIDEO_SIDE = 48  # two blocks of VIIDEO, also at half size
 
 
 def piqe(clips: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def brisque(weights_dir: str | Path, clips: np.ndarray) -> np.ndarray:
         WeightsAbsent: the support vectors are missing, or the file holds more than tensors.
     """
     path = find("brisque", weights_dir)
-    try:  # pyiqa unpickles whatever is in the file, whose digest nobody publishes
+    try:  # pyiqa unpickles the complete file, for which no digest is published
         torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise WeightsAbsent(f"brisque: {path.name} holds more than tensors or is damaged; remove it") from error
@@ -54,7 +54,7 @@ def _frames_score(name: str, weights_dir: str | Path, clips: np.ndarray) -> np.n
 
 
 def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
-    """A pyiqa network whose files come from `weights_dir`, laid out as torch.hub does.
+    """Load a pyiqa network with its files from `weights_dir`, which has the layout of torch.hub.
 
     Raises:
         WeightsAbsent: pyiqa is not installed, or cannot use the files.
@@ -62,7 +62,7 @@ def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
     try:
         import pyiqa
         from pyiqa.utils import download_util
-    except ImportError as error:  # its licence is non-commercial, so some leave it out
+    except ImportError as error:  # optional, since its licence is non-commercial
         raise WeightsAbsent(
             f"{name}: the package pyiqa cannot be imported ({error}): pip install 'lddm[quality]'"
         ) from error
@@ -72,7 +72,7 @@ def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
     download_util.DEFAULT_CACHE_DIR = str(Path(weights_dir) / "pyiqa")
     try:
         return pyiqa.create_metric(name, device=pick_device())
-    except Exception as error:  # damaged files raise whatever their format raises
+    except Exception as error:  # damaged files raise many types of errors
         raise WeightsAbsent(
             f"{name}: pyiqa cannot use the files in weights_dir ({type(error).__name__}: {error})"
         ) from error
@@ -82,7 +82,7 @@ def _pyiqa(name: str, weights_dir: str | Path) -> nn.Module:
 
 
 def niqe(clips: np.ndarray) -> np.ndarray:
-    """NIQE (Mittal et al. 2013) through scikit-video, which brings its parameters; lower is better.
+    """NIQE (Mittal et al. 2013) through scikit-video, which includes its parameters; lower is better.
 
     Raises:
         WeightsAbsent: the frames are too small for its blocks.
@@ -108,7 +108,7 @@ def viideo(clips: np.ndarray) -> np.ndarray:
 def strred(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """ST-RRED (Soundararajan & Bovik 2013) through scikit-video, frames 1..T; 0 = equal, lower is better.
 
-    Its float32 statistics are ill-conditioned: a few percent between versions of numpy.
+    Its float32 statistics are ill-conditioned: values differ by a few percent between numpy versions.
     """
     skvideo = _skvideo()
 
@@ -117,10 +117,10 @@ def strred(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 
 def _skvideo() -> ModuleType:
-    """scikit-video.
+    """Import scikit-video.
 
     Raises:
-        WeightsAbsent: it is not installed.
+        WeightsAbsent: scikit-video is not installed.
     """
     try:
         from lddm.metrics.scikit_video import skvideo
@@ -130,7 +130,7 @@ def _skvideo() -> ModuleType:
 
 
 def _each(videos: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
-    """One number a video; constant videos divide by zero inside these measures and come out as NaN."""
+    """Evaluate a measure per video; NaN for constant videos, where these measures divide by zero."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return np.array([float(np.squeeze(score(video))) for video in videos])

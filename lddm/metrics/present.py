@@ -1,7 +1,7 @@
-"""Which pretrained networks there are, noted once per experiment, so that scores depend on the content of the files.
+"""List of the pretrained networks present, recorded per experiment, so that scores depend on the content of the files.
 
-The note is an input of the rule `score`. It is written again, and scores with it, when weights arrive, change or go; not
-when the folder is moved, and not because a job of the same run downloaded them.
+The list is an input of the rule `score`. The list and the scores are renewed when weights are added, changed or removed, but
+not when the folder is moved or when a job of the same run downloads weights.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def present(weights_dir: str | Path) -> dict[str, str]:
-    """Name -> SHA-256 of each network of the registry whose file is in the folder."""
+    """SHA-256 by name of all networks of the registry whose file is in the folder."""
     files = {name: Path(weights_dir) / entry.file for name, entry in REGISTRY.items()}
     return {name: sha256(path) for name, path in sorted(files.items()) if path.is_file()}
 
 
 def planned(weights_dir: str | Path, note: str | Path) -> str:
-    """What the rule `fetch_weights` is compared by: the same as when `note` was written, unless the files differ from it.
+    """Digest for the rerun of the rule `fetch_weights`; it changes only if the files differ from the list `note`.
 
     Returns:
         Twelve hexadecimal digits.
@@ -35,18 +35,18 @@ def planned(weights_dir: str | Path, note: str | Path) -> str:
         if written["found"] == there:
             return str(written["planned"])
     except (OSError, ValueError, LookupError, TypeError):
-        pass  # no note yet, or a damaged one: it is written again
+        pass  # the list is missing or damaged: it is written again
     return hashlib.sha256(json.dumps(there).encode()).hexdigest()[:12]
 
 
 def note_weights(weights_dir: str | Path, plan: str, out: str | Path) -> dict[str, str]:
-    """Download what can be had, and write the note.
+    """Download the available networks and write the list.
 
     Args:
-        plan: what `planned` returned.
+        plan: return value of `planned`.
 
     Returns:
-        Name -> reason of each network that is absent.
+        Reason by name for each absent network.
     """
     absent = {}
     for name in REGISTRY:

@@ -1,13 +1,13 @@
-"""scikit-video 1.1.11 on a current numpy and scipy: the one place where its gaps are closed.
+"""Compatibility layer for scikit-video 1.1.11 with current numpy and scipy.
 
-What fails without this, and how it is closed (numpy's own namespace stays as it is: `np.bool = bool` would break
-numpy.ma, and other packages would meet names that numpy removed):
+Incompatibilities and workarounds (numpy itself is not patched: `np.bool = bool` would break numpy.ma, and other packages
+would see names that numpy removed):
 
-    np.float, np.int, np.product    each skvideo module gets a view of numpy that has them
-    scipy.misc.imresize             each skvideo module gets a view of scipy that has it, made with Pillow in mode F
-    np.linalg.eig (strred)          real where all eigenvalues are, as it was before numpy 2.5
-    ndarray.tostring (vwrite)       frames are handed to ffmpeg as a view that has it
-    int8 motion vectors             blockMotion returns int64, so that sums with them do not overflow
+    np.float, np.int, np.product    skvideo modules use a proxy of numpy that defines them
+    scipy.misc.imresize             skvideo modules use a proxy of scipy with a version based on Pillow in mode F
+    np.linalg.eig (strred)          returns real arrays if all eigenvalues are real, as before numpy 2.5
+    ndarray.tostring (vwrite)       frames are passed to ffmpeg as an array subclass that defines it
+    int8 motion vectors             blockMotion returns int64, so that sums do not overflow
 
 Use: `from lddm.metrics.scikit_video import skvideo`, then skvideo.measure, skvideo.io, skvideo.motion.
 """
@@ -37,7 +37,7 @@ _RESAMPLING = {
 
 
 class _View(types.ModuleType):
-    """A module with a few names more; all others come from the module itself."""
+    """Proxy of a module with additional names; all others are looked up in the module."""
 
     def __init__(self, module: types.ModuleType, **more: Any):
         super().__init__(module.__name__)
@@ -49,7 +49,7 @@ class _View(types.ModuleType):
 
 
 class _Frames(np.ndarray):
-    """An array that still has `tostring`, which numpy removed for `tobytes`."""
+    """Array with `tostring`, which numpy replaced by `tobytes`."""
 
     def tostring(self) -> bytes:
         return self.tobytes()
@@ -58,7 +58,7 @@ class _Frames(np.ndarray):
 def imresize(
     image: np.ndarray, size: float | tuple[int, int], interp: str = "bilinear", mode: str | None = None
 ) -> np.ndarray:
-    """scipy.misc.imresize of old, for one grey image, in float (mode F).
+    """Replacement of the former scipy.misc.imresize for one grayscale image, in float (mode F).
 
     Args:
         image: (H, W), any real dtype.

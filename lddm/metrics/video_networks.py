@@ -1,6 +1,7 @@
-"""Large pretrained networks of videos: I3D (FVD), dynamic textures (DT-FVD), VideoMAE (CD-FVD) and V-JEPA (JEDi).
+"""Large pretrained video networks: I3D (FVD), dynamic textures (DT-FVD), VideoMAE (CD-FVD) and V-JEPA (JEDi).
 
-All see frames 1..T. I3D takes 2 to 3 s a video on one core, so `quality.max_videos_pretrained` limits how many are scored.
+Their input are frames 1..T. I3D takes 2 to 3 s per video on one core, so `quality.max_videos_pretrained` limits the number
+of videos.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from lddm.training.parallel import pick_device
 
 logger = logging.getLogger(__name__)
 
-I3D_SHORTEST = 9  # frames; the network halves time three times and pools two
+I3D_SHORTEST = 9  # frames; the network halves the time axis three times and pools over two steps
 KINETICS = ("i3d_kinetics400", "i3d_kinetics400_tfhub")  # files with the same network
 WIDTHS = {"i3d_dtdb": 1024, "videomae_ssv2": 1408, "vjepa_ssv2": 1024}  # features of the published networks
 BATCH = 4
 
 
 def kinetics_i3d(weights_dir: str | Path, clip_length: int) -> FeatureNetwork:
-    """The 400 logits of the I3D trained on Kinetics-400, the features of FVD and KVD, from whichever file is there.
+    """I3D trained on Kinetics-400, whose 400 logits are the features of FVD and KVD, from any of its weight files.
 
-    StyleGAN-V's TorchScript takes values 0..255 and resizes to 224 pixels by itself; ours is called alike (`i3d.grey_video`).
+    The TorchScript file of StyleGAN-V takes values 0..255 and resizes to 224 pixels itself; ours gets the equivalent input
+    (`i3d.grey_video`).
 
     Raises:
-        WeightsAbsent: no weights, or clips too short for the network.
+        WeightsAbsent: the weights are missing, or the clips are too short for the network.
     """
     _long_enough(KINETICS[0], clip_length)
     name, path = find_one(KINETICS, weights_dir)
@@ -55,20 +57,20 @@ def kinetics_i3d(weights_dir: str | Path, clip_length: int) -> FeatureNetwork:
 
 
 def exported(weights_dir: str | Path, name: str, clip_length: int) -> FeatureNetwork:
-    """A network that its user exported as TorchScript: float values 0..255 (B, 3, T, H, W) -> (B, d).
+    """A network exported as TorchScript by the user: float (B, 3, T, H, W) in 0..255 -> (B, d).
 
     Args:
         name: key of WIDTHS, which holds d.
 
     Raises:
-        WeightsAbsent: no file, clips too short for the network, or a file that is not such a network.
+        WeightsAbsent: the file is missing or not such a network, or the clips are too short.
     """
     if name == "i3d_dtdb":
         _long_enough(name, clip_length)
     path = find(name, weights_dir)
     script = _script(name, path)
     extract = _of_videos(lambda clips: script(_as_rgb(clips)))
-    try:  # asked once, before it meets the videos
+    try:  # checked once before it is applied to videos
         found = tuple(extract(np.zeros((1, clip_length + 1, SMALLEST, SMALLEST), np.uint8)).shape)
     except (RuntimeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[-1][:160]
@@ -91,12 +93,12 @@ def _script(name: str, path: Path) -> torch.jit.ScriptModule:
 
 
 def _as_rgb(clips: Tensor) -> Tensor:
-    """uint8 (B, T, S, S) -> float (B, 3, T, S, S), values 0..255."""
+    """Convert uint8 (B, T, S, S) to float (B, 3, T, S, S), values 0..255."""
     return clips[:, None].float().expand(-1, 3, -1, -1, -1)
 
 
 def _of_videos(network: Callable[[Tensor], Tensor]) -> Extractor:
-    """A network of frames 1..T of uint8 clips (B, T, S, S) as an extractor of clips (n, T + 1, S, S)."""
+    """Wrap a network on frames 1..T, uint8 (B, T, S, S), as an extractor for clips (n, T + 1, S, S)."""
 
     def extract(clips: np.ndarray) -> np.ndarray:
         if len(clips) > BATCH:

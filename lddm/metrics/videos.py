@@ -1,4 +1,4 @@
-"""Sets of videos that are scored: random subsets, and which of them are compared with clips of other patients."""
+"""Sets of videos to score: random subsets, and pairing with clips of other patients."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pandas as pd
 
 from lddm.statistics.resampling import halves
 
-Pair = tuple[np.ndarray, np.ndarray]  # which clips of the reference, which videos
+Pair = tuple[np.ndarray, np.ndarray]  # indices of reference clips, indices of videos
 
 
 @dataclass(frozen=True)
 class Videos:
-    """Clips uint8 (n, T + 1, S, S) and the patient of each, and the table they come from."""
+    """Clips uint8 (n, T + 1, S, S) with their patients and their rows of the clips table."""
 
     clips: np.ndarray
     patients: np.ndarray
@@ -24,17 +24,17 @@ class Videos:
         return len(self.clips)
 
     def take(self, index: np.ndarray) -> Videos:
-        """Some of them."""
+        """Select a subset."""
         return Videos(self.clips[index], self.patients[index], self.table.iloc[index].reset_index(drop=True))
 
     def at_most(self, count: int, seed: int) -> Videos:
-        """A random subset, in its old order; each first frame keeps one video before another keeps two."""
+        """Random subset in the original order; no first frame keeps a second video before all keep one."""
         if len(self) <= count:
             return self
         return self.take(np.sort(self.shuffled(np.random.default_rng(seed))[:count]))
 
     def shuffled(self, rng: np.random.Generator) -> np.ndarray:
-        """All indices in random order: one video of each first frame, then a second one of each, and so on."""
+        """All indices in random order: first one video per first frame, then a second one of each, and so on."""
         order = rng.permutation(len(self))
         return order[
             np.argsort(pd.Series(self.first_frames[order]).groupby(self.first_frames[order]).cumcount(), kind="stable")
@@ -42,15 +42,15 @@ class Videos:
 
     @property
     def first_frames(self) -> np.ndarray:
-        """Name of the first frame of each video: its clip, or the still that it is."""
+        """Id of the first frame of each video: its clip or still."""
         names = self.table["clip_id"]
         return (names.fillna(self.table["x0_id"]) if "x0_id" in self.table else names).astype(str).to_numpy()
 
 
 def pairs_of_other_patients(real: Videos, videos: Videos, seed: int) -> list[Pair]:
-    """The clips of one half of the patients of `real`, and as many videos of as many patients that are not in it.
+    """Pairs of the clips of one half of the patients of `real`, and equally many videos of equally many other patients.
 
-    Each of a few fixed divisions into halves gives two pairs; one video of each first frame is taken as far as they go.
+    Each of a few fixed splits into halves gives two pairs. Videos with distinct first frames are preferred.
     """
     chosen = []
     for number, side in enumerate(halves(real.patients, real.table["label"].to_numpy(), seed)):
@@ -66,17 +66,17 @@ def pairs_of_other_patients(real: Videos, videos: Videos, seed: int) -> list[Pai
 
 
 def best_of_samples(values: np.ndarray, videos: Videos, higher: bool) -> tuple[int, np.ndarray, np.ndarray]:
-    """Best of the samples of each x0: how near the truth a generator can come, not how near it mostly is.
+    """Best of the samples of each x0: how close to the true video a generator can come, not its typical distance.
 
-    First frames that lost a sample to `max_videos` are left out: the best of fewer is worse.
+    First frames with fewer samples (due to `max_videos`) are excluded, since the best of fewer samples is worse.
 
     Args:
-        values: float (n,), one of each video.
+        values: float (n,), one value per video.
         videos: n videos.
         higher: whether the largest value is the best.
 
     Returns:
-        The number of samples of each x0, and the best value and the patient of each of m first frames, both (m,).
+        The number of samples per x0; the best value and the patient of each of m first frames, both (m,).
     """
     of_clip = pd.Series(values).groupby(videos.table["clip_id"].to_numpy())
     counts = of_clip.size()

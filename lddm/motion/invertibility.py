@@ -1,24 +1,24 @@
-"""Whether a displacement field folds tissue, and how far its gradients must shrink so that it does not."""
+"""Invertibility of displacement fields: detect folding, and scale gradients down until none remains."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Smallest det(I + grad u) of a field that counts as invertible: tissue may shrink to a twentieth of its area, not further.
+# Smallest det(I + grad u) of a field that counts as invertible: tissue may be compressed to a twentieth of its area.
 SMALLEST_DETERMINANT = 0.05
-# No bicubic enlargement of a field with less strain between neighbouring cells can reach that determinant. Enlarging
-# multiplies differences by at most 1.5 along them and 1.375 across (sums of absolute weights, a = -0.75), so with strain s
-# the spectral norm of grad u is at most sqrt(2) 1.5 1.375 s, and det(I + grad u) >= (1 - norm)^2.
+# A field with less strain than this between neighbouring cells cannot reach that determinant after bicubic upsampling.
+# Upsampling multiplies differences by at most 1.5 along their direction and 1.375 across it (sums of absolute weights,
+# a = -0.75). For strain s the spectral norm of grad u is thus at most sqrt(2) 1.5 1.375 s, and det(I + grad u) >= (1 - norm)^2.
 LARGEST_STRAIN = (1 - SMALLEST_DETERMINANT**0.5) / (2**0.5 * 1.5 * 1.375)
 
 
 def invertible_share(motion: Tensor) -> Tensor:
-    """The largest share s of the displacement gradients at which no frame folds, at most 1; nothing is read from the device.
+    """Largest factor s <= 1 on the displacement gradients for which no frame folds; without device synchronisation.
 
-    Of a displacement in a cell of four pixels, det(I + s grad u) = 1 + s tr + s^2 det is taken at the four corners from the
-    differences along its sides: the bilinear map of the cell is invertible if all four are positive. Where the whole
-    gradient folds nowhere s is 1; otherwise s is the smallest positive root of det(I + s grad u) = SMALLEST_DETERMINANT.
+    In each cell of four pixels, det(I + s grad u) = 1 + s tr + s^2 det is evaluated at the four corners from differences
+    along the sides; the bilinear map of the cell is invertible if all four are positive. If no cell folds, s is 1;
+    otherwise s is the smallest positive root of det(I + s grad u) = SMALLEST_DETERMINANT.
 
     Args:
         motion: float (B, T, 2, S, S) in pixels, (axial, lateral).
@@ -28,7 +28,7 @@ def invertible_share(motion: Tensor) -> Tensor:
     """
     down, right = motion.diff(dim=3), motion.diff(dim=4)  # along rows (B, T, 2, S - 1, S), columns (B, T, 2, S, S - 1)
     rest = 1 - SMALLEST_DETERMINANT
-    smallest, steepest = [], []  # of each corner, (B,)
+    smallest, steepest = [], []  # per corner, (B,)
     for a in (down[..., :-1], down[..., 1:]):
         for b in (right[..., :-1, :], right[..., 1:, :]):
             trace = a[:, :, 0] + b[:, :, 1]
@@ -43,15 +43,15 @@ def invertible_share(motion: Tensor) -> Tensor:
 
 
 def largest_strain(fields: Tensor, rows: Tensor, spacing: float) -> Tensor:
-    """The largest difference of displacement between neighbouring cells in any frame, in units of their distance.
+    """Largest strain between neighbouring cells in any frame: displacement difference divided by cell spacing.
 
     Args:
         fields: float (B, K, 2, h, w) in pixels.
-        rows: float (B, K, T).
-        spacing: pixels from cell to cell.
+        rows: float (B, K, T), temporal coefficients.
+        spacing: distance of neighbouring cells, in pixels.
 
     Returns:
-        float (B,), no unit.
+        float (B,), dimensionless.
     """
     motion = torch.einsum("bkt,bkchw->btchw", rows, fields)
     steps = [motion.diff(dim=dim).square().sum(dim=2).flatten(1).amax(dim=1) for dim in (3, 4)]

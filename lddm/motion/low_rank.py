@@ -19,7 +19,7 @@ from lddm.motion.flow import optical_flow
 
 @dataclass(frozen=True)
 class MotionCode:
-    """Measured motion of clips.
+    """Low-rank code of the measured motion of B clips.
 
     Attributes:
         maps: float32 (B, K, 2, h, w), displacement fields in pixels of the full frame, (axial, lateral).
@@ -36,19 +36,19 @@ class MotionCode:
         return MotionCode(self.maps[index], self.coefficients[index])
 
     def to(self, device: torch.device) -> MotionCode:
-        """The same on another device."""
+        """Copy to another device."""
         return MotionCode(self.maps.to(device), self.coefficients.to(device))
 
     def mix(self, other: MotionCode, chosen: Tensor) -> MotionCode:
-        """The code of `other` where `chosen` (bool (B,))."""
+        """Replace entries by those of `other` where `chosen`, bool (B,), is True."""
         return MotionCode(
             torch.where(chosen[:, None, None, None, None], other.maps, self.maps),
             torch.where(chosen[:, None, None], other.coefficients, self.coefficients),
         )
 
     def flip(self, flipped: Tensor) -> MotionCode:
-        """The code of the clips mirrored left to right where `flipped` (bool (B,)): lateral motion changes its sign."""
-        axial_lateral = 1 - 2 * torch.arange(2, device=self.maps.device)  # made there: a copy would wait
+        """Code of the mirrored clips where `flipped`, bool (B,), is True: the lateral displacement changes sign."""
+        axial_lateral = 1 - 2 * torch.arange(2, device=self.maps.device)  # on the device: a copy would synchronise
         mirrored = self.maps.flip(-1) * axial_lateral[:, None, None]
         sign = _signs(mirrored, self.coefficients)
         code = MotionCode(mirrored * sign[:, :, None, None, None], self.coefficients * sign[:, :, None])
@@ -56,14 +56,14 @@ class MotionCode:
 
 
 def measure_motion(clips: np.ndarray, rank: int, map_size: int, passes: int = 2, chunk: int = 64) -> MotionCode:
-    """Measure the motion of clips.
+    """Measure the optical flow of clips and reduce it to low rank.
 
     Args:
         clips: uint8 (n, T + 1, H, W), x0 first.
         rank: K.
         map_size: h = w.
-        passes: of optical flow (`optical_flow`).
-        chunk: clips whose flow is in memory at a time.
+        passes: passes of `optical_flow`.
+        chunk: number of clips whose flow is held in memory at a time.
     """
     maps, coefficients = [], []
     for start in range(0, len(clips), chunk):
@@ -77,10 +77,10 @@ def measure_motion(clips: np.ndarray, rank: int, map_size: int, passes: int = 2,
 def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Reduce motion to maps times temporal coefficients: u_t(p) = sum_k a_k(t) B_k(p).
 
-    Singular value decomposition of each clip over time x space at the resolution of the maps, in the order of the
-    singular values. Its signs are arbitrary; they are fixed so that of the mean axial and the mean lateral displacement of
-    each map the larger one is positive. So maps of a kind of motion look alike, whatever its direction, and the direction
-    is in the coefficients. A clip of two frames has one coefficient, which is one: its map is the displacement itself.
+    Singular value decomposition of each clip (time x space) at the resolution of the maps, ordered by singular value. The
+    signs of singular vectors are arbitrary. They are fixed so that the larger of the mean axial and mean lateral
+    displacement of each map is positive. Maps of one type of motion are then similar, and the coefficients hold its direction.
+    A clip of two frames has a single coefficient, which is one: its map is the displacement itself.
 
     Args:
         flow: float32 (n, T, 2, H, W) in pixels.
@@ -94,7 +94,7 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
     n, frames = flow.shape[:2]
     small = _fit_maps(flow, map_size)  # (n, T, 2, h, w)
     matrix = small.reshape(n, frames, -1)
-    # Eigenvectors of the T x T Gram matrix are the left singular vectors; far cheaper than a full decomposition.
+    # The left singular vectors are the eigenvectors of the T x T Gram matrix: much cheaper than a full SVD.
     _, vectors = np.linalg.eigh(matrix @ matrix.transpose(0, 2, 1))
     if rank > frames:
         raise ValueError(f"rank {rank} exceeds the {frames} frames of a clip")
@@ -105,10 +105,11 @@ def svd_motion(flow: np.ndarray, rank: int, map_size: int) -> tuple[np.ndarray, 
 
 
 def _signs(maps: Tensor, coefficients: Tensor) -> Tensor:
-    """+1 or -1 (n, K) for maps (n, K, 2, h, w): of the mean axial and lateral displacement the larger one gets positive.
+    """Signs (n, K), +1 or -1, that make the larger of mean axial and mean lateral displacement of maps positive.
 
-    Where both are nearly zero, the larger one of the mean cubes does. A single coefficient, (n, K, 1), gets positive: contraction
-    and expansion, whose mean displacement is close to zero, would otherwise be told apart by the coefficient alone.
+    Maps are (n, K, 2, h, w). If both means are nearly zero, the mean cubes decide. A single coefficient, (n, K, 1), is made
+    positive instead: the mean displacement of contraction and expansion is close to zero, so that otherwise only the
+    coefficient would distinguish them.
     """
     if coefficients.shape[2] == 1:
         return torch.where(coefficients[:, :, 0] < 0, -1.0, 1.0).to(maps)
@@ -121,15 +122,16 @@ def _signs(maps: Tensor, coefficients: Tensor) -> Tensor:
 
 @functools.cache
 def _shrinking(height: int, size: int) -> np.ndarray:
-    """Least-squares inverse of bicubic enlargement from `size` to `height` values: float64 (size, height)."""
-    enlarging = cv2.resize(np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC)  # as torch's, (height, size)
+    """Least-squares inverse of bicubic upsampling from `size` to `height` samples: float64 (size, height)."""
+    # bicubic as in torch, (height, size)
+    enlarging = cv2.resize(np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC)
     return np.linalg.pinv(enlarging)
 
 
 def _fit_maps(flow: np.ndarray, size: int) -> np.ndarray:
-    """The maps (..., size, size) that come nearest to the flow (..., H, W) once they are enlarged again.
+    """Fit maps (..., size, size) whose bicubic upsampling is closest to the flow (..., H, W) in least squares.
 
-    Means over cells, the usual way to shrink, are smoothed once more by enlarging and lose local strain.
+    Cell means, the usual way to downsample, are smoothed again by upsampling and lose local strain.
     """
     rows, columns = (_shrinking(length, size) for length in flow.shape[-2:])
     return rows @ flow.astype(np.float64) @ columns.T

@@ -1,4 +1,4 @@
-"""Moving an image by a displacement field. All of it is computed in float32, also under autocast."""
+"""Warping of images by displacement fields, in float32 even under autocast."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from torch.nn import functional as F
 
 from lddm.nn.precision import in_float32
 
-LOBES = 4  # of the Lanczos kernel
-CELL = 4  # pixels of the model over which texture is averaged
+LOBES = 4  # lobes of the Lanczos kernel (eight taps)
+CELL = 4  # side of the averaging cell of `low_pass`, in pixels of the model
 
 
 @in_float32
 def refine(image: Tensor) -> Tensor:
-    """Insert samples halfway between those of an image, by a Lanczos kernel of eight taps (Duchon 1979).
+    """Upsample an image by two with an eight-tap Lanczos kernel (Duchon 1979).
 
-    Bicubic interpolation blurs an image that is moved by a fraction of a pixel; on the refined image it does so about half as
-    much (docs/results/lungs.md, "Texture").
+    Bicubic interpolation blurs an image when it is shifted by a fraction of a pixel. On the refined image this blur is about
+    half as strong (docs/results/lungs.md, "Texture").
 
     Args:
         image: float (B, C, H, W), H and W at least 2.
 
     Returns:
-        float (B, C, 2 H - 1, 2 W - 1), whose samples 2 i are those of the image.
+        float (B, C, 2 H - 1, 2 W - 1); the even samples are those of the image.
     """
     return _with_halfway(_with_halfway(image).mT).mT
 
 
 def _with_halfway(image: Tensor) -> Tensor:
-    """An image (B, C, H, W) with samples inserted between its rows: (B, C, 2 H - 1, W)."""
+    """Insert interpolated rows between the rows of an image: (B, C, H, W) -> (B, C, 2 H - 1, W)."""
     place = torch.arange(-LOBES + 0.5, LOBES, device=image.device, dtype=image.dtype)
     kernel = torch.sinc(place) * torch.sinc(place / LOBES)
     padded = F.pad(image, (0, 0, LOBES - 1, LOBES - 1), mode="replicate")
     count = image.shape[2] - 1
-    # A sum, not a convolution: those of a GPU round to TF32.
+    # A sum instead of a convolution, since convolutions on a GPU may use TF32.
     taps = enumerate((kernel / kernel.sum()).unbind())
     between = torch.stack([weight * padded[:, :, i : i + count] for i, weight in taps]).sum(dim=0)
     both = torch.stack([image[:, :, :-1], between], dim=3).flatten(2, 3)  # (B, C, 2 H - 2, W)
@@ -49,21 +49,21 @@ def warp(image: Tensor, motion: Tensor, mode: str = "bicubic", beyond: str = "bo
     Args:
         image: float (B, C, H, W), or on a finer grid with the same corners (see `refine`).
         motion: float (B, 2, H, W) in pixels, (axial, lateral).
-        mode: "bicubic" (keeps speckle sharp) or "bilinear".
-        beyond: what lies beyond the frame: its "border", repeated, or its "reflection".
+        mode: "bicubic" (preserves the sharpness of speckle) or "bilinear".
+        beyond: padding beyond the frame, "border" (replicate) or "reflection".
 
     Returns:
         float (B, C, H, W).
 
     Raises:
-        ValueError: the grid of the image is neither that of the motion nor finer.
+        ValueError: the grid of the image is neither the grid of the motion nor a refinement of it.
     """
     return warp_sequence(image, motion[:, None], mode, beyond)[:, :, 0]
 
 
 @in_float32
 def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic", beyond: str = "border") -> Tensor:
-    """Warp one image by a field for each frame.
+    """Warp one image by one displacement field per frame.
 
     Args:
         x0: float (B, C, H, W), or on a finer grid.
@@ -83,24 +83,24 @@ def warp_sequence(x0: Tensor, motion: Tensor, mode: str = "bicubic", beyond: str
     columns = torch.arange(width, device=motion.device, dtype=motion.dtype) + motion[:, :, 1]
     # align_corners=True: the centre of pixel i lies at 2 i / (n - 1) - 1.
     grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], dim=-1)  # (B, T, H, W, 2)
-    flat = grid.flatten(1, 2).to(x0)  # (B, T H, W, 2): all frames are read from one image
+    flat = grid.flatten(1, 2).to(x0)  # (B, T H, W, 2): all frames sample one image
     warped = F.grid_sample(x0, flat, mode=mode, padding_mode=beyond, align_corners=True)  # (B, C, T H, W)
     return warped.unflatten(2, (frames, height))
 
 
 @in_float32
 def upsample_maps(maps: Tensor, size: int) -> Tensor:
-    """Maps (B, C, h, w) -> (B, C, size, size), bicubic without aligned corners; measured maps are fitted for it."""
+    """Bicubic upsampling (align_corners=False) of maps (B, C, h, w) to (B, C, size, size), as assumed by `svd_motion`."""
     return F.interpolate(maps, size=(size, size), mode="bicubic", align_corners=False)
 
 
 @in_float32
 def compose_motion(maps: Tensor, coefficients: Tensor, size: int) -> Tensor:
-    """Low-rank motion: sum_k a_k(t) B_k.
+    """Compose low-rank motion: u_t = sum_k a_k(t) B_k.
 
     Args:
         maps: float (B, K, 2, h, w), displacement fields in pixels of the full frame.
-        coefficients: float (B, K, T), no unit.
+        coefficients: float (B, K, T), dimensionless.
         size: height and width of the frame.
 
     Returns:
@@ -111,19 +111,20 @@ def compose_motion(maps: Tensor, coefficients: Tensor, size: int) -> Tensor:
 
 
 def bicubic_weights(positions: np.ndarray, count: int) -> Tensor:
-    """Matrix that interpolates `count` samples at the given positions, as `upsample_maps` does (a = -0.75).
+    """Bicubic interpolation matrix for `count` samples at given positions, consistent with `upsample_maps` (a = -0.75).
 
-    A map of h x w is enlarged by two of them, `down @ map @ across.T`, to any size and from any part of it: cheaper than
-    `F.interpolate`, which knows whole maps only. Beyond the ends the last sample is repeated.
+    Two of them upsample an h x w map, or any part of it, to any size: `down @ map @ across.T`. This is cheaper than
+    `F.interpolate`, which processes whole maps only. Beyond the ends, the last sample is replicated.
 
     Args:
         positions: float (n,), in samples from the first one.
-        count: samples.
+        count: number of samples.
 
     Returns:
         float32 (n, count).
     """
-    first = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)  # (n, 4), the samples that count
+    # (n, 4), indices of the contributing samples
+    first = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)
     distance = np.abs(positions[:, None] - first)
     near = (1.25 * distance - 2.25) * distance**2 + 1
     far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
@@ -136,11 +137,11 @@ def bicubic_weights(positions: np.ndarray, count: int) -> Tensor:
 
 @in_float32
 def low_pass(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
-    """Images without their texture: means over cells of 4 x 4 pixels of the model, enlarged bicubically.
+    """Low-pass filter that removes texture: means over cells of 4 x 4 model pixels, upsampled bicubically.
 
     Args:
         images: float (..., H, W).
-        rows, columns: `low_pass_weights` for the rows and for the columns.
+        rows, columns: `low_pass_weights` of the rows and of the columns.
 
     Returns:
         float (..., H, W).
@@ -149,25 +150,24 @@ def low_pass(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor,
 
 
 def low_pass_weights(positions: np.ndarray, size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Matrices that enlarge cells of four pixels, and that average over them.
+    """Upsampling and averaging matrices for cells of four pixels, along one axis.
 
-    ASSUME: four pixels. Speckle is two to three wide in frames of 64; larger cells follow the brightness less.
+    ASSUME: four pixels. Speckle is two to three pixels wide in frames of 64; larger cells follow the brightness less closely.
 
     Args:
-        positions: float (n,), where rows (or columns) of an image lie on the square of the model, in pixels.
+        positions: float (n,), positions of the rows (or columns) of an image on the model's square, in pixels.
         size: height and width S of that square.
-        device: where they are used.
+        device: device of the matrices.
 
     Returns:
         float32 (n, S / 4) and (S / 4, n).
     """
     places, count = (positions + 0.5) / CELL, max(1, size // CELL)
     cells = np.floor(places).astype(int).clip(0, count - 1)
-    members = (cells == np.arange(count)[:, None]) & (
-        np.floor(places) == cells
-    )  # what "crop" leaves out counts in no cell
+    # pixels outside a "crop" belong to no cell
+    members = (cells == np.arange(count)[:, None]) & (np.floor(places) == cells)
     means = members / np.maximum(members.sum(axis=1), 1)[:, None]
     used = np.flatnonzero(members.any(axis=1))
-    nearest = used[np.abs(used - np.arange(count)[:, None]).argmin(axis=1)]  # cells that the image does not reach
+    nearest = used[np.abs(used - np.arange(count)[:, None]).argmin(axis=1)]  # cells without pixels of the image
     average = torch.from_numpy(means[nearest].astype(np.float32))
     return bicubic_weights(places - 0.5, count).to(device), average.to(device)

@@ -1,1 +1,1 @@
-"""Blocks that the networks share; nothing here knows of training, data files or settings."""
+"""Building blocks shared by the networks, independent of training, data files and settings."""

@@ -1,4 +1,4 @@
-"""Convolution blocks and the two ways a code enters them: AdaIN (global) and SPADE (spatial)."""
+"""Convolution blocks and their conditional normalisation: AdaIN (global code) and SPADE (image)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lddm.nn.precision import LOW
 
 
 def groups_of(channels: int, most: int = 16) -> int:
-    """The largest number of groups up to `most` that divides the channels."""
+    """Largest number of groups, at most `most`, that divides the channels."""
     return next(g for g in range(min(most, channels), 0, -1) if channels % g == 0)
 
 
@@ -22,10 +22,10 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def normalise(x: Tensor, groups: int) -> Tensor:
-    """Group norm without weights, (B, C, *space) in and out in the same precision, also under autocast.
+    """Group norm without affine parameters; (B, C, *space) in and out, in the input precision even under autocast.
 
-    Autocast would write float32, which the next convolution rounds again, at twice the memory traffic. Mean and variance are
-    accumulated in float32 either way.
+    Autocast would output float32, which the next convolution casts back, at twice the memory traffic. Mean and variance are
+    accumulated in float32 in both cases.
     """
     if x.dtype not in LOW:
         return F.group_norm(x, groups)
@@ -36,7 +36,7 @@ def normalise(x: Tensor, groups: int) -> Tensor:
 class AdaIN(nn.Module):
     """Adaptive instance normalisation: a code sets scale and shift of each channel (Huang & Belongie 2017).
 
-    Works on (B, C, *space) and a code (B, D). Scale is 1 + gamma, so that a fresh layer only normalises.
+    Input (B, C, *space) and a code (B, D). The scale is 1 + gamma, so that an untrained layer only normalises.
     """
 
     def __init__(self, channels: int, code: int):
@@ -46,15 +46,15 @@ class AdaIN(nn.Module):
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        normal = normalise(x, x.shape[1])  # one group a channel: instance norm that also takes 1-pixel maps in eval
+        normal = normalise(x, x.shape[1])  # one group per channel: instance norm that also accepts 1-pixel maps
         gamma, beta = self.affine(code).reshape(x.shape[0], 2 * x.shape[1], *[1] * (x.dim() - 2)).chunk(2, dim=1)
         return normal * (1 + gamma) + beta
 
 
 class SPADE(nn.Module):
-    """Spatially adaptive normalisation by an image (Park et al. 2019), the same at all times.
+    """Spatially adaptive normalisation by an image (Park et al. 2019), constant over time.
 
-    Takes features (B, C, T, H, W) and an image (B, 1, h, w) of any size.
+    Input: features (B, C, T, H, W) and an image (B, 1, h, w) of any size.
     """
 
     def __init__(self, channels: int, image_channels: int = 1, hidden: int = 64):
@@ -72,7 +72,7 @@ class SPADE(nn.Module):
 
 
 class ResBlock2d(nn.Module):
-    """Pre-activation residual block; an optional code enters by AdaIN before the second convolution."""
+    """Pre-activation residual block; an optional code modulates it by AdaIN before the second convolution."""
 
     def __init__(self, inputs: int, outputs: int, code: int = 0, stride: int = 1):
         super().__init__()
@@ -90,7 +90,7 @@ class ResBlock2d(nn.Module):
 
 
 def log2_ratio(large: int, small: int, name: str) -> int:
-    """How often `large` is halved to get `small`.
+    """Number of halvings from `large` to `small`.
 
     Raises:
         ValueError: `large` is not `small` times a power of two.
@@ -102,7 +102,7 @@ def log2_ratio(large: int, small: int, name: str) -> int:
 
 
 def max_log2_ratio(size: int, smallest: int = 4) -> int:
-    """How often a size can be halved while it stays whole and is not less than `smallest`."""
+    """Largest number of halvings of a size that keep it an integer of at least `smallest`."""
     count = 0
     while size % 2 == 0 and size // 2 >= smallest:
         size, count = size // 2, count + 1
@@ -110,14 +110,14 @@ def max_log2_ratio(size: int, smallest: int = 4) -> int:
 
 
 class ImagePyramid(nn.Module):
-    """Features of an image at every scale, halving at each level.
+    """Multi-scale features of an image, at half the resolution per level.
 
     Returns a list, finest first: level i is (B, width * min(2**i, 4), S / 2**i, S / 2**i).
 
     Args:
         size: height and width S.
         width: channels of the first level.
-        levels: how often the size is halved; S must be a multiple of 2**levels.
+        levels: number of halvings; S must be a multiple of 2**levels.
     """
 
     def __init__(self, size: int, width: int, levels: int, inputs: int = 1):

@@ -1,4 +1,4 @@
-"""The condition of a generator: features of x0 and its label, a class or a number."""
+"""Condition of a generator: features of x0, and a class or numeric label."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lddm.nn.blocks import ImagePyramid, log2_ratio, max_log2_ratio
 from lddm.nn.embedder import Embedder
 from lddm.task import Task
 
-WAVES = 4  # pairs of sine and cosine that a number is embedded by
+WAVES = 4  # sine-cosine pairs in the embedding of a number
 
 
 def is_known(label: Tensor) -> Tensor:
-    """Where a label is known: bool (B,). Classes are int64 with -1 for unknown, numbers are float with NaN."""
+    """Mask of known labels: bool (B,). Unknown is -1 for classes (int64) and NaN for numbers (float)."""
     return ~torch.isnan(label) if label.is_floating_point() else label >= 0
 
 
 def unknown_like(label: Tensor) -> float:
-    """The value that stands for an unknown label of this type."""
+    """Value of an unknown label, for the dtype of `label`."""
     return math.nan if label.is_floating_point() else -1
 
 
 class ClassEmbedding(nn.Embedding):
-    """One vector per class; the last row stands for an unknown one."""
+    """One vector per class; the last row is the embedding of the unknown class."""
 
     def forward(self, label: Tensor, mask: Tensor | None = None) -> Tensor:
         """label int64 (B,), -1 unknown, and mask bool (B,), False = drop -> (B, dim)."""
@@ -41,13 +41,13 @@ class ClassEmbedding(nn.Embedding):
 
 
 class NumberEmbedding(nn.Module):
-    """A number as a smooth vector: itself and some waves over its range, through two layers; unknown is a learned vector.
+    """Embedding of a number: Fourier features through a two-layer MLP; a learned vector if it is unknown.
 
-    Fourier features as for time steps (Vaswani et al. 2017), with wave lengths of 4, 2, 4/3 and 1 ranges, since what a target
-    does to motion is smooth.
+    Fourier features as for timesteps (Vaswani et al. 2017), with wavelengths of 4, 2, 4/3 and 1 times the range: the effect
+    of a target on motion is assumed to be smooth.
 
     Args:
-        target_range: lowest and highest value in training; the network extrapolates beyond, without warrant.
+        target_range: lowest and highest value in training; values beyond are extrapolated and not validated.
         dim: size of the vector.
     """
 
@@ -57,13 +57,13 @@ class NumberEmbedding(nn.Module):
         super().__init__()
         self.register_buffer("span", torch.tensor([float(value) for value in target_range]))
         self.layers = nn.Sequential(nn.Linear(1 + 2 * WAVES, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.unknown = nn.Parameter(torch.randn(dim))  # as nn.Embedding begins
+        self.unknown = nn.Parameter(torch.randn(dim))  # initialised like nn.Embedding
 
     def forward(self, label: Tensor, mask: Tensor | None = None) -> Tensor:
         """label float (B,), NaN unknown, and mask bool (B,), False = drop -> (B, dim)."""
         known = is_known(label) if mask is None else is_known(label) & mask
         place = (torch.nan_to_num(label).to(self.span) - self.span[0]) / (self.span[1] - self.span[0])
-        place = 2 * place - 1  # the range is -1 to 1
+        place = 2 * place - 1  # rescaled to [-1, 1]
         waves = torch.arange(1, WAVES + 1, device=label.device) * (math.pi / 4) * place[:, None]
         vector = self.layers(torch.cat([place[:, None], waves.sin(), waves.cos()], dim=1))
         return torch.where(known[:, None], vector, self.unknown)
@@ -71,11 +71,11 @@ class NumberEmbedding(nn.Module):
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """What a label of a generator is: a class, a number, or nothing.
+    """Type of the labels of a generator: classes, numbers, or none.
 
     Attributes:
-        classes: labels are 0..classes-1, and -1 stands for unknown; 0 = there are no classes.
-        target_range: lowest and highest value of a label that is a number; None = it is none.
+        classes: number of classes; labels are 0..classes-1, and -1 is unknown. 0 = labels are not classes.
+        target_range: lowest and highest value of a numeric label; None = labels are not numbers.
     """
 
     classes: int = 0
@@ -83,23 +83,23 @@ class LabelSpec:
 
     @classmethod
     def of_meta(cls, meta: Mapping[str, Any]) -> LabelSpec:
-        """The labels that the meta of a frame store names."""
+        """Build from the metadata of a frame store."""
         return cls(len(meta["classes"]), Task.of_meta(meta).target_range)
 
     @classmethod
     def of_dict(cls, about: Mapping[str, Any]) -> LabelSpec:
-        """What `to_dict` gave, among other keys."""
+        """Inverse of `to_dict`; other keys are ignored."""
         span = about.get("target_range")
         return cls(about["classes"], None if span is None else (span[0], span[1]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; the range only where there is one."""
+        """JSON form; without the range if there is none."""
         return {"classes": self.classes} | (
             {} if self.target_range is None else {"target_range": list(self.target_range)}
         )
 
     def embedding(self, dim: int) -> nn.Module | None:
-        """A fresh embedding of labels, (B,) -> (B, dim); None where there are none."""
+        """Build an untrained label embedding, (B,) -> (B, dim); None without labels."""
         if self.target_range is not None:
             return NumberEmbedding(self.target_range, dim)
         return ClassEmbedding(self.classes + 1, dim) if self.classes else None
@@ -109,18 +109,18 @@ NO_LABELS = LabelSpec()
 
 
 class ImageCondition(nn.Module):
-    """x0 and label -> features aligned with x0 and one vector; both can be dropped for guidance.
+    """Encodes x0 and label as features aligned with x0 and one vector; both can be dropped for guidance.
 
-    x0 is read at half its size: motion depends on anatomy, not on the grain of the speckle, and the first level of a
-    pyramid costs more than all others together.
+    x0 is downsampled by two: motion depends on anatomy rather than on fine speckle, and the first level of a pyramid costs
+    more than all others together.
 
     Args:
         size: height and width S of x0; even.
-        grid: height and width of the aligned features, S / 2 halved some times; None is the smallest whole grid of at least
-            4 x 4, for networks that read the vector only.
+        grid: height and width of the aligned features: S / 2 divided by a power of two. None = the smallest integer grid of
+            at least 4 x 4, for networks that use only the vector.
         width: channels of the first level; the features have min(2**levels, 4) * width.
         dim: size of the vector.
-        labels: what a label is; `NO_LABELS` = it is not used.
+        labels: type of the labels; `NO_LABELS` = not used.
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class ImageCondition(nn.Module):
     def forward(
         self, x0: Tensor, label: Tensor, image_mask: Tensor | None = None, label_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Condition a batch.
+        """Encode the conditions of a batch.
 
         Args:
             x0: float (B, 1, S, S) in [-1, 1].
-            label: int64 (B,), -1 unknown; or float (B,), NaN unknown.
-            image_mask, label_mask: bool (B,), False drops; None keeps all.
+            label: int64 (B,), -1 = unknown; or float (B,), NaN = unknown.
+            image_mask, label_mask: bool (B,), False drops the condition; None keeps all.
 
         Returns:
             Features (B, C, grid, grid) and a vector (B, dim).
@@ -161,17 +161,17 @@ class ImageCondition(nn.Module):
 
 
 class EmbeddedCondition(nn.Module):
-    """The same from a frozen embedding of x0, without features on a grid: for generators of a vector.
+    """As `ImageCondition`, from a frozen embedding of x0 and without grid features, for generators of vector latents.
 
     Args:
-        embedder: x0 -> (B, embedder.dim). It is frozen once it has been trained.
+        embedder: x0 -> (B, embedder.dim); frozen after its training.
         dim, labels: as in `ImageCondition`.
     """
 
     def __init__(self, embedder: Embedder, dim: int, labels: LabelSpec):
         super().__init__()
         self.embedder = embedder
-        self.norm = nn.LayerNorm(embedder.dim, elementwise_affine=False)  # embeddings have any scale
+        self.norm = nn.LayerNorm(embedder.dim, elementwise_affine=False)  # the scale of embeddings is arbitrary
         self.pooled = nn.Linear(embedder.dim, dim)
         self.null_image_embedding = nn.Parameter(torch.zeros(embedder.dim))
         self.label = labels.embedding(dim)
@@ -198,7 +198,7 @@ def vector_condition(
     dim: int,
     labels: LabelSpec,
 ) -> Condition:
-    """The condition of a generator of vectors: a frozen embedding, or features that it learns; see the two classes."""
+    """Build the condition of a vector generator: `EmbeddedCondition` with an embedder, `ImageCondition` without."""
     if embedder is not None:
         return EmbeddedCondition(embedder, dim, labels)
     return ImageCondition(size, None, width, dim, labels)

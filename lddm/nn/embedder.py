@@ -16,14 +16,14 @@ SMALLEST = 64  # pixels; EfficientNet-Lite0 halves five times
 
 
 class AutoencoderEmbedder(nn.Module):
-    """A variational autoencoder of single frames; the embedding is the mean of its posterior.
+    """Variational autoencoder of single frames; the embedding is the posterior mean.
 
-    The release of the cINN code conditions its flow on such an embedding, frozen (stage2_cINN/AE). ASSUME: a small
-    convolutional network; there a ResNet-50 encodes and a BigGAN generator decodes.
+    The released code of the cINN conditions its flow on such a frozen embedding (stage2_cINN/AE). ASSUME: a small
+    convolutional network instead of its ResNet-50 encoder and BigGAN decoder.
 
     Args:
         size: height and width S of a frame.
-        dim: numbers of the embedding.
+        dim: size of the embedding.
     """
 
     def __init__(self, size: int, dim: int):
@@ -44,7 +44,7 @@ class AutoencoderEmbedder(nn.Module):
         return self._posterior(x0)[0]
 
     def reconstruct(self, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoded frame (B, 1, S, S) of a draw with standard normal noise (B, dim), and KL (B,) in nats."""
+        """Decode a posterior sample given standard normal noise (B, dim): frame (B, 1, S, S) and KL (B,) in nats."""
         mean, logvar = self._posterior(x0)
         hidden = self.seed(mean + (0.5 * logvar).exp() * noise).reshape(len(x0), -1, self.base, self.base)
         for block in self.decoder:
@@ -58,7 +58,7 @@ class AutoencoderEmbedder(nn.Module):
 
 
 class EfficientNetEmbedder(nn.Module):
-    """The 1280 pooled features of EfficientNet-Lite0 (ImageNet); its weights are not part of the module."""
+    """The 1280 pooled features of EfficientNet-Lite0 (ImageNet). Its weights are not registered in the module."""
 
     dim = 1280
 
@@ -75,5 +75,5 @@ Embedder = AutoencoderEmbedder | EfficientNetEmbedder
 
 
 def build_embedder(kind: Literal["autoencoder", "efficientnet"], size: int, dim: int) -> Embedder:
-    """The embedder of a kind; `dim` counts for the autoencoder only."""
+    """Build an embedder by type; `dim` applies to the autoencoder only."""
     return AutoencoderEmbedder(size, dim) if kind == "autoencoder" else EfficientNetEmbedder()

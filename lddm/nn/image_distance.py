@@ -1,7 +1,7 @@
-"""Published distances of images on ImageNet backbones: LPIPS and DISTS.
+"""Published image distances on ImageNet backbones: LPIPS and DISTS.
 
-Written out because pyiqa's licence is non-commercial, and because it asks for the whole files of torchvision's classifiers,
-of which both need the convolutions only. Tests compare both with pyiqa and torch-fidelity.
+Implemented here because the licence of pyiqa is non-commercial, and because pyiqa requires the complete classifier
+checkpoints of torchvision although both need only the convolutions. Tests compare both with pyiqa and torch-fidelity.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Backbone = Literal["vgg16", "alexnet"]
-RELUS = {"vgg16": (3, 8, 15, 22, 29), "alexnet": (1, 4, 7, 9, 11)}  # places in torchvision's `features`
+RELUS = {"vgg16": (3, 8, 15, 22, 29), "alexnet": (1, 4, 7, 9, 11)}  # layer indices in torchvision's `features`
 LAST = {net: places[-1] + 1 for net, places in RELUS.items()}
 EPSILON = 1e-10
 
 
 def backbone(net: Backbone, state: dict[str, Tensor]) -> nn.Sequential:
-    """Convolutions up to the last ReLU that is read.
+    """Build the convolutional layers up to the last ReLU that is used.
 
     Args:
         net: name in torchvision.
-        state: of the whole network, or of its `features` alone.
+        state: state dict of the whole network, or of its `features` alone.
 
     Raises:
         RuntimeError: the state does not fit.
@@ -43,8 +43,8 @@ class Lpips(nn.Module):
     """LPIPS 0.1 (Zhang et al. 2018, CVPR): squared differences of unit-normalised features, weighted by learned heads.
 
     Args:
-        net: backbone.
-        state: of the backbone.
+        net: name of the backbone in torchvision.
+        state: state dict of the backbone.
         heads: `lin<i>.model.1.weight` (1, C, 1, 1) for the five levels.
 
     Raises:
@@ -73,17 +73,17 @@ class Lpips(nn.Module):
             hidden = layer(hidden)
             if place in self.relus:
                 norm = hidden.square().sum(dim=1, keepdim=True)
-                # The root has no finite gradient at zero, where all of a ReLU's channels are closed.
+                # The square root has no finite gradient at zero, which occurs where all channels of a ReLU are zero.
                 levels.append(hidden / (norm.clamp_min(EPSILON**2).sqrt() + EPSILON))
         return levels
 
 
 class Dists(nn.Module):
-    """DISTS (Ding et al. 2020, TPAMI): likeness of means (texture) and of covariances (structure) of VGG16's features.
+    """DISTS (Ding et al. 2020, TPAMI): similarity of feature means (texture) and covariances (structure) of VGG16.
 
     Args:
-        state: of VGG16.
-        weights: `alpha` and `beta`, (1, 1475, 1, 1) each, of the image itself and of five levels.
+        state: state dict of VGG16.
+        weights: `alpha` and `beta`, (1, 1475, 1, 1) each, for the image itself and five feature levels.
 
     Raises:
         RuntimeError: the state does not fit.
@@ -130,7 +130,7 @@ class Dists(nn.Module):
         return levels
 
     def _pool(self, hidden: Tensor) -> Tensor:
-        """L2 pooling with a Hann window instead of the maximum, against aliasing."""
+        """L2 pooling with a Hann window instead of max pooling, to avoid aliasing."""
         channels = hidden.shape[1]
         kernel = self.window.expand(channels, 1, -1, -1)
         return (F.conv2d(hidden.square(), kernel, stride=2, padding=1, groups=channels) + 1e-12).sqrt()

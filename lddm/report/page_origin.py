@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import html
 import shlex
 import sys
 from importlib.util import find_spec
 from typing import Any
 
-from lddm.report.html import bullets, folded, number, table
+from lddm.report.parts import Cell, Table, number
 from lddm.report.provenance import code_versions
 from lddm.report.results import Results, flat
 from lddm.settings.stages import whole
 
-LOUD = "WARNING"  # prefix of lines of the leak report that are highlighted
 SHOWN = 8  # maximum number of leftovers listed
 
 
-def data_table(found: Results) -> str:
+def data_table(found: Results) -> Table:
     """Files, patients and exclusions by source and kind."""
-    videos, lines = found.videos(), []
-    for (source, kind, name), part in videos.groupby(["source", "kind", "class_name"], dropna=False, sort=True):
+    lines: list[list[Cell | str]] = []
+    for (source, kind, name), part in found.videos().groupby(["source", "kind", "class_name"], dropna=False, sort=True):
         usable = part[part["excluded"].isna()]
         reasons = part["excluded"].dropna().str.split(":").str[0].value_counts()
-        why = "; ".join(f"{html.escape(str(reason))}: {count}" for reason, count in reasons.items())
-        cells = [f"{source}, {kind}, {name}", len(part), len(usable), usable["patient_id"].nunique(), why or "–"]
-        lines.append([html.escape(str(cell)) if place < 4 else cell for place, cell in enumerate(cells)])
-    meta = found.meta()
-    text = f"<p>{meta['size']} x {meta['size']} pixels, {meta['fps']:g} Hz, clips of x0 and {meta['clip_length']} frames.</p>"
-    task = found.task()
+        why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items()) or "–"
+        counts = str(len(part)), str(len(usable)), str(usable["patient_id"].nunique())
+        lines.append([f"{source}, {kind}, {name}", *counts, why])
+    return Table("Files", ["source, kind, class", "files", "used", "patients", "excluded"], lines)
+
+
+def data_facts(found: Results) -> list[str]:
+    """Size and rate of the clips and, for a regression, the distribution of the target."""
+    meta, task, videos = found.meta(), found.task(), found.videos()
+    size = f"{meta['size']} x {meta['size']} pixels"
+    facts = [f"{size}, {meta['fps']:g} Hz, clips of x0 and {meta['clip_length']} frames."]
     if task.is_regression:
         targets = videos.loc[videos["excluded"].isna(), "label"]
         values = " / ".join(f"{value:.3g}" for value in targets.quantile([0, 0.25, 0.5, 0.75, 1]))
-        text += (
-            f"<p>Target: {html.escape(task.said())}; minimum, quartiles and maximum of the used files: {values}.</p>"
-        )
-    return text + table(["source, kind, class", "files", "used", "patients", "excluded"], lines)
+        facts.append(f"Target: {task.said()}; minimum, quartiles and maximum of the used files: {values}.")
+    return facts
 
 
-def leaks(found: Results) -> str:
-    """Leak report: whether file metadata predict the class; "" if the package has no such report."""
+def leaks(found: Results) -> list[str]:
+    """Lines of the leak report, i.e. whether file metadata predict the class; none if the package has no such report."""
     if "lddm.data.leaks" not in sys.modules and find_spec("lddm.data.leaks") is None:
-        return ""
+        return []
     try:
         from lddm.data.leaks import leak_report, with_classes
     except ImportError as missing:
-        return f"<p>No leak report ({html.escape(str(missing))} in the environment of this rule).</p>"
-    lines = leak_report(*with_classes(found.videos(), found.task())).lines()
-    loud = "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines if line.startswith(LOUD))
-    return f"<h3>Classes and metadata</h3>{loud}" + bullets([line for line in lines if not line.startswith(LOUD)])
+        return [f"No leak report ({missing} in the environment of this rule)."]
+    return leak_report(*with_classes(found.videos(), found.task())).lines()
 
 
-def provenance(found: Results) -> str:
+def provenance(found: Results) -> list[str]:
     """Pipeline, code and inputs, with references to more information."""
     jobs, videos = found.jobs(), found.videos()
     experiment = found.plan.settings.experiment
@@ -70,10 +69,7 @@ def provenance(found: Results) -> str:
     if left := found.leftovers():
         names = ", ".join(left[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
         facts.append(f"Leftovers of earlier settings in the folder, not part of this report: {names}.")
-    items = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
-    link = '<a href="http://127.0.0.1:5000">127.0.0.1:5000</a>'
-    run = html.escape(f"experiment {experiment}, run “summary {found.pipeline()}”")
-    return f"<ul>{items}<li>MLflow: “make ui”, then {link} (or your tracking server): {run}.</li></ul>"
+    return facts
 
 
 def _code(jobs: list[dict[str, Any]]) -> str:
@@ -93,24 +89,26 @@ def code_name(version: dict[str, Any]) -> str:
     return f"lddm {version['lddm']}{commit}{changed}{modules}"
 
 
-def settings_and_jobs(found: Results) -> str:
-    """All settings, and all jobs with duration and code version; collapsed."""
+def settings_table(found: Results) -> Table:
+    """All settings by key."""
     values = flat(whole(found.plan.settings))
-    settings = [[html.escape(key), html.escape(str(value))] for key, value in sorted(values.items())]
-    jobs = [
+    lines: list[list[Cell | str]] = [[key, str(value)] for key, value in sorted(values.items())]
+    return Table(f"Settings ({len(lines)})", ["key", "value"], lines)
+
+
+def jobs_table(found: Results) -> Table:
+    """All jobs with duration and code version."""
+    lines: list[list[Cell | str]] = [
         [
-            html.escape(" ".join([job["rule"], *(f"{k}={v}" for k, v in job["wildcards"].items())])),
+            " ".join([job["rule"], *(f"{key}={value}" for key, value in job["wildcards"].items())]),
             number(job["duration_s"]),
             str(job["attempt"]),
-            html.escape(job["started"][:19]),
-            html.escape(_short(job)),
+            job["started"][:19],
+            _short(job),
         ]
         for job in found.jobs()
     ]
-    heading = ["job", "seconds", "attempt", "started (UTC)", "code"]
-    return folded(f"Settings ({len(settings)})", table(["key", "value"], settings)) + folded(
-        f"Jobs ({len(jobs)})", table(heading, jobs)
-    )
+    return Table(f"Jobs ({len(lines)})", ["job", "seconds", "attempt", "started (UTC)", "code"], lines)
 
 
 def _short(job: dict[str, Any]) -> str:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import html
-import io
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from lddm.errors import LddmError
 from lddm.files import atomic_path, write_table
+from lddm.report.film import MARK
+from lddm.report.render import template
 from lddm.report.results import Results
+from lddm.report.sheet import sheet
 from lddm.task import level_names, levels
 
 FEWEST = 4  # clips of a study, the minimum of --clips
-SIDE = 384  # pixels of a shown clip, real and synthetic alike
 QUESTIONS = ["origin", "diagnosis", "quality"]
 OF_ARMS = ["diagnosis", "certainty"]
 INTRO = "Some of these clips are real ultrasound, others were made by a computer."
@@ -28,7 +26,6 @@ INTRO_OF_ARMS = (
     "the image alone."
 )
 KEY = ["item", "generator", "label", "class_name", "clip_id", "patient_id", "fold"]
-TEMPLATE = Path(__file__).with_name("reader_study.html")
 
 
 def reader_study(
@@ -73,13 +70,14 @@ def reader_study(
         shown = [(int(place), dict(rows[place]), arm) for arm, order in orders.items() for place in order]
     for place, row, arm in shown:
         name = hashlib.sha256(f"{study} {place} {rng.integers(2**62)}".encode()).hexdigest()[:10]
-        items.append({"item": name, "clip": _webp(_of_arm(row.pop("clip"), arm), meta["fps"])})
+        items.append({"item": name, "clips": _clips(row.pop("clip"), arm)})
         table.append({"item": name, "class_name": classes[level[place]], "arm": arm} | row)
-    content = {"study": study, "classes": classes, "questions": OF_ARMS if arms else QUESTIONS, "items": items}
-    page = TEMPLATE.read_text(encoding="utf-8")
-    page = page.replace("{{title}}", html.escape(f"Reader study {study}"))
-    page = page.replace("{{intro}}", INTRO_OF_ARMS if arms else INTRO)
-    page = page.replace("{{content}}", json.dumps(content).replace("<", "\\u003c"))
+    content = {"study": study, "fps": meta["fps"], "classes": classes, "items": items}
+    page = template("reader_study.html").render(
+        title=f"Reader study {study}",
+        intro=INTRO_OF_ARMS if arms else INTRO,
+        content=content | {"questions": OF_ARMS if arms else QUESTIONS},
+    )
     write_table(pd.DataFrame(table)[[*KEY, "arm"] if arms else KEY], key)
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -122,20 +120,12 @@ def _choose(
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def _of_arm(clip: np.ndarray, arm: str | None) -> np.ndarray:
-    """What an arm shows of a synthetic clip uint8 (T + 1, S, S): its first frame, or that frame beside the moving clip."""
+def _clips(clip: np.ndarray, arm: str | None) -> list[dict[str, Any]]:
+    """What the player shows of a clip uint8 (T + 1, S, S).
+
+    The clip itself without a name; in a study of two arms, its first frame, in the second arm beside the clip.
+    """
     if arm is None:
-        return clip
-    still = np.repeat(clip[:1], len(clip), axis=0)
-    return still if arm == "still" else np.concatenate([still, clip], axis=2)
-
-
-def _webp(clip: np.ndarray, fps: float) -> str:
-    """A clip uint8 (T + 1, S, W) as a looping animation in a data URI; to and fro, so that the seam tells nothing."""
-    film = [Image.fromarray(f).resize((SIDE * f.shape[1] // f.shape[0], SIDE), Image.Resampling.BICUBIC) for f in clip]
-    film += film[-2:0:-1]
-    buffer = io.BytesIO()
-    film[0].save(
-        buffer, "WEBP", save_all=True, append_images=film[1:], duration=round(1000 / fps), loop=0, quality=90, method=4
-    )
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return [{"name": "", "mark": "", **sheet(clip)}]
+    still = {"name": "real image", "mark": "", **sheet(clip[:1])}
+    return [still] if arm == "still" else [still, {"name": "video", "mark": MARK, **sheet(clip)}]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lddm.files import atomic_path
 from lddm.report.memorisation import KINDS, controls_hold
 from lddm.report.metric_names import delta_column, primary, shown
 from lddm.report.names import label
+from lddm.report.render import template
 from lddm.report.results import Results
 from lddm.report.style import span
 from lddm.settings import Settings
@@ -68,16 +67,12 @@ def scorecard(settings: Settings, results: Path, out: Path) -> None:
     """
     found = Results(results, settings)
     memory = found.memorisation()
-    text = (
-        _environment()
-        .get_template("scorecard.html")
-        .render(
-            title=settings.report.title,
-            experiment=settings.experiment,
-            generator=label(GENERATOR),
-            criteria=criteria(found),
-            memory=list(memory_lines(memory)),
-        )
+    text = template("scorecard.html").render(
+        title=settings.report.title,
+        experiment=settings.experiment,
+        generator=label(GENERATOR),
+        criteria=criteria(found),
+        memory=list(memory_lines(memory)),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -237,9 +232,3 @@ def memory_lines(memory: pd.DataFrame) -> Iterator[list[str]]:
             (row.expected if control else "") if known else str(row.reason),
             {"True": "holds", "False": "does not hold"}.get(str(row.holds), ""),
         ]
-
-
-@cache
-def _environment() -> Environment:
-    loader = PackageLoader("lddm.report", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

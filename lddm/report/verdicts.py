@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lddm.report.metric_names import delta_column, primary, shown
+from lddm.report.effects import motion_sentences
+from lddm.report.metric_names import primary, shown
 from lddm.report.style import in_order, label, span
 
 ALPHA = 0.05
@@ -48,31 +49,6 @@ def ablation_sentences(table: pd.DataFrame) -> list[str]:
 
 def _with_interval(row: pd.Series) -> str:
     return f"{row['mean']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
-
-
-TAUGHT = {
-    "better": "Classifier {name} is better with LDDM videos than with the same stills repeated",
-    "worse": "Classifier {name} is worse with LDDM videos than with the same stills repeated",
-    "not distinguishable": "No significant difference between LDDM videos and repeated stills for classifier {name}",
-}
-
-
-def p_text(p: float, sign: str) -> str:
-    """A p-value; with "≤" if the bootstrap has too few resamples to resolve a smaller one."""
-    return f"p {sign.replace('<=', '≤')} {p:.2g}"
-
-
-def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
-    """Comparison of LDDM videos with repeated stills, whose difference only motion can explain."""
-    delta = delta_column(comparisons)
-    name = shown(delta.removeprefix("delta_"))
-    rows = comparisons[(comparisons["regime"] == "real+lddm") & (comparisons["against"] == "real+static")]
-    return [
-        f"{TAUGHT[row.verdict].format(name=row.classifier)} ({row.verdict}): {name} {getattr(row, delta):+.3f} "
-        f"[{row.ci_low:+.3f}, {row.ci_high:+.3f}], {p_text(row.p_holm, row.p_sign)}, higher in {row.runs_better} of "
-        f"{row.n_runs} runs, {row.n_test} test videos of {row.n_patients} patients. Only motion can explain this difference."
-        for row in rows.itertuples()
-    ]
 
 
 def quality_sentences(quality: pd.DataFrame) -> list[str]:

@@ -64,7 +64,7 @@ def check_condition(settings: Settings) -> None:
         return
     if settings.pseudo_labels.classifier is None:
         raise LddmError(
-            "condition.attribute 'soft_label' needs guessed labels",
+            "condition.attribute 'soft_label' needs pseudo-labels",
             "set pseudo_labels.classifier and split.max_labelled_videos, or another condition.attribute",
         )
     if settings.split.validation_labels == "within_budget":

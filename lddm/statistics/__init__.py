@@ -1,4 +1,4 @@
-"""What can be said of a number that comes from patients, seeds and trainings: estimates, intervals, tests.
+"""Statistical inference over patients, seeds and trainings: estimates, intervals, tests.
 
-`estimate` is the way in. No module here knows what is measured; scores, quality, sweeps and reader studies use it.
+Start with `estimate`. The modules are independent of what is measured; scores, quality, sweeps and reader studies use them.
 """

@@ -1,4 +1,4 @@
-"""The area under the ROC curve: weighted, and its error by patients."""
+"""Area under the ROC curve: weighted AUC, and its standard error with clustering by patient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def area_under_curve(labels: np.ndarray, probability: np.ndarray) -> float:
 
 
 def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC of bool (n,) and float (n,) for each row of weights (b, n): (b,)."""
+    """AUC of labels bool (n,) and scores float (n,) for each row of weights (b, n): (b,)."""
     higher = (probability[positive][:, None] > probability[~positive][None]).astype(np.float64)
     higher += 0.5 * (probability[positive][:, None] == probability[~positive][None])
     pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
@@ -20,11 +20,11 @@ def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndar
 
 
 def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """What each video adds to the error of the AUC: (n,), zero in sum; their squares add up to DeLong's variance.
+    """DeLong components of the AUC, one per video: (n,), with zero sum. Their sum of squares is DeLong's variance.
 
-    DeLong, DeLong & Clarke-Pearson 1988: the variance of an AUC is that of the placements of positive videos among the
-    negative ones and the reverse, each over its number. Written video by video, the terms of one patient can be added
-    before squaring (Obuchowski 1997), and the influences of two classifiers can be subtracted.
+    DeLong, DeLong & Clarke-Pearson 1988: the variance of an AUC is that of the placement values of the positive videos plus
+    that of the negative ones, each divided by their number. Components per video can be summed within patients before squaring
+    (Obuchowski 1997), and those of two classifiers can be subtracted.
     """
     positive, negative = probability[labels == 1], probability[labels == 0]
     won = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
@@ -36,6 +36,6 @@ def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
 
 
 def delong(influences: np.ndarray, patients: np.ndarray) -> float:
-    """Standard error of an AUC (or of a difference) from its influences (n,), summed within patients first."""
+    """Standard error of an AUC (or of a difference) from its DeLong components (n,), summed within patients first."""
     _, inverse = np.unique(patients.astype(str), return_inverse=True)
     return float(np.sqrt(np.square(np.bincount(inverse, weights=influences)).sum()))

@@ -1,13 +1,13 @@
-"""A number with its interval, where patients, training seeds and trainings of a generator are all samples of more.
+"""Estimates with intervals, where patients, training seeds and trainings of a generator are random effects.
 
-The value of one run (one training of the generator, one seed of the classifier) depends on the patients it is tested
-on, on the training, on the seed, and on how the three happen to meet. Patients are the same for all runs of a fold; so
-are the seeds for all trainings (crossed). The draws of an `Estimate` hold all of it:
+The value of one run (one training of the generator, one seed of the classifier) depends on the test patients, the training,
+the seed, and their interaction. All runs of a fold share the patients, and all trainings share the seeds (crossed design). The
+draws of an `Estimate` include all of these sources of variation:
 
-    draw = value + (what other patients would change in all runs alike) + (what other seeds and trainings would change)
+    draw = value + (effect of other patients, common to all runs) + (effect of other seeds and trainings)
 
-The first part is a bootstrap over patients. The second is drawn from Student's t, since a few seeds redrawn with
-replacement vary too little. docs/results/statistics.md has the coverage of the intervals in simulations.
+The first effect is bootstrapped over patients. The second is drawn from Student's t distribution, since resampling a few seeds
+underestimates their variance. docs/results/statistics.md reports the coverage of the intervals in simulations.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Statistic = Callable[[np.ndarray, int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a statistic over folds, trainings and seeds.
+    """Mean of a statistic over folds, trainings and seeds.
 
     Attributes:
-        folds: for each fold the values of its runs, float (trainings, seeds, 1 + resamples): first on the patients as they
-            are, then with other patients. Equal draws of patients in two estimates make their difference a paired one.
-        seed: of the draws of seeds and trainings.
+        folds: per fold the values of its runs, float (trainings, seeds, 1 + resamples): first for the observed patients, then
+            for bootstrap samples of patients. If two estimates share the bootstrap samples, their difference is paired.
+        seed: random seed of the draws for seeds and trainings.
     """
 
     folds: tuple[np.ndarray, ...]
@@ -44,21 +44,21 @@ class Estimate:
         return float(np.mean([runs[..., 0].mean() for runs in self.folds]))
 
     def minus(self, other: Estimate) -> Estimate:
-        """The paired difference, run by run. Both must have the same runs."""
+        """Paired difference, run by run. Both estimates must have the same runs."""
         return Estimate(tuple(a - b for a, b in zip(self.folds, other.folds, strict=True)), self.seed)
 
     def draws(self) -> np.ndarray:
-        """(1 + resamples,): the value, then what it might be with other patients, seeds and trainings."""
+        """The value, followed by draws for other patients, seeds and trainings: (1 + resamples,)."""
         parts = [_shared(runs) for runs in self.folds]
         patients = np.mean(parts, axis=0)  # (resamples,)
         return self.value + np.concatenate([[0.0], patients + self._runs(float(np.nanvar(patients)), len(patients))])
 
     def _runs(self, by_patients: float, count: int) -> np.ndarray:
-        """Draws of what other seeds and trainings would add to the mean.
+        """Draws of the effect of other seeds and trainings on the mean.
 
-        Its degrees of freedom grow where patients vary more than runs: a normal number plus a t-distributed one with few
-        degrees of freedom has a wider interval than the truth needs (the Behrens-Fisher problem).
-        ASSUME: by the fourth root of the share of the runs in the variance; chosen by simulation.
+        The degrees of freedom are increased if patients vary more than runs: the sum of a normal and a t-distributed variable
+        with few degrees of freedom gives conservative intervals (Behrens-Fisher problem).
+        ASSUME: increase by a power of the variance ratio, whose exponent was chosen by simulation.
         """
         found = [run_variance(runs[..., 0]) for runs in self.folds]
         variance = sum(part for part, _ in found) / len(found) ** 2
@@ -70,12 +70,12 @@ class Estimate:
         return np.sqrt(variance) * rng.standard_t(freedom, size=count)
 
     def interval(self, least: float = -np.inf, most: float = np.inf) -> tuple[float, float]:
-        """95 % limits, within the possible values."""
+        """95 % limits, clipped to the range of the statistic."""
         low, high = np.nanpercentile(self.draws()[1:].clip(least, most), [2.5, 97.5])
         return float(low), float(high)
 
     def p_value(self) -> float:
-        """Two-sided, that the number is zero."""
+        """Two-sided p-value of the hypothesis that the mean is zero."""
         return bootstrap_p_value(self.draws()[1:])
 
 
@@ -88,15 +88,15 @@ def estimate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of videos, averaged over seeds and trainings.
+    """Estimate a statistic of videos, averaged over seeds and trainings.
 
     Args:
-        statistic: of weights (b, n), a training and a seed: the value for each row of weights, (b,).
+        statistic: (weights (b, n), training index, seed index) -> value per row of weights, (b,).
         patients: patient of each of n videos.
-        strata: class (int) of each; patients are redrawn within their class.
-        seeds, trainings: how many there are of each; every training was run with every seed.
-        resamples: draws.
-        seed: of the draws; equal seeds redraw the same patients, so that estimates can be subtracted.
+        strata: int (n,), class of each video; patients are resampled within their class.
+        seeds, trainings: numbers of seeds and trainings; every training was run with every seed.
+        resamples: number of bootstrap samples.
+        seed: random seed; equal seeds resample the same patients, so that estimates can be subtracted.
     """
     names = np.arange(len(patients)).astype(str).tolist()
     weights = PatientDraws(resamples, seed).weights(0, names, np.asarray(patients), strata)
@@ -105,7 +105,7 @@ def estimate(
 
 
 def of_runs(values: Mapping[Run, np.ndarray], seed: int = 0) -> Estimate:
-    """The estimate from the values of runs, (1 + resamples,) each; seeds that some training of a fold lacks are left out.
+    """Build an estimate from the values of runs, (1 + resamples,) each; seeds missing from any training are dropped.
 
     Raises:
         ValueError: no seed is common to all trainings of a fold.
@@ -122,11 +122,11 @@ def of_runs(values: Mapping[Run, np.ndarray], seed: int = 0) -> Estimate:
 
 
 def run_variance(values: np.ndarray) -> tuple[float, float]:
-    """Variance of the mean of runs (trainings, seeds) by other trainings and seeds, and its degrees of freedom.
+    """Variance of the mean of runs (trainings, seeds) due to trainings and seeds, and its degrees of freedom.
 
-    The variance of a mean over two crossed samples is that of the means over trainings plus that of the means over seeds
-    less the interaction, which is counted twice (analysis of variance of two random factors), at least the larger of the first
-    two. Where there is nothing but interaction it is up to half too large. The degrees of freedom are Satterthwaite's.
+    For two crossed random factors, the variance of the mean is that of the means over trainings plus that of the means over
+    seeds, minus the interaction, which both contain; it is bounded below by the larger of the first two. If there is only
+    interaction, the result is up to 50 % too large. The degrees of freedom are Satterthwaite's.
 
     Returns:
         Variance and degrees of freedom; (0, 1) for a single run.
@@ -142,7 +142,7 @@ def run_variance(values: np.ndarray) -> tuple[float, float]:
 
 
 def _margins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of (trainings, seeds, b): variance of the mean by trainings, by seeds, and by their interaction, (b,) each."""
+    """Variance components of the mean of (trainings, seeds, b): trainings, seeds and interaction, (b,) each."""
     trainings, seeds = values.shape[:2]
     over_seeds, over_trainings = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     none = np.zeros(values.shape[2])
@@ -156,10 +156,10 @@ def _margins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _shared(runs: np.ndarray) -> np.ndarray:
-    """What other patients change in the mean of all runs alike, (resamples,).
+    """Effect of other patients that is common to all runs, (resamples,).
 
-    Each run errs on other patients, too; that is part of the differences between runs, which `run_variance` has. Counted
-    twice, it would make intervals of differences about half as wide again.
+    The effect of patients that is specific to a run is part of the differences between runs and thus included in
+    `run_variance`. Counting it twice would widen the intervals of differences by about half.
     """
     apart = runs[..., 1:] - runs[..., :1]  # (trainings, seeds, resamples)
     mean = apart.mean(axis=(0, 1))

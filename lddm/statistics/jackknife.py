@@ -1,8 +1,8 @@
-"""Errors from leaving groups of patients out.
+"""Delete-a-group jackknife over patients.
 
-All sets lose the same patients together, so that the errors of paired sets, and of differences between generators, are
-paired as well. A jackknife, since a bootstrap repeats patients: repeats move two samples of one distribution further
-apart than new patients would (measured: intervals of a real-against-real Fréchet distance two to three times too wide).
+All sets omit the same patients at a time, so that errors of paired sets, and of differences between generators, are paired.
+A jackknife is used because a bootstrap duplicates patients: duplicates move two samples of one distribution further apart
+than new patients would (measured: bootstrap intervals of a real-vs-real Fréchet distance are two to three times too wide).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import t as student_t
 
-GROUPS = 20  # groups of patients that the jackknife leaves out one after the other
+GROUPS = 20  # largest number of jackknife groups of patients
 
 
 def jackknife_groups(patients: np.ndarray, seed: int) -> dict[str, int]:
-    """Patient -> group; at most `GROUPS` groups of nearly equal size."""
+    """Assign patients to at most `GROUPS` jackknife groups of nearly equal size: patient -> group."""
     names = np.unique(np.asarray(patients, dtype=str))
     order = np.random.default_rng([seed, len(names)]).permutation(len(names))
     return {str(names[place]): number % GROUPS for number, place in enumerate(order)}
@@ -25,14 +25,14 @@ def jackknife_groups(patients: np.ndarray, seed: int) -> dict[str, int]:
 def leave_out(
     statistic: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """The statistic without each group of patients.
+    """Evaluate a statistic with each group of patients left out.
 
     Args:
-        statistic: takes which rows of two sets are kept, (n1,) and (n2,) of bool.
-        first, second: group of each row.
+        statistic: takes the masks of the rows to keep in two sets, bool (n1,) and (n2,).
+        first, second: jackknife group of each row.
 
     Returns:
-        One number per group; NaN where too few rows are left.
+        One number per group; NaN if too few rows remain.
     """
 
     def without(group: int) -> float:
@@ -45,7 +45,7 @@ def leave_out(
 
 
 def standard_error(replicates: np.ndarray) -> float:
-    """Delete-a-group jackknife (Kott 2001) of the values without each group; NaN for fewer than two groups."""
+    """Delete-a-group jackknife standard error (Kott 2001) from the leave-one-out values; NaN for fewer than two groups."""
     count = len(replicates)
     if count < 2:
         return float("nan")
@@ -55,12 +55,12 @@ def standard_error(replicates: np.ndarray) -> float:
 def interval(
     value: float, replicates: np.ndarray, least: float = -np.inf, most: float = np.inf
 ) -> tuple[float, float, float]:
-    """Value and 95 % limits, value +- t x standard error with as many degrees of freedom as groups less one.
+    """Value and 95 % limits: value +- t x standard error, with (number of groups - 1) degrees of freedom.
 
-    The limits say how much the value moves with other patients at this n; the bias of a finite n stays in.
+    The limits describe the variation over patients at this n; the bias due to finite n is not corrected.
 
     Args:
-        least, most: smallest and largest possible value.
+        least, most: range of the statistic.
     """
     error = standard_error(replicates)
     half = float(student_t.ppf(0.975, max(len(replicates) - 1, 1))) * error

@@ -1,4 +1,4 @@
-"""p-values, and how they are corrected for several tests."""
+"""p-values and correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def bootstrap_p_value(differences: np.ndarray) -> float:
 
 
 def normal_p_value(difference: float, error: float) -> float:
-    """Two-sided p-value of a difference with a known standard error; 1 where the error is not a number."""
+    """Two-sided p-value of a difference with a known standard error; 1 if the error is NaN."""
     if not np.isfinite(error):
-        return 1.0  # a class with one test video: nothing can be said
+        return 1.0  # a class with a single test video: not testable
     if error == 0:
         return 1.0 if difference == 0 else 0.0
     return float(2 * norm.sf(abs(difference) / error))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's correction for several tests (Holm 1979), in the order given."""
+    """Holm-corrected p-values (Holm 1979), in the order given."""
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values)
     scaled = p_values[order] * (len(p_values) - np.arange(len(p_values)))

@@ -1,6 +1,6 @@
-"""Names of metrics that tables and pages share; the one of each task that is tested, where higher is better."""
+"""Names of metrics shared by tables and pages, including the primary metric of each task (higher is better)."""
 
 from __future__ import annotations
 
-VERSUS_REST = "auc: "  # and the name of a class: its AUC against the rest
+VERSUS_REST = "auc: "  # followed by the name of a class: its one-vs-rest AUC
 PRIMARY = {"binary": "auc", "classes": "auc_macro", "ordinal": "quadratic_kappa", "regression": "r2"}

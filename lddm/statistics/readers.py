@@ -1,4 +1,4 @@
-"""Several readers and several cases (MRMC): both are samples of larger populations, and both must be in an interval."""
+"""Multi-reader multi-case (MRMC) analysis: readers and cases are both random effects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lddm.statistics.auc import weighted_auc
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean AUC of the readers in two arms, and the second less the first; limits are of 95 %.
+    """Mean AUC of the readers in two arms, and the difference of second minus first; all limits are 95 %.
 
     Attributes:
-        auc: (2, readers).
-        limits: of the mean AUC of each arm, (2, 2).
-        value, low, high, p: of the difference.
+        auc: (2, readers), AUC per arm and reader.
+        limits: (2, 2), limits of the mean AUC per arm.
+        value, low, high, p: the difference, its limits and its p-value.
     """
 
     auc: np.ndarray
@@ -29,15 +29,15 @@ class Difference:
 
 
 def obuchowski_rockette(ratings: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None) -> Difference:
-    """Compare two ways of reading by the AUC, for readers and cases in general.
+    """Compare the AUC of two reading conditions with random readers and random cases.
 
-    Obuchowski & Rockette 1995 with the degrees of freedom of Hillis 2007 (Statistics in Medicine 26:596), covariances from
-    a jackknife over patients. All readers read all cases in both arms.
+    Obuchowski & Rockette 1995 with the degrees of freedom of Hillis 2007 (Statistics in Medicine 26:596); covariances are from
+    a jackknife over patients. The design is fully crossed: all readers read all cases in both arms.
 
     Args:
-        ratings: float (2, readers, n), higher for more certainly positive.
+        ratings: float (2, readers, n), higher = more confident that the case is positive.
         labels: 0 or 1, (n,).
-        patients: (n,); without them each case is a patient.
+        patients: (n,), patient of each case; None = each case is one patient.
 
     Raises:
         ValueError: fewer than two readers, or a class with fewer than two patients.
@@ -76,7 +76,7 @@ def _freedom(total: float, by_reader: float, readers: int) -> float:
 
 
 def _limits(value: float, variance: float, freedom: float) -> tuple[float, float]:
-    """Half of the 95 % interval, and the two-sided p-value."""
+    """Half-width of the 95 % interval, and the two-sided p-value."""
     error = float(np.sqrt(variance))
     if error == 0:
         return 0.0, float(value == 0)
@@ -89,16 +89,16 @@ def chance_p_value(hits: int, n: int, chance: float = 0.5) -> float:
 
 
 def pooled_interval(hits: np.ndarray, readers: np.ndarray, items: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a share over several readers and clips, which are both samples of larger populations.
+    """95 % interval of a proportion over several readers and clips, both of which are random effects.
 
-    The variance of the share is that of two crossed samples (Owen 2007, Annals of Applied Statistics 1:386; Cameron et
-    al. 2011). It gives the number of independent answers that would know as much, whose exact interval is taken (Korn &
-    Graubard 1998, Survey Methodology 24:193), with t for the variance between few readers. Readers who all answer alike
-    have the interval of one of them; for a single reader it is that of Clopper and Pearson.
+    The variance of the proportion is that of two crossed random factors (Owen 2007, Annals of Applied Statistics 1:386;
+    Cameron et al. 2011). It determines the effective sample size, for which the exact interval is computed (Korn & Graubard
+    1998, Survey Methodology 24:193), with a t correction for few readers. If all readers answer identically, the interval is
+    that of one reader; for a single reader it is the Clopper-Pearson interval.
 
     Args:
-        hits: bool (n,), whether each answer counts.
-        readers, items: (n,), who gave it to which clip.
+        hits: bool (n,), whether each answer is a success.
+        readers, items: (n,), reader and clip of each answer.
     """
     share, n = float(hits.mean()), len(hits)
     apart = hits - share
@@ -106,7 +106,7 @@ def pooled_interval(hits: np.ndarray, readers: np.ndarray, items: np.ndarray) ->
     heads, clips = len(np.unique(readers)), len(np.unique(items))
     by_reader *= heads / max(1, heads - 1)
     total = max(by_item + by_reader - by_answer, by_item, by_reader)
-    if total == 0:  # all answers are the same, and a clip that was shown to many readers is one clip
+    if total == 0:  # all answers are equal: a clip shown to many readers counts once
         return _exact(share, clips)
     between = total - by_item
     freedom = (heads - 1) * (total / between) ** 2 if between > 1e-12 else np.inf
@@ -115,13 +115,13 @@ def pooled_interval(hits: np.ndarray, readers: np.ndarray, items: np.ndarray) ->
 
 
 def _cluster_variance(apart: np.ndarray, groups: np.ndarray) -> float:
-    """Variance of a mean of answers that are independent between groups only."""
+    """Cluster-robust variance of a mean: answers are independent between groups only."""
     _, place = np.unique(groups, return_inverse=True)
     return float(np.square(np.bincount(place, weights=apart)).sum()) / len(apart) ** 2
 
 
 def _exact(share: float, n: float) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share of `n` answers, which need not be a whole number."""
+    """Clopper-Pearson interval of a proportion of `n` answers; `n` need not be an integer."""
     hits = share * n
     low = float(stats.beta.ppf(0.025, hits, n - hits + 1)) if share > 0 else 0.0
     high = float(stats.beta.ppf(0.975, hits + 1, n - hits)) if share < 1 else 1.0

@@ -1,1 +1,1 @@
-"""From trained parts to videos: the bundle, the animator, shards and GPU leases."""
+"""Video synthesis with trained models: model packages, the animator, shards and GPU leases."""

@@ -1,4 +1,4 @@
-"""The animator: stills -> videos."""
+"""The animator, which generates videos of stills."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from lddm.synthesis.seeds import content_id, seeds_of, video_seed
 from lddm.task import Task
 from lddm.training.parallel import pick_device
 
-OVERLAP, CANDIDATES = 4, 8  # a quarter of a window is shared; of eight continuations the best is taken
+OVERLAP, CANDIDATES = 4, 8  # windows overlap by a quarter; the best of eight continuations is kept
 
 
 class Animator:
-    """Animates stills with a trained bundle.
+    """Animates stills with a trained model.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # or load(): the model of the package
+    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # load(): the model shipped with lddm
     >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
@@ -46,12 +46,12 @@ class Animator:
 
     @classmethod
     def load(cls, model: str | Path = DEFAULT, device: torch.device | None = None) -> Animator:
-        """Load a model: a folder, or a name as `lddm.synthesis.model_store.find_model` takes it, which also has the errors."""
+        """Load a model by folder or name. Arguments and errors as `lddm.synthesis.model_store.find_model`."""
         return cls(load_bundle(find_model(model)), device)
 
     @property
     def size(self) -> int:
-        """Height and width S of its frames in pixels."""
+        """Height and width S of the frames of the model, in pixels."""
         return self.about["size"]
 
     @property
@@ -61,27 +61,27 @@ class Animator:
 
     @property
     def fastest_sampler(self) -> str:
-        """For `SamplingOptions`: "distilled" if the generator was distilled, else "unipc"."""
+        """Fastest sampler: "distilled" if the generator was distilled, else "unipc"."""
         return "distilled" if getattr(self.generator, "student", None) is not None else "unipc"
 
     @property
     def moves_still(self) -> bool:
-        """Whether its videos are the still, moved: a generator of z and a decoder that warps x0."""
+        """Whether videos are made by warping the still: a latent generator with a decoder that warps x0."""
         return isinstance(self.autoencoder.decoder, WarpDecoder) and hasattr(self.generator, "sample")
 
     @property
     def has_native_size(self) -> bool:
-        """Whether `animate` makes videos of the still's own size."""
+        """Whether `animate` supports videos at the native size of the still."""
         return self.moves_still or isinstance(self.generator, Static)
 
     def pixel_scale(self, still: tuple[int, ...], video: tuple[int, ...]) -> tuple[float, float]:
-        """Height and width of a pixel of a video (..., H, W) in pixels of its still; 1 and 1 at native size."""
+        """Height and width of one pixel of a video (..., H, W), in pixels of the still; 1 and 1 at native size."""
         if still[-2:] == video[-2:]:
             return 1.0, 1.0
         return SquareFit.of(still, self.size, self.about.get("fit", "pad")).scale
 
     def compare(self, image: np.ndarray) -> Comparison | None:
-        """Compare a still uint8 (H, W) with the training stills; None for a bundle that does not describe them."""
+        """Compare a still uint8 (H, W) with the training stills; None if the model stores no statistics of them."""
         return compare(fit_square(image[None], self.size, self.about.get("fit", "pad"))[0], self.about)
 
     def sampling(
@@ -91,9 +91,9 @@ class Animator:
         guidance_scale: float | None = None,
         guidance_target: str | None = None,
     ) -> SamplingOptions:
-        """The sampling that the bundle was made for, with the given values in place of its own.
+        """Default sampling options of the model, with the given values overriding them.
 
-        Steps without a sampler ask for unipc: "distilled" takes one step.
+        If only the number of steps is given, the sampler is "unipc", since "distilled" takes one step.
         """
         own = self.about.get("sampling") or sampling_defaults(self.about.get("settings") or {})
         if num_inference_steps is not None and sampler is None:
@@ -118,30 +118,30 @@ class Animator:
         size: Size = "native",
         on_frame: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Sample videos of one still; `lddm animate` with the same arguments makes the same videos.
+        """Sample videos of one still; equivalent to `lddm animate` with the same arguments.
 
-        The model sees the still fitted to its square, as in preprocessing. At native size the motion that it draws is
-        enlarged and applied to the still itself (`lddm.synthesis.native`).
+        The input of the model is the still, fitted to the model's square as in preprocessing. At native size, the sampled
+        motion is upsampled and applied to the original still (`lddm.synthesis.native`).
 
         Args:
-            image: uint8 (H, W), any size of at least 8 x 8.
-            samples: videos.
-            seed: the noise of a video depends on the seed, the content of the fitted image and the number of the sample.
-            label: class of the still, by number or name, or its target; None = unknown.
-            options: sampler, steps and guidance; None is the bundle's own (`sampling`).
-            batch_size: videos at a time.
-            length: frames after the still, at least 1; None is T, the clip length of training. Longer videos continue the
-                motion over overlapping windows (`lddm.synthesis.long_motion`).
-            size: "native" for the still's own size, "model" for the square of the model.
-            on_frame: progress, where frames are made one by one: called with the number of frames made and of all.
+            image: uint8 (H, W), at least 8 x 8 pixels.
+            samples: number of videos.
+            seed: with the content of the fitted image and the sample index, it determines the noise of a video.
+            label: class of the still, by index or name, or its target; None = unknown.
+            options: sampler, steps and guidance; None = defaults of the model (`sampling`).
+            batch_size: videos per batch.
+            length: number of frames after the still, at least 1; None = T, the clip length in training. Longer videos
+                continue the motion over overlapping windows (`lddm.synthesis.long_motion`).
+            size: "native" for the size of the still, "model" for the square of the model.
+            on_frame: progress callback, called with the number of finished frames and of all frames; not called where a
+                batch is generated at once.
 
         Returns:
             uint8 (samples, length + 1, H, W), or (samples, length + 1, S, S) for "model"; frame 0 is the still.
 
         Raises:
-            LddmError: not a grayscale uint8 image, an unknown class or size, a target out of range, a model that has no motion to
-                apply to the still ("native"), a sampler that the generator was not distilled for, or too little memory for one
-                video.
+            LddmError: not a grayscale uint8 image, unknown class or size, target out of range, "native" for a model without
+                motion fields, sampler "distilled" for a generator without student, or too little memory for one video.
         """
         check_request(image, length, size)
         if size == "native":
@@ -156,13 +156,13 @@ class Animator:
         overlap = max(1, window // OVERLAP)
 
         def seeds(sample: int, place: int, count: int) -> list[int]:
-            """Seeds of the first window (place 0), or of the candidates of a further window."""
+            """Seeds of the first window (index 0), or of the candidates for a further window."""
             return [video_seed(seed, name, sample, *((place, i) if place else ())) for i in range(count)]
 
         asked = self.conditions.of([known] * samples, [seeds(sample, 0, 1)[0] for sample in range(samples)])
 
         def moved(batch_size: int) -> np.ndarray:
-            """The still, moved."""
+            """Frames obtained by warping the still."""
             x0 = self._networks_form(still[None])
             fit = SquareFit.of(image.shape, self.size, how)
             native = NativeStill(image, fit, self.device) if size == "native" else None
@@ -183,7 +183,7 @@ class Animator:
             return videos
 
         def painted(batch_size: int) -> np.ndarray:
-            """Frames of a model that paints them, or of one window."""
+            """Frames of a model that synthesises pixels, or of a single window."""
 
             def draw(x0: np.ndarray, place: int) -> np.ndarray:
                 numbers = [one for sample in range(samples) for one in seeds(sample, place, len(x0) // samples)]
@@ -201,7 +201,7 @@ class Animator:
     def _layers(
         self, x0: torch.Tensor, asked: float, seeds: list[int], options: SamplingOptions, batch_size: int
     ) -> Layers:
-        """Sample layers for one x0 float (1, 1, S, S), once for each seed."""
+        """Sample layers for one x0 float (1, 1, S, S), one sample per seed."""
         parts = []
         for start in range(0, len(seeds), batch_size):
             rng = [torch.Generator().manual_seed(number) for number in seeds[start : start + batch_size]]
@@ -212,7 +212,7 @@ class Animator:
 
     @torch.no_grad()
     def _compose(self, x0: torch.Tensor, layers: Layers) -> np.ndarray:
-        """Frames uint8 (T, S, S) of layers of batch size 1."""
+        """Compose frames uint8 (T, S, S) from layers of batch size 1."""
         return to_uint8(self._decoder.compose(x0, layers).frames)[0, 0].cpu().numpy()
 
     def _networks_form(self, images: np.ndarray) -> torch.Tensor:
@@ -233,33 +233,34 @@ class Animator:
         options: SamplingOptions | None = None,
         batch_size: int | BatchSize = 16,
     ) -> np.ndarray:
-        """One video for each x0.
+        """Generate one video per x0.
 
-        The noise of a video depends on its seed alone, not on `batch_size` and order. (Sums in another order may still
-        change a pixel by a grey level.)
+        The noise of a video depends only on its seed, not on `batch_size` or order. (Floating-point summation order may
+        still change a pixel by one grey level.)
 
         Args:
-            x0: uint8 (n, S, S), or (n, k S, k S): then the model sees them reduced, and what it draws moves them as they are.
-            labels: classes int (n,), -1 unknown; or targets float (n,), NaN unknown.
-            seed: one for each video, or one for all, from which each follows with its x0 and the number of equal ones before.
-            options, batch_size: as in `animate`; on a GPU batches grow (`BatchSize`).
+            x0: uint8 (n, S, S); or (n, k S, k S), downsampled for the model, with the motion applied at full size.
+            labels: class indices int (n,), -1 = unknown; or targets float (n,), NaN = unknown.
+            seed: one per video; or a single one, from which the seed of each video is derived with the content of its x0
+                and the number of identical x0 before it.
+            options, batch_size: as in `animate`; on a GPU the batch size grows (`BatchSize`).
 
         Returns:
-            uint8 (n, T + 1, ...) of the size of x0.
+            uint8 (n, T + 1, ...) with the size of x0.
 
         Raises:
-            LddmError: larger x0, and a model that draws no motion; or too little memory for one video.
+            LddmError: x0 larger than S for a model without motion fields, or too little memory for one video.
         """
         seeds = seeds_of(x0, int(seed)) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(x0):
-            raise ValueError(f"expected a seed for each of {len(x0)} videos, got {len(seeds)}")
+            raise ValueError(f"expected one seed per video for {len(x0)} videos, got {len(seeds)}")
         return self._animate(x0, self.conditions.of(labels, seeds), seeds, options or self.sampling(), batch_size)
 
     @torch.no_grad()
     def _animate(
         self, x0: np.ndarray, asked: np.ndarray, seeds: list[int], options: SamplingOptions, sizes: int | BatchSize
     ) -> np.ndarray:
-        """As `animate_batch`, for what generators are conditioned on, (n,)."""
+        """As `animate_batch`, for generator conditions (n,) instead of labels."""
         larger, static = x0.shape[-1] != self.size, isinstance(self.generator, Static)
         if larger:
             self._check_native()
@@ -281,7 +282,7 @@ class Animator:
         return videos
 
     def move(self, images: np.ndarray, x0: torch.Tensor, layers: Layers) -> np.ndarray:
-        """Frames 1..T uint8 (n, T, k S, k S) of stills uint8 (n, k S, k S), from layers of x0 float (n, 1, S, S)."""
+        """Frames 1..T uint8 (n, T, k S, k S): layers of x0 float (n, 1, S, S) applied to stills uint8 (n, k S, k S)."""
         fit = SquareFit.of(images.shape, self.size, "pad")
         stills = (NativeStill(image, fit, self.device) for image in images)
         return np.stack([list(s.frames(layers.one(i))) for i, s in enumerate(stills)])

@@ -1,9 +1,9 @@
-"""The model bundle: one folder with all that animates a still, loadable without config and without pickle.
+"""Model package: a folder with all files needed to animate a still, loaded without configuration and without pickle.
 
-bundle.json              generator, sizes, frame rate, classes, condition, sampling; written last, so that the bundle is whole
+bundle.json              generator, sizes, frame rate, classes, condition, sampling options; written last: marks completeness
 autoencoder.safetensors  stage 1
 generator.safetensors    stage 2, or a baseline
-MODEL_CARD.md            data, intended use, limits
+MODEL_CARD.md            data, intended use, limitations
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ CARD = """# Model card: {generator} ({experiment})
 Turns a still ultrasound image into a short video ({frames} frames after the still, {fps:g} Hz, {size} x {size} pixels).
 
 * **Trained on** {trained_on}: fold {fold} of experiment `{experiment}`, seed {seed}; labels: {labels}.
-* **Licence of the training data**: {licences}. It may bind the model and its videos.
+* **Licence of the training data**: {licences}. It may also apply to the model and its videos.
 {condition}* **Intended use**: research on data augmentation and on the evaluation of synthetic ultrasound.
-* **Not for** diagnosis, treatment, or any decision about a patient. The motion is invented; it is drawn from what
-  the training videos showed and may be wrong for the patient whose still is animated.
-* **Limits**: no out-of-plane motion beyond what the training clips hold. Images of another organ, probe or machine are out of
-  distribution: `lddm animate` warns where simple statistics of a still differ from those of the training stills.
-* Every video it makes is synthetic and marked so.
+* **Not for** diagnosis, treatment, or any decision about a patient. The motion is synthetic: it is sampled from the
+  distribution of the training videos and may be wrong for the patient shown.
+* **Limitations**: no out-of-plane motion beyond that in the training clips. Images of another organ, probe or machine are out
+  of distribution: `lddm animate` warns if simple statistics of a still differ from those of the training stills.
+* All generated videos are synthetic and marked as such.
 """
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle; modules are on the CPU, in eval mode."""
+    """A loaded model package; modules are on the CPU, in eval mode."""
 
     about: dict
     autoencoder: Autoencoder
@@ -47,14 +47,14 @@ class Bundle:
 
 
 def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder_file: Path, about: dict) -> None:
-    """Assemble a bundle.
+    """Write a model package.
 
     Args:
-        folder: where to; an existing bundle there is replaced.
-        generator: its name.
+        folder: folder to write; an existing model package is replaced.
+        generator: name of the generator.
         generator_file, autoencoder_file: trained weights.
         about: experiment, fold, seed, size, frames, fps, classes, clips, licences, settings of the generator, condition
-            (where it is a measured attribute), and what else is to be kept (JSON).
+            (if it is a measured attribute), and any further JSON values to store.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bundle.json").unlink(missing_ok=True)
@@ -74,21 +74,22 @@ def write_bundle(folder: Path, generator: str, generator_file: Path, autoencoder
 
 
 def _condition(meta: dict[str, Any]) -> str:
-    """What a model is conditioned on instead of a label, for its card."""
+    """Sentence for the model card about a measured attribute as condition."""
     attribute = Attribute.of_meta(meta)
     said = f"{attribute.name} ({attribute.said()})"
     if attribute.prior.exact:
-        return f"{said}; a label asks for its own value."
-    return f"{said}; for a label a value is drawn from p(attribute | label), estimated from {len(attribute.prior.values)} clips."
+        return f"{said}; a label is used as its own value."
+    clips = len(attribute.prior.values)
+    return f"{said}; for a given label, a value is sampled from p(attribute | label), estimated from {clips} clips."
 
 
 def sampling_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """How a generator samples unless told otherwise: fields of `SamplingOptions`.
+    """Default sampling options of a generator: fields of `SamplingOptions`.
 
-    A distilled model takes one step. Guidance is that of the default synthesis, within what the student was taught.
+    A distilled model takes one step. The guidance scale is the default of synthesis, limited to the range of the student.
 
     Args:
-        settings: the generator's own section as JSON, e.g. `diffusion`; empty for generators without one.
+        settings: settings section of the generator as JSON, e.g. `diffusion`; empty for generators without one.
     """
     usual, taught = SynthesisSettings(), settings.get("distillation")
     options: dict[str, Any] = {"sampler": "unipc"} | {
@@ -105,21 +106,23 @@ def sampling_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_bundle(folder: str | Path) -> Bundle:
-    """Load a bundle.
+    """Load a model package.
 
     Raises:
-        LddmError: not a bundle, an unknown generator, or a part that is missing or damaged.
+        LddmError: not a model package, unknown generator, or a missing or damaged file.
     """
     folder = Path(folder)
     if not (folder / "bundle.json").is_file():
         raise LddmError(
-            f"{folder} is not a model bundle (no bundle.json)", "pass a folder made by `lddm train-generator`"
+            f"{folder} is not a model package (no bundle.json)", "pass a folder made by `lddm train-generator`"
         )
     about = read_json(folder / "bundle.json")
     entry = find_generator(about.get("generator"), f"{folder}: ")
     for part, expected in about["sha256"].items():
         path = folder / Path(part).name
         if not path.is_file() or sha256(path) != expected:
-            raise LddmError(f"{path} is missing or not what bundle.json says", "copy the bundle again, or train again")
+            raise LddmError(
+                f"{path} is missing or does not match bundle.json", "copy the model package again, or train again"
+            )
     generator = entry.model.load(folder / "generator.safetensors").eval()
     return Bundle(about, Autoencoder.load(folder / "autoencoder.safetensors"), generator)

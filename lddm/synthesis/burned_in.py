@@ -1,15 +1,15 @@
-"""Words burned into the tissue of a still, which must not move with it."""
+"""Detection of text burned into the tissue of a still, which must not move with the tissue."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-STROKE = 1 / 64  # of the shorter side: half the width of the thickest stroke, and the height of the smallest letter
-LETTER = 1 / 12  # of the shorter side: the largest letter
-BRIGHT, CONTRAST = 150, 80  # grey levels: of strokes, and above what lies around them
-SURROUNDINGS = 0.45  # the pixels around a letter are darker than this share of it
-LETTERS = 3  # on one line, of one height: fewer may be bright specks
+STROKE = 1 / 64  # relative to the shorter side: half the largest stroke width, and the smallest letter height
+LETTER = 1 / 12  # relative to the shorter side: largest letter height
+BRIGHT, CONTRAST = 150, 80  # grey levels: smallest value of strokes, and smallest contrast to their surroundings
+SURROUNDINGS = 0.45  # largest brightness around a letter, relative to the letter
+LETTERS = 3  # smallest number of letters on one line; fewer may be bright speckle
 
 Box = tuple[int, int, int, int]  # left, top, width, height
 
@@ -17,9 +17,9 @@ Box = tuple[int, int, int, int]  # left, top, width, height
 def burned_in_words(image: np.ndarray) -> np.ndarray:
     """Mask of words burned into a still, with a margin.
 
-    A word is a row of at least three small bright shapes of the same height on one line, each surrounded by dark pixels. Bright
-    specks of tissue are seldom so regular: of 238 breast and lung images 20 had such rows, all of them words. Single letters,
-    callipers and dotted lines are not found.
+    A word is a row of at least three small bright shapes of equal height on one line, each surrounded by dark pixels. Bright
+    speckle is rarely so regular: 20 of 238 breast and lung images contained such rows, and all of these were words. Single
+    letters, callipers and dotted lines are not detected.
 
     Args:
         image: uint8 (H, W).
@@ -48,12 +48,12 @@ def burned_in_words(image: np.ndarray) -> np.ndarray:
         right, bottom = max(box[0] + box[2] for box in line), max(box[1] + box[3] for box in line)
         place = np.s_[max(0, top - 1) : bottom + 1, max(0, left - 1) : right + 1]
         words[place] |= raised[place] > CONTRAST / 3  # thin strokes are dimmer
-    margin = 2 * (radius // 4 + 1) + 1  # letters have smooth edges
+    margin = 2 * (radius // 4 + 1) + 1  # letters have antialiased edges
     return cv2.dilate(words, np.ones((margin, margin))) > 0
 
 
 def _stands_out(image: np.ndarray, labels: np.ndarray, label: int, box: Box) -> bool:
-    """Whether the pixels around a shape, at a distance of two and beside no other shape, are much darker than it is."""
+    """Whether the pixels at a distance of two from a shape, excluding other shapes, are much darker than the shape."""
     left, top, width, height = box
     window = np.s_[max(0, top - 3) : top + height + 3, max(0, left - 3) : left + width + 3]
     shape, strokes = labels[window] == label, (labels[window] > 0).astype(np.uint8)
@@ -62,7 +62,7 @@ def _stands_out(image: np.ndarray, labels: np.ndarray, label: int, box: Box) -> 
 
 
 def _words(letters: dict[int, Box]) -> list[list[int]]:
-    """Rows of at least `LETTERS` letters with equal heights, a common base line, and gaps no wider than they are high."""
+    """Rows of at least `LETTERS` letters of equal height on a common baseline, with gaps no wider than their height."""
     order = sorted(letters, key=lambda label: letters[label])
     words = []
     for number, first in enumerate(order):
@@ -79,7 +79,7 @@ def _words(letters: dict[int, Box]) -> list[list[int]]:
 
 
 def _line(shapes: list[Box], word: list[Box]) -> list[Box]:
-    """The shapes in the row of a word, with gaps of up to twice its height: letters that run together, hyphens, more words."""
+    """Further shapes in the row of a word, with gaps up to twice its height: touching letters, hyphens, other words."""
     height, top = max(box[3] for box in word), min(box[1] for box in word)
     row = [box for box in shapes if box[1] >= top - 0.6 * height and box[1] + box[3] <= top + 1.4 * height]
     left, right = word[0][0], word[-1][0] + word[-1][2]

@@ -6,28 +6,29 @@ from collections.abc import Callable
 
 import numpy as np
 
-# float or uint8 first frames (n, S, S) and the number of the window -> float32 (n, T + 1, S, S), first frame included
+# first frames, float or uint8 (n, S, S), and the window index -> float32 (n, T + 1, S, S), including the first frame
 Window = Callable[[np.ndarray, int], np.ndarray]
 
 
 def extend_autoregressively(window: Window, x0: np.ndarray, length: int, overlap: int, candidates: int) -> np.ndarray:
-    """Chain windows so that motion continues over the seams.
+    """Extend videos window by window so that motion is continuous at the seams.
 
-    One frame shows positions, not velocities. So each further window starts `overlap` frames before the end, `candidates`
-    of them are sampled, the one that agrees best on the overlap is kept, and the two are blended over the overlap.
+    A single frame shows positions, not velocities. Each further window therefore starts `overlap` frames before the end:
+    `candidates` continuations are sampled, the one that agrees best on the overlap is kept, and both windows are blended
+    over the overlap.
 
     Args:
-        window: draws videos; each call of one number repeats.
+        window: samples videos; deterministic for a given window index.
         x0: uint8 (n, S, S).
-        length: frames after x0.
-        overlap: frames that two windows share, at least 1 and less than T.
-        candidates: windows drawn for each seam.
+        length: number of frames after x0.
+        overlap: frames shared by two windows, at least 1 and less than T.
+        candidates: continuations sampled per seam.
 
     Returns:
         float32 (n, length + 1, S, S) in the units of `window`; frame 0 is x0.
 
     Raises:
-        ValueError: an overlap that leaves no new frames.
+        ValueError: the overlap leaves no new frames.
     """
     video = window(x0, 0)
     frames = video.shape[1] - 1

@@ -1,4 +1,4 @@
-"""From labels that people ask for to what a generator is conditioned on."""
+"""Conversion of requested labels to the condition of a generator."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lddm.task import Task
 
 
 class Conditions:
-    """The condition of a bundle: the label itself, or a measured attribute, of which a value is drawn for each label.
+    """Condition of a model: the label itself, or a measured attribute, of which a value is sampled for each label.
 
     Args:
         about: content of bundle.json.
-        device: of the generator.
+        device: device of the generator.
     """
 
     def __init__(self, about: Mapping[str, Any], device: torch.device):
@@ -26,12 +26,12 @@ class Conditions:
         self.attribute = None if measured is None else Attribute.of_meta(measured)
 
     def of(self, labels: Sequence[float] | np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-        """Conditions (n,) of labels (n,) for videos of these seeds (n,): labels, or standardised values of the attribute."""
+        """Conditions (n,) for labels (n,) and video seeds (n,): the labels, or standardised values of the attribute."""
         if self.attribute is None:
             return np.asarray(labels)
         return np.array([self.attribute.draw(label, seed) for label, seed in zip(labels, seeds, strict=True)])
 
     def tensor(self, asked: np.ndarray) -> torch.Tensor:
-        """Conditions (n,) as generators have them, on the device: classes int64, numbers float32."""
+        """Conditions (n,) as a tensor on the device: classes int64, numbers float32."""
         number = self.task.is_regression or self.attribute is not None
         return torch.from_numpy(np.array(asked, dtype=np.float32 if number else np.int64)).to(self.device)

@@ -1,4 +1,4 @@
-"""Export a trained generator as a model to share: half precision, with its card, its provenance and a baseline."""
+"""Export of a trained generator for sharing: half precision, with model card, provenance and a baseline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lddm.synthesis.out_of_distribution import KEY
 from lddm.synthesis.train_generator import sources_of, training_stills
 from lddm.training.weights import load_weights, save_weights
 
-ROUNDING = 1e-3  # largest relative error (root mean square) of a tensor in half precision
+ROUNDING = 1e-3  # largest relative RMS error of a tensor in half precision
 OF_FILE = ("lddm", "generator", "sha256", "sampling")  # keys of bundle.json that `write_bundle` sets
 
 
@@ -31,23 +31,25 @@ def export_model(
     baselines: tuple[str, ...] = ("motion_transfer",),
     trained_on: str = "",
 ) -> Path:
-    """Write `out`/`name`: the bundle of a generator in half precision, and bundles of baselines in folders inside it.
+    """Write `out`/`name`: the model package of a generator in half precision, with baselines in subfolders.
 
     Args:
         results: results/<experiment> of a finished run.
-        fold: which fold's generator.
-        generator, baselines: their names; baselines that the run did not train are left out.
-        trained_on: what the training data show, in a few words; empty: the number of clips and the sources.
+        out: parent folder.
+        name: name of the model.
+        fold: fold of the generator.
+        generator, baselines: names of generators; baselines that the run did not train are omitted.
+        trained_on: short description of the training data; empty = number of clips and their sources.
 
     Returns:
-        The new folder; one that was there is replaced.
+        The new folder; an existing one is replaced.
 
     Raises:
         LddmError: no such run, fold or generator, or an invalid name.
     """
     if not is_name(name):
         raise LddmError(
-            f"'{name}' is not a name of a model", "use letters, digits, '-', '_' and '.', e.g. breast-phantom"
+            f"'{name}' is not a valid model name", "use letters, digits, '-', '_' and '.', e.g. breast-phantom"
         )
     bundles = results / f"fold-{fold}" / "generators"
     if not (bundles / generator / "bundle/bundle.json").is_file():
@@ -64,7 +66,7 @@ def export_model(
 
 
 def _more(results: Path, fold: int, trained_on: str) -> dict[str, Any]:
-    """What the run knows and an older bundle may not: the training stills, their source, and the run itself."""
+    """Metadata of the run that an older model package may lack: training stills, data sources and the run itself."""
     store = FrameStore.open(results / "data/frames").at_model_size()
     latents = LatentSet.load(results / f"fold-{fold}/latents.safetensors")
     versions = read_json(results / "provenance.json").get("code") if (results / "provenance.json").is_file() else None
@@ -76,11 +78,11 @@ def _more(results: Path, fold: int, trained_on: str) -> dict[str, Any]:
 
 
 def halve(bundle: Path, out: Path, more: dict[str, Any] | None = None) -> None:
-    """Copy a bundle with float16 instead of float32 weights; loading converts them back.
+    """Copy a model package with float16 instead of float32 weights; loading converts them back.
 
     Args:
-        bundle: a whole bundle; it is checked.
-        out: where to.
+        bundle: model package; it is checked.
+        out: folder to write.
         more: further keys of bundle.json.
     """
     loaded = load_bundle(bundle)
@@ -100,7 +102,7 @@ def halve(bundle: Path, out: Path, more: dict[str, Any] | None = None) -> None:
 
 
 def half(values: Tensor) -> Tensor:
-    """A float32 tensor in float16; unchanged where float16 would overflow, or lose more than `ROUNDING`."""
+    """Convert a float32 tensor to float16; unchanged if float16 overflows or its error exceeds `ROUNDING`."""
     if values.dtype != torch.float32 or not values.numel():
         return values
     rounded = values.half()

@@ -1,6 +1,6 @@
 """Models on the Hugging Face Hub: upload and download with huggingface_hub.
 
-$HF_ENDPOINT and $HF_TOKEN are those of huggingface_hub. Only the parts of a model are downloaded, and they are read without
+huggingface_hub reads $HF_ENDPOINT and $HF_TOKEN. Only the files of a model package are downloaded, and they are read without
 pickle.
 """
 
@@ -34,7 +34,7 @@ lddm animate still.png --model {hub}{repo}
 
 
 def pull(address: str) -> Path:
-    """Download a model, once: later calls find it in the cache of huggingface_hub.
+    """Download a model; later calls use the cache of huggingface_hub.
 
     Args:
         address: hf:OWNER/NAME, or hf:OWNER/NAME@REVISION.
@@ -43,7 +43,7 @@ def pull(address: str) -> Path:
         The folder with bundle.json.
 
     Raises:
-        LddmError: no such repository or revision, no connection, or no model in it.
+        LddmError: no such repository or revision, no connection, or no model in the repository.
     """
     repo, _, revision = address.removeprefix(HUB).partition("@")
     with _readable(repo):
@@ -54,21 +54,21 @@ def pull(address: str) -> Path:
             repo, revision=revision or None, allow_patterns=patterns, endpoint=os.environ.get("HF_ENDPOINT")
         )
     if not (Path(folder) / "bundle.json").is_file():
-        raise LddmError(f"{HUB}{repo} holds no model of lddm (no bundle.json)", "check the name of the repository")
+        raise LddmError(f"{HUB}{repo} contains no lddm model (no bundle.json)", "check the name of the repository")
     return Path(folder)
 
 
 def push(folder: Path, repo: str, about: dict[str, Any], private: bool = False) -> str:
-    """Upload a model with its card as README.md.
+    """Upload a model with its model card as README.md.
 
     Args:
-        folder: of the model.
-        repo: OWNER/NAME; made if it does not exist.
-        about: of the bundle.
+        folder: folder of the model.
+        repo: OWNER/NAME; created if it does not exist.
+        about: content of bundle.json.
         private: whether a new repository is private.
 
     Returns:
-        The address of the repository.
+        The URL of the repository.
 
     Raises:
         LddmError: no token, no permission, an invalid name, or no connection.
@@ -92,7 +92,7 @@ def push(folder: Path, repo: str, about: dict[str, Any], private: bool = False) 
 
 
 def licence_of(about: dict[str, Any]) -> str:
-    """The licence that the model card states: Apache-2.0 where the training data bind nobody, else `other`."""
+    """Licence for the model card: Apache-2.0 if the training data impose no licence, else `other`."""
     free = [str(licence).upper().startswith("CC0") for licence in about.get("licences") or ["not stated"]]
     return "apache-2.0" if all(free) else "other"
 

@@ -1,6 +1,6 @@
-"""GPU leases: jobs of one machine that run at once hold distinct devices.
+"""GPU leases: concurrent jobs on one machine use distinct devices.
 
-A lease is a file lock, so the operating system releases it when its holder dies, however it dies.
+A lease is a file lock, which the operating system releases whenever its holder ends.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 def visible_devices() -> list[str]:
-    """GPUs that torch can use in this process: those of CUDA_VISIBLE_DEVICES (SLURM sets it), else all that it counts.
+    """GPUs that torch can use in this process: those of CUDA_VISIBLE_DEVICES (set by SLURM), otherwise all.
 
-    An id that CUDA does not know hides itself and all after it; a driver that is too old for this torch hides all.
+    CUDA ignores an invalid id and all ids after it. If the driver is too old for torch, the list is empty.
     """
     import torch
 
-    # Counted by NVML, since CUDA reads the variable once and a lease is about to change it.
+    # NVML counts, since CUDA reads the variable only once and a lease will change it.
     count = torch.cuda.device_count()
     fixed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if count == 0 or not _usable():
@@ -43,7 +43,7 @@ def visible_devices() -> list[str]:
 
 
 def _usable() -> bool:
-    """Whether CUDA starts; in a process of its own, since this one must not start it yet."""
+    """Whether CUDA can be initialised; tested in a subprocess, since this process must not initialise it yet."""
     check = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     return subprocess.run([sys.executable, "-c", check], capture_output=True).returncode == 0
 
@@ -59,10 +59,10 @@ def _why_none(count: int, fixed: str | None) -> str:
 
 
 def lease_folder() -> Path:
-    """The folder of the lock files of this user: one per machine, and one per SLURM job on it.
+    """Folder of the lock files of this user: one per machine, and one per SLURM job.
 
-    Where SLURM fences devices off, each of its jobs counts them from 0: jobs that share a machine then hold different
-    devices of one name, and must not wait for each other.
+    SLURM numbers the devices of each job from 0. Jobs on one machine may thus hold different devices with the same id, and
+    must not wait for each other.
     """
     within = os.environ.get("SLURM_JOB_ID")
     return Path(tempfile.gettempdir()) / f"lddm-gpu-leases-{os.getuid()}{f'-slurm-{within}' if within else ''}"
@@ -76,23 +76,22 @@ def gpu_lease(
     timeout: float = 86_400,
     poll: float = 1.0,
 ) -> Iterator[str | None]:
-    """Hold GPUs.
+    """Hold GPUs exclusively for the duration of a `with` block.
 
     Args:
-        devices: ids to choose from; None asks `visible_devices`. Empty = no GPU: yields None at once, and CUDA is switched
-            off meanwhile.
-        folder: where the lock files lie; None asks `lease_folder`.
-        count: how many to hold, or all of `devices` where they are fewer.
+        devices: ids to choose from; None = `visible_devices()`. Empty = no GPU: yields None at once, with CUDA disabled in
+            the block.
+        folder: folder of the lock files; None = `lease_folder()`.
+        count: number of GPUs to hold; all of `devices` if there are fewer.
         timeout: seconds to wait for free devices.
-        poll: seconds between two looks, at the most.
+        poll: longest interval between two attempts, in seconds.
 
     Yields:
-        The ids, joined by commas, exclusively held until the block ends; CUDA_VISIBLE_DEVICES is set to them meanwhile,
-        and LDDM_DEVICES, from which the record of the job has them.
-        In one of several processes that train together nothing is taken: who started them holds the devices of all.
+        The ids, joined by commas. In the block, CUDA_VISIBLE_DEVICES is set to them, and so is LDDM_DEVICES, for the record
+        of the job. A process of a distributed training takes no lease, since its launcher holds all devices.
 
     Raises:
-        LddmError: they did not become free in time.
+        LddmError: the devices did not become free in time.
     """
     if devices is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         yield os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -118,7 +117,7 @@ def gpu_lease(
 
 @contextlib.contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for the time of a block."""
+    """Set environment variables for the duration of a `with` block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -132,7 +131,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _first_free(locks: dict[str, FileLock], count: int, timeout: float, poll: float) -> list[str]:
-    """All `count` devices or none, so that two jobs which want several never wait for each other's."""
+    """Lock all `count` devices or none, to avoid a deadlock between jobs that need several."""
     deadline, said = time.monotonic() + timeout, False
     while True:
         held: list[str] = []
@@ -149,7 +148,7 @@ def _first_free(locks: dict[str, FileLock], count: int, timeout: float, poll: fl
                 f"no free GPU among {', '.join(locks)} in {timeout:g} s", "wait for the other jobs, or start fewer"
             )
         if not said:
-            logger.warning("waiting for %d free of the GPUs %s: --resources gpu=N starts no more jobs than GPUs", count,
+            logger.warning("waiting for %d free GPUs among %s; limit the number of jobs with --resources gpu=N", count,
                            ", ".join(locks))  # fmt: skip
             said = True
-        time.sleep(poll * random.uniform(0.5, 1))  # jobs that want several devices must not poll in step
+        time.sleep(poll * random.uniform(0.5, 1))  # random interval, so that competing jobs do not poll in lockstep

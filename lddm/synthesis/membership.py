@@ -29,7 +29,7 @@ from lddm.task import Task
 # ASSUME: low and middle noise, where a sample can still be recognised; at high noise all latents look alike.
 LEVELS = (0.05, 0.15, 0.3, 0.5)  # of num_train_timesteps
 NOISES = 2  # draws at each level, the same for all latents
-PATIENTS = 100  # of each side: 4 s on one core
+PATIENTS = 80  # of each side: 4 s on one core
 HIDDEN, STEPS, LEARNING_RATE = 256, 200, 2e-3  # of the overfitted control
 Predict = Callable[[Tensor, Tensor, slice], Tensor]  # noisy z (B, N), timestep (B,), which latents -> prediction (B, N)
 

@@ -1,4 +1,4 @@
-"""Batches as large as the device takes: they shrink after an out-of-memory error, and grow on a GPU with room for more."""
+"""Adaptive batch size: halved after an out-of-memory error, doubled on a GPU with enough free memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lddm.training.graphs import held_by_graphs
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-HINT = "ask for a smaller batch (synthesis.batch_size), or for a device that nothing else uses"
-SHARE = 0.5  # of the free memory that the next, doubled batch may be expected to take
-LARGEST = 1024  # videos at a time: beyond that nothing waits for kernel launches any more
-SMALLER = "out of memory with %d videos at a time: going on with %d"
+HINT = "use a smaller batch (synthesis.batch_size), or a device that no other process uses"
+SHARE = 0.5  # largest share of the free memory that a doubled batch may be expected to use
+LARGEST = 1024  # videos per batch; larger batches are not faster, as kernel launches no longer dominate
+SMALLER = "out of memory with %d videos per batch; continuing with %d"
 
 
 class BatchSize:
-    """How many videos are made at a time.
+    """Adaptive number of videos per batch.
 
     Args:
-        first: of the first batch.
-        device: of the networks. On a CPU batches do not grow: they would only take more memory.
+        first: size of the first batch.
+        device: device of the networks. On a CPU batches do not grow, since that would only take more memory.
     """
 
     def __init__(self, first: int, device: torch.device):
@@ -32,10 +32,10 @@ class BatchSize:
         self._limit = LARGEST if device.type == "cuda" else first
 
     def each(self, videos: int, make: Callable[[slice], None]) -> None:
-        """Call `make` with slices that together are all of `videos`, in order.
+        """Call `make` with consecutive slices that cover all `videos`.
 
-        A batch that the device has too little memory for is made again in halves. The noise of a video does not depend on
-        the batch size, so all sizes give the same videos.
+        A batch that exceeds the memory of the device is repeated with half the size. The noise of a video does not depend on
+        the batch size, so the videos are the same for all sizes.
 
         Raises:
             LddmError: the device has too little memory for one video.
@@ -62,7 +62,7 @@ class BatchSize:
             torch.cuda.empty_cache()
 
     def _begin(self) -> int:
-        """Bytes that are in use before a batch."""
+        """Bytes in use before a batch."""
         if self.device.type != "cuda":
             return 0
         torch.cuda.reset_peak_memory_stats(self.device)
@@ -79,14 +79,14 @@ class BatchSize:
 
 
 def with_smaller_batch(make: Callable[[int], Result], batch_size: int, videos: int) -> Result:
-    """Run `make(batch_size)`, with half the batch again and again while the device has too little memory for it.
+    """Run `make(batch_size)`, halving the batch size after each out-of-memory error.
 
-    For what cannot be divided by `BatchSize`: candidates that are compared with each other.
+    For work that `BatchSize` cannot divide: candidates that are compared with each other.
 
     Args:
         make: makes all videos, `batch_size` at a time.
-        batch_size: videos at a time.
-        videos: number of videos; a batch is never larger.
+        batch_size: initial number of videos per batch.
+        videos: number of videos, an upper limit of the batch size.
 
     Raises:
         LddmError: the device has too little memory for one video.

@@ -1,4 +1,4 @@
-"""Models by name: those that come with the package, those that were imported, and those of the Hugging Face Hub."""
+"""Lookup of models by name: models shipped with the package, imported models, and models on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lddm.errors import LddmError
 from lddm.files import read_json, sha256
 from lddm.synthesis.hub import HUB, PARTS, pull
 
-DEFAULT = "breast-phantom"  # what `lddm animate` uses without --model
+DEFAULT = "breast-phantom"  # default of `lddm animate --model`
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-LARGEST = 2 * 2**30  # bytes of a part that is imported; ours have some megabytes
+LARGEST = 2 * 2**30  # largest file that may be imported, in bytes; ours have a few megabytes
 
 
 def packaged_models() -> Path:
-    """The folder of the models that come with the package."""
+    """Folder of the models shipped with the package."""
     return Path(str(resources.files("lddm"))) / "models"
 
 
 def imported_models() -> Path:
-    """The folder of imported models: $LDDM_MODELS, else below the user's cache."""
+    """Folder of imported models: $LDDM_MODELS, or a subfolder of the user's cache."""
     chosen = os.environ.get("LDDM_MODELS")
     if chosen:
         return Path(chosen)
@@ -38,7 +38,7 @@ def imported_models() -> Path:
 
 
 def model_folders() -> dict[str, Path]:
-    """All models by name; an imported one does not replace one of the package."""
+    """Folders of all models by name; an imported model does not replace one of the package."""
     found: dict[str, Path] = {}
     for root in (packaged_models(), imported_models()):
         for path in sorted(root.glob("*/bundle.json")):
@@ -47,13 +47,13 @@ def model_folders() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder of a model.
+    """Find the folder of a model.
 
     Args:
         model: a folder with bundle.json, the name of a model, or hf:OWNER/NAME[@REVISION], which is downloaded once.
 
     Raises:
-        LddmError: there is none, or it cannot be downloaded.
+        LddmError: the model does not exist or cannot be downloaded.
     """
     if str(model).startswith(HUB):
         return pull(str(model))
@@ -72,12 +72,12 @@ def find_model(model: str | Path) -> Path:
 
 
 def is_name(model: str | Path) -> bool:
-    """Whether this is a valid name of a model and not a path."""
+    """Whether this is a valid model name rather than a path."""
     return NAME.fullmatch(str(model)) is not None and not str(model).endswith(".")
 
 
 def baselines_of(model: Path) -> list[Path]:
-    """The bundles of the other generators of the same fold: beside a bundle of a run, or inside the folder of a model."""
+    """Model packages of the other generators of a fold: beside that of a run, or in subfolders of an exported model."""
     pattern, root = "*/bundle.json", model.parent
     if model.name == "bundle":
         pattern, root = "*/bundle/bundle.json", model.parent.parent
@@ -91,22 +91,22 @@ def baselines_of(model: Path) -> list[Path]:
 
 
 def trained_on(about: dict[str, Any]) -> str:
-    """What a model was trained on, in a few words."""
+    """Short description of the training data of a model."""
     return about.get("trained_on") or f"{about['clips']} clips of experiment {about['experiment']}"
 
 
 def import_model(source: str | Path, name: str = "") -> Path:
-    """Copy a model into the user's folder.
+    """Copy a model into the user's folder of models.
 
     Args:
         source: a folder with bundle.json, a .zip of one, or hf:OWNER/NAME.
-        name: its name from now on; empty for that of the folder or file.
+        name: name of the imported model; empty = name of the folder or file.
 
     Returns:
         The new folder.
 
     Raises:
-        LddmError: not a model, a damaged one, an invalid name, or one that is there already.
+        LddmError: not a model, a damaged model, or an invalid or existing name.
     """
     from lddm.synthesis.bundle import load_bundle
 
@@ -114,7 +114,7 @@ def import_model(source: str | Path, name: str = "") -> Path:
         name = name or _own_name(source)
         if not is_name(name):
             raise LddmError(
-                f"'{name}' is not a name of a model", "use letters, digits, '-', '_' and '.', e.g. --name lung-1"
+                f"'{name}' is not a valid model name", "use letters, digits, '-', '_' and '.', e.g. --name lung-1"
             )
         if name in model_folders():
             raise LddmError(f"there is a model '{name}' already", "pass another --name")
@@ -127,7 +127,7 @@ def import_model(source: str | Path, name: str = "") -> Path:
 
 
 def copy_model(folder: Path, target: Path) -> None:
-    """Copy the parts of a model and of the baselines inside, whole or not at all; an existing `target` is replaced."""
+    """Copy the files of a model and its baselines atomically; an existing `target` is replaced."""
     with whole_folder(target) as made:
         for place in (folder, *(path.parent for path in sorted(folder.glob("*/bundle.json")))):
             into = made / place.relative_to(folder)
@@ -138,7 +138,7 @@ def copy_model(folder: Path, target: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that replaces it on success and is removed on failure."""
+    """Yield an empty folder beside `target`, which replaces `target` on success and is removed on failure."""
     target.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -153,7 +153,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _opened(source: str | Path) -> Iterator[Path]:
-    """The folder of a model that is a folder, an archive or on the Hub."""
+    """Yield the folder of a model given as folder, archive or Hub address."""
     path = Path(source)
     if str(source).startswith(HUB) or path.is_dir():
         yield find_model(source)
@@ -165,13 +165,13 @@ def _opened(source: str | Path) -> Iterator[Path]:
 
 
 def _unpacked(archive: Path, scratch: Path) -> Path:
-    """The parts of a model in a .zip; other files, and paths that lead elsewhere, are left out."""
+    """Unpack the files of a model from a .zip; other files and paths outside the model are ignored."""
     try:
         with zipfile.ZipFile(archive) as opened:
             parts = [entry for entry in opened.infolist() if Path(entry.filename).name in PARTS]
             heads = [Path(entry.filename).parent for entry in parts if Path(entry.filename).name == "bundle.json"]
             if not heads:
-                raise LddmError(f"{archive} holds no bundle.json", "pass an archive made from the folder of a model")
+                raise LddmError(f"{archive} contains no bundle.json", "pass an archive made from the folder of a model")
             head = min(heads, key=lambda path: len(path.parts))
             for entry in parts:
                 place = Path(entry.filename)
@@ -198,7 +198,7 @@ def _own_name(source: str | Path) -> str:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """bundle.json of a model."""
+    """Read bundle.json of a model."""
     about = read_json(folder / "bundle.json")
     if not isinstance(about, dict) or "generator" not in about:
         raise LddmError(f"{folder}/bundle.json does not describe a model", "copy the model again, or train again")
@@ -206,10 +206,10 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def megabytes(folder: Path) -> float:
-    """Size of all files of a model in MB."""
+    """Total size of the files of a model, in MB."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a model by its path below the folder."""
+    """SHA-256 of each file of a model, by its path relative to the folder."""
     return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}

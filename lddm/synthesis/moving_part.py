@@ -1,4 +1,4 @@
-"""The part of a still that may move: its field of view at full size, without dark rims and frames around the tissue."""
+"""Region of a still that may move: the field of view at full size, without dark rims and frames around the tissue."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from numpy.lib.stride_tricks import sliding_window_view
 from lddm.data.ranges import to_float
 from lddm.motion.field_of_view import between_the_sides, ends_of_rows, field_of_view, pixels_of_hull
 
-RIM = 1 / 32  # of the shorter side: how deep a dark rim may be that compression or a frame leaves around tissue
-CORNER = 1 / 8  # of the shorter side: how deep black may reach into a convex field of view that holds smudges
-BLACK = 4.0  # grey level of that black
-CAP = 1 / 8  # of the height: how far the face of a curved probe may bulge into the convex field of view
-DARK = 0.3  # of the mean brightness nearby: darker pixels beside the edge are rim
-STRAIGHT = 0.004  # of the width: how far the ends of rows may lie from a straight side
-ON_A_SIDE = 0.2  # of the rows end on a straight side at least
-TRIED = 400  # pairs of rows whose line is tried
-BACKGROUND = 64  # a flat background is darker than this
+RIM = 1 / 32  # relative to the shorter side: largest depth of a dark rim around tissue, due to compression or a frame
+CORNER = 1 / 8  # relative to the shorter side: largest depth of black inside a convex field of view with smudges
+BLACK = 4.0  # largest grey level of that black
+CAP = 1 / 8  # relative to the height: largest bulge of the face of a curved probe into the convex field of view
+DARK = 0.3  # relative to the local mean brightness: darker pixels near the edge belong to the rim
+STRAIGHT = 0.004  # relative to the width: largest distance of row ends from a straight side
+ON_A_SIDE = 0.2  # smallest share of rows that end on a straight side
+TRIED = 400  # sampled pairs of rows, each of which defines a candidate line
+BACKGROUND = 64  # largest grey level of a flat background
 
 
 def moving_part(image: np.ndarray) -> np.ndarray:
     """Mask of the pixels that show tissue.
 
-    At full size the edge of a fan is surrounded by ringing of compression, up to 10 pixels wide, which `field_of_view` takes for
-    tissue. A window may also have a frame, and the convex field of view holds the black between the face of a curved probe and
-    the upper corners of its fan, and the black beside a fan with smudges. Pixels near the edge that are much darker than their
-    neighbourhood, and thin parts that they separate, are therefore left out first. The result is then made convex between
-    straight sides, since fluid and shadows at the edge are dark, too, and motion that stops at their ragged outline tears
-    the tissue.
+    At full size the edge of a fan is surrounded by compression ringing, up to 10 pixels wide, which `field_of_view` includes.
+    The image may also have a frame. Moreover, the convex field of view includes the black between the face of a curved probe
+    and the upper corners of its fan, and the black beside a fan with smudges. Pixels near the edge that are much darker than
+    their neighbourhood, and thin parts that they separate, are therefore removed first. The result is then made convex
+    between straight sides: fluid and shadows at the edge are dark, too, and motion that stopped at their ragged outline
+    would tear the tissue.
 
     Args:
         image: uint8 (H, W).
@@ -43,24 +43,24 @@ def moving_part(image: np.ndarray) -> np.ndarray:
     bright = _bright_part(grey, smooth, mask)
     sides = _between_straight_sides(bright)
     hull = pixels_of_hull((bright & sides).astype(np.uint8))
-    # Faded tissue reaches the bottom of the field of view; what is thin below the hull is a rim.
+    # Faded tissue reaches the bottom of the field of view; a thin part below the hull is a rim.
     below = (mask & ~hull).astype(np.uint8) & between_the_sides(hull.astype(np.uint8))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _reach(image) + 1,) * 2)
     part = mask & sides & (hull | (cv2.morphologyEx(below, cv2.MORPH_OPEN, disc) > 0))
     part &= ~_above_the_probe(smooth, part)
-    return cv2.erode(part.astype(np.uint8), np.ones((3, 3)), borderValue=1) > 0  # the outermost pixels are half black
+    return cv2.erode(part.astype(np.uint8), np.ones((3, 3)), borderValue=1) > 0  # the outermost pixels are partly black
 
 
 def _reach(image: np.ndarray) -> int:
-    """How deep a dark rim may be, in pixels."""
+    """Largest depth of a dark rim, in pixels."""
     return max(2, round(min(image.shape) * RIM))
 
 
 def _bright_part(grey: np.ndarray, smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The largest thick part of a mask bool (H, W) without black and dark pixels near its edge; its outline is ragged."""
+    """Largest thick part of a mask bool (H, W) without black or dark pixels near its edge; its outline is ragged."""
     bright = _without_black_corners(smooth, mask)
     reach = _reach(grey)
-    inside = np.pad(bright, 1).astype(np.uint8)  # the border of the frame is an edge, too
+    inside = np.pad(bright, 1).astype(np.uint8)  # the border of the frame counts as an edge
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
     darkest = np.minimum(smooth, grey)  # a black line at the border of the frame may be one pixel wide
     dark = ((darkest < DARK * _mean_within(grey, bright, reach)) & (depth <= reach)) | _above_the_probe(smooth, bright)
@@ -70,11 +70,11 @@ def _bright_part(grey: np.ndarray, smooth: np.ndarray, mask: np.ndarray) -> np.n
 
 
 def _between_straight_sides(part: np.ndarray) -> np.ndarray:
-    """What lies between the straight sides of a fan or a window: bool (H, W).
+    """Region between the straight sides of a fan or a rectangle: bool (H, W).
 
-    A side is a line on which many rows of the part bool (H, W) end; rows that end inside of it are dark tissue, the few that
-    end outside of it are smudges or markers. A fan that the frame cuts off has two on each side. Without such a line nothing
-    is cut off.
+    A side is a line on which many rows of the part bool (H, W) end. Rows that end inside it are dark tissue; the few that end
+    outside it are smudges or markers. A fan cropped by the frame has two such lines per side. Without such a line, nothing is
+    removed.
     """
     rows = np.flatnonzero(part.any(axis=1))
     between = np.ones(part.shape, dtype=bool)
@@ -95,9 +95,9 @@ def _between_straight_sides(part: np.ndarray) -> np.ndarray:
 
 
 def _side(rows: np.ndarray, ends: np.ndarray, left: np.ndarray, tolerance: float) -> tuple[float, float] | None:
-    """Offset and slope of the line on which most of the rows that are left end, None if it is hardly a side.
+    """Offset and slope of the line on which most of the remaining rows end; None if too few do.
 
-    The score of a line is the number of rows that end on it less the number of all rows that end outside.
+    The score of a line is the number of rows that end on it minus the number of rows that end outside it.
     """
     candidates = np.flatnonzero(left)
     if len(candidates) < max(4, ON_A_SIDE * len(rows)):
@@ -123,7 +123,7 @@ def flat_background(image: np.ndarray) -> int:
 
 
 def _without_black_corners(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A mask bool (H, W) without the black that is connected to its outside: its hull may hold smudges beside a fan."""
+    """Remove black connected to the outside of a mask bool (H, W), whose hull may include smudges beside a fan."""
     if mask.all():
         return mask
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
@@ -133,9 +133,9 @@ def _without_black_corners(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _above_the_probe(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The dark pixels at the upper end of the columns of a mask: the tissue next to a probe is bright, bool (H, W).
+    """Dark pixels at the upper end of the columns of a mask, above the bright tissue next to the probe: bool (H, W).
 
-    The face of a probe is smooth, so how far they reach is the upper quartile of neighbouring columns.
+    The face of a probe is smooth, so their depth is the upper quartile over neighbouring columns.
     """
     height = round(len(mask) * CAP)
     top = mask.argmax(axis=0)
@@ -150,7 +150,7 @@ def _above_the_probe(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _mean_within(grey: np.ndarray, mask: np.ndarray, reach: int) -> np.ndarray:
-    """Mean of the pixels of a mask in a square of 2 `reach` + 1 about each pixel, float32 (H, W)."""
+    """Mean over the masked pixels in a square of side 2 `reach` + 1 around each pixel: float32 (H, W)."""
     side = (2 * reach + 1, 2 * reach + 1)
     share, total = (
         cv2.blur(values.astype(np.float32), side, borderType=cv2.BORDER_REFLECT) for values in (mask, mask * grey)
@@ -159,7 +159,7 @@ def _mean_within(grey: np.ndarray, mask: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _largest_thick_part(mask: np.ndarray, radius: int) -> np.ndarray:
-    """The largest connected part of a mask bool (H, W) after an opening, which takes spurs and thin lines away."""
+    """Largest connected part of a mask bool (H, W) after an opening, which removes spurs and thin lines."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     padded = np.pad(mask, radius, mode="edge").astype(np.uint8)
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc)[radius:-radius, radius:-radius]

@@ -1,10 +1,10 @@
-"""Out-of-distribution stills: does a still look like those that a model was trained on?
+"""Detection of out-of-distribution stills, i.e. stills unlike the training stills of a model.
 
-A model animates whatever it is given. The bundle therefore keeps the mean and standard deviation of simple statistics of its
-training stills. The score of a new still is the root mean square of its standardised statistics; a still whose score exceeds a
-quantile of the validation stills is out of distribution. The rule is deliberately simple: each number can be looked up, and
-it uses no label and no network. It finds images of another kind, organ, machine or preparation. It does not find every still
-that a model animates badly.
+A model animates any image. The model package therefore stores the mean and standard deviation of simple statistics of its
+training stills. The score of a new still is the root mean square of its standardised statistics; the still is out of
+distribution if the score exceeds a quantile of the scores of the validation stills. The rule is deliberately simple: every
+number can be inspected, and no label or network is involved. It detects images of another type, organ, scanner or
+preprocessing. It does not detect every still that a model animates badly.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-KEY = "training_stills"  # of bundle.json
-QUANTILE = 0.99  # of the scores of validation stills
-SPREAD = 1e-3  # smallest standard deviation of a statistic: one that never varies says little
-NAMED = 3  # statistics that a message names
+KEY = "training_stills"  # key in bundle.json
+QUANTILE = 0.99  # quantile of the scores of validation stills
+SPREAD = 1e-3  # lower bound of the standard deviation of a statistic
+NAMED = 3  # statistics named in a message
 
 
 def statistics(stills: np.ndarray) -> dict[str, np.ndarray]:
-    """Statistics of stills uint8 (n, S, S), as the networks see them: name -> float64 (n,).
+    """Statistics of stills uint8 (n, S, S) at model size: name -> float64 (n,).
 
-    Grey levels are 0 to 255; shares and correlations lie within -1 to 1. "axial" is along columns, in the direction of the
-    beam, "lateral" along rows.
+    Grey levels are in 0..255, shares in [0, 1], correlations in [-1, 1]. "axial" is along columns (the beam direction),
+    "lateral" along rows.
     """
     grey = stills.astype(np.float64)  # (n, S, S)
     third, eighth = grey.shape[1] // 3, max(1, grey.shape[1] // 8)
@@ -50,7 +50,7 @@ def statistics(stills: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def describe(train: np.ndarray, validation: np.ndarray) -> dict[str, Any] | None:
-    """Describe training stills for `compare`: JSON for `KEY` of bundle.json; None where there are too few stills.
+    """Describe training stills for `compare`: JSON for `KEY` of bundle.json; None for too few stills.
 
     Args:
         train, validation: uint8 (n, S, S).
@@ -66,13 +66,13 @@ def describe(train: np.ndarray, validation: np.ndarray) -> dict[str, Any] | None
 
 @dataclass(frozen=True)
 class Comparison:
-    """A still beside the training stills of a model.
+    """Comparison of a still with the training stills of a model.
 
     Attributes:
         score: root mean square of the standardised statistics.
-        threshold: the quantile of the scores of validation stills.
-        quantile: which.
-        differs_most: "NAME VALUE (training MEAN, sd SD)" of the statistics that differ most, the largest difference first.
+        threshold: quantile of the scores of the validation stills.
+        quantile: level of that quantile.
+        differs_most: "NAME VALUE (training MEAN, sd SD)" of the statistics that differ most, in descending order.
     """
 
     score: float
@@ -86,27 +86,27 @@ class Comparison:
         return self.score > self.threshold
 
     def said(self, trained_on: str) -> str:
-        """The warning, for a person.
+        """Text of the warning.
 
         Args:
-            trained_on: what the model was trained on.
+            trained_on: short description of the training data.
         """
         return (
-            f"this still is out of distribution: it differs from the stills that the model was trained on ({trained_on}). "
-            f"Its score is {self.score:.2g}, and {100 * self.quantile:g} % of the validation stills score below "
+            f"this still is out of distribution: it differs from the training stills of the model ({trained_on}). "
+            f"Its score is {self.score:.2g}; {100 * self.quantile:g} % of the validation stills score below "
             f"{self.threshold:.2g}. It differs most in {'; '.join(self.differs_most)}. "
-            "The motion may not suit the tissue shown."
+            "The motion may be implausible for the tissue shown."
         )
 
 
 def compare(still: np.ndarray, about: Mapping[str, Any]) -> Comparison | None:
-    """Compare a still uint8 (S, S), fitted to the square of the model, with its training stills.
+    """Compare a still uint8 (S, S), fitted to the model's square, with the training stills.
 
     Args:
-        about: of the bundle. A bundle of an earlier version has no statistics; then there is nothing to compare with.
+        about: content of bundle.json.
 
     Returns:
-        None for a bundle without statistics.
+        The comparison; None if the model package stores no statistics (earlier versions).
     """
     described = about.get(KEY)
     if described is None:

@@ -1,4 +1,4 @@
-"""What may be asked of an animator, and the errors of what may not."""
+"""Validation of the arguments of the animator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_request(image: np.ndarray, length: int | None, size: str) -> None:
     """Check the arguments of `Animator.animate`.
 
     Raises:
-        LddmError: not a grayscale uint8 image of at least 8 x 8 pixels, no frame, or an unknown size.
+        LddmError: not a grayscale uint8 image of at least 8 x 8 pixels, a length below 1, or an unknown size.
     """
     if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
         raise LddmError(
@@ -29,7 +29,7 @@ def check_request(image: np.ndarray, length: int | None, size: str) -> None:
 
 
 def no_native_size(generator: str, size: int) -> LddmError:
-    """The error of a generator that has no motion to apply to a still of another size."""
+    """Error for a generator without motion fields, whose output has a fixed size."""
     return LddmError(
         f"{generator} paints frames of {size} x {size} pixels and has no motion to apply to a still of another size",
         'take the size "model" (lddm animate --size model)',

@@ -1,4 +1,4 @@
-"""One shard of synthetic videos: first frames, samples and seeds."""
+"""Synthesis of one shard of videos: first frames, samples and seeds."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 def first_frames(store: FrameStore, splits: pd.DataFrame, fold: int, source: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """What is animated: the clips of held-out (test) videos, or the labelled stills of other patients.
+    """First frames to animate: of the clips of held-out (test) videos, or the labelled stills of other patients.
 
     Returns:
-        A table (x0_id, clip_id, label, class_name, patient_id, cluster) and x0 uint8 (n, S, S) in the same order.
+        Table (x0_id, clip_id, label, class_name, patient_id, cluster), and x0 uint8 (n, S, S) in the same order.
     """
     if source == "heldout":
         clips = fold_clips(store, splits, fold, "test")
@@ -62,17 +62,17 @@ def synthesize(
     out: Path,
     motion: Path | None = None,
 ) -> int:
-    """Make the videos of one shard and write them with their manifest.
+    """Generate the videos of one shard and write them with their manifest.
 
-    The noise of a video depends on the seed, its first frame (clip or still) and the number of the sample alone, so that
-    shards, batches and order do not matter; the manifest has the seed of each video. Held-out first frames are animated
-    with the true label of their patient, as stills are (docs/method.md, "Scores").
+    The noise of a video depends only on the seed, its first frame (clip or still) and the sample index, and not on shards,
+    batches or order. The manifest records the seed of each video. Held-out first frames and stills are animated with the
+    true label of their patient (docs/method/evaluation.md, "Scores").
 
     Args:
-        generator: a generator's name, or "reconstruction": decode q(z | x) of the real held-out clip.
-        bundle: the generator's bundle (for "reconstruction" that of any generator of the fold).
+        generator: name of a generator, or "reconstruction": decode q(z | x) of the real held-out clip.
+        bundle: model package of the generator (for "reconstruction": of any generator of the fold).
         source: "heldout" or "stills".
-        motion: measured motion of the clips, for "reconstruction" by a decoder that moves x0.
+        motion: measured motion of the clips, for "reconstruction" with a decoder that warps x0.
         shard, shards: this shard takes the first frames shard, shard + shards, ...
 
     Returns:
@@ -81,7 +81,7 @@ def synthesize(
     table, x0 = first_frames(store, splits, fold, source)
     table, x0 = table.iloc[shard::shards], x0[shard::shards]
     wanted = {str(key): count for key, count in settings.samples.items()}
-    samples = 1 if generator in ("reconstruction", "static") else wanted[source]  # these two do not vary
+    samples = 1 if generator in ("reconstruction", "static") else wanted[source]  # these two are deterministic
     animator = Animator.load(bundle)
     measured = MeasuredMotion.load(motion) if motion else None
     options = SamplingOptions(
@@ -115,10 +115,10 @@ def reconstruct(
     measured: MeasuredMotion | None,
     stills: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S), the upper bound of every generator.
+    """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S). An upper bound for all generators.
 
     Args:
-        stills: uint8 (n, S, S), which the latents move instead of the first frames of their own clips.
+        stills: uint8 (n, S, S), moved by the latents in place of the first frames of their own clips.
     """
     model = animator.autoencoder
     small = store.at_model_size()

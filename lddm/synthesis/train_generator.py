@@ -1,4 +1,4 @@
-"""Stage 2 of any kind, from latents to a bundle."""
+"""Stage 2 with any generator: from latents to a model package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lddm.training.parallel import is_first
 from lddm.training.state import remove_state
 from lddm.training.weights import count_parameters
 
-SOURCE_WORDS = {"phantom": "simulated breast ultrasound"}  # other sources: their names
+SOURCE_WORDS = {"phantom": "simulated breast ultrasound"}  # other sources are shown by name
 
 
 def train_generator(
@@ -44,20 +44,20 @@ def train_generator(
     pseudo_labels: Path | None = None,
     attribute: Path | None = None,
 ) -> None:
-    """Train the generator `name` on a fold's latents and write its bundle to `out_dir`.
+    """Train the generator `name` on the latents of a fold and write its model package to `out_dir`.
 
     Args:
-        pseudo_labels: labels of unlabelled training clips (`lddm.classification.pseudo_labels`), taken for true.
-        attribute: measured values of all clips, which the generator is conditioned on instead of labels
+        pseudo_labels: labels of unlabelled training clips (`lddm.classification.pseudo_labels`), used like true labels.
+        attribute: measured attribute of all clips, the condition of the generator instead of labels
             (`lddm.data.attribute`).
 
     Raises:
-        LddmError: unknown generator, or latents that do not fit the autoencoder.
+        LddmError: unknown generator, or latents of another autoencoder.
     """
     entry = find_generator(name)
     latents = LatentSet.load(latents_path)
     if Autoencoder.load(autoencoder).spec != latents.spec:
-        raise LddmError(f"{latents_path} was not made by {autoencoder}", "run the rule encode again")
+        raise LddmError(f"{latents_path} was not encoded by {autoencoder}", "run the rule encode again")
     if pseudo_labels is not None:
         latents = latents.relabelled(pd.read_parquet(pseudo_labels).set_index("clip_id")["label"])
     given, measured = store, None
@@ -73,11 +73,11 @@ def train_generator(
             about |= {"condition": measured.to_meta()} if measured else {}
             about["parameters"] = count_parameters(entry.model.load(weights))
             write_bundle(out_dir, name, weights, autoencoder, about)
-        remove_state(state_dir, STUDENT, EMBEDDER)  # not before: the weights above lie in a temporary folder
+        remove_state(state_dir, STUDENT, EMBEDDER)  # only now: until here the weights were in a temporary folder
 
 
 def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: LatentSet, settings) -> dict[str, Any]:
-    """What a bundle says of itself."""
+    """Metadata of the model package."""
     return {
         "experiment": store.meta.get("experiment", out_dir.resolve().parents[3].name),
         "fold": fold,
@@ -96,7 +96,7 @@ def _about(store: FrameStore, out_dir: Path, fold: int, seed: int, latents: Late
 
 
 def sources_of(store: FrameStore, latents: LatentSet) -> str:
-    """What the training clips show, in a few words: their number and their sources."""
+    """Short description of the training data: number of clips and their sources."""
     names = _clips(latents, train=True)
     clips = store.clips[store.clips["clip_id"].isin(names)]
     sources = store.videos[store.videos["id"].isin(clips["id"])]["source"].unique()
@@ -105,7 +105,7 @@ def sources_of(store: FrameStore, latents: LatentSet) -> str:
 
 
 def training_stills(store: FrameStore, latents: LatentSet) -> dict[str, Any] | None:
-    """`describe` of the first frames of the train and val clips; None where there are too few."""
+    """Statistics (`describe`) of the first frames of the train and val clips; None for too few clips."""
     first = store.clips.set_index("clip_id")["first_frame"]
     train, validation = (
         store.frames[first.loc[sorted(_clips(latents, part))].to_numpy(dtype=np.int64)] for part in (True, False)

@@ -33,6 +33,7 @@ LOCK = pins((ROOT / "requirements.lock").read_text().splitlines())
 LEFT_OUT = {("facexlib", "opencv-python")}  # the files of opencv-python-headless under another name
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 DIRECT = [line for line in (ROOT / "requirements.in").read_text().splitlines() if line and not line.startswith("#")]
+SITE = EXTRAS.pop("docs")  # has a lock of its own
 DIRECT += [name for names in EXTRAS.values() for name in names]
 
 
@@ -44,6 +45,13 @@ def pip_section(path: Path) -> list[str]:
 def test_lock_pins_everything_that_is_asked_for():
     assert {normal(name) for name in DIRECT} <= set(LOCK)
     assert "lddm" not in LOCK
+
+
+def test_the_lock_of_the_site_pins_its_extra_and_agrees_with_the_other():
+    site = pins((ROOT / "requirements-docs.lock").read_text().splitlines())
+    assert {normal(Requirement(text).name) for text in SITE} <= set(site)
+    assert {name: version for name, version in site.items() if LOCK.get(name, version) != version} == {}
+    assert "mkdocs" in site and "torch" not in site  # the site is built from the sources, without importing them
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
@@ -120,7 +128,7 @@ def test_dependency_table_has_a_row_for_each_direct_dependency():
     rows = re.findall(
         r"^\| ([\w.-]+) \| ([^|]+) \| ([^|]+) \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE
     )
-    assert [row[0] for row in rows if row[0] != "package"] == DIRECT
+    assert [row[0] for row in rows if row[0] != "package"] == DIRECT + [Requirement(text).name for text in SITE[:2]]
     table = {name: licence for name, _, licence in rows}
     assert "Noncommercial" in table["pyiqa"]
 

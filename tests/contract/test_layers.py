@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "autoencoder": {"settings", "latent", "training", "data", "motion", "nn"},
     "generators": {"settings", "latent", "training", "data", "motion", "nn"},
     "synthesis": {"settings", "autoencoder", "generators", "latent", "training", "data", "io", "motion", "nn"},
-    "demo": {"synthesis", "io"},
+    "demo": {"synthesis", "io", "report"},  # report: templates and the player of videos
     "metrics": {"settings", "statistics", "training", "data", "motion", "nn"},
     "classification": {"settings", "statistics", "training", "data", "motion", "nn"},
     "attribute": {"settings", "autoencoder", "training", "data", "motion", "metrics", "classification"},

@@ -49,7 +49,7 @@ SEVERAL_CLASSES = SETTINGS.index.task in ("classes", "ordinal")  # neither binar
 # `real` is scored against real videos (the reference), `reconstruction` is the autoencoder alone.
 SCORED = planned.scored(SETTINGS)
 
-# The files of a model bundle (lddm/synthesis/bundle.py).
+# The files of a model package (lddm/synthesis/bundle.py).
 BUNDLE = ["bundle.json", "generator.safetensors", "autoencoder.safetensors", "MODEL_CARD.md"]
 
 PIPELINE = build.identity(SETTINGS)
@@ -133,7 +133,7 @@ def processes(*sections):
 
 
 def motion_threads(wildcards):
-    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or what set-threads says."""
+    """All cores of this machine, up to 16: most jobs wait for the motion. On a cluster four, or the value of set-threads."""
     cores = workflow.resource_settings.cores
     return 4 if cores is None else min(16, cores)
 
@@ -209,12 +209,13 @@ def raw_data(wildcards):
 
 
 def code(*places):
-    """Input: modules of these packages (and single modules) of lddm, so that cheap jobs rerun when their code changes.
+    """Input: modules and templates of these packages (and single modules) of lddm, so that cheap jobs rerun when their code changes.
 
     Training rules do not use this, because a changed comment must not cause a long training; use --forcerun for them.
     """
     paths = [Path(lddm.__file__).parent / place for place in places]
-    return sorted(str(file) for path in paths for file in ([path] if path.suffix else path.rglob("*.py")))
+    own = [[path] if path.suffix else [*path.rglob("*.py"), *path.rglob("templates/*")] for path in paths]
+    return sorted(str(file) for files in own for file in files)
 
 
 def memory(megabytes):

@@ -38,7 +38,7 @@ rule pseudo_label:
 
 
 rule measure_attribute:
-    """Measure the attribute that the generators are conditioned on, and estimate which values of it a label has."""
+    """Measure the attribute that the generators are conditioned on, and estimate its distribution given the label."""
     input:
         settings=settings_file("condition"),
         frames=rules.preprocess.output,
@@ -74,7 +74,7 @@ rule measure_attribute:
 
 
 rule train_generator:
-    """Train one generator of z given x0 and bundle it with the autoencoder; resumes from its state after a kill."""
+    """Train one generator of z given x0 and package it with the autoencoder; resumes from its state after a kill."""
     input:
         settings=generator_settings,
         autoencoder=rules.train_autoencoder.output,

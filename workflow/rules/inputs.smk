@@ -7,19 +7,19 @@ Settings: autoencoder, synthesis, classification, pseudo_labels, condition.
 
 
 def manifests(generator, sources, fold="{fold}"):
-    """Manifests of all shards of what `generator` made from these sources."""
+    """Manifests of all shards of synthetic videos by `generator` from these sources."""
     folder = f"{RESULTS}/fold-{fold}/synthetic/{generator}"
     return [f"{folder}/{source}/shard-{shard}.parquet" for source in sources for shard in SHARDS]
 
 
 def bundle_of(wildcards):
-    """The bundle that animates; the autoencoder alone is in each, so `reconstruction` takes the one without training."""
+    """Input: model package of the generator; `reconstruction` needs only the autoencoder and uses that of `static`."""
     name = "static" if wildcards.generator == "reconstruction" else wildcards.generator
     return [f"{RESULTS}/fold-{wildcards.fold}/generators/{name}/bundle/{part}" for part in BUNDLE]
 
 
 def measured_motion(wildcards):
-    """Input: the measured motion of the clips, for a decoder that moves x0."""
+    """Input: measured motion of the clips, for a decoder that warps x0."""
     return [f"{RESULTS}/data/motion.safetensors"] if SETTINGS.autoencoder.decoder == "warp" else []
 
 
@@ -65,14 +65,14 @@ def regime_manifests(wildcards):
 
 
 def animated_test_clips(wildcards):
-    """What a classifier of real videos is tested on besides real videos; not at the other amounts of a sweep."""
+    """Input: animated test clips on which a classifier of real videos is also tested; none at other points of a sweep."""
     if wildcards.regime != "real" or hasattr(wildcards, "point"):
         return []
     return [path for name in SCORED[1:] for path in manifests(name, ["heldout"], wildcards.fold)]
 
 
 def pseudo_labels(wildcards):
-    """Labels of unlabelled training videos, for the generators and for the regime that adds these videos themselves."""
+    """Input: pseudo-labels of unlabelled training videos, for the generators and for the regime `real+pseudo`."""
     regime = getattr(wildcards, "regime", None)  # generators have none
     wanted = SETTINGS.condition.attribute is None if regime is None else regime == "real+pseudo"
     found = [f"{RESULTS}/fold-{wildcards.fold}/pseudo_labels.parquet"]
@@ -94,27 +94,27 @@ def option(name):
 
 
 def synthetic_option(wildcards, input):
-    """The folders of synthetic videos: their number does not grow with the shards."""
+    """Options for the folders of synthetic videos; their number does not grow with the shards."""
     return shard_folders("synthetic", input.synthetic)
 
 
 def tested_on_option(wildcards, input):
-    """The folders of animated test clips."""
+    """Options for the folders of animated test clips."""
     return shard_folders("tested-on", input.tested_on)
 
 
 def shard_folders(option, paths):
-    """An option for each folder of shards, and how many shards a folder has; empty without any."""
+    """One option per folder of shards, and the number of shards per folder; empty without folders."""
     folders = dict.fromkeys(str(Path(path).parent) for path in paths)
     named = " ".join(f"--{option} {quote(folder)}" for folder in folders)
     return f"{named} --shards {len(SHARDS)}" if named else ""
 
 
 def attribute(wildcards):
-    """Input: the measured attribute that generators are conditioned on, where it is not the label."""
+    """Input: measured attribute that generators are conditioned on instead of the label."""
     return [f"{RESULTS}/fold-{wildcards.fold}/attribute.json"] if SETTINGS.condition.attribute else []
 
 
 def measured_from(attribute, path):
-    """Input of `measure_attribute`: what this attribute is measured from, where it is the one of the settings."""
+    """Input of `measure_attribute`: a file needed for one attribute, if it is the configured one."""
     return [path] if SETTINGS.condition.attribute == attribute else []

@@ -5,6 +5,8 @@ Makes: tables/, figures/, report.html, scorecard.html, summary.json, provenance.
 Settings: split, synthesis, classification, sweep for the tables; all for the report.
 """
 
+HELD_OUT_VIDEOS = [path for fold in FOLDS for name in SCORED[1:] for path in manifests(name, ["heldout"], fold)]
+
 
 rule tabulate:
     """Collect all scores and predictions in tables, with intervals and differences from `real`."""
@@ -111,7 +113,7 @@ rule figures:
         tables=rules.tabulate.output,
         frames=rules.preprocess.output,
         splits=rules.split.output,
-        synthetic=[path for fold in FOLDS for name in SCORED[1:] for path in manifests(name, ["heldout"], fold)],
+        synthetic=HELD_OUT_VIDEOS,
         code=code("report"),
     output:
         strips=report(
@@ -187,11 +189,14 @@ rule figures:
 
 
 rule page:
-    """Write the report page with embedded tables, figures and loops; it needs no network."""
+    """Write the report page with embedded tables, figures and videos; it needs no network."""
     input:
         settings=settings_file("whole"),
         tables=rules.tabulate.output,
         figures=rules.figures.output,
+        frames=rules.preprocess.output,
+        splits=rules.split.output,
+        synthetic=HELD_OUT_VIDEOS,
         code=code("report", "data/leaks.py"),
     output:
         f"{RESULTS}/report.html",

@@ -1,4 +1,4 @@
-"""Denoising networks, one for each kind of latent; independent of the noise schedule."""
+"""Denoising networks, one for each type of latent; independent of the noise schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lddm.nn.embedder import Embedder
 
 
 class Denoiser(nn.Module):
-    """Base class. The condition is computed separately, so that sampling computes it once for all steps."""
+    """Base class. The condition is encoded separately, so that sampling encodes it once for all steps."""
 
     condition: Condition
 
@@ -34,27 +34,28 @@ class Denoiser(nn.Module):
         return self.denoise(z, timestep, *self.condition(x0, label, image_mask, label_mask))
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
-        """The same from what `condition` gives: features (B, C, h, w) and a vector (B, dim)."""
+        """As `forward`, from the output of `condition`: features (B, C, h, w) and a vector (B, dim)."""
         raise NotImplementedError
 
 
 class MapDenoiser(Denoiser):
     """Denoises maps with a small conv-attention network, coefficients and log-amplitudes with a transformer over time.
 
-    The two exchange pooled features. The log-amplitudes are one token beside those of the frames.
+    The two exchange pooled features. The log-amplitudes form one token, appended to the tokens of the frames.
 
-    The maps are denoised beside x0's features on the same grid, so that a stiff lesion in x0 can shape the strain at its
-    place; the vector of time step, label, pooled x0 and coefficients modulates every block (AdaIN).
+    The features of x0 on the same grid are concatenated to the maps, so that a stiff lesion in x0 can shape the strain at
+    its location. A vector of timestep, label, pooled x0 and coefficients modulates every block (AdaIN).
 
-    Maps are read and predicted twice, white and with their own covariance: in white maps the probe's push, which
-    moves all cells alike, is one of h w directions of equal variance, a random pattern to a convolution.
+    Maps are input and predicted in two forms, white and with their covariance restored. In white maps the displacement
+    by the probe, which moves all cells equally, is one of h w directions of equal variance and looks like noise to a
+    convolution.
 
     Args:
-        spec: a low-rank latent, or a grid, which has maps only.
+        spec: a low-rank latent, or a grid latent, which has maps only.
         size: height and width S of x0.
         width: channels.
-        depth: residual blocks.
-        labels: what a label is.
+        depth: number of residual blocks.
+        labels: type of the labels.
     """
 
     def __init__(
@@ -89,17 +90,17 @@ class MapDenoiser(Denoiser):
         self.attention = nn.ModuleList(SelfAttention2d(width) for _ in range(depth))
         self.conv_out = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, 2 * spec.map_channels, 3, 1, 1))
         rows = torch.linspace(-1, 1, spec.map_size)
-        grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # where on x0: depth matters in ultrasound
+        grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"))  # position embedding: depth matters in ultrasound
         self.grid: Tensor
         self.register_buffer("grid", grid, persistent=False)
 
     def fit(self, whitening: Whitening) -> None:
-        """Take the square root of the maps' covariance, scaled to leave the mean variance of white maps at one."""
+        """Store the square root of the maps' covariance, scaled so that the mean variance of white maps stays one."""
         root = whitening.get_buffer("cov_sqrt_maps")
         self.cov_sqrt.copy_(root / root.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None])
 
     def _apply_cov_sqrt(self, maps: Tensor) -> Tensor:
-        """White maps (B, C, h, w) with their own covariance."""
+        """Restore the covariance of white maps (B, C, h, w)."""
         return torch.einsum("cij,bcj->bci", self.cov_sqrt, maps.flatten(2)).reshape(maps.shape)
 
     def denoise(self, z: Tensor, timestep: Tensor, features: Tensor, vector: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class MapDenoiser(Denoiser):
 
 
 class TimeBlock(nn.Module):
-    """Self-attention over frames and an MLP, both with scale, shift and gate from a code (Peebles & Xie 2023)."""
+    """Self-attention over frames and an MLP, both with adaLN-zero modulation by a code (Peebles & Xie 2023)."""
 
     def __init__(self, dim: int, code: int, heads: int = 4):
         super().__init__()
@@ -136,7 +137,7 @@ class TimeBlock(nn.Module):
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.modulate = nn.Linear(code, 3 * dim)
         self.mlp = AdaptiveMLP(dim, code)
-        nn.init.zeros_(self.modulate.weight)  # the gate starts shut: each block begins as the identity
+        nn.init.zeros_(self.modulate.weight)  # zero-initialised gate: each block starts as the identity
         nn.init.zeros_(self.modulate.bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -148,11 +149,11 @@ class TimeBlock(nn.Module):
 
 
 class VectorDenoiser(Denoiser):
-    """Residual network with adaptive normalisation for a global vector.
+    """Residual MLP with adaptive normalisation, for a global latent vector.
 
     Args:
         spec, size, width, depth, labels: as in `MapDenoiser`.
-        embedder: frozen embedder of x0; None = features of x0 are learnt with the rest.
+        embedder: frozen embedder of x0; None = features of x0 are learned jointly.
     """
 
     def __init__(
@@ -183,14 +184,14 @@ class VectorDenoiser(Denoiser):
 
 
 class AdaptiveMLP(nn.Module):
-    """Residual MLP block whose scale, shift and gate come from a code (adaLN-zero, Peebles & Xie 2023)."""
+    """Residual MLP block with adaLN-zero modulation by a code (Peebles & Xie 2023)."""
 
     def __init__(self, dim: int, code: int):
         super().__init__()
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.modulate = nn.Linear(code, 3 * dim)
         self.body = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
-        nn.init.zeros_(self.modulate.weight)  # the gate starts shut: each block begins as the identity
+        nn.init.zeros_(self.modulate.weight)  # zero-initialised gate: each block starts as the identity
         nn.init.zeros_(self.modulate.bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class AdaptiveMLP(nn.Module):
 
 
 class SelfAttention2d(nn.Module):
-    """Self-attention over the cells of a small grid, residual, closed at the start."""
+    """Residual self-attention over the cells of a small grid, initialised as the identity."""
 
     def __init__(self, channels: int, heads: int = 4):
         super().__init__()
@@ -222,10 +223,10 @@ def build_denoiser(
     labels: LabelSpec,
     embedder: Embedder | None = None,
 ) -> Denoiser:
-    """The denoiser of a kind of latent.
+    """Build the denoiser for a type of latent.
 
     Raises:
-        ValueError: an embedder for another latent than a vector.
+        ValueError: an embedder is given for a latent other than a vector.
     """
     if spec.kind == "vector":
         return VectorDenoiser(spec, size, width, depth, labels, embedder)

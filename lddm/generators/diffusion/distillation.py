@@ -26,14 +26,14 @@ from lddm.training.parallel import share_tensor
 from lddm.training.schedule import IndexTable
 
 logger = logging.getLogger(__name__)
-Batch = tuple[Tensor, Tensor]  # which pairs, int64 (B,), and their x0, float (B, 1, S, S)
-AT_A_TIME = 128  # pairs that are sampled together
-CHECKED = 256  # pairs of validation stills that choose the weights
+Batch = tuple[Tensor, Tensor]  # indices of pairs, int64 (B,), and their x0, float (B, 1, S, S)
+AT_A_TIME = 128  # pairs per sampling batch
+CHECKED = 256  # pairs from validation stills, used to choose the weights
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Noise and normalised z, float (n, N), with the x0 of a dataset, label (n,), and guidance_scale, float (n,)."""
+    """Noise and the sampled normalised z, float (n, N), with x0, label (n,) and guidance_scale, float (n,)."""
 
     noise: Tensor
     z: Tensor
@@ -44,10 +44,12 @@ class Pairs:
 
 @torch.no_grad()
 def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed: int) -> Pairs:
-    """Let the sampler make `count` examples; x0, label and guidance are drawn, since a still may come with any label.
+    """Run the sampler on `count` random combinations of x0, label and guidance scale.
+
+    Labels are drawn independently of x0, since at inference a still may be given any label.
 
     Args:
-        dataset: whose x0 are animated; their latents and labels are not used.
+        dataset: source of x0; its latents and labels are not used.
     """
     settings = model.settings.distillation
     assert settings is not None
@@ -75,35 +77,35 @@ def make_pairs(model: LatentDiffusion, dataset: LatentDataset, count: int, seed:
 
 
 class DistillationTask:
-    """The student as the training loop sees it; see `lddm.training.step.CapturableTask`."""
+    """Training task of the student; implements `lddm.training.step.CapturableTask`."""
 
     def __init__(self, model: LatentDiffusion, x0: Stills, pairs: Pairs, seed: int):
         self.indices = IndexTable(len(pairs.index), model.settings.training.batch_size, seed, x0.device)
-        self.batch_seed = seed  # of nothing: pairs have their noise
+        self.batch_seed = seed  # no random numbers needed: the noise is part of the pairs
         self.x0, self.pairs = x0, pairs
         self._stills = pairs.index.cpu().numpy()
         self.networks: dict[str, Any] = {"student": model.student}
 
     def batch(self, number: int) -> Batch:
-        """Which pairs, and their x0."""
+        """Indices of the pairs of a step, and their x0."""
         return self.read(self.indices[number])
 
     def read(self, index: Tensor, rng: torch.Generator | None = None) -> Batch:
-        """As `batch`, from indices on the device."""
+        """As `batch`, for indices on the device."""
         return index, self.x0[self.pairs.index[index]]
 
     @property
     def reads_ahead(self) -> bool:
-        """As `lddm.training.feed.feed` asks."""
+        """Whether `lddm.training.feed.feed` prefetches batches."""
         return not self.x0.resident
 
     def host_batch(self, number: int) -> tuple[np.ndarray, Any]:
-        """The part of `batch` that a thread does."""
+        """First half of `batch`, run in a loader thread."""
         index = self.indices.of_host(number)
         return index, self.x0.gather(self._stills[index])
 
     def upload(self, host_batch: tuple[np.ndarray, Any]) -> Batch:
-        """The rest of `batch`."""
+        """Second half of `batch`, on the device."""
         return to_device(host_batch[0], self.x0.device), self.x0.upload(host_batch[1])
 
     def loss(self, name: str, batch: Batch, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
@@ -112,7 +114,7 @@ class DistillationTask:
 
 
 def squared_error(student: Any, pairs: Pairs, which: Tensor, still: Tensor) -> Tensor:
-    """Mean square difference of its z from the sampler's; normalised z has a mean square of about one."""
+    """Mean squared error against the sampler's z; normalised z has a mean square of about one."""
     made = student(pairs.noise[which], pairs.guidance_scale[which], still, pairs.label[which])
     return (made - pairs.z[which]).square().mean()
 
@@ -126,14 +128,14 @@ def distil(
     on_log: Callable[[int, dict[str, float]], None],
     identity: Identity,
 ) -> None:
-    """Teach `model.student`, in place; nothing for a model without one.
+    """Train `model.student` in place. No-op for a model without a student.
 
     Args:
-        dataset, val_dataset: whose x0 are used to teach and to choose the weights.
-        state_dir: of the resumable state.
-        on_log: called with (step, values); steps count on from those of the denoiser.
-        identity: that of the training of the denoiser. The examples of the student are not hashed: they are
-            floating-point results, which another GPU computes with other last bits.
+        dataset, val_dataset: sources of x0 for training and for the choice of the weights.
+        state_dir: folder of the resumable state.
+        on_log: called with (step, values); step numbers continue those of the denoiser.
+        identity: identity of the denoiser's training. The examples of the student are not hashed: they are
+            floating-point results whose last bits differ between GPUs.
     """
     settings: DistillationSettings | None = model.settings.distillation
     if settings is None:

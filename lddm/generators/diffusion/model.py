@@ -1,4 +1,4 @@
-"""The diffusion model as one module: denoiser, its distilled student, standardisation, sampling."""
+"""Latent diffusion model: denoiser, distilled student, standardisation and sampling in one module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lddm.training.graphs import replayed
 
 
 class LatentDiffusion(LatentGenerator):
-    """p(z | x0, label) by diffusion; arguments as in `LatentGenerator`."""
+    """p(z | x0, label) as a diffusion model. Arguments as in `LatentGenerator`."""
 
     name = "lddm"
     settings_type = DiffusionSettings
@@ -37,25 +37,25 @@ class LatentDiffusion(LatentGenerator):
         network = (spec, size, settings.width, settings.depth, used)
         self.denoiser = build_denoiser(*network, self.new_embedder())
         self.student: Student | None = None
-        if settings.distillation:  # it learns when the denoiser has (lddm.generators.diffusion.distillation)
+        if settings.distillation:  # trained after the denoiser (lddm.generators.diffusion.distillation)
             student = Student(
                 build_denoiser(*network, self.new_embedder()), settings.distillation, settings.num_train_timesteps
             )
             self.student = student.requires_grad_(False)
 
     def prepare(self, x0: Tensor, z: Tensor, label: Tensor) -> None:
-        """The denoiser learns how latents were standardised."""
+        """Pass the fitted whitening to the denoiser."""
         self.denoiser.fit(self.transform.whitening)
 
     def trained(self) -> nn.Module:
-        """The denoiser: the student is taught when it has been trained."""
+        """Return the denoiser; the student is distilled from it afterwards."""
         return self.denoiser
 
     def draw(self, x0: Tensor, label: Tensor, rng: Rng, options: SamplingOptions) -> Tensor:
         """As `LatentGenerator.draw`.
 
         Raises:
-            LddmError: one step is asked of a model that was not distilled, or not for this guidance.
+            LddmError: sampler "distilled" for a model that was not distilled, or not for this guidance scale.
         """
         noise = normal(rng, (len(x0), self.spec.normalised_size)).to(x0)
         if options.sampler == "distilled":
@@ -63,7 +63,7 @@ class LatentDiffusion(LatentGenerator):
         return self.transform.invert(self.sample_steps(noise, x0, label, options, rng=rng))
 
     def sample_student(self, noise: Tensor, x0: Tensor, label: Tensor, options: SamplingOptions) -> Tensor:
-        """What the student makes of noise (B, N): normalised z (B, N)."""
+        """Map noise (B, N) to normalised z (B, N) by one step of the student."""
         if self.student is None:
             raise LddmError(
                 "the model was not distilled", "take sampler unipc, or set diffusion.distillation and train"
@@ -80,15 +80,15 @@ class LatentDiffusion(LatentGenerator):
         guidance_scale: Tensor | None = None,
         rng: Rng | None = None,
     ) -> Tensor:
-        """What the sampler makes of noise (B, N): normalised z (B, N).
+        """Map noise (B, N) to normalised z (B, N) with the sampler of the options.
 
         Args:
-            guidance_scale: float (B, 1), a scale for each instead of that of the options.
-            rng: source of the noise that sampler ddpm adds at each step.
+            guidance_scale: float (B, 1), one scale per sample; overrides the scale of the options.
+            rng: source of the noise that sampler "ddpm" adds at each step.
         """
         nothing = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
 
-        @cache  # once for all steps, and the unconditioned side only where guidance asks for it
+        @cache  # computed once for all steps; the unconditional branch only with guidance
         def condition(conditioned: bool) -> tuple[Tensor, Tensor]:
             if conditioned:
                 return self.denoiser.condition(x0, label)

@@ -1,4 +1,4 @@
-"""The noising process and the training loss, on diffusers' schedules."""
+"""Forward noising process, samplers and loss weights, built on the schedulers of diffusers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lddm.errors import LddmError
 from lddm.generators.sampling import Rng, SamplingOptions
 from lddm.settings.models import DenoiserSettings
 
-Scheduler = Any  # one of diffusers', which name their tensors by types that no tensor has
+Scheduler = Any  # a diffusers scheduler; its type annotations name tensor types that do not exist at run time
 
 
 def make_scheduler(settings: DenoiserSettings, sampler: str) -> Scheduler:
-    """A diffusers scheduler for the settings' noise schedule.
+    """Build the diffusers scheduler for a noise schedule and a sampler.
 
     Args:
-        settings: noise schedule and what the denoiser predicts.
-        sampler: "ddim" (for flow matching its counterpart, Euler steps), "unipc" (Zhao et al. 2023), or "ddpm" (ancestral,
+        settings: noise schedule and prediction type.
+        sampler: "ddim" (for flow matching: Euler steps), "unipc" (Zhao et al. 2023), or "ddpm" (ancestral sampling,
             Ho et al. 2020, algorithm 2, with the variance of q(z_t-1 | z_t, z_0)).
 
     Raises:
-        LddmError: "ddpm" with flow matching, whose path has no noise schedule.
+        LddmError: unknown sampler, or "ddpm" with flow matching, whose path has no noise schedule.
     """
     if sampler not in ("ddim", "ddpm", "unipc"):
         raise ValueError(f"unknown sampler '{sampler}'")
@@ -36,10 +36,10 @@ def make_scheduler(settings: DenoiserSettings, sampler: str) -> Scheduler:
     noised = {
         "beta_schedule": settings.beta_schedule,
         "prediction_type": settings.prediction_type,
-        # Trailing steps start at pure noise (Lin et al. 2024, sec. 3.3), where predicted noise says nothing of z.
+        # "trailing" spacing starts at pure noise (Lin et al. 2024, sec. 3.3), where a noise prediction is uninformative.
         "timestep_spacing": "leading" if settings.prediction_type == "epsilon" else "trailing",
     }
-    # Each is imported where it is made: together they take longer to import than torch.
+    # Local imports: together, the schedulers take longer to import than torch.
     if sampler == "unipc":
         from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
@@ -65,7 +65,7 @@ def make_scheduler(settings: DenoiserSettings, sampler: str) -> Scheduler:
 
 
 def _is_straight(scheduler: Scheduler) -> bool:
-    """Whether its path is the straight one of flow matching, which has no noise schedule."""
+    """Whether the scheduler uses the straight path of flow matching, which has no noise schedule."""
     return not hasattr(scheduler, "alphas_cumprod")
 
 
@@ -77,20 +77,21 @@ def denoise(
     guidance_scale: Tensor | None = None,
     rng: Rng | None = None,
 ) -> Tensor:
-    """From noise to a sample, with classifier-free guidance (Ho & Salimans 2022, eq. 6).
+    """Run the reverse process from noise to a sample, with classifier-free guidance (Ho & Salimans 2022, eq. 6).
 
     Args:
         noise: float (B, ...), standard normal.
-        predict: (noisy, timestep (B,), conditioned?) -> prediction; unconditioned, it knows what guidance does not sharpen.
-        guidance_scale: scales that broadcast to `noise`, instead of the one of `options`.
+        predict: (noisy, timestep (B,), conditional: bool) -> prediction. The unconditional prediction keeps the conditions
+            that guidance does not strengthen.
+        guidance_scale: float, broadcastable to `noise`; overrides the scale of `options`.
         rng: source of the noise that ancestral sampling adds at each step; the other samplers add none.
 
     Returns:
-        float, of the shape of `noise`.
+        float, shape of `noise`.
     """
     if options.sampler == "ddpm" and rng is None:
         raise ValueError("sampler ddpm needs a source of noise")
-    # A list of generators: each video draws its own noise, whatever batch it is in.
+    # With one generator per video, the noise of a video does not depend on its batch.
     added = (
         {"generator": rng if isinstance(rng, torch.Generator) else list(rng or ())} if options.sampler == "ddpm" else {}
     )
@@ -109,17 +110,17 @@ def denoise(
 
 
 def add_noise(scheduler: Scheduler, z: Tensor, noise: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
-    """q(z_t | z_0) and what the denoiser has to predict.
+    """Sample q(z_t | z_0) and return the prediction target of the denoiser.
 
     Args:
         scheduler: from `make_scheduler(settings, "ddim")`.
         z: float (B, ...), standardised.
-        noise: the same shape, standard normal.
+        noise: standard normal, shape of z.
         timestep: int64 (B,).
 
     Returns:
-        Noisy z and the target, of the shape of z: the noise, v (Salimans & Ho 2022, app. D), or the velocity noise - z of
-        the straight path from z to the noise (Lipman et al. 2023).
+        Noisy z and the target, both with the shape of z. The target is the noise, v (Salimans & Ho 2022, app. D), or the
+        velocity noise - z of the straight path from z to the noise (Lipman et al. 2023).
     """
     if _is_straight(scheduler):
         sigma = timestep.reshape(-1, *[1] * (z.dim() - 1)) / scheduler.config.num_train_timesteps
@@ -131,9 +132,9 @@ def add_noise(scheduler: Scheduler, z: Tensor, noise: Tensor, timestep: Tensor) 
 
 
 def loss_weights(scheduler: Scheduler, timestep: Tensor, gamma: float | None) -> Tensor:
-    """Min-SNR weights (B,) (Hang et al. 2023, sec. 3.4): min(SNR, gamma) in z-space, divided by the target's own weight.
+    """Min-SNR-gamma weights (B,) (Hang et al. 2023, sec. 3.4): min(SNR, gamma) in z-space, divided by the target's weight.
 
-    Flow matching is left as published, with equal weights.
+    Flow matching uses equal weights, as published.
     """
     if gamma is None or _is_straight(scheduler):
         return torch.ones(timestep.shape, device=timestep.device)

@@ -1,4 +1,4 @@
-"""The student of distillation: one step instead of many."""
+"""One-step student network for distillation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from lddm.settings.models import DistillationSettings
 
 
 class Student(nn.Module):
-    """Noise, guidance scale, x0 and label -> normalised z, as the sampler would (Luhman & Luhman 2021; Meng et al. 2023).
+    """Predicts the sampler's normalised z from noise, guidance scale, x0 and label in one step.
+
+    Source: Luhman & Luhman 2021; Meng et al. 2023.
 
     z = noise - f(noise): most directions of z are independent of x0, so the sampler barely changes their noise and the
     residual f is small. The timestep input encodes the guidance scale.
 
     Args:
         network: a denoiser, initialised from the trained teacher.
-        settings: the guidance scales that it is trained for.
+        settings: distillation settings, with the range of guidance scales.
         num_train_timesteps: range of the timestep input.
     """
 
@@ -32,7 +34,7 @@ class Student(nn.Module):
         return noise - self.network(noise, self.guidance_to_timestep * guidance_scale, x0, label)
 
     def check(self, options: SamplingOptions) -> None:
-        """Raise LddmError for options that it was not taught."""
+        """Raise LddmError for sampling options that the student was not trained for."""
         known = self.settings
         if not known.supports(options.guidance_scale, options.guidance_target):
             raise LddmError(

@@ -1,4 +1,4 @@
-"""Training of stage 2."""
+"""Training of the latent diffusion model (stage 2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALIDATED = 256  # latents in memory at a time
 
 
 class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
-    """The denoising loss; then distillation."""
+    """Trains the denoiser, then distils the student."""
 
     model_type = LatentDiffusion
     keep_best = "loss"
@@ -46,10 +46,10 @@ class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
         return (weights * error).mean(), {"mse": error.mean()}
 
     def validate(self, networks: dict[str, Any], levels: int = 8) -> dict[str, float]:
-        """Denoising error on the val latents, at fixed noise levels and with fixed noise, so that values compare.
+        """Denoising error on the validation latents. Noise levels and noise are fixed, so that values are comparable.
 
         Returns:
-            `loss` (weighted mean, chooses the weights) and `mse_<quarter>` by noise level, low to high.
+            `loss` (weighted mean; chooses the weights) and `mse_<quarter>` per quarter of the noise levels, low to high.
         """
         denoiser, dataset = networks[self.model.name], self.val_dataset
         rng = torch.Generator().manual_seed(self.seed)
@@ -70,5 +70,5 @@ class DiffusionTrainer(LatentTrainer[LatentDiffusion]):
         return {"loss": float(np.mean(weighted)), **quarters}
 
     def post_train(self, state_dir: Path, on_log: OnLog, identity: Identity) -> None:
-        """Distillation."""
+        """Distil the student."""
         distil(self.model, self.dataset, self.val_dataset, self.seed, state_dir, on_log, identity)

@@ -141,7 +141,7 @@ def test_logits_of_several_classes_and_predictions_of_numbers():
 
 
 def test_settings_and_inputs_that_do_not_fit_are_refused(tiny_store, tmp_path, inputs):
-    with pytest.raises(LddmError, match="'soft_label' needs guessed labels"):
+    with pytest.raises(LddmError, match="'soft_label' needs pseudo-labels"):
         build.load({"condition": {"attribute": "soft_label"}})
     several = {"index": {"task": "classes", "classes": ["soft", "intermediate", "stiff"]}}
     guessing = {"pseudo_labels": {"classifier": "strain"}, "split": {"max_labelled_videos": 16}}

@@ -176,7 +176,7 @@ def test_what_has_no_time_left_is_named(tmp_path, monkeypatch):
 
 def test_a_page_without_marks_is_an_error(tmp_path):
     (tmp_path / "page.md").write_text("nothing\n")
-    with pytest.raises(LddmError, match="lacks the marks"):
+    with pytest.raises(LddmError, match="lacks the markers"):
         fill(tmp_path / "page.md", {})
 
 

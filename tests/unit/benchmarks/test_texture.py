@@ -1,9 +1,9 @@
-"""Sharpness and fog of known answers."""
+"""Sharpness and haze of known answers."""
 
 import numpy as np
 import pytest
 
-from benchmarks.texture import LIGHT, compared, controls, fog, sharpness
+from benchmarks.texture import LIGHT, compared, controls, haze, sharpness
 
 VIEW = np.ones((2, 16, 16), bool)
 
@@ -13,11 +13,11 @@ def test_fog_counts_drawn_frames_and_dark_pixels_only():
     real[:, :, :8] = 100
     drawn = real.copy()
     drawn[:, 1:] += 6
-    assert fog(drawn, real, VIEW) == pytest.approx([6, 6])
+    assert haze(drawn, real, VIEW) == pytest.approx([6, 6])
     drawn[:, 1:, 8:, :8], drawn[:, 1:, 8:, 8:] = 14, 6  # half brighter, half darker
-    assert fog(drawn, real, VIEW) == pytest.approx([0, 0])
-    assert fog(drawn, real, VIEW, brighter_only=True) == pytest.approx([2, 2])
-    assert np.isnan(fog(drawn, np.full_like(real, 90), VIEW)).all()
+    assert haze(drawn, real, VIEW) == pytest.approx([0, 0])
+    assert haze(drawn, real, VIEW, brighter_only=True) == pytest.approx([2, 2])
+    assert np.isnan(haze(drawn, np.full_like(real, 90), VIEW)).all()
 
 
 def test_sharpness_is_that_of_each_frame_within_the_view():
@@ -35,17 +35,19 @@ def test_sharpness_is_that_of_each_frame_within_the_view():
 
 
 def test_an_interval_needs_two_patients_and_an_undefined_measure_is_left_empty():
-    values = {"sharpness": np.array([1.0, 2.0]), "fog": np.array([np.nan, np.nan])}
+    values = {"sharpness": np.array([1.0, 2.0]), "haze": np.array([np.nan, np.nan])}
     rows = {row["measure"]: row for row in compared("lddm", values, values, np.array(["a", "a"]))}
     assert rows["sharpness"]["value"] == 1 and np.isnan(rows["sharpness"]["low"])
-    assert np.isnan(rows["fog"]["value"]) and rows["fog"]["videos"] == 0
-    two = compared("lddm", values, {"sharpness": np.array([1.0, 1.0]), "fog": values["fog"]}, np.array(["a", "b"]))
+    assert np.isnan(rows["haze"]["value"]) and rows["haze"]["videos"] == 0
+    two = compared("lddm", values, {"sharpness": np.array([1.0, 1.0]), "haze": values["haze"]}, np.array(["a", "b"]))
     assert two[0]["value"] == 1.5 and two[0]["low"] == 1 and two[0]["high"] == 2
 
 
 def test_controls_are_found_and_real_clips_pass():
     real = np.random.default_rng(0).integers(0, 15, (2, 4, 16, 16)).astype(np.uint8)
     as_it_is, soft, lit = controls(real).values()
-    assert fog(as_it_is, real, VIEW) == pytest.approx([0, 0]) and fog(lit, real, VIEW) == pytest.approx([LIGHT, LIGHT])
+    assert haze(as_it_is, real, VIEW) == pytest.approx([0, 0]) and haze(lit, real, VIEW) == pytest.approx(
+        [LIGHT, LIGHT]
+    )
     assert (sharpness(soft, VIEW) < 0.5 * sharpness(real, VIEW)).all()
     assert np.array_equal(lit[:, 0], real[:, 0])

@@ -132,14 +132,14 @@ def test_requests_are_checked(change, message):
 
 def test_what_does_not_exist_or_is_too_much_is_refused(bench, still):
     for request, message in (
-        (Request("another", "breast-phantom"), "not here any more"),
+        (Request("another", "breast-phantom"), "removed from memory"),
         (Request(still, "../../etc"), "no model"),
         (Request(still, "breast-phantom", "blue"), "unknown class 'blue'"),
     ):
         with pytest.raises(LddmError, match=message):
             bench.start(request)
     large = bench.add_still(Recording.still(np.zeros((2048, 2048), np.uint8)))
-    with pytest.raises(LddmError, match="too much for one job"):
+    with pytest.raises(LddmError, match="this job is too large"):
         bench.start(Request(large, "breast-phantom", samples=8, length=120))
 
 

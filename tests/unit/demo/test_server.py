@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from lddm.demo.jobs import Workbench
 from lddm.demo.server import Server, page
 from lddm.io.video import read_video
 from tests.browser import needs_browser, shown
+from tests.markup import Markup
 from tests.unit.demo.test_jobs import picture
 
 
@@ -144,33 +144,19 @@ def test_too_large_files_are_refused_before_they_are_read(server):
             assert line.recv(100).startswith(f"HTTP/1.1 {status}".encode())
 
 
-class Parts(HTMLParser):
-    """Tags of a page with their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-
 def test_the_page_is_one_file_without_foreign_resources_and_its_fields_have_labels(server):
     answer, data = ask(server, "GET", "/")
     policy = answer.getheader("Content-Security-Policy")
     nonce = re.search(r"script-src 'nonce-([^']+)'", policy)[1]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
     assert ask(server, "GET", "/")[0].getheader("Content-Security-Policy") != policy
-    tags = Parts(data.decode()).tags
+    markup = Markup(data.decode())
+    tags = markup.tags
+    assert markup.problems == []  # among others: fields have labels, ids are unique
     assert not [a for _, a in tags for name, value in a.items() if name in ("src", "href") and value]
     assert not [a for _, a in tags for name in a if name.startswith("on") or name == "style"]
     assert all(a.get("nonce") == nonce for tag, a in tags if tag in ("script", "style") and a.get("type") is None)
     ids = [a["id"] for _, a in tags if "id" in a]
-    assert len(ids) == len(set(ids))
-    named = {a.get("for") for tag, a in tags if tag == "label"}
-    fields = [a for tag, a in tags if tag in ("input", "select") and a["id"] not in ("file", "baseline", "speed")]
-    assert fields and all(a["id"] in named or a.get("aria-label") for a in fields)  # the three lie inside their labels
     script = data.decode().rpartition("<script")[2]
     assert set(re.findall(r'\$\("([\w-]+)"\)', script)) <= set(ids)
 
@@ -190,6 +176,29 @@ def test_the_page_runs_in_a_browser(server, tmp_path):
     text = shown(f"http://127.0.0.1:{server.port}/", tmp_path)
     assert "Trained on" in text and "simulated breast ultrasound" in text  # written by the script, so it ran
     assert re.search(r'<option value="malignant">malignant</option>', text)
+
+
+SHOWN = """<script>
+const raw = Uint8Array.from({ length: 3 * 4 * 6 }, (_, place) => place);
+ask = async () => new Response(raw);
+const videos = [{ title: "LDDM", shape: [3, 4, 6] }];
+show({ id: "j", fps: 10, seed: 7, trained_on: "phantoms", warning: "careful", videos }).then(() => {
+  const grey = ({ canvas }) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]
+    .filter((_, place) => place % 4 === 0);
+  player.step(1 - player.frame); player.setLine(0.5);
+  const [still, video] = player.clips;
+  document.body.dataset.said = [grey(still.frame)[0], grey(video.frame)[0], grey(video.mode).slice(0, 3).join(" "), video.mark,
+    video.frame.canvas.getBoundingClientRect().width,
+    [...document.querySelectorAll(".files a")].map(link => link.textContent).join(" "), $("warning").textContent].join(";");
+});
+</script>"""
+
+
+@needs_browser
+def test_videos_are_played_in_their_own_pixels_beside_the_still(server, tmp_path):
+    (tmp_path / "page.html").write_text(page("", server.workbench).replace("</body>", SHOWN + "</body>"))
+    said = re.search(r'data-said="(.*?)"', shown((tmp_path / "page.html").as_uri(), tmp_path))
+    assert said[1] == "0;24;3 27 51;synthetic;6;MP4 GIF DICOM;Careful"
 
 
 def test_the_command_says_where_the_page_is_and_stops(tmp_path):

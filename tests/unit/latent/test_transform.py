@@ -150,6 +150,6 @@ def test_latents_of_an_earlier_version_are_one_clear_error(tmp_path):
     z = latents("vector", 20)
     tensors = {"mean": z, "std": z, "whitening.shift": z[0], "whitening.scale": z[0]}
     save_weights(tmp_path / "old", tensors, "latents", spec=SPECS["vector"].to_dict(), clip=[])
-    with pytest.raises(LddmError, match="latents of another version") as error:
+    with pytest.raises(LddmError, match="written by another version") as error:
         LatentSet.load(tmp_path / "old")
     assert "encode again" in error.value.hint

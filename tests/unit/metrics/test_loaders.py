@@ -85,7 +85,7 @@ def test_inception_is_that_of_pytorch_fid_with_the_resize_of_the_original_code(t
     ours = network.extract(clips)
     frames = clips[:, [8, 16]].reshape(-1, 48, 48)
     assert ours.shape == (6, 2048) and apart(ours, theirs(like_tensorflow_1(frames.astype(float), 299))) < 1e-4
-    # What docs/method.md says of the others: their resizes give other features.
+    # What docs/method/evaluation.md says of the others: their resizes give other features.
     half_pixel = [cv2.resize(f.astype(np.float32), (299, 299), interpolation=cv2.INTER_LINEAR) for f in frames]
     clean = [np.asarray(Image.fromarray(f.astype(np.float32)).resize((299, 299), Image.BICUBIC)) for f in frames]
     assert apart(ours, theirs(np.stack(half_pixel))) > 1e-3 and apart(ours, theirs(np.stack(clean))) > 1e-3

@@ -182,7 +182,7 @@ def test_verify_checks_the_raw_files_where_it_is_told_where_they_lie(results, se
         done = CliRunner().invoke(evaluation.app, ["verify", str(results), *options])
         return done.exit_code, done.output
 
-    assert said() == (0, f"All outputs of {results} are as its jobs made them\n")
+    assert said() == (0, f"All outputs of {results} match their checksums\n")
     assert said("--data-root", str(raw))[0] == 0 and "All raw files below" in said("--data-root", str(raw))[1]
     (raw / "mine/film/1.png").write_text("another")
     (raw / "mine/a.png").unlink()

@@ -1,5 +1,6 @@
 """The reader study: a page without hints, used in a real browser, and its scores."""
 
+import base64
 import io
 import json
 import re
@@ -16,8 +17,10 @@ from lddm.errors import LddmError
 from lddm.report.provenance import write_provenance
 from lddm.report.reader_score import read_answers, read_arms, score, score_arms
 from lddm.report.reader_study import reader_study
+from lddm.report.results import Results
 from lddm.statistics.readers import pooled_interval
 from tests.browser import needs_browser, shown
+from tests.markup import Markup
 
 
 @pytest.fixture
@@ -43,7 +46,9 @@ def test_the_page_holds_no_hint_and_the_key_lies_elsewhere(study, results, tmp_p
     visible = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "", page.read_text())
     for secret in [*truth["clip_id"], *truth["patient_id"], "generator"]:
         assert secret not in visible
-    assert {frozenset(item) for item in items} == {frozenset({"item", "clip"})}
+    assert {frozenset(item) for item in items} == {frozenset({"item", "clips"})}
+    assert all((clip["name"], clip["mark"]) == ("", "") for item in items for clip in item["clips"])
+    assert Markup(page.read_text()).problems == []
     assert not re.search(r'(src|href)="http', visible)
     again = tmp_path / "again/study.html"
     reader_study(results, again, tmp_path / "key2/key.csv", 3, ["lddm"], 5)
@@ -57,22 +62,36 @@ def test_the_page_holds_no_hint_and_the_key_lies_elsewhere(study, results, tmp_p
         reader_study(results, page, key, 3, ["cinn"], 5)
 
 
-def test_clips_are_written_alike_and_without_metadata(study, tmp_path):
-    import base64
+def frames_of(clip):
+    """Frames uint8 (T + 1, H, W) of a clip of the page, and the decoded image."""
+    image = Image.open(io.BytesIO(base64.b64decode(clip["source"].split(",")[1])))
+    grey, height, width = np.asarray(image.convert("L")), clip["height"], clip["width"]
+    tiles = grey.reshape(-1, height, clip["columns"], width).swapaxes(1, 2).reshape(-1, height, width)
+    return tiles[: clip["count"]], image
 
-    page, _ = study
-    seen = set()
+
+def test_clips_are_written_alike_without_metadata_and_without_loss(study, results, settings):
+    page, key = study
+    seen, truth = set(), pd.read_csv(key).set_index("item")
     for item in content_of(page)["items"]:
-        (tmp_path / "clip.webp").write_bytes(base64.b64decode(item["clip"].split(",")[1]))
-        with Image.open(tmp_path / "clip.webp") as image:
-            assert not image.info.get("exif") and not image.info.get("xmp") and not image.info.get("icc_profile")
-            frames = []
-            for number in range(image.n_frames):
-                image.seek(number)
-                image.load()
-                frames.append(image.info["duration"])
-            seen.add((image.size, sum(frames)))
-    assert seen == {((384, 384), 1600)}  # x0 and 8 frames at 10 Hz, to and fro
+        (clip,) = item["clips"]
+        frames, image = frames_of(clip)
+        assert not image.info.get("exif") and not image.info.get("xmp") and not image.info.get("icc_profile")
+        seen.add((image.size, frames.shape))
+        if truth.loc[item["item"], "generator"] == "real":
+            assert np.array_equal(frames, Results(results, settings).real_clip(truth.loc[item["item"], "clip_id"]))
+    assert len(seen) == 1
+
+
+def test_hostile_class_names_do_not_become_markup(results, settings, tmp_path, monkeypatch):
+    bad = "</script><script>alert(1)</script>"
+    meta = Results(results, settings).meta()
+    monkeypatch.setattr(Results, "meta", lambda self: meta | {"classes": [bad, "b"]})
+    write_provenance(results, settings, results / "provenance.json")
+    page = tmp_path / "page/study.html"
+    reader_study(results, page, tmp_path / "key/key.csv", 3, ["lddm"], 5)
+    assert bad in content_of(page)["classes"] and "<script>alert" not in page.read_text()
+    assert Markup(page.read_text()).problems == []
 
 
 DRIVER = """
@@ -122,6 +141,30 @@ def test_a_reader_in_a_browser_uses_keys_stops_comes_back_and_exports(study, tmp
     assert both.groupby("reader").size().to_dict() == {'A "B"': 2, "C": 1}
     places, text = visit("", second.replace('"C"', '"A \\"B\\""'))
     assert places == [2, 2] and pd.read_csv(io.StringIO(text), dtype=str)["origin"].notna().sum() == 2  # still there
+
+
+PLAYED = """
+<script>
+present(content.items[0]).then(() => {
+  const press = key => document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  const said = [player.playing, player.order.length, player.parts.line.closest("label").hidden];
+  player.seek(0); press("."); press("."); press(","); said.push(player.frame);
+  press("ArrowRight"); said.push(player.frame, answer().diagnosis);  // the arrows choose the diagnosis
+  press(" "); said.push(player.playing);
+  document.body.dataset.played = JSON.stringify(said);
+});
+</script>
+"""
+
+
+@needs_browser
+def test_the_player_of_the_study_shares_the_keys_with_the_answers(study, tmp_path):
+    page, _ = study
+    start = '<script>at("reader").value = "A"; at("go").click(); presented = null;</script>'
+    page.with_name("played.html").write_text(page.read_text().replace("</body>", start + PLAYED + "</body>"))
+    said = re.search(r'data-played="(.*?)"', shown(page.with_name("played.html").as_uri(), tmp_path))
+    # played to and fro (x0 and 8 frames), no M-mode line unless asked for
+    assert json.loads(said[1].replace("&quot;", '"')) == [True, 16, True, 1, 1, "b", True]
 
 
 def answers(path, key, reader, origins, diagnoses, quality):
@@ -274,8 +317,6 @@ def test_arms_that_cannot_be_compared_say_why(tmp_path, key):
 
 
 def test_two_arms_show_the_same_patients_as_stills_and_beside_their_videos(results, settings, tmp_path):
-    import base64
-
     write_provenance(results, settings, results / "provenance.json")
     page, key = tmp_path / "page/study.html", tmp_path / "key/key.csv"
     assert reader_study(results, page, key, 3, ["lddm"], 5, arms=True) == 6
@@ -287,8 +328,8 @@ def test_two_arms_show_the_same_patients_as_stills_and_beside_their_videos(resul
         by_arm.get_group("video").set_index("clip_id")["class_name"].to_dict()
     )
     assert content["questions"] == ["diagnosis", "certainty"] and "computer made from" in page.read_text()
-    sizes = []
-    for item in content["items"]:
-        with Image.open(io.BytesIO(base64.b64decode(item["clip"].split(",")[1]))) as image:
-            sizes.append((image.size, image.n_frames > 1))
-    assert sizes == [((384, 384), False)] * 3 + [((768, 384), True)] * 3
+    shown = [[(clip["name"], clip["mark"], clip["count"]) for clip in item["clips"]] for item in content["items"]]
+    still, length = ("real image", "", 1), Results(results, settings).meta()["clip_length"] + 1
+    assert shown == [[still]] * 3 + [[still, ("video", "synthetic", length)]] * 3
+    first, moving = content["items"][3]["clips"]
+    assert np.array_equal(frames_of(first)[0][0], frames_of(moving)[0][0])

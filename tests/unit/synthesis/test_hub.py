@@ -111,7 +111,7 @@ def test_what_cannot_be_had_is_said_with_a_hint(hub, monkeypatch):
     with pytest.raises(LddmError, match="hf:lab/breast was not found"):
         find_model("hf:lab/breast")
     hub.files["weights.bin"] = b"pickle"
-    with pytest.raises(LddmError, match="holds no model of lddm"):
+    with pytest.raises(LddmError, match="contains no lddm model"):
         find_model("hf:lab/breast")
     with pytest.raises(LddmError, match="expected hf:OWNER/NAME"):
         find_model("hf:a/b/c d")
@@ -128,7 +128,7 @@ def test_a_damaged_download_is_refused(hub):
     folder = packaged_models() / DEFAULT
     hub.files |= {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     hub.files["autoencoder.safetensors"] = hub.files["autoencoder.safetensors"][:-9]
-    with pytest.raises(LddmError, match="missing or not what bundle.json says"):
+    with pytest.raises(LddmError, match="is missing or does not match bundle.json"):
         load_bundle(find_model("hf:lab/breast@main"))
 
 

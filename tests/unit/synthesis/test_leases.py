@@ -135,7 +135,7 @@ def test_several_are_held_all_or_none(tmp_path, caplog):
             gpu_lease(names, tmp_path, count=2, timeout=0.1, poll=0.02),
         ):
             pass
-        assert "waiting for 2 free of the GPUs" in caplog.text
+        assert "waiting for 2 free GPUs" in caplog.text
         with gpu_lease(names, tmp_path) as third:  # the one that was free was given back
             assert third == "2"
     with gpu_lease(["0"], tmp_path, count=2) as held:

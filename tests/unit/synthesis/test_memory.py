@@ -49,7 +49,7 @@ def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
     synthesize(SYNTHESIS.model_copy(update={"batch_size": asked}), *arguments, tmp_path / "cramped.npy", motion)
     assert tried[0] > half and max(tried[1:]) == half  # one try of the whole batch, none after it
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
-        f"out of memory with {tried_first} videos at a time: going on with {half}"
+        f"out of memory with {tried_first} videos per batch; continuing with {half}"
     ]
     assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
 

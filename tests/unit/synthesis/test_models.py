@@ -141,7 +141,7 @@ def test_a_still_is_animated_without_naming_a_model(tmp_path, own_models):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "breast-phantom" in done.stdout and "simulated breast ultrasound" in done.stdout
-    assert "drew 1 of motion_transfer" in done.stdout  # the baseline that comes with it
+    assert "sampled 1 video with motion_transfer" in done.stdout  # the baseline that comes with it
     assert "warning: this still is out of distribution" in done.stderr  # it is noise
     with Image.open(tmp_path / "v.gif") as film:
         assert film.size == (70, 50) and film.n_frames == 17
@@ -185,7 +185,7 @@ def test_an_archive_is_imported_without_what_does_not_belong(bundles, own_models
         import_model(tmp_path / "text.zip")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("a/b.txt", "c")
-    with pytest.raises(LddmError, match="holds no bundle.json"):
+    with pytest.raises(LddmError, match="contains no bundle.json"):
         import_model(tmp_path / "other.zip")
 
 

@@ -223,7 +223,7 @@ def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path
     videos = [np.load(tmp_path / f"v-{i}.npz") for i in range(2)]
     assert all(video["frames"].shape == (9, 50, 70) and "synthetic" in str(video["comment"]) for video in videos)
     assert not np.array_equal(videos[0]["frames"], videos[1]["frames"])
-    assert re.search(r"drew 2 of lddm \(b\) in [0-9.]+ s", done.stdout)
+    assert re.search(r"sampled 2 videos with lddm \(b\) in [0-9.]+ s", done.stdout)
     with Image.open(tmp_path / "v-strip.png") as strip:  # a line a sample
         assert strip.width > 500 and strip.height > 200
 
@@ -243,7 +243,7 @@ def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
     done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / "v.gif", "--compare", "--length", "5")
     assert done.returncode == 0, done.stderr
     count = len(list(bundles.glob("*/bundle.json")))
-    assert "pixel" in done.stdout and "it has no native size" in done.stdout
+    assert "pixel" in done.stdout and "native size is not supported" in done.stdout
     with Image.open(tmp_path / "v-compare.webp") as film, Image.open(tmp_path / "v-compare.png") as strip:
         assert film.n_frames == 6 and film.width == 164 * count - 4 and strip.width > 500
 
@@ -315,7 +315,7 @@ def test_bundles_are_checked(bundles, tmp_path):
     about = json.loads((bundles / "lddm" / "bundle.json").read_text())
     assert about["generator"] == "lddm" and about["classes"] == ["a", "b"]
     assert "Not for" in (bundles / "lddm" / "MODEL_CARD.md").read_text()
-    with pytest.raises(LddmError, match="not a model bundle"):
+    with pytest.raises(LddmError, match="not a model package"):
         load_bundle(tmp_path)
     broken = tmp_path / "broken"
     broken.mkdir()

@@ -77,8 +77,8 @@ def test_the_command_takes_a_target_and_says_its_unit(numbers, tmp_path, bundles
     assert done.exit_code == 0 and "(35 %)" in done.output, done.output
     for model, option, message in (
         (numbers[2] / "lddm", ["--target", "95"], "ejection fraction 95 % is out of range"),
-        (numbers[2] / "lddm", ["--label", "b"], "this model knows no classes"),
-        (bundles / "lddm", ["--target", "35"], "this model knows no numbers"),
+        (numbers[2] / "lddm", ["--label", "b"], "the model is conditioned on numbers, not classes"),
+        (bundles / "lddm", ["--target", "35"], "the model is conditioned on classes, not numbers"),
         (bundles / "lddm", ["--label", "c"], "unknown class 'c'"),
     ):
         failed = CliRunner().invoke(app, [*common, str(model), *option])

@@ -154,7 +154,7 @@ def test_tracking_can_be_off(tmp_path, monkeypatch):
 
 def test_a_failing_job_keeps_its_record_and_its_error(tmp_path, monkeypatch):
     monkeypatch.setenv("LDDM_TRACKING", "off")
-    with pytest.raises(LddmError, match="was not made"), job("score", tmp_path / "r") as run:
+    with pytest.raises(LddmError, match="was not written"), job("score", tmp_path / "r") as run:
         run.outputs(tmp_path / "absent")
     assert load_record(all_records(tmp_path / "r")[0])[0]["status"] == "FAILED"
 

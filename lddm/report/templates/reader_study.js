@@ -1,41 +1,3 @@
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{title}}</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 34rem; margin: 1rem auto; padding: 0 1rem; }
-h1 { font-size: 1.2rem; } img { width: 100%; max-width: 24rem; display: block; margin: 0.5rem auto; background: #000; }
-fieldset { border: 1px solid #8886; margin: 0.6rem 0; padding: 0.4rem 0.8rem; } legend { font-weight: 600; }
-button { font: inherit; padding: 0.5rem 0.9rem; margin: 0.15rem; border: 1px solid #8888; border-radius: 0.4rem;
-  background: #8882; color: inherit; cursor: pointer; min-width: 2.6rem; }
-button[aria-pressed="true"] { background: #0072b2; color: #fff; } button:disabled { opacity: 0.4; cursor: default; }
-kbd { font-size: 0.75em; opacity: 0.7; } progress { width: 100%; } small { opacity: 0.75; } [hidden] { display: none; }
-nav { display: flex; justify-content: space-between; }
-</style></head><body>
-<h1>{{title}}</h1>
-<p><small>{{intro}} They are not for diagnosis. Answers stay in
-this browser until you export them.</small></p>
-<section id="start"><p><label>Your initials or number: <input id="reader" autocomplete="off" maxlength="40"></label>
-<button id="go">Start</button></p></section>
-<section id="reading" hidden>
-<progress id="done" max="1" value="0"></progress> <small id="count"></small>
-<img id="clip" alt="ultrasound clip">
-<fieldset data-question="origin"><legend>Real or synthetic?</legend>
-<button data-value="real">Real <kbd>R</kbd></button><button data-value="synthetic">Synthetic <kbd>S</kbd></button></fieldset>
-<fieldset data-question="diagnosis"><legend>Diagnosis?</legend></fieldset>
-<fieldset data-question="quality"><legend>Image quality (1 bad, 5 excellent)</legend>
-<button data-value="1">1</button><button data-value="2">2</button><button data-value="3">3</button><button
- data-value="4">4</button><button data-value="5">5</button></fieldset>
-<fieldset data-question="certainty"><legend>How sure are you of the diagnosis? (1 a guess, 5 certain)</legend>
-<button data-value="1">1</button><button data-value="2">2</button><button data-value="3">3</button><button
- data-value="4">4</button><button data-value="5">5</button></fieldset>
-<nav><button id="back">Back <kbd>Backspace</kbd></button><button id="next">Next <kbd>Enter</kbd></button></nav>
-</section>
-<section id="end" hidden><p>All clips are read. Thank you.</p></section>
-<p><button id="export">Export answers (CSV)</button> <button id="another">Another reader</button></p>
-<script id="content" type="application/json">{{content}}</script>
-<script>
-"use strict";
 const content = JSON.parse(document.getElementById("content").textContent);
 const at = id => document.getElementById(id), store = "lddm-reader-study-" + content.study;
 // Answers are kept by reader, so that several can share a browser and each goes on where they stopped.
@@ -70,12 +32,18 @@ function draw() {
   at("export").hidden = at("another").hidden = !known;
   if (!reading) return;
   at("done").value = state.place / total; at("count").textContent = `clip ${state.place + 1} of ${total}`;
-  if (at("clip").dataset.item !== content.items[state.place].item) {
-    at("clip").src = content.items[state.place].clip; at("clip").dataset.item = content.items[state.place].item;
-  }
+  present(content.items[state.place]);
   document.querySelectorAll("fieldset button").forEach(button => button.setAttribute("aria-pressed",
     answer()[button.closest("fieldset").dataset.question] === button.dataset.value));
   at("next").disabled = !complete(); at("back").disabled = state.place === 0;
+}
+const player = new Player(at("player"), { keys: document, arrows: false, side: 256 });
+let presented = null;
+async function present(item) {
+  if (presented === item) return;
+  presented = item;
+  const clips = await Promise.all(item.clips.map(sheetClip));
+  if (presented === item) player.show(clips, { fps: content.fps, toAndFro: true });
 }
 function choose(question, value) { answer()[question] = value; save(); draw(); }
 function move(by) {
@@ -89,9 +57,11 @@ at("next").addEventListener("click", () => move(1)); at("back").addEventListener
 at("go").addEventListener("click", () => enter(at("reader").value.trim()));
 at("another").addEventListener("click", () => { at("reader").value = ""; enter(""); });
 document.addEventListener("keydown", event => {
-  if (event.target.tagName === "INPUT") { if (event.key === "Enter") at("go").click(); return; }
-  if (at("reading").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-  const key = event.key.toLowerCase();
+  const on = event.target, key = event.key.toLowerCase();
+  if (on.id === "reader") { if (key === "enter") at("go").click(); return; }
+  if (at("reading").hidden || event.ctrlKey || event.metaKey || event.altKey || on.tagName === "SELECT") return;
+  if (on.type === "range" && key.startsWith("arrow")) return;  // it moves the slider
+  if (on.tagName === "BUTTON" && key === "enter" && on.getAttribute("aria-pressed") !== "true") return;  // it presses the button
   if ((key === "r" || key === "s") && questions.includes("origin")) choose("origin", key === "r" ? "real" : "synthetic");
   else if (key === "arrowleft" || key === "arrowright") choose("diagnosis", neighbour(key === "arrowright"));
   else if (/^[1-5]$/.test(key)) choose(scale, key);
@@ -111,4 +81,3 @@ at("export").addEventListener("click", () => {
   link.download = `answers-${content.study}-${state.reader.replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`; link.click();
 });
 draw();
-</script></body></html>

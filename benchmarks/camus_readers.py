@@ -1,0 +1,140 @@
+"""Readers of CAMUS pairs: small networks that tell reduced from preserved contraction, each from other parts of a pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.camus_pairs import VIEWS, flow_between
+from lddm.classification.networks import StrainNetwork
+
+SIDE = 32  # pixels that a reader sees
+STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 200, 32, 2e-3, 1e-2
+SHIFT, TURN, SCALE = 0.1, math.radians(9), 0.08  # of the augmentation: share of the side, radians, share
+GAIN, OFFSET = 0.15, 0.1  # of each frame on its own, as the machine's gain changes from one to the other
+JACOBIAN = 0.25  # brings log-determinants to the order of one
+
+Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, 2 views, C, S, S), labels int64 (n,)
+
+
+def ed_es(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Both frames: uint8 (n, 2 views, H, W) each -> float32 (n, 2 views, 2, S, S) in [-1, 1]."""
+    return np.stack([_reduced(first), _reduced(second)], axis=2)
+
+
+def ed_jacobian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """ED and the logarithm of the Jacobian determinant of the flow from ED to ES: change of area where tissue lies at ED.
+
+    uint8 (n, 2 views, H, W) each -> float32 (n, 2 views, 2, S, S).
+    """
+    flow = flow_between(first.reshape(-1, *first.shape[2:]), second.reshape(-1, *second.shape[2:]))
+    (zz, zx), (xz, xx) = (np.gradient(flow[:, component], axis=(1, 2)) for component in (0, 1))
+    change = np.log(np.clip((1 + zz) * (1 + xx) - zx * xz, 0.2, 5)) / JACOBIAN
+    small = np.stack([cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in change])
+    return np.stack([_reduced(first), small.reshape(len(first), len(VIEWS), SIDE, SIDE)], axis=2).astype(np.float32)
+
+
+def ed_only(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """ED alone, the control of all that is not motion; as `ed_es` with one channel."""
+    return _reduced(first)[:, :, None]
+
+
+def es_only(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """ES alone: its shape tells some of the motion without any motion being seen."""
+    return _reduced(second)[:, :, None]
+
+
+READERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "ED + Jacobian": ed_jacobian,
+    "ED + ES": ed_es,
+    "ED": ed_only,
+    "ES": es_only,
+}
+FRAMES = {"ED + Jacobian": 1, "ED + ES": 2, "ED": 1, "ES": 1}  # channels that are grey levels
+
+
+def _reduced(images: np.ndarray) -> np.ndarray:
+    flat = images.reshape(-1, *images.shape[2:])
+    small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in flat]
+    return np.stack(small).reshape(*images.shape[:2], SIDE, SIDE).astype(np.float32) / 127.5 - 1
+
+
+class TwoViews(nn.Module):
+    """One network for both views, whose logits are averaged."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.network = StrainNetwork(channels=(channels, 24, 48, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 2 views, C, S, S) -> (B,)."""
+        return self.network(x.flatten(0, 1)).reshape(x.shape[:2]).mean(dim=1)
+
+
+def train_reader(name: str, real: Inputs, added: Inputs | None, seed: int) -> TwoViews:
+    """Train with a fixed number of steps, since there are no labels to spare for a choice of weights.
+
+    Args:
+        real: pairs with labels; each batch has as many of either class.
+        added: synthetic pairs, half of each batch.
+        seed: of initial weights, batches and augmentation.
+    """
+    torch.manual_seed(seed)
+    network = TwoViews(real[0].shape[2])
+    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
+    rng = np.random.default_rng([seed, 7])
+    parts = [part for part in (real, added) if part is not None]
+    network.train()
+    for _ in range(STEPS):
+        chosen = [(part, _balanced(part[1], BATCH // len(parts), rng)) for part in parts]
+        x = torch.from_numpy(np.concatenate([part[0][index] for part, index in chosen]))
+        y = torch.from_numpy(np.concatenate([part[1][index] for part, index in chosen])).float()
+        loss = F.binary_cross_entropy_with_logits(network(augmented(x, FRAMES[name], rng)), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+def _balanced(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of a batch with as many of either class."""
+    halves = [rng.choice(np.flatnonzero(labels == value), size // 2) for value in (0, 1)]
+    return np.concatenate(halves)
+
+
+def augmented(x: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
+    """Shifted, turned and scaled, both views and all channels of a pair alike; each frame with a gain and an offset of its own.
+
+    Args:
+        x: float (B, 2 views, C, S, S).
+        frames: the first channels, which are grey levels.
+    """
+    count = len(x)
+    turn, scale = rng.uniform(-TURN, TURN, count), 1 + rng.uniform(-SCALE, SCALE, count)
+    shift = 2 * rng.uniform(-SHIFT, SHIFT, (count, 2))
+    cosine, sine = scale * np.cos(turn), scale * np.sin(turn)
+    matrix = np.stack([np.stack([cosine, -sine, shift[:, 0]], 1), np.stack([sine, cosine, shift[:, 1]], 1)], 1)
+    flat = x.flatten(1, 2)  # (B, 2 C, S, S)
+    grid = F.affine_grid(torch.from_numpy(matrix).float(), list(flat.shape), align_corners=False)
+    out = F.grid_sample(flat, grid, padding_mode="border", align_corners=False).reshape(x.shape)
+    gain = torch.from_numpy(1 + rng.uniform(-GAIN, GAIN, (count, 1, frames, 1, 1))).float()
+    offset = torch.from_numpy(rng.uniform(-OFFSET, OFFSET, (count, 1, frames, 1, 1))).float()
+    return torch.cat([(out[:, :, :frames] + 1) * gain - 1 + offset, out[:, :, frames:]], dim=2)
+
+
+@torch.no_grad()
+def read_by(network: TwoViews, inputs: np.ndarray) -> np.ndarray:
+    """Logit of reduced contraction of each pair: float64 (n,)."""
+    return (
+        torch.cat([network(torch.from_numpy(part)) for part in np.array_split(inputs, max(1, len(inputs) // 64))])
+        .double()
+        .numpy()
+    )
