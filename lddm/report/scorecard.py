@@ -16,6 +16,7 @@ from lddm.files import atomic_path
 from lddm.report.memorisation import KINDS, controls_hold
 from lddm.report.metric_names import delta_column, primary, shown
 from lddm.report.names import label
+from lddm.report.page_tables import memory_table
 from lddm.report.render import template
 from lddm.report.results import Results
 from lddm.report.style import span
@@ -72,7 +73,7 @@ def scorecard(settings: Settings, results: Path, out: Path) -> None:
         experiment=settings.experiment,
         generator=label(GENERATOR),
         criteria=criteria(found),
-        memory=list(memory_lines(memory)),
+        memory=memory_table(memory).rows,
     )
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -215,20 +216,3 @@ def _consistency(found: Results) -> Iterator[Line]:
     yield Line("other trainings of the generator", reason="one training of each generator in this pipeline")
     if len(found.folds()) == 1:
         yield Line("other test patients", reason="one fold was run (split.folds_to_run)")
-
-
-def memory_lines(memory: pd.DataFrame) -> Iterator[list[str]]:
-    """memorisation.csv for people: measure, videos, value, interval, n, expected, holds."""
-    for row in memory.itertuples():
-        control = row.kind != KINDS[0]
-        known = pd.notna(row.value)
-        yield [
-            row.metric,
-            f"{row.kind}: {row.videos}" if control else f"{label(row.videos)}, {row.source}",
-            f"{row.value:.3g}" if known else "not measured",
-            f"{row.ci_low:.3g} to {row.ci_high:.3g}" if known and pd.notna(row.ci_low) else "",
-            f"{int(row.n_synthetic)}; {int(row.n_real)} real" if known else "",
-            "" if pd.isna(row.floor) else f"{row.floor:.3g}",
-            (row.expected if control else "") if known else str(row.reason),
-            {"True": "holds", "False": "does not hold"}.get(str(row.holds), ""),
-        ]
