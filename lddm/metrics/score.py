@@ -98,8 +98,7 @@ def score(
             if generator == "reconstruction":
                 made = (Videos(some, table["patient_id"].to_numpy(), table) for some, table in memorised or ())
                 rows += control_rows(protocol, Memorised(*made)) if memorised else []
-            else:
-                rows += membership_rows(protocol, attacks)
+            rows += membership_rows(protocol, attacks)
     return rows, pd.concat(copies, ignore_index=True).reindex(columns=COPIES)
 
 

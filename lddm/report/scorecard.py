@@ -203,7 +203,7 @@ def _consistency(found: Results) -> Iterator[Line]:
         yield Line(
             f"{shown(name)} of classifier {row.classifier} with LDDM videos", f"{row.mean:.3f}",
             f"{row.ci_low:.3f} to {row.ci_high:.3f}", f"{row.n_test} test videos",
-            f"over {row.n_seeds} seeds, {row.n_folds} folds", "classification.csv",
+            f"seeds: {row.n_seeds}; folds: {row.n_folds}", "classification.csv",
         )  # fmt: skip
     delta = delta_column(compared)
     pairs = compared[(compared["regime"] == f"real+{GENERATOR}") & (compared["against"] == "real+static")]
