@@ -102,10 +102,10 @@ lint: $(STAMP) ## style, spelling and types
 	@"$(BIN)/mypy"
 	@echo "No errors of style, spelling or type"
 
-# The site needs packages that nothing else does: they have a lock and an environment of their own.
+# The site needs packages that nothing else does: they have a lock and an environment of their own. (--quiet would ignore `strict`.)
 DOCS := build/docs-venv
 docs: $(DOCS)/installed ## the documentation site, with all links checked -> build/site/index.html
-	@NO_MKDOCS_2_WARNING=1 "$(DOCS)/bin/mkdocs" build --quiet
+	@NO_MKDOCS_2_WARNING=1 "$(DOCS)/bin/mkdocs" build > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
 	@echo "Made build/site/index.html: open it in a browser"
 
 $(DOCS)/installed: requirements-docs.lock

@@ -1,16 +1,17 @@
-"""Does synthetic motion carry a diagnosis that stills do not? Reduced contraction in CAMUS, end-diastole (ED) to systole (ES).
+"""Study of a diagnosis encoded in motion: reduced contraction in CAMUS, end-diastole (ED) to end-systole (ES).
 
     python -m benchmarks.camus DATA/camus-pairs --out results/camus
 
-Five folds of patients are tested in turn. Of the others, half are a pool whose motion the generators learn, half give stills: ED
-with its label, animated. A reader learns from the N labelled pairs of the pool alone (`real`) and together with animated stills.
-As many patients of either class are labelled; which ones is drawn several times. Fixed beforehand: guidance 1, cells, steps.
+Five-fold cross-validation over patients. Of the training patients, one half is the pool on which the generators are trained; the
+other half contributes stills: labelled ED frames, which are animated. A reader is trained on N labelled pairs of the pool
+alone (`real`), or together with animated stills. The labelled patients are balanced over classes and sampled several times.
+Guidance 1, map size and steps were fixed beforehand.
 
-Settings: `open`: the label of every patient of the pool is known to the generators, and the ventricle's mask guides the flow that
-they learn. `strict`: only those of the N are known, and no mask is used.
+Settings: `open`: the generators know the labels of all patients of the pool, and the ventricle mask guides the measured flow.
+`strict`: they know only the N labels, and no mask is used.
 
-Controls: `true motion`: each still moved by its own measured motion, the most that this decoder can give; `true pairs`: the
-real pairs of the same patients, the most that any generator can give. Readers `ED` and `ES` see one frame.
+Controls: `true motion`: each still warped by its own measured motion, the upper bound for this decoder; `true pairs`: the real
+pairs of the same patients, the upper bound for any generator. The readers `ED` and `ES` use a single frame.
 
 Writes cells/*.json (resumable), tables quality.csv and readers.csv, and prints them. Licence of the data: CC BY-NC-SA 4.0; no
 picture is written.
@@ -38,7 +39,7 @@ from lddm.statistics.p_values import holm
 from lddm.statistics.resampling import PatientDraws
 
 logger = logging.getLogger(__name__)
-FOLDS, VIDEOS = 5, 3  # videos of each still
+FOLDS, VIDEOS = 5, 3  # videos per still
 LABELLED = [16, 32, 64]
 GENERATORS = {  # regime -> generator and guidance
     "motion transfer": ("motion_transfer", 1.0),
@@ -53,11 +54,11 @@ Setting = Literal["open", "strict"]
 
 
 class Study:
-    """The data, and what is shared by the cells of a fold.
+    """Data and models shared by the runs of a fold.
 
     Args:
-        pairs: all patients.
-        setting: what generators may know.
+        pairs: pairs of all patients.
+        setting: "open" or "strict".
         out: folder of results.
     """
 
@@ -74,7 +75,7 @@ class Study:
         return torch.from_numpy(np.load(path))
 
     def parts(self, fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices of the test patients, the pool and the stills of a fold; classes are spread evenly."""
+        """Indices of the test patients, the pool and the stills of a fold, stratified by class."""
         rng = np.random.default_rng([2024, 1])
         order = rng.permutation(len(self.label))
         order = order[np.argsort(self.label[order], kind="stable")]
@@ -85,12 +86,12 @@ class Study:
         return test, rest[::2], rest[1::2]
 
     def labelled(self, pool: np.ndarray, fold: int, count: int, run: int) -> np.ndarray:
-        """The N patients of the pool whose pairs and labels are known: half of either class."""
-        rng = np.random.default_rng([2024, 3, fold, run])  # smaller N are part of larger ones
+        """The N patients of the pool whose pairs and labels are known, balanced over classes."""
+        rng = np.random.default_rng([2024, 3, fold, run])  # selections are nested over N
         return np.concatenate([rng.permutation(pool[self.label[pool] == value])[: count // 2] for value in (0, 1)])
 
     def motion_of(self, regime: str, fold: int, count: int, run: int) -> Tensor:
-        """z of each video of each still of a fold, video after video: float (VIDEOS n, D)."""
+        """z of all videos of the stills of a fold, ordered by video index: float (VIDEOS n, D)."""
         _, pool, stills = self.parts(fold)
         if regime == "true motion":
             return self.z[stills]
@@ -104,7 +105,7 @@ class Study:
         return torch.cat(videos)
 
     def added(self, regime: str, reader: str, fold: int, count: int, run: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Inputs and labels of what a regime adds to the real pairs; None for `real`."""
+        """Inputs and labels that a regime adds to the real pairs; None for `real`."""
         if regime == REAL:
             return None
         stills = self.parts(fold)[2]
@@ -121,7 +122,7 @@ class Study:
         return inputs, np.tile(self.label[stills], len(inputs) // len(stills))
 
     def cell(self, regime: str, reader: str, fold: int, count: int, run: int) -> None:
-        """Train one reader and write its logits on the test patients; nothing if they are there."""
+        """Train one reader and write its logits on the test patients; no-op if they exist."""
         out = self.out / self.setting / "cells" / f"{reader}-{regime}-{count}-{fold}-{run}.json"
         if out.is_file():
             return
@@ -136,7 +137,7 @@ class Study:
         logger.info("%s, %s: AUC %.3f", out.stem, self.setting, area_under_curve(self.label[test], logits))
 
     def quality(self, count: int) -> pd.DataFrame:
-        """How well the label is in the drawn motion: AUC by the area fraction change of the moved mask, and its mean by class."""
+        """Fidelity of sampled motion to the label: AUC of the area fraction change of the warped mask, and its mean by class."""
         rows = []
         for fold in range(FOLDS):
             stills = self.parts(fold)[2]
@@ -161,20 +162,20 @@ class Study:
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
-    """Write a .npy file, whole or not at all."""
+    """Write a .npy file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, values)
 
 
 def readers_table(folder: Path, label_of: dict[str, int], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """AUC of each regime, and LDDM minus each other, with intervals over patients and draws of the labelled ones.
+    """AUC per regime and differences of LDDM to the others, with intervals over patients and selections of labelled patients.
 
-    One family of tests by Holm for all differences of the table.
+    All differences of the table are one family for Holm's correction.
 
     Args:
-        folder: cells/ of a setting.
-        label_of: patient -> 1 if reduced.
+        folder: folder cells/ of a setting.
+        label_of: patient -> 1 if contraction is reduced.
     """
     cells = [read_json(path) for path in sorted(folder.glob("*.json"))]
     draws = PatientDraws(resamples, 0)
@@ -226,7 +227,7 @@ def main(
         raise typer.BadParameter(f"expected readers of {', '.join(READERS)}, got {', '.join(sorted(unknown))}")
     out.mkdir(parents=True, exist_ok=True)
     study = Study(read_pairs(data), "open" if setting == "open" else "strict", out)
-    for run in range(runs):  # all regimes of a draw before the next: an unfinished study compares like with like
+    for run in range(runs):  # all regimes of a selection before the next, so that an unfinished study is balanced
         for count in labelled:
             for fold in range(folds):
                 for reader in readers:

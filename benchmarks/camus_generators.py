@@ -1,4 +1,4 @@
-"""The generators of the package on pairs of CAMUS: each learns p(z | both ED frames, label) from the patients of a pool."""
+"""The generators of the package on pairs of CAMUS: p(z | both ED frames, label), trained on the patients of a pool."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lddm.settings.models import CinnSettings, DiffusionSettings, GaussianSettin
 from lddm.task import Task
 
 TASK = Task("binary", ("preserved", "reduced"))
-NOISE = 0.05  # pixels of the mosaic: standard deviation of the measurement, as the posterior of z states it
-HELD_OUT = 5  # one of so many patients of the pool chooses the weights
+NOISE = 0.05  # pixels of the mosaic: standard deviation of the posterior of z
+HELD_OUT = 5  # one in this many patients of the pool is used for validation
 LABELLED = ("motion_transfer", "gaussian", "cinn", "lddm")
 SETTINGS: dict[str, Any] = {
-    # Without distillation: some hundred samples do not pay for a student.
+    # Without distillation, which does not pay off for some hundred samples.
     "lddm": DiffusionSettings(
         distillation=None,
         training=Training(steps=1000, batch_size=32, learning_rate=1e-3, ema_decay=0.99, val_every=100),
@@ -38,27 +38,27 @@ SETTINGS: dict[str, Any] = {
 
 
 def store_of(mosaics: np.ndarray) -> FrameStore:
-    """The x0 of patients as the trainers read them: uint8 (n, 64, 64); clip i is patient i."""
+    """Frame store of the x0 of patients, uint8 (n, 64, 64), for the trainers; clip i is patient i."""
     clips = pd.DataFrame({"clip_id": [str(i) for i in range(len(mosaics))], "first_frame": np.arange(len(mosaics))})
     meta = {"size": mosaics.shape[-1], "clip_length": 1, "fps": 1.0} | TASK.to_meta()
     return FrameStore(mosaics, clips, clips, meta)
 
 
 def latent_set(z: Tensor, labels: np.ndarray, pool: np.ndarray, seed: int) -> LatentSet:
-    """Latents of the patients of a pool; a fifth of them, drawn by label, is for validation.
+    """Latents of the patients of a pool, of which a fifth, stratified by label, is for validation.
 
     Args:
-        z: float (n, D), of all patients.
-        labels: int (n,), -1 for those whose label may not be known.
+        z: float (n, D), latents of all patients.
+        labels: int (n,), -1 for patients whose label is hidden.
         pool: indices of patients.
-        seed: of the division.
+        seed: seed of the split.
     """
     order = np.random.default_rng([seed, 5]).permutation(pool)
     order = order[np.argsort(labels[order], kind="stable")]
     train = torch.arange(len(order)) % HELD_OUT > 0
     mean = z[order]
     std = torch.full_like(mean, NOISE)
-    std[:, -1:] = 0  # the coefficient is one
+    std[:, -1:] = 0  # the only coefficient is one
     none = torch.zeros(len(order), dtype=torch.bool)
     transform = LatentTransform.fit(SPEC, mean[train], std[train])
     return LatentSet(
@@ -67,7 +67,7 @@ def latent_set(z: Tensor, labels: np.ndarray, pool: np.ndarray, seed: int) -> La
 
 
 def fit(name: str, latents: LatentSet, store: FrameStore, seed: int, folder: Path) -> LatentGenerator | MotionTransfer:
-    """Train a generator, or load it if it is there; its weights are `<name>.safetensors` in the folder."""
+    """Train a generator, or load it from `<name>.safetensors` in the folder if that exists."""
     weights = folder / f"{name}.safetensors"
     entry = find_generator(name)
     if not weights.is_file():
@@ -80,11 +80,13 @@ def fit(name: str, latents: LatentSet, store: FrameStore, seed: int, folder: Pat
 def draw(
     generator: Any, store: FrameStore, patients: np.ndarray, labels: np.ndarray, scale: float, seed: int
 ) -> Tensor:
-    """One z for the ED frames of each patient, float (n, D); not limited, since both views are in it (see `fields_of`).
+    """Sample one z for the ED frames of each patient, float (n, D).
+
+    The strain is not limited here, since z contains both views (see `fields_of`).
 
     Args:
         patients, labels: int (n,).
-        scale: guidance by the label, for diffusion.
+        scale: guidance scale for the label (diffusion only).
     """
     x0 = torch.from_numpy(store.frames[patients]).float()[:, None] / 127.5 - 1
     options = SamplingOptions("unipc", 20, scale)

@@ -1,7 +1,7 @@
-"""Pairs of end-diastole (ED) and end-systole (ES) of CAMUS, the motion between them, and videos of two frames made from it.
+"""Pairs of end-diastole (ED) and end-systole (ES) from CAMUS, the motion between them, and synthetic two-frame videos.
 
-Both views of a patient move together, so that z holds both: their displacement fields stand side by side, the apical
-two-chamber view on the left, and so do the two ED frames that a generator sees.
+The motion of both views of a patient is coupled, so one z contains both: their displacement fields are placed side by side,
+with the apical two-chamber view on the left, and so are the two ED frames that condition a generator.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from lddm.motion.invertibility import invertible_share
 from lddm.motion.warp import refine, warp
 
 VIEWS, PHASES = ("2CH", "4CH"), ("ED", "ES")
-STORED = 224  # height and width of the files, whose aspect was not kept
+STORED = 224  # height and width of the files, in which the aspect ratio is not preserved
 SIDE = 112  # pixels of the videos
 CELLS = (16, 8)  # axial and lateral cells of a view: two views fill a map of 16 x 16
 MOSAIC = 64  # height and width of the two ED frames side by side
 REDUCED = 0.30  # mean area fraction change of both views below which contraction is reduced
-SIGMA = 2.0  # pixels of a file, of a Gaussian before the flow between images is measured
-SMOOTH = 7.0  # pixels of a file, of a Gaussian over the flow: without it codes of real motion fold, and limiting that costs size
-MASK_SHARE = 0.75  # of the ventricle's mask in what guided flow sees; the rest is the image
+SIGMA = 2.0  # pixels of a file: Gaussian smoothing of the images before the flow is measured
+SMOOTH = 7.0  # pixels of a file: Gaussian smoothing of the flow; without it real motion would fold and be shrunk
+MASK_SHARE = 0.75  # weight of the ventricle mask in the input of guided flow; the rest is the image
 SPEC = LatentSpec("low_rank", frames=1, motion_rank=1, map_size=CELLS[0])
 
 
@@ -42,10 +42,10 @@ class Pairs:
     """Patients with both views at both phases.
 
     Attributes:
-        patient: names, str (n,).
-        area_fraction_change: float64 (n,), mean of both views; 1 - area at ES / area at ED.
+        patient: patient names, str (n,).
+        area_fraction_change: float64 (n,), mean of both views of 1 - area at ES / area at ED.
         frames: uint8 (n, 2 views, 2 phases, 224, 224).
-        ventricle: bool, the same shape: the left ventricle by its mask.
+        ventricle: bool, same shape: mask of the left ventricle.
     """
 
     patient: np.ndarray
@@ -55,7 +55,7 @@ class Pairs:
 
     @property
     def label(self) -> np.ndarray:
-        """1 where contraction is reduced: int64 (n,)."""
+        """Labels int64 (n,): 1 = reduced contraction."""
         return (self.area_fraction_change < REDUCED).astype(np.int64)
 
 
@@ -92,17 +92,19 @@ def _read(path: Path) -> np.ndarray:
 
 
 def flow_between(first: np.ndarray, second: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
-    """first(p) = second(p + flow(p)) by DIS (Kroeger et al. 2016): uint8 (n, H, W) each -> float32 (n, 2, H, W), (axial,
-    lateral).
+    """Optical flow by DIS (Kroeger et al. 2016), such that first(p) = second(p + flow(p)).
 
-    DIS, since Farneback's flow of such large motion tells reduced from preserved contraction worse.
+    DIS is used because Farneback's flow separates reduced from preserved contraction less well for such large motion.
 
     Args:
-        sigma: pixels of a file, of a Gaussian over both images; 0 is none.
+        first, second: uint8 (n, H, W).
+        sigma: standard deviation of the Gaussian smoothing of both images, in pixels of a file; 0 = none.
+
+    Returns:
+        float32 (n, 2, H, W), (axial, lateral).
     """
-    dis: Any = cv2.DISOpticalFlow.create(
-        cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
-    )  # (its stubs do not know that a start may be None)
+    # (the type stubs do not allow None as the initial flow)
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     if sigma:
         width = sigma * first.shape[-1] / STORED
         first, second = (np.stack([cv2.GaussianBlur(i, (0, 0), width) for i in images]) for images in (first, second))
@@ -110,10 +112,11 @@ def flow_between(first: np.ndarray, second: np.ndarray, sigma: float = SIGMA) ->
 
 
 def measured_motion(pairs: Pairs, guided: bool) -> Tensor:
-    """z of all pairs, measured from ES back to ED: float32 (n, D) of `SPEC`.
+    """z of all pairs, measured from ES back to ED: float32 (n, D), structure `SPEC`.
 
     Args:
-        guided: the flow sees the ventricle's mask as well, which is the label: for patients whose label may be known only.
+        guided: whether the ventricle mask is part of the input of the flow. The mask determines the label, so this is allowed
+            only for patients whose label may be known.
     """
     seen = pairs.frames
     if guided:
@@ -124,9 +127,9 @@ def measured_motion(pairs: Pairs, guided: bool) -> Tensor:
 
 
 def as_latent(flows: np.ndarray) -> Tensor:
-    """Displacement fields float32 (n, 2 views, 2, 224, 224) in pixels -> z float32 (n, D).
+    """Convert displacement fields float32 (n, 2 views, 2, 224, 224) in pixels to z float32 (n, D).
 
-    The maps are the least-squares fit of bicubic enlargement, in pixels of the mosaic.
+    The maps are the least-squares fit with respect to bicubic upsampling, in pixels of the mosaic.
     """
     down, across = (_reducing(count) for count in CELLS)
     maps = torch.einsum("rh,nvchw,kw->nvcrk", down, torch.from_numpy(flows), across)  # (n, V, 2, 16, 8)
@@ -135,18 +138,18 @@ def as_latent(flows: np.ndarray) -> Tensor:
 
 
 def _reducing(count: int) -> Tensor:
-    """float32 (count, 224): the least-squares inverse of bicubic enlargement."""
+    """Least-squares inverse of bicubic upsampling: float32 (count, 224)."""
     enlarging = F.interpolate(torch.eye(count)[None, None], size=(STORED, count), mode="bicubic")[0, 0]
     return torch.linalg.pinv(enlarging)
 
 
 def _scale() -> Tensor:
-    """From pixels of a file to pixels of the mosaic, axial and lateral: (2, 1, 1)."""
+    """Scale factors from pixels of a file to pixels of the mosaic, axial and lateral: (2, 1, 1)."""
     return torch.tensor([MOSAIC / STORED, MOSAIC / len(VIEWS) / STORED])[:, None, None]
 
 
 def fields_of(z: Tensor) -> Tensor:
-    """z (n, D) -> displacement fields of both views, float32 (n, 2 views, 2, 112, 112) in pixels, which do not fold."""
+    """Displacement fields of both views from z (n, D), without folding: float32 (n, 2 views, 2, 112, 112) in pixels."""
     maps, rows = SPEC.split(z)
     views = torch.stack((maps * rows[:, :, :, None]).split(CELLS[1], dim=3), dim=1)  # (n, V, 2, 16, 8)
     views = views / _scale() * (SIDE / STORED)
@@ -157,14 +160,14 @@ def fields_of(z: Tensor) -> Tensor:
 
 
 def small(frames: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """Means over areas: uint8 (..., H, W) -> uint8 (..., side, side)."""
+    """Downsample by area averaging: uint8 (..., H, W) -> uint8 (..., side, side)."""
     flat = frames.reshape(-1, *frames.shape[-2:])
     reduced = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in flat]
     return np.stack(reduced).reshape(*frames.shape[:-2], side, side)
 
 
 def mosaics(end_diastole: np.ndarray) -> np.ndarray:
-    """ED frames uint8 (n, 2 views, H, W) side by side: uint8 (n, 64, 64)."""
+    """Place ED frames uint8 (n, 2 views, H, W) side by side: uint8 (n, 64, 64)."""
     shape = (MOSAIC // len(VIEWS), MOSAIC)
     return np.stack(
         [np.hstack([cv2.resize(v, shape, interpolation=cv2.INTER_AREA) for v in one]) for one in end_diastole]
@@ -172,10 +175,10 @@ def mosaics(end_diastole: np.ndarray) -> np.ndarray:
 
 
 def animated(end_diastole: np.ndarray, z: Tensor) -> np.ndarray:
-    """The second frame of each view, ED moved by z inside its field of view.
+    """Synthesise the second frame of each view by warping ED with z inside the field of view.
 
-    What lies outside is filled from the nearest tissue before it is moved and restored afterwards: the edge of the sector stands
-    still, as it does in real pairs, and is no sign of motion.
+    Pixels outside are filled from the nearest tissue before warping and restored afterwards. The edge of the sector is thus
+    static, as in real pairs, and reveals no motion.
 
     Args:
         end_diastole: uint8 (n, 2 views, 112, 112).
@@ -198,9 +201,9 @@ def _filled(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def moved_share(pairs: Pairs, z: Tensor) -> np.ndarray:
-    """Area fraction change of the ventricle's mask at ED if z moves it, mean of both views: float64 (n,).
+    """Area fraction change of the ED ventricle mask warped by z, mean of both views: float64 (n,).
 
-    A pixel of ES belongs to the ventricle if the place at ED where it came from does.
+    A pixel at ES belongs to the ventricle if its source pixel at ED does.
     """
     mask = torch.from_numpy(small(255 * pairs.ventricle[:, :, 0].astype(np.uint8))).float()  # (n, V, H, W)
     moved = warp(mask.flatten(0, 1)[:, None], fields_of(z).flatten(0, 1), "bilinear")[:, 0].unflatten(0, mask.shape[:2])

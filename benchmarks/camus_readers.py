@@ -1,4 +1,4 @@
-"""Readers of CAMUS pairs: small networks that tell reduced from preserved contraction, each from other parts of a pair."""
+"""Readers of CAMUS pairs: small networks that classify reduced and preserved contraction from different inputs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from torch.nn import functional as F
 from benchmarks.camus_pairs import VIEWS, flow_between
 from lddm.classification.networks import StrainNetwork
 
-SIDE = 32  # pixels that a reader sees
+SIDE = 32  # input size of a reader in pixels
 STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 200, 32, 2e-3, 1e-2
-SHIFT, TURN, SCALE = 0.1, math.radians(9), 0.08  # of the augmentation: share of the side, radians, share
-GAIN, OFFSET = 0.15, 0.1  # of each frame on its own, as the machine's gain changes from one to the other
-JACOBIAN = 0.25  # brings log-determinants to the order of one
+# augmentation: translation (share of the side), rotation (radians), scale (share)
+SHIFT, TURN, SCALE = (0.1, math.radians(9), 0.08)
+GAIN, OFFSET = 0.15, 0.1  # per frame, since the gain of the scanner may change between frames
+JACOBIAN = 0.25  # scales log-determinants to the order of one
 
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, 2 views, C, S, S), labels int64 (n,)
 
 
 def ed_es(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Both frames: uint8 (n, 2 views, H, W) each -> float32 (n, 2 views, 2, S, S) in [-1, 1]."""
+    """Input with both frames: uint8 (n, 2 views, H, W) each -> float32 (n, 2 views, 2, S, S) in [-1, 1]."""
     return np.stack([_reduced(first), _reduced(second)], axis=2)
 
 
 def ed_jacobian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """ED and the logarithm of the Jacobian determinant of the flow from ED to ES: change of area where tissue lies at ED.
+    """Input with ED and the log Jacobian determinant of the flow from ED to ES, i.e. the local change of area at ED.
 
     uint8 (n, 2 views, H, W) each -> float32 (n, 2 views, 2, S, S).
     """
@@ -41,12 +42,12 @@ def ed_jacobian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def ed_only(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """ED alone, the control of all that is not motion; as `ed_es` with one channel."""
+    """Input with ED only, the control for everything but motion; as `ed_es` with one channel."""
     return _reduced(first)[:, :, None]
 
 
 def es_only(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """ES alone: its shape tells some of the motion without any motion being seen."""
+    """Input with ES only, whose shape reveals some of the motion."""
     return _reduced(second)[:, :, None]
 
 
@@ -78,12 +79,12 @@ class TwoViews(nn.Module):
 
 
 def train_reader(name: str, real: Inputs, added: Inputs | None, seed: int) -> TwoViews:
-    """Train with a fixed number of steps, since there are no labels to spare for a choice of weights.
+    """Train for a fixed number of steps, since there are too few labels for a validation set.
 
     Args:
-        real: pairs with labels; each batch has as many of either class.
+        real: labelled pairs; batches are balanced over classes.
         added: synthetic pairs, half of each batch.
-        seed: of initial weights, batches and augmentation.
+        seed: seed of initial weights, batches and augmentation.
     """
     torch.manual_seed(seed)
     network = TwoViews(real[0].shape[2])
@@ -105,17 +106,17 @@ def train_reader(name: str, real: Inputs, added: Inputs | None, seed: int) -> Tw
 
 
 def _balanced(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices of a batch with as many of either class."""
+    """Indices of a class-balanced batch."""
     halves = [rng.choice(np.flatnonzero(labels == value), size // 2) for value in (0, 1)]
     return np.concatenate(halves)
 
 
 def augmented(x: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
-    """Shifted, turned and scaled, both views and all channels of a pair alike; each frame with a gain and an offset of its own.
+    """Augmentation: one random shift, rotation and scale per pair, and a random gain and offset per frame.
 
     Args:
         x: float (B, 2 views, C, S, S).
-        frames: the first channels, which are grey levels.
+        frames: number of leading channels that are grey levels.
     """
     count = len(x)
     turn, scale = rng.uniform(-TURN, TURN, count), 1 + rng.uniform(-SCALE, SCALE, count)
@@ -132,7 +133,7 @@ def augmented(x: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
 
 @torch.no_grad()
 def read_by(network: TwoViews, inputs: np.ndarray) -> np.ndarray:
-    """Logit of reduced contraction of each pair: float64 (n,)."""
+    """Logit of reduced contraction for each pair: float64 (n,)."""
     return (
         torch.cat([network(torch.from_numpy(part)) for part in np.array_split(inputs, max(1, len(inputs) // 64))])
         .double()

@@ -53,7 +53,7 @@ def _whole(made: dict[str, Any]) -> float | None:
 BARS = (
     Bar("stage 2, denoiser, batch 32", 150, _best("stage 2, denoiser: graphs", "rate", batch=32), "steps/s"),
     Bar("stage 1, warp decoder, best batch", 4000, _best("stage 1, warp", "rate"), "clips/s"),
-    Bar("stage 1, painting decoder, best batch", 0.25, _best("stage 1, spade", "share_of_peak"), "of peak"),
+    Bar("stage 1, spade decoder, best batch", 0.25, _best("stage 1, spade", "share_of_peak"), "of peak"),
     Bar("synthesis in one step, on the device", 10_000, _best("synthesis, one step, on the device", "rate"), "clips/s"),
     Bar("... to arrays of the host", 10_000, _best("synthesis, one step, further samples", "rate"), "clips/s"),
     Bar("config/lung.yaml at 128 px, whole", 240, _whole, "s", below=True),

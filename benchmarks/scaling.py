@@ -40,7 +40,7 @@ class Watch:
     def __enter__(self) -> Watch:
         self.start = self.peak = self._own()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
         self._began, self._cpu = time.perf_counter(), _cpu()
         return self
@@ -51,7 +51,7 @@ class Watch:
         self._thread.join()
         self.peak = max(self.peak, self._own())
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._done.wait(0.01):
             self.peak = max(self.peak, self._own())
 

@@ -1,9 +1,9 @@
-"""How many stills a model calls out of distribution: the table of docs/models.md.
+"""Share of stills detected as out of distribution by a model: the table of docs/models.md.
 
     python -m benchmarks.stills --run results/phantom BUSI=data/busi POCUS=data/pocus/pocus_images CAMUS=data/camus
 
-The rows of `--run` are the first frames of the validation and test videos of fold 0, and the stills. If the model was trained in that
-run, the validation row sets the threshold. Each NAME=FOLDER is one row for all its PNG and JPEG files.
+The rows of `--run` are the first frames of the validation and test videos of fold 0, and the stills. If the model was trained
+in that run, the validation row sets the threshold. Each NAME=FOLDER is one row for all its PNG and JPEG files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PHOTOGRAPHS = (
 
 
 def of_run(run: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Name and stills uint8 (S, S) of the validation and test videos of fold 0, and of the stills."""
+    """First frames uint8 (S, S) of the validation and test videos of fold 0, and the stills, by name of the group."""
     store = FrameStore.open(run / "data/frames")
     splits = pd.read_parquet(run / "data/splits.parquet").query("fold == 0").set_index("id")
     videos = store.videos.join(splits["split"], on="id")
@@ -43,10 +43,10 @@ def of_run(run: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def of_folder(folder: Path) -> list[np.ndarray]:
-    """The images below a folder, uint8 (H, W), in the order of their names.
+    """Images below a folder, uint8 (H, W), sorted by name.
 
     Raises:
-        LddmError: there is none.
+        LddmError: the folder contains no image.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not paths:
@@ -65,7 +65,7 @@ def main(
     run: Annotated[Path | None, typer.Option(help="results/<experiment> in which the model was trained")] = None,
     model: Annotated[str, typer.Option(help="as in `lddm animate --model`")] = DEFAULT,
 ) -> None:
-    """Print the table."""
+    """Score the stills of each group and print the table."""
     about = read_about(find_model(model))
     sets = [*of_run(run)] if run is not None else []
     for name, _, folder in (text.partition("=") for text in folders or []):

@@ -106,7 +106,7 @@ def _show(record_dir: Path, experiment: str) -> None:
         from lddm.tracking.mlflow_view import push
 
         push(record_dir, uri, experiment)
-    except Exception as error:  # whatever the client raises: the record is on disk and can be sent later
+    except Exception as error:  # any error of the client: the record is on disk and can be sent later
         said = (
             f"{error.message} ({error.hint})"
             if isinstance(error, LddmError)

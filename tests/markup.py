@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from html.parser import HTMLParser
 
 VOID = {"br", "circle", "col", "hr", "img", "input", "line", "link", "meta", "source", "wbr"}
@@ -64,6 +66,8 @@ class Markup(HTMLParser):
         ids = [found["id"] for _, found in self.tags if "id" in found]
         self.problems += [f"id {name} twice" for name in set(ids) if ids.count(name) > 1]
         labelled = {found.get("for") for tag, found in self.tags if tag == "label"}
+        levels = [0, *(int(tag[1]) for tag, _ in self.tags if re.fullmatch("h[1-6]", tag))]
+        self.problems += [f"h{low} after h{high}" for high, low in itertools.pairwise(levels) if low > high + 1]
         for tag, found in self.tags:
             if tag == "img" and "alt" not in found:
                 self.problems.append("<img> without alt")

@@ -182,9 +182,9 @@ def _soft_labels(given: Measuring) -> tuple[Attribute, dict[str, float]]:
     table = read_table(path, "pseudo_label", ("clip_id", said, "given")).set_index("clip_id")
     if missing := set(given.train["clip_id"]) - set(table.index):
         raise LddmError(f"clip {min(missing)} has no row in {path}", "run the rule pseudo_label again")
-    guessed = predicted_of(task, table.loc[given.train["clip_id"]])
+    predicted = predicted_of(task, table.loc[given.train["clip_id"]])
     low, high = task.target_range or (0.0, 1.0)
-    values = np.where(given.train["labelled"], given.train["label"], np.clip(guessed, low, high)).astype(float)
+    values = np.where(given.train["labelled"], given.train["label"], np.clip(predicted, low, high)).astype(float)
     what = task.said() if task.is_regression else f"probability of {task.classes[1]}"
     values = np.concatenate([values, given.val["label"].to_numpy(dtype=float)])
     attribute = Attribute(

@@ -1,4 +1,4 @@
-"""Clips of a store as batches: from the device where they fit, else from pinned memory that a thread fills beforehand."""
+"""Batches of clips of a store: from device memory if they fit, else from pinned memory that a thread fills in advance."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Batch(NamedTuple):
 
     Attributes:
         video: float (B, 1, T + 1, S, S) in [-1, 1], x0 first.
-        motion: theirs, for a decoder that moves x0.
-        fov_mask: bool (B, 1, S, S), the field of view of x0, where it was measured with the motion.
+        motion: measured motion of the clips, for a decoder that warps x0.
+        fov_mask: bool (B, 1, S, S), the field of view of x0, if it was measured with the motion.
     """
 
     video: Tensor
@@ -35,12 +35,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class HostBatch:
-    """A batch in the memory of the host, pinned where the device is a GPU.
+    """A batch in host memory, pinned if the device is a GPU.
 
     Attributes:
-        choice: int64 (3, B): which clips, which are mirrored left to right, which run backwards.
-        mirrors, reverses: whether any may be mirrored, and whether any runs backwards.
-        frames: uint8 (B, T + 1, S, S), as they are stored; None where the device has them.
+        choice: int64 (3, B): clip indices, mirror flags, and time-reversal flags.
+        mirrors, reverses: whether any clip may be mirrored, and whether any is time-reversed.
+        frames: uint8 (B, T + 1, S, S), as stored; None if they are on the device.
     """
 
     choice: Tensor
@@ -56,7 +56,7 @@ class ClipDataset:
         store: frames at the size of the model.
         clips: rows of `fold_clips`.
         measured: the motion of these clips; None for a decoder without motion.
-        device: of the batches.
+        device: device of the batches.
     """
 
     def __init__(self, store: FrameStore, clips: pd.DataFrame, measured: MeasuredMotion | None, device: torch.device):
@@ -68,7 +68,7 @@ class ClipDataset:
 
     @functools.cached_property
     def backward_motion(self) -> MotionCode | None:
-        """Motion of the clips as they run backwards; most readers never ask for it."""
+        """Motion of the time-reversed clips, computed on first use."""
         return self._measured.of(self.clips, backward=True) if self._measured else None
 
     @functools.cached_property
@@ -81,7 +81,7 @@ class ClipDataset:
 
     @functools.cached_property
     def _views(self) -> Tensor | None:
-        """Views of x0 on the device, int16 (directions, n, 2, S, 2): as they run and perhaps backwards; as it is and mirrored."""
+        """Field-of-view spans of x0 on the device, int16 (directions, n, 2, S, 2): per direction, original and mirrored."""
         if self._measured is None:
             return None
         views = [self._measured.views_of(self.clips, backward) for backward in (False, True)]
@@ -90,24 +90,24 @@ class ClipDataset:
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether a thread had better read batches before they are asked for: the device waits for frames on disk."""
+        """Whether batches should be prefetched in a thread, because frames are read from disk."""
         return self.device.type == "cuda" and not self.frames.resident
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def read(self, index: np.ndarray, flipped: np.ndarray | None = None, backward: np.ndarray | None = None) -> Batch:
-        """Clips with their motion and views.
+        """Read clips with their motion and field-of-view masks.
 
         Args:
-            index: which clips, (B,).
-            flipped: which of them are mirrored left to right, bool (B,).
-            backward: which of them run backwards, bool (B,): x0 is their last frame.
+            index: clip indices, (B,).
+            flipped: bool (B,), clips to mirror left to right.
+            backward: bool (B,), clips to reverse in time; x0 is then their last frame.
         """
         return self.upload(self.gather(index, flipped, backward))
 
     def gather(self, index: np.ndarray, flipped: np.ndarray | None, backward: np.ndarray | None) -> HostBatch:
-        """The part of `read` that the host does; safe to call in a thread."""
+        """Host part of `read`. Thread-safe."""
         none = np.zeros(len(index), dtype=np.int64)
         choice = np.stack([index, none if flipped is None else flipped, none if backward is None else backward])
         frames = None if self.frames.resident else self.frames.gather(index)
@@ -115,13 +115,14 @@ class ClipDataset:
         return HostBatch(pinned(choice.astype(np.int64), self.device), flipped is not None, reverses, frames)
 
     def upload(self, batch: HostBatch) -> Batch:
-        """The part of `read` that the device does; the host does not wait for it."""
+        """Device part of `read`, asynchronous to the host."""
         chosen, mirrored, reverse = to_device(batch.choice, self.device)
         frames = self.frames.read(chosen) if batch.frames is None else to_device(batch.frames, self.device)
         motion = self._motion_there[chosen] if self._motion_there is not None else None
         if batch.reverses:
             frames = torch.where(reverse.bool()[:, None, None, None], frames.flip(1), frames)
-            if motion is not None and self._backward_motion_there is not None:  # measured if any run so
+            # measured if training uses time reversal
+            if motion is not None and self._backward_motion_there is not None:
                 motion = motion.mix(self._backward_motion_there[chosen], reverse.bool())
         video = to_float(frames)[:, None]
         if batch.mirrors:

@@ -72,7 +72,7 @@ class WarpDecoder(nn.Module):
     edge of a fan stays fixed while tissue slides past.
 
     Args:
-        spec: any kind; for a vector or a grid, maps and coefficients are decoded first.
+        spec: structure of z; for a vector or a grid, maps and coefficients are decoded first.
         size: height and width S of a frame.
         width: channels of the first level.
         ranks: K and R of the decoded maps, if z does not determine them.
@@ -118,7 +118,7 @@ class WarpDecoder(nn.Module):
         """x0 float (B, 1, S, S) and layers for any number of frames -> frames. Masks are float32, also under autocast.
 
         Args:
-            fov_mask: bool (B, 1, S, S), the field of view of x0 if it is known; finding it here makes a GPU wait.
+            fov_mask: bool (B, 1, S, S), the field of view of x0, if known; computing it here synchronises with a GPU.
         """
         layers = layers.in_full()
         moved = warp_sequence(refine(x0), layers.motion)  # (B, 1, T, S, S)
@@ -214,7 +214,7 @@ def out_of_view(fov_mask: Tensor, motion: Tensor) -> Tensor:
     place = torch.arange(size, device=motion.device, dtype=motion.dtype)
     rows, columns = motion[:, :, 0] + place[:, None], motion[:, :, 1] + place
     beyond = torch.stack([-rows, rows - size + 1, -columns, columns - size + 1]).amax(dim=0).clamp(0, 1)[:, None]
-    edge = 1 - warp_sequence(erode(fov_mask, 1).to(motion), motion, "bilinear")  # the rim of a fan is half black
+    edge = 1 - warp_sequence(erode(fov_mask, 1).to(motion), motion, "bilinear")  # the rim of a fan is partly black
     return torch.maximum(beyond, edge)
 
 
@@ -261,7 +261,7 @@ class SPADEDecoder(nn.Module):
         self.conv_out = nn.Conv3d(channels[-1], 1, 3, 1, 1)
 
     def forward(self, x0: Tensor, z: Tensor, fov_mask: Tensor | None = None) -> Decoded:
-        """x0 float (B, 1, S, S), z float (B, D) -> frames; nothing is moved, so the field of view is not used."""
+        """x0 float (B, 1, S, S), z float (B, D) -> frames; without warping, the field of view is not used."""
         if self.spec.kind == "grid":
             grid, _ = self.spec.split(z)
             cells = grid.unflatten(1, (self.spec.grid_frames, self.spec.channels)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Encoders E: video -> q(z | x), one for each kind of latent."""
+"""Encoders E: video -> q(z | x), one for each type of latent."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 CHUNK = 16  # clips per job of a process
 DIRECTIONS = ("forward", "backward")
-CODE = ("code", "libraries")  # what measures, and not what is measured
+CODE = ("code", "libraries")  # identify the method rather than the data
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MeasuredMotion:
     Attributes:
         codes: the motion of each clip ("forward") and, if training uses time reversal, of the reversed clip ("backward").
         row: clip id -> row of the codes.
-        views: by direction, the field of view of the clip's x0 and of its mirror image as int16 (n, 2, S, 2)
+        views: by direction, field-of-view spans of x0 of each clip and of its mirror image, int16 (n, 2, S, 2)
             (`lddm.motion.field_of_view.view_spans`); older files have none.
         about: how it was measured: rank, map_size, passes, frame size, T, SHA-256 of the frames and of the code, libraries.
     """
@@ -55,11 +55,11 @@ class MeasuredMotion:
         direction = DIRECTIONS[backward]
         rows = self._rows(clips)
         if direction not in self.codes:
-            raise _not_measured("clips that run backwards")
+            raise _not_measured("time-reversed clips")
         return self.codes[direction][rows]
 
     def views_of(self, clips: pd.DataFrame, backward: bool = False) -> Tensor | None:
-        """The views of clips, int16 (n, 2, S, 2); None where they were not measured.
+        """Field-of-view spans of clips, int16 (n, 2, S, 2); None if they were not measured.
 
         Raises:
             LddmError: as `of`.
@@ -179,7 +179,7 @@ def _measure_all(
 
 
 def _measure(frames: np.ndarray, settings: AutoencoderSettings) -> tuple[MotionCode, Tensor]:
-    """The motion of clips uint8 (n, T + 1, S, S), and the views of their x0 and of its mirror image, int16 (n, 2, S, 2)."""
+    """Motion of clips uint8 (n, T + 1, S, S), and field-of-view spans of x0 and of its mirror image, int16 (n, 2, S, 2)."""
     views = np.stack([view_spans(x0) for x0 in (frames[:, 0], frames[:, 0, :, ::-1])], axis=1)
     motion = measure_motion(frames, settings.motion_rank, settings.map_size, settings.flow_passes)
     return motion, torch.from_numpy(views)

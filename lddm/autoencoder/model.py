@@ -26,7 +26,7 @@ from lddm.training.weights import SavedModule, read_settings
 
 
 class Autoencoder(SavedModule):
-    """Encoder E and decoder D for one kind of latent.
+    """Encoder E and decoder D for one type of latent.
 
     Args:
         settings: the section `autoencoder`.
@@ -108,7 +108,7 @@ class Autoencoder(SavedModule):
     def decoding(self, stills: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
         """`decode` to frames for the x0 of stills uint8 (B, S, S).
 
-        Their views are found on the host while the device draws z; read from the device, x0 would make the host wait.
+        Field-of-view masks are computed on the host while the device samples z; reading x0 from the device would synchronise.
         """
 
         def decode(x0: Tensor, z: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class Autoencoder(SavedModule):
     def forward(
         self, video: Tensor, motion: MotionCode | None, rng: torch.Generator, fov_mask: Tensor | None = None
     ) -> tuple[Decoded, Posterior]:
-        """Encode, draw z, decode: the path of training."""
+        """Encode, sample z and decode, as in training."""
         noise = torch.randn((len(video), self.spec.size), generator=rng, device=rng.device).to(video)
         return self.reconstruct(video, motion, noise, fov_mask)
 
@@ -146,7 +146,8 @@ class Autoencoder(SavedModule):
     def from_arguments(cls, about: Mapping[str, Any], path: str | Path) -> Autoencoder:
         """As `SavedModule.from_arguments`."""
         settings = read_settings(AutoencoderSettings, about, path)
-        if settings.decoder == "warp" and about.get("brightness") != "gain":  # its tensors have the same shapes
+        # not detected by tensor shapes, which are equal
+        if settings.decoder == "warp" and about.get("brightness") != "gain":
             raise LddmError(f"{path} has an additive decoder of a version before 0.5.0", "train again")
         return cls(settings, about["size"], about["frames"])
 

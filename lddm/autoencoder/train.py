@@ -39,7 +39,7 @@ VALIDATED = 64  # validation clips that select the weights, or one per validatio
 
 
 class AutoencoderTask:
-    """Stage 1 as a task of the training loop; see `lddm.training.step.Task`."""
+    """Training task of stage 1; implements `lddm.training.step.Task`."""
 
     def __init__(
         self,
@@ -68,15 +68,15 @@ class AutoencoderTask:
 
     @property
     def reads_ahead(self) -> bool:
-        """See `lddm.training.feed.feed`."""
+        """Whether `lddm.training.feed.feed` prefetches batches."""
         return self.dataset.reads_ahead
 
     def host_batch(self, step: int) -> HostBatch:
-        """The part of `batch` that runs in a thread."""
+        """First half of `batch`, run in a loader thread."""
         return self.dataset.gather(*self._choice(step))
 
     def upload(self, batch: HostBatch) -> Batch:
-        """The remaining part of `batch`."""
+        """Second half of `batch`, on the device."""
         return self.dataset.upload(batch)
 
     def _choice(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -91,7 +91,7 @@ class AutoencoderTask:
         if step < self.settings.adversarial_start:
             return None, {}
         real, fake = batch.video[:, :, 1:], self._decoded
-        assert fake is not None  # the autoencoder had its turn before
+        assert fake is not None  # the autoencoder was updated before
         if name == "spatial":
             real, fake = self._judged_frames(real, fake, rng)
             return losses.hinge_discriminator(self.networks["spatial"](real), self.networks["spatial"](fake)), {}
@@ -165,7 +165,7 @@ class AutoencoderTask:
         start = torch.randint(frames - length + 1, (), generator=rng, device=rng.device)
         if length == frames:
             return real, fake
-        chosen = start.to(real.device) + torch.arange(length, device=real.device)  # read by the device alone
+        chosen = start.to(real.device) + torch.arange(length, device=real.device)  # used on the device only
         return real.index_select(2, chosen), fake.index_select(2, chosen)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.classification.measures import primary_of, primary_value
-from lddm.statistics.auc import auc_influence, delong
+from lddm.statistics.auc import auc_standard_error, delong_components
 from lddm.statistics.estimate import Estimate, Run
 from lddm.statistics.p_values import bootstrap_p_value, holm, normal_p_value, verdict
 from lddm.task import Task
@@ -114,8 +114,8 @@ def _compare(first: Runs, second: Runs, between: Estimate, task: Task) -> dict[s
         tables = [[pd.DataFrame(cell[key]["predictions"]) for cell in (first, second)] for key in runs]
         members = tables[0][0]["patient_id"].to_numpy()
         if task.kind == "binary":
-            influence = np.mean([_influence(a) - _influence(b) for a, b in tables], axis=0)
-            variance += delong(influence, members) ** 2 / len(folds) ** 2
+            components = np.mean([_components(a) - _components(b) for a, b in tables], axis=0)
+            variance += auc_standard_error(components, members) ** 2 / len(folds) ** 2
         better += sum(primary_value(task, a) > primary_value(task, b) for a, b in tables)
         patients, videos = patients + len(set(members)), videos + len(members)
     draws = between.draws()[1:]
@@ -137,5 +137,5 @@ def _compare(first: Runs, second: Runs, between: Estimate, task: Task) -> dict[s
     }
 
 
-def _influence(table: pd.DataFrame) -> np.ndarray:
-    return auc_influence(table["label"].to_numpy(), table["probability"].to_numpy())
+def _components(table: pd.DataFrame) -> np.ndarray:
+    return delong_components(table["label"].to_numpy(), table["probability"].to_numpy())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import log_loss
 
 from lddm.classification.statistics import LEAST_PROBABILITY
 from lddm.statistics.auc import area_under_curve, weighted_auc
@@ -28,7 +27,8 @@ def macro_auc(labels: np.ndarray, probability: np.ndarray) -> float:
 def class_log_loss(labels: np.ndarray, probability: np.ndarray) -> float:
     """Cross-entropy in nats."""
     clipped = np.clip(probability, 1e-7, None)
-    return float(log_loss(labels, clipped / clipped.sum(axis=1, keepdims=True), labels=range(probability.shape[1])))
+    own = clipped[np.arange(len(labels)), np.asarray(labels, dtype=int)] / clipped.sum(axis=1)
+    return float(-np.log(own).mean())
 
 
 def class_scores(

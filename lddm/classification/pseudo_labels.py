@@ -93,7 +93,7 @@ def pseudo_label(
     )
     predictions = [predict(network, inputs, head=head) for network in networks]
     named = labels.astype(task.dtype)
-    named[~given] = guessed(task, np.stack(predictions)[:, ~given], section.share)
+    named[~given] = select_pseudo_labels(task, np.stack(predictions)[:, ~given], section.share)
     left = np.isnan(named) if task.is_regression else named < 0
     logger.info(
         "%d true labels, %d pseudo-labels, %d clips left unlabelled", given.sum(), (~given & ~left).sum(), left.sum()
@@ -102,7 +102,7 @@ def pseudo_label(
     return clips[["clip_id", "id"]].assign(label=named, **mean, given=given).reset_index(drop=True)
 
 
-def guessed(task: Task, predictions: np.ndarray, share: float) -> np.ndarray:
+def select_pseudo_labels(task: Task, predictions: np.ndarray, share: float) -> np.ndarray:
     """Pseudo-labels for a `share` of the clips; unknown for the others.
 
     Args:

@@ -1,8 +1,8 @@
-"""A measured attribute of videos as the condition of generators, and which values of it a label has.
+"""A measured attribute of videos as the condition of generators, and its distribution given the label.
 
-Any number that can be measured without a label tells a generator how a training video moves. A few labelled videos then say
-which values go with a label, p(attribute | label), and a still of that label is animated for a value drawn from there. Few labels
-are thus spent on one number, and not on a whole motion.
+The attribute is a number that describes the motion of a video and can be measured without labels, so that generators can be
+trained on all videos. The few labelled videos are used only to estimate p(attribute | label). A still with a label is animated
+for a value sampled from that distribution. Few labels thus suffice, since they determine one number instead of a whole motion.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from lddm.errors import LddmError
 from lddm.files import read_json, reading, write_json
 from lddm.task import Task
 
-LIMIT = 3.0  # standard deviations; values beyond are taken for it. ASSUME: one odd clip must not stretch the range of the others
-STREAM = 1  # of the random numbers of a video: its noise has its own
+LIMIT = 3.0  # standard deviations at which values are clipped. ASSUME: a single outlier must not stretch the range of the others
+STREAM = 1  # random stream of the attribute of a video; its noise has another one
 
 
 @dataclass(frozen=True)
 class AttributePrior:
     """p(attribute | label), from labelled training clips.
 
-    Of a class it is a kernel density of its clips' values that keeps their mean and variance: values are shrunk towards their
-    mean as much as the kernel widens them (West 1993, J. R. Statist. Soc. B 55:409). Of a number it is a straight line through
-    the clips and that density of their residuals, the same for all numbers. ASSUME both: a few labels say no more.
+    For a class: a kernel density estimate from the values of its clips that preserves their mean and variance, since values are
+    shrunk towards their mean to compensate for the kernel (West 1993, J. R. Statist. Soc. B 55:409). For a numeric label:
+    linear regression, with that density of the residuals at all values. ASSUME: few labels do not support richer models.
 
     Attributes:
-        labels, values: of labelled clips; values are standardised.
-        weights: of the clips, sum 1: a video with many clips counts as much as one with few.
-        smoothing: width of the kernel in standard deviations, 0 to 1; see `ConditionSettings.smoothing`.
-        numbers: a label is a number.
-        exact: the attribute of a label is the label itself (soft labels); nothing is estimated.
+        labels, values: labels and standardised values of the labelled clips.
+        weights: weights of the clips, with sum 1; each video has the same total weight.
+        smoothing: kernel width in standard deviations, 0 to 1; see `ConditionSettings.smoothing`.
+        numbers: whether labels are numbers.
+        exact: whether the attribute is the label itself (soft labels), so that nothing is estimated.
     """
 
     labels: tuple[float, ...] = ()
@@ -49,15 +49,15 @@ class AttributePrior:
     def fit(
         cls, labels: np.ndarray, values: np.ndarray, videos: Sequence[str], smoothing: float, task: Task
     ) -> AttributePrior:
-        """Estimate from clips.
+        """Estimate the distribution from labelled clips.
 
         Args:
-            labels: (n,), known.
-            values: (n,), standardised.
-            videos: of each clip, n names.
+            labels: (n,), known labels.
+            values: (n,), standardised values.
+            videos: video of each clip, n ids.
 
         Raises:
-            LddmError: a class has fewer than two labelled videos, or there are fewer than three numbers.
+            LddmError: a class has fewer than two labelled videos, or there are fewer than three numeric labels.
         """
         hint = "label more videos (split.max_labelled_videos), or set condition.attribute null"
         names = np.asarray(videos)
@@ -74,11 +74,11 @@ class AttributePrior:
         return cls(known, given, each, smoothing, task.is_regression)
 
     def centre(self, label: float) -> float:
-        """The mean value of a known label."""
+        """Conditional mean of the attribute for a known label."""
         return self._fitted(label)[0]
 
     def draw(self, label: float, rng: np.random.Generator) -> float:
-        """A value for a label; NaN for an unknown one."""
+        """Sample a value for a label; NaN for an unknown label."""
         if np.isnan(label) or (label < 0 and not self.numbers):
             return np.nan
         if self.exact:
@@ -89,14 +89,14 @@ class AttributePrior:
         return float(centre + np.sqrt(1 - self.smoothing**2) * chosen + width * rng.normal())
 
     def explained(self) -> float:
-        """Share of the variance of the values that the labels explain, in the clips that it is estimated from."""
+        """Share of the variance of the values explained by the labels, on the clips used for the estimate."""
         values, weights = np.array(self.values), np.array(self.weights)
         rest = values - np.array([self.centre(label) for label in self.labels])
         spread = values - weights @ values
         return float(1 - (weights @ rest**2) / (weights @ spread**2))
 
     def _fitted(self, label: float) -> tuple[float, np.ndarray, np.ndarray]:
-        """Centre of a label, and the residuals and weights (m,) of the clips that stand for it."""
+        """Conditional mean for a label, and the residuals and weights (m,) of the clips used for its density."""
         labels, values, weights = (np.array(column) for column in (self.labels, self.values, self.weights))
         if self.numbers:
             slope, at_zero = np.polyfit(labels, values, 1, w=np.sqrt(weights))
@@ -112,10 +112,10 @@ class Attribute:
     """A measured attribute, standardised for generators.
 
     Attributes:
-        name: as in `ConditionSettings.attribute`.
-        what: in words, with the unit.
-        mean, std: of the training clips; a standardised value is (measured - mean) / std.
-        low, high: range of standardised values; others are limited to it.
+        name: a value of `ConditionSettings.attribute`.
+        what: description with the unit.
+        mean, std: mean and standard deviation over the training clips; a standardised value is (measured - mean) / std.
+        low, high: range of standardised values, to which all values are clipped.
         prior: p(attribute | label).
     """
 
@@ -129,26 +129,26 @@ class Attribute:
 
     @property
     def task(self) -> Task:
-        """Labels of the generators: standardised values."""
+        """Task of the generators, whose labels are standardised values."""
         return Task("regression", (), self.name, "", self.low, self.high)
 
     def draw(self, label: float, seed: int) -> float:
-        """A standardised value for a label, the same for the same seed; NaN for an unknown label."""
+        """Sample a standardised value for a label, determined by the seed; NaN for an unknown label."""
         value = self.prior.draw(float(label), np.random.default_rng([seed, STREAM]))
         return float(np.clip(value, self.low, self.high))
 
     def said(self) -> str:
-        """In a few words, for people."""
+        """Short description for display."""
         span = f"{self.what}, {self.low:g} to {self.high:g}"
         return span if self.prior.exact else f"{span} standard deviations around {self.mean:.3g}"
 
     def to_meta(self) -> dict[str, Any]:
-        """As JSON."""
+        """JSON form."""
         return asdict(self)
 
     @classmethod
     def of_meta(cls, meta: Mapping[str, Any]) -> Attribute:
-        """What `to_meta` gave."""
+        """Inverse of `to_meta`."""
         prior = dict(meta["prior"])
         labels, values, weights = (tuple(prior.pop(key)) for key in ("labels", "values", "weights"))
         return cls(**{**meta, "prior": AttributePrior(labels, values, weights, **prior)})
@@ -160,10 +160,10 @@ def save_attribute(path: Path, attribute: Attribute, values: Mapping[str, float]
 
 
 def load_attribute(path: Path) -> tuple[Attribute, dict[str, float]]:
-    """Read what `save_attribute` wrote.
+    """Read a file written by `save_attribute`.
 
     Raises:
-        LddmError: it is missing or something else.
+        LddmError: the file is missing or not such a file.
     """
     with reading(path, "measure_attribute"):
         found = read_json(path)

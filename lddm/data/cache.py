@@ -1,9 +1,10 @@
-"""Arrays computed from videos, kept on disk by content: each set of videos is computed once, whoever asks for it."""
+"""On-disk cache of arrays computed from videos, keyed by the content of the videos and of the computation."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,21 +17,24 @@ logger = logging.getLogger(__name__)
 
 
 class ArrayCache:
-    """One file for each set of videos (or part of one) and computation; jobs that run at the same time use each other's.
+    """Cache with one file per set of videos (or part of a set) and computation, shared by concurrent jobs.
 
     Args:
-        folder: where the files lie; None keeps arrays in memory only.
+        folder: folder of the files; None = arrays are not stored.
     """
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder
         self._memory: dict[str, np.ndarray] = {}
+        # Digests of live arrays by id: many measures use the same array, and hashing it takes 0.1 s.
+        self._digests: dict[int, tuple[weakref.ref[np.ndarray], str]] = {}
 
     def get(self, content: str, clips: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """The array that `compute` makes of clips uint8 (n, T + 1, S, S).
+        """Return `compute(clips)` for clips uint8 (n, T + 1, S, S), from the cache if possible.
 
         Args:
-            content: what computes it, e.g. the name and the hash of a network or of source code.
+            clips: must not be modified during the lifetime of this cache.
+            content: identifies the computation, e.g. name and hash of a network or of source code.
         """
         found = self._found(content, clips, compute, wait=True)
         assert found is not None
@@ -39,25 +43,24 @@ class ArrayCache:
     def get_in_parts(
         self, content: str, clips: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], at_a_time: int = 16
     ) -> np.ndarray:
-        """As `get`, for what is computed clip by clip: jobs that want it at the same time divide the clips between them.
+        """As `get`, for arrays computed clip by clip: concurrent jobs divide the clips between them.
 
         Args:
-            at_a_time: clips of a part; each part is a file.
+            at_a_time: number of clips per part; each part is one file.
         """
         if self.folder is None or not len(clips):
             return self.get(content, clips, compute)
         parts = [clips[start : start + at_a_time] for start in range(0, len(clips), at_a_time)]
-        found = [
-            self._found(content, part, compute, wait=False) for part in parts
-        ]  # what another job is at is left to it
+        # parts in progress in another job are skipped at first
+        found = [self._found(content, part, compute, wait=False) for part in parts]
         made = zip(found, parts, strict=True)
         return np.concatenate([one if one is not None else self.get(content, part, compute) for one, part in made])
 
     def _found(
         self, content: str, clips: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], wait: bool
     ) -> np.ndarray | None:
-        """As `get`; None where another job is at it and one shall not wait."""
-        key = _key(content, clips)
+        """As `get`; None if another job is computing the array and the caller does not wait."""
+        key = hashlib.sha256(f"{content} {self._digest(clips)}".encode()).hexdigest()
         if key in self._memory:
             return self._memory[key]
         found: np.ndarray | None
@@ -70,7 +73,7 @@ class ArrayCache:
             if found is None:
                 try:
                     with lock(path.with_suffix(".lock")).acquire(timeout=-1 if wait else 0):
-                        found = _read(path)  # another job may have made it in the meantime
+                        found = _read(path)  # another job may have computed it in the meantime
                         if found is None:
                             found = compute(clips)
                             with atomic_path(path) as temporary:
@@ -80,19 +83,26 @@ class ArrayCache:
         self._memory[key] = found
         return found
 
+    def _digest(self, clips: np.ndarray) -> str:
+        array, digest = self._digests.get(id(clips), (None, ""))
+        if array is None or array() is not clips:
+            digest = _content(clips)
+            self._digests[id(clips)] = weakref.ref(clips), digest
+        return digest
+
 
 def _read(path: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:  # a damaged file costs its computation, no more
+    except (OSError, ValueError, EOFError) as error:  # a damaged file is computed again
         logger.warning("%s cannot be read (%s): computed again", path.name, error)
         return None
 
 
-def _key(content: str, clips: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{content} {clips.dtype} {clips.shape}".encode())
+def _content(clips: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{clips.dtype} {clips.shape}".encode())
     for clip in clips:
         digest.update(np.ascontiguousarray(clip).data)
     return digest.hexdigest()

@@ -90,7 +90,7 @@ def read_identity(path: Path) -> Identity:
         with silent_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
             return identity_of(header)
-    except Exception as error:  # a damaged header raises whatever the damaged element raises
+    except Exception as error:  # a damaged header can raise any error
         hint = "check the file: python -m pydicom show FILE (which prints names)"
         raise UnreadableFile(f"{path.name} has a damaged header ({type(error).__name__})", hint) from None
 

@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from lddm.data.duplicates import connected
 from lddm.errors import LddmError
@@ -45,6 +44,8 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int, classe
     moving = usable[usable["kind"] == "video"]
     by_group = _group_labels(moving)
     _check_counts(by_group, settings, _class_names(usable, classes), len(moving), classes or by_group.nunique())
+    from sklearn.model_selection import StratifiedGroupKFold  # here: jobs that only read splits do without
+
     folder = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed)
     names, labels = by_group.index.to_numpy(), by_group.to_numpy()
     strata = _strata(moving, by_group, settings.folds)

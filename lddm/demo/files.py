@@ -46,7 +46,7 @@ def read_still(data: bytes) -> Recording:
     height, width = recording.frames.shape[1:]
     if max(height, width) > MAX_SIDE:
         raise UnreadableFile(
-            f"the still has {width} x {height} pixels", f"crop it, or reduce it to {MAX_SIDE} pixels a side"
+            f"the still has {width} x {height} pixels", f"crop it, or reduce it to {MAX_SIDE} pixels per side"
         )
     if min(height, width) < 16:
         raise UnreadableFile(f"the still has {width} x {height} pixels", "use one of at least 16 pixels per side")

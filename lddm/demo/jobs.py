@@ -160,7 +160,7 @@ class Workbench:
         if recording is None:
             raise LddmError("the still has been removed from memory", "drop it on the page again")
         if request.model not in self.folders:
-            raise LddmError(f"there is no model '{request.model}'", f"expected one of {', '.join(self.folders)}")
+            raise LddmError(f"unknown model '{request.model}'", f"expected one of {', '.join(self.folders)}")
         Task.of_meta(self.abouts[request.model]).check(request.label)
         videos = request.samples + request.baseline
         if videos * (request.length + 1) * recording.frames[0].size > MAX_VIDEO_BYTES:

@@ -161,11 +161,15 @@ def _embed(protocol: Protocol, videos: Videos, features: FeatureNetwork = FEATUR
 
 
 def _pool(protocol: Protocol, videos: Videos, features: FeatureNetwork = FEATURES) -> np.ndarray:
-    """Features of all views (`lddm.metrics.novelty.views`) of each clip."""
-    if features is MOTION:
-        ways = [_embed(protocol, videos, MOTION), MOTION.features(videos.clips[:, ::-1].copy(), protocol.cache)]
-        return np.concatenate([film for way in ways for film in (way, mirrored(way))])
-    return np.concatenate([features.features(clips, protocol.cache) for clips in novelty.views(videos.clips)])
+    """The features of all views (`lddm.metrics.novelty.views`); kept under the clips themselves, which are hashed once."""
+
+    def of_views(clips: np.ndarray) -> np.ndarray:
+        if features is not MOTION:
+            return np.concatenate([features.extract(view) for view in novelty.views(clips)]).astype(np.float64)
+        ways = [features.extract(np.ascontiguousarray(clips[:, ::time])) for time in (1, -1)]
+        return np.concatenate([film for way in ways for film in (way, mirrored(way))]).astype(np.float64)
+
+    return protocol.cache.get(f"views {features.content}", videos.clips, of_views)
 
 
 def _search(

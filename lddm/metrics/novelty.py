@@ -24,6 +24,7 @@ MOMENTS = 5  # frames of a thumbnail film, x0 among them
 NEAR = 0.75
 DRAWS = 10  # subsets of training patients, as many as there are held-out patients
 BLOCK = 512  # queries whose distances are held at once
+CANCELS = 1e-6  # a squared distance below this share of the squared lengths is computed again, from the difference of the vectors
 
 
 def diversity(clips: np.ndarray, manifest: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -83,11 +84,11 @@ def nearest(
             The distance is infinite for a query without other patients.
     """
     distance, which = np.empty(len(queries)), np.empty(len(queries), dtype=int)
-    pool = pool.astype(np.float64)
+    pool = np.asarray(pool, dtype=np.float64)
     lengths = (pool**2).sum(axis=1)
     for start in range(0, len(queries), BLOCK):
         rows = slice(start, start + BLOCK)
-        block = queries[rows].astype(np.float64)
+        block = np.asarray(queries[rows], dtype=np.float64)
         squared = (block**2).sum(axis=1)[:, None] + lengths[None] - 2 * block @ pool.T
         if different is not None:
             squared[different[0][rows, None] == different[1][None]] = np.inf
@@ -172,8 +173,8 @@ def nearer_to_train(
     The mean over subsets of training patients; 0.5 on average for videos that remember nothing (Meehan et al. 2020).
     The patient whose first frame a video was given does not count among the held-out ones.
     """
-    to_train = by_patient(synthetic, train, train_patients)
-    to_held_out = by_patient(synthetic, held_out, held_out_patients)
+    to_train, _ = by_patient(synthetic, train, train_patients)
+    to_held_out, _ = by_patient(synthetic, held_out, held_out_patients)
     names = np.unique(held_out_patients.astype(str))
     to_held_out[patients.astype(str)[:, None] == names[None]] = np.inf
     known = np.isfinite(to_held_out).sum(axis=1)
@@ -187,10 +188,31 @@ def nearer_to_train(
     return total / DRAWS
 
 
-def by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Distance of each query to the nearest vector of each patient: (n, patients in the order of their names)."""
+def by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest vector of each patient: its distance to each query as in `nearest`, and its row of the pool, both (n, patients).
+
+    Args:
+        queries, pool: (n, d) and (m, d).
+        patients: of each vector of the pool; columns are in the order of their names.
+    """
     _, inverse = np.unique(patients.astype(str), return_inverse=True)
-    return np.stack([nearest(queries, pool[inverse == who])[0] for who in range(inverse.max() + 1)], axis=1)
+    members = [np.flatnonzero(inverse == who) for who in range(inverse.max() + 1)]
+    which = np.empty((len(queries), len(members)), dtype=int)
+    distance = np.empty(which.shape)
+    pool = np.asarray(pool, dtype=np.float64)
+    lengths = (pool**2).sum(axis=1)
+    for start in range(0, len(queries), BLOCK):
+        part = slice(start, start + BLOCK)
+        block = np.asarray(queries[part], dtype=np.float64)
+        total = (block**2).sum(axis=1)[:, None] + lengths[None]
+        squared = total - 2 * block @ pool.T
+        for who, rows in enumerate(members):
+            which[part, who] = rows[squared[:, rows].argmin(axis=1)]
+        found = np.take_along_axis(squared, which[part], axis=1)
+        query, who = np.nonzero(found < CANCELS * np.take_along_axis(total, which[part], axis=1))
+        found[query, who] = np.square(block[query] - pool[which[part][query, who]]).sum(axis=1)
+        distance[part] = np.sqrt(found / block.shape[1])
+    return distance, which
 
 
 def degraded(clips: np.ndarray) -> dict[str, np.ndarray]:

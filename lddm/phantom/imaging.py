@@ -51,25 +51,25 @@ def image(positions: np.ndarray, strengths: np.ndarray, gain: np.ndarray, rng: n
 
 
 def _splat(positions: np.ndarray, strengths: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear splatting of all frames at once: complex (T, AXIAL_OVERSAMPLING * S, S)."""
-    frames = len(positions)
+    """Bilinear splatting: complex (T, AXIAL_OVERSAMPLING * S, S).
+
+    Frame by frame, since the arrays of one frame fit into the cache of a core: twice as fast as all frames at once.
+    """
     height, width = AXIAL_OVERSAMPLING * size, size
-    rows = positions[..., 0] * AXIAL_OVERSAMPLING - 0.5
-    columns = positions[..., 1] - 0.5
-    seen = (rows > 0) & (rows < height - 1) & (columns > 0) & (columns < width - 1)
-    frame, scatterer = np.nonzero(seen)
-    rows, columns, values = rows[seen], columns[seen], strengths[scatterer]
-    top, left = rows.astype(np.int64), columns.astype(np.int64)
-    down, right = rows - top, columns - left
-    cell = (frame * height + top) * width + left
-    total = frames * height * width
-    out = np.zeros(total, complex)
-    for offset, weight in (
-        (0, (1 - down) * (1 - right)),
-        (1, (1 - down) * right),
-        (width, down * (1 - right)),
-        (width + 1, down * right),
-    ):
-        weighted = weight * values
-        out += np.bincount(cell + offset, weighted.real, total) + 1j * np.bincount(cell + offset, weighted.imag, total)
-    return out.reshape(frames, height, width)
+    out = np.zeros((len(positions), height * width), complex)
+    for frame, (axial, lateral) in zip(out, np.moveaxis(positions, -1, 1), strict=True):
+        rows, columns = axial * AXIAL_OVERSAMPLING - 0.5, lateral - 0.5
+        seen = np.flatnonzero((rows > 0) & (rows < height - 1) & (columns > 0) & (columns < width - 1))
+        rows, columns, values = rows[seen], columns[seen], strengths[seen]
+        top, left = rows.astype(np.int64), columns.astype(np.int64)
+        down, right = rows - top, columns - left
+        cell = top * width + left
+        for offset, weight in (
+            (0, (1 - down) * (1 - right)),
+            (1, (1 - down) * right),
+            (width, down * (1 - right)),
+            (width + 1, down * right),
+        ):
+            frame.real += np.bincount(cell + offset, weight * values.real, len(frame))
+            frame.imag += np.bincount(cell + offset, weight * values.imag, len(frame))
+    return out.reshape(-1, height, width)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 
 def area_under_curve(labels: np.ndarray, probability: np.ndarray) -> float:
     """Area under the ROC curve; 0.5 if only one class is present."""
-    return float(roc_auc_score(labels, probability)) if len(np.unique(labels)) == 2 else 0.5
+    positive = np.asarray(labels) == 1
+    if not 0 < positive.sum() < len(positive):
+        return 0.5
+    return float(weighted_auc(positive, np.asarray(probability), np.ones((1, len(positive))))[0])
 
 
 def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -19,7 +21,7 @@ def weighted_auc(positive: np.ndarray, probability: np.ndarray, weights: np.ndar
     return ((weights[:, positive] @ higher) * weights[:, ~positive]).sum(axis=1) / pairs
 
 
-def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
+def delong_components(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """DeLong components of the AUC, one per video: (n,), with zero sum. Their sum of squares is DeLong's variance.
 
     DeLong, DeLong & Clarke-Pearson 1988: the variance of an AUC is that of the placement values of the positive videos plus
@@ -28,14 +30,14 @@ def auc_influence(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """
     positive, negative = probability[labels == 1], probability[labels == 0]
     won = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
-    influence = np.zeros(len(labels))
+    components = np.zeros(len(labels))
     for members, placements in ((labels == 1, won.mean(axis=1)), (labels == 0, won.mean(axis=0))):
         n = len(placements)
-        influence[members] = (placements - won.mean()) / np.sqrt(n * (n - 1)) if n > 1 else np.nan
-    return influence
+        components[members] = (placements - won.mean()) / np.sqrt(n * (n - 1)) if n > 1 else np.nan
+    return components
 
 
-def delong(influences: np.ndarray, patients: np.ndarray) -> float:
+def auc_standard_error(components: np.ndarray, patients: np.ndarray) -> float:
     """Standard error of an AUC (or of a difference) from its DeLong components (n,), summed within patients first."""
     _, inverse = np.unique(patients.astype(str), return_inverse=True)
-    return float(np.sqrt(np.square(np.bincount(inverse, weights=influences)).sum()))
+    return float(np.sqrt(np.square(np.bincount(inverse, weights=components)).sum()))

@@ -1,4 +1,4 @@
-"""Patients redrawn: bootstrap weights, shared by all that is compared, and halves of patients."""
+"""Resampling of patients: bootstrap weights shared by all compared runs, and splits of the patients into halves."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from lddm.errors import LddmError
 from lddm.task import levels
 
-SPLITS = 3  # divisions of the test patients into halves; each is used in both directions
+SPLITS = 3  # splits of the test patients into halves; each is used in both directions
 
 
 def patient_weights(
     patients: np.ndarray, resamples: int, rng: np.random.Generator, labels: np.ndarray | None = None
 ) -> np.ndarray:
-    """Bootstrap samples of whole patients: how often each video counts, int16 (resamples, n).
+    """Cluster bootstrap over patients: weight of each video per sample, int16 (resamples, n).
 
     Args:
-        labels: class of each video; patients are then redrawn within their class (those of both classes within theirs),
-            so that every sample has as many of each as the data.
+        labels: class of each video, for stratified resampling: patients are resampled within their class (those with videos
+            of both classes form a stratum of their own), so that all samples have the class balance of the data.
     """
     names, inverse = np.unique(patients.astype(str), return_inverse=True)
     strata = np.zeros(len(names), dtype=int)
@@ -33,11 +33,11 @@ def patient_weights(
 
 
 class PatientDraws:
-    """Bootstrap weights of the test videos of each fold, drawn once for all that is compared.
+    """Bootstrap weights of the test videos of each fold, drawn once and shared by all compared runs.
 
     Args:
-        resamples: bootstrap samples.
-        seed: of the draws.
+        resamples: number of bootstrap samples.
+        seed: random seed.
     """
 
     def __init__(self, resamples: int, seed: int):
@@ -47,14 +47,14 @@ class PatientDraws:
     def weights(
         self, fold: int, ids: Sequence[str], patients: np.ndarray, strata: np.ndarray | None = None
     ) -> np.ndarray:
-        """(1 + resamples, n): the first row counts each video once.
+        """Weights (1 + resamples, n); in the first row all weights are one.
 
         Args:
-            ids: names of the n videos, the same in every call for a fold.
+            ids: ids of the n videos, the same in all calls for a fold.
             patients, strata: as for `patient_weights`.
 
         Raises:
-            LddmError: other videos than in an earlier call for this fold.
+            LddmError: the videos differ from those of an earlier call for this fold.
         """
         ids = list(ids)
         if fold not in self.videos:
@@ -74,7 +74,7 @@ def halves(patients: np.ndarray, labels: Sequence | np.ndarray, seed: int, count
             classes counts with the first.
 
     Returns:
-        For each division a mask (n,): the videos of the first half. All videos of a patient are on one side.
+        For each split a mask (n,) of the videos in the first half. All videos of a patient are in the same half.
     """
     names, first, inverse = np.unique(np.asarray(patients, dtype=str), return_index=True, return_inverse=True)
     classes = levels(np.asarray(labels))[first]
@@ -95,12 +95,12 @@ def members_of(groups: Sequence | np.ndarray) -> list[np.ndarray]:
 
 
 def resample(members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Indices of a bootstrap sample that draws whole groups (patients), since their videos are not independent."""
+    """Indices of a cluster bootstrap sample: whole groups (patients) are drawn, since their videos are not independent."""
     return np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
 
 
 def mean_interval(values: np.ndarray, groups: Sequence, resamples: int, seed: int) -> tuple[float, float, float]:
-    """A mean over videos with its 95 % percentile interval over patients."""
+    """Mean over videos with its 95 % percentile interval over patients."""
     values = np.asarray(values, dtype=np.float64)
     value = float(values.mean())
     rng, members = np.random.default_rng(seed), members_of(groups)

@@ -33,8 +33,9 @@ OVERLAP, CANDIDATES = 4, 8  # windows overlap by a quarter; the best of eight co
 class Animator:
     """Animates stills with a trained model.
 
-    >>> animator = Animator.load("results/phantom/fold-0/generators/lddm/bundle")  # load(): the model shipped with lddm
-    >>> videos = animator.animate(image, samples=4, seed=1)
+    Examples:
+        >>> animator = Animator.load()  # the model shipped with lddm; or the folder of a bundle
+        >>> videos = animator.animate(image, samples=4, seed=1)
     """
 
     def __init__(self, bundle: Bundle, device: torch.device | None = None):
@@ -182,7 +183,7 @@ class Animator:
                         on_frame(sample * frames + number, samples * frames)
             return videos
 
-        def painted(batch_size: int) -> np.ndarray:
+        def synthesised(batch_size: int) -> np.ndarray:
             """Frames of a model that synthesises pixels, or of a single window."""
 
             def draw(x0: np.ndarray, place: int) -> np.ndarray:
@@ -195,7 +196,7 @@ class Animator:
 
         if self.moves_still and (size == "native" or frames > window):
             return with_smaller_batch(moved, batch_size, CANDIDATES if frames > window else 1)
-        return with_smaller_batch(painted, batch_size, samples * CANDIDATES if frames > window else samples)
+        return with_smaller_batch(synthesised, batch_size, samples * CANDIDATES if frames > window else samples)
 
     @torch.no_grad()
     def _layers(

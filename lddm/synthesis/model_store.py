@@ -66,7 +66,7 @@ def find_model(model: str | Path) -> Path:
     if str(model) in known:
         return known[str(model)]
     raise LddmError(
-        f"there is no model '{model}'",
+        f"unknown model '{model}'",
         f"expected a folder with bundle.json, {HUB}OWNER/NAME, or one of: {', '.join(known) or 'no model is installed'}",
     )
 

@@ -19,7 +19,7 @@ def check_request(image: np.ndarray, length: int | None, size: str) -> None:
     """
     if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 8:
         raise LddmError(
-            f"expected a grayscale uint8 image of at least 8 pixels a side, got {image.dtype} {image.shape}",
+            f"expected a grayscale uint8 image of at least 8 pixels per side, got {image.dtype} {image.shape}",
             "read it with lddm.io.video.decode_image",
         )
     if length is not None and length < 1:
@@ -31,6 +31,6 @@ def check_request(image: np.ndarray, length: int | None, size: str) -> None:
 def no_native_size(generator: str, size: int) -> LddmError:
     """Error for a generator without motion fields, whose output has a fixed size."""
     return LddmError(
-        f"{generator} paints frames of {size} x {size} pixels and has no motion to apply to a still of another size",
+        f"{generator} synthesises frames of {size} x {size} pixels and has no motion to apply to a still of another size",
         'take the size "model" (lddm animate --size model)',
     )

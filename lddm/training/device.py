@@ -1,4 +1,4 @@
-"""What of a data set lies on the device, and how the rest gets there without a wait."""
+"""Placement of a data set on the device, and asynchronous transfer of the rest."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SHARE = 0.25  # of the free memory of a device that the frames of a data set may take
-CHUNK = 1 << 26  # bytes that are read and copied at a time, so that the host never holds a whole data set
+SHARE = 0.25  # largest share of the free memory of a device for the frames of a data set
+CHUNK = 1 << 26  # bytes read and copied at a time, so that the host never holds the whole data set
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes may stay on the device; never for a CPU, whose frames are mapped from disk."""
+    """Whether `size` bytes may stay on the device; always False for a CPU, whose frames are memory-mapped from disk."""
     return device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def pinned(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
-    """Values of the host as a tensor, in pinned memory where the device is a GPU: its copies need not be waited for."""
+    """Convert host values to a tensor, in pinned memory if the device is a GPU, so that copies are asynchronous."""
     tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
     return tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
 
 
 def to_device(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
-    """Values of the host on a device. The host does not wait, as it would with `Tensor.to` for all work of the GPU."""
+    """Copy host values to a device asynchronously; a plain `Tensor.to` would wait for all queued work of the GPU."""
     return pinned(values, device).to(device, non_blocking=True)
 
 
 class DeviceFrames:
-    """Frames of examples: each stored frame once on the device where they fit, else read by the host, batch by batch.
+    """Frames of examples: each stored frame once on the device if they fit, else read by the host batch by batch.
 
     Args:
         frames: stored frames uint8 (N, S, S), an array or `lddm.data.frames.ReducedFrames`.
-        rows: which frames an example has, int64 (n, L).
-        device: where they are used.
-        resident: whether they stay there; default: if they fit.
+        rows: int64 (n, L), frame indices of each example.
+        device: device of the batches.
+        resident: whether all frames are kept on the device; default: if they fit.
     """
 
     def __init__(self, frames: Any, rows: np.ndarray, device: torch.device, resident: bool | None = None):
@@ -48,7 +48,7 @@ class DeviceFrames:
 
     @functools.cached_property
     def _on_device(self) -> tuple[Tensor, Tensor] | None:
-        """Frames uint8 (m, S, S) on the device, and where those of each example are, int64 (n, L)."""
+        """Frames uint8 (m, S, S) on the device, and the indices int64 (n, L) of the frames of each example."""
         used, places = np.unique(self.rows, return_inverse=True)
         size = len(used) * int(np.prod(self.frames.shape[1:]))
         if not (fits(size, self.device) if self._resident is None else self._resident):
@@ -70,11 +70,11 @@ class DeviceFrames:
         return self._on_device is not None
 
     def read(self, index: Tensor) -> Tensor:
-        """Frames uint8 (B, L, S, S) of examples int64 (B,), all on the device; only of a resident set."""
+        """Frames uint8 (B, L, S, S) of examples int64 (B,), all on the device; only for a resident set."""
         assert self._on_device is not None
         frames, places = self._on_device
         return frames[places[index]]
 
     def gather(self, index: np.ndarray) -> Tensor:
-        """Frames uint8 (B, L, S, S) in the memory of the host, pinned where the device is a GPU; safe to call in a thread."""
+        """Frames uint8 (B, L, S, S) in host memory, pinned if the device is a GPU. Thread-safe."""
         return pinned(np.ascontiguousarray(self.frames[self.rows[index]]), self.device)

@@ -1,4 +1,4 @@
-"""Batches that a worker thread reads ahead, for data that do not fit on the device."""
+"""Prefetching of batches in a worker thread, for data that do not fit on the device."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-AHEAD = 2  # batches that are ready or being read
+AHEAD = 2  # number of prefetched batches, finished or in progress
 
 
 @contextlib.contextmanager
 def feed(task: Any, numbers: Iterable[int], ahead: int = AHEAD) -> Iterator[Callable[[int], Any]]:
-    """The function that gives a task's batches by number, asked in the order of `numbers`.
+    """Return a function that yields the batches of a task by number, to be called in the order of `numbers`.
 
-    A task with `reads_ahead` set has, beside `batch`, the two parts of it: `host_batch(number)`, which a thread calls
-    beforehand, and `upload(host_batch)`. Errors of the thread are raised where the batch is asked for.
+    A task whose `reads_ahead` is true splits `batch` into two parts: `host_batch(number)`, which a thread calls in advance, and
+    `upload(host_batch)`. Errors in the thread are raised when the batch is requested.
     """
     if not getattr(task, "reads_ahead", False):
         yield task.batch
@@ -32,7 +32,7 @@ def feed(task: Any, numbers: Iterable[int], ahead: int = AHEAD) -> Iterator[Call
     def batch(number: int) -> Any:
         expected, future = waiting.popleft()
         if expected != number:
-            raise ValueError(f"expected to be asked for batch {expected}, got {number}")
+            raise ValueError(f"expected a request for batch {expected}, got {number}")
         submit()
         return task.upload(future.result())
 

@@ -1,10 +1,11 @@
-"""CUDA graphs: the kernels of a function, recorded once and launched together.
+"""CUDA graphs: the kernels of a function are captured once and launched together.
 
-Networks of many small layers wait for the launch of each kernel. A graph launches the same kernels on the same memory, so its
-results are those of the function. What is recorded reads its inputs from fixed tensors and must not read from the device.
+Networks with many small layers are limited by kernel launches. A graph launches the same kernels on the same memory, so its
+results equal those of the function. A captured function reads its inputs from fixed tensors and must not synchronise with the
+device.
 
-All graphs of a device share one pool of memory, which holds what lives within a run of the function: inputs and results are
-allocated outside, and graphs run one after the other. So the pool is as large as the largest of them needs.
+All graphs of a device share one memory pool for temporary tensors. Inputs and results are allocated outside the pool and graphs
+run one after another, so the pool is as large as the largest graph requires.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ import torch
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
-WARM_UP = 3  # calls before a recording, in which libraries choose kernels and allocate
+WARM_UP = 3  # warm-up calls before a capture, in which libraries choose kernels and allocate memory
 TOLERANCE = (
-    0.02  # largest relative difference of results between a graph and its function; other noise differs by about 1
+    0.02  # largest relative difference between the results of a graph and its function; different noise gives about 1
 )
-_pools: dict[int, Any] = {}  # by number of the device
+_pools: dict[int, Any] = {}  # by device index
 
 
 def capture(function: Callable[[], Any], generators: Sequence[torch.Generator] = ()) -> Callable[[], None]:
-    """Record a function that was called before; returns what runs the recording.
+    """Capture a function after warm-up; returns a function that replays the graph.
 
-    After a failure the stream and the generators are as before, so that the function can be called.
+    After a failure the stream and the generators are restored, so that the function can be called eagerly.
 
     Args:
-        function: reads and writes tensors that stay where they are.
-        generators: sources of random numbers that it uses, beside the default one. Each run takes up the seed that they have.
+        function: reads and writes tensors at fixed addresses.
+        generators: random generators used besides the default one. Each replay uses their current seed.
 
     Raises:
         OutOfMemoryError: too little memory; a smaller function may fit.
-        RuntimeError: torch's for everything else that a graph cannot hold.
+        RuntimeError: the function contains operations that a graph does not support.
     """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
@@ -48,19 +49,20 @@ def capture(function: Callable[[], Any], generators: Sequence[torch.Generator] =
         with torch.cuda.graph(graph, pool=_pools[device]):
             function()
     except BaseException as error:
-        torch.cuda.set_stream(stream)  # torch stays on the stream of the capture where that did not end well
+        torch.cuda.set_stream(stream)  # after a failed capture, torch stays on the stream of the capture
         del _pools[device]
-        for generator in (torch.cuda.default_generators[device], *generators):  # they may count as being recorded
+        # the generators may still be registered as capturing
+        for generator in (torch.cuda.default_generators[device], *generators):
             fresh = torch.Generator(torch.device("cuda", device)).manual_seed(generator.initial_seed())
             generator.graphsafe_set_state(fresh)
         if _is_out_of_memory(error):
-            raise torch.OutOfMemoryError(f"while a CUDA graph was recorded: {error}") from error
+            raise torch.OutOfMemoryError(f"while a CUDA graph was captured: {error}") from error
         raise
     return graph.replay
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is a lack of memory: the end of the capture raises another one."""
+    """Whether an error or one of its causes is an out-of-memory error, since the end of a capture raises another error."""
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError):
             return True
@@ -69,7 +71,7 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def held_by_graphs(device: torch.device) -> int:
-    """Bytes that the pool of the graphs keeps from all other work, beside what counts as allocated."""
+    """Bytes that the graph pool reserves in addition to allocated memory, unavailable to other work."""
     if not _pools:
         return 0
     number = torch.cuda.current_device() if device.index is None else device.index
@@ -80,7 +82,7 @@ def held_by_graphs(device: torch.device) -> int:
 
 
 def warm_up(function: Callable[[], Any], device: torch.device) -> None:
-    """Call a function before it is recorded: on a stream of its own, as `torch.cuda.graph` asks for."""
+    """Warm up a function before capture, on a side stream, as `torch.cuda.graph` requires."""
     if device.type != "cuda":
         for _ in range(WARM_UP):
             function()
@@ -94,14 +96,14 @@ def warm_up(function: Callable[[], Any], device: torch.device) -> None:
 
 
 class Replayed:
-    """A function of CUDA tensors without gradients, as a graph from the second call with the same shapes on.
+    """Wraps a function of CUDA tensors without gradients, replayed as a graph from the second call with the same shapes.
 
-    On a CPU, and where gradients are wanted, it is the function. If a recording fails or gives something else, the function
-    is called for these shapes from then on, and the log says so.
+    On a CPU, and if gradients are required, the function is called eagerly. If a capture fails or its results differ, the
+    function is called eagerly for these shapes from then on, with a log message.
 
     Args:
-        function: tensors -> a tensor; reads nothing from the device.
-        kept: graphs that are kept, the last ones.
+        function: tensors -> a tensor; does not synchronise with the device.
+        kept: number of graphs to keep, the most recent ones.
     """
 
     def __init__(self, function: Callable[..., Tensor], kept: int = 4):
@@ -110,10 +112,10 @@ class Replayed:
         self._failed: set[Any] = set()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The value of the function, in memory of its own.
+        """Evaluate the function; the result is a newly allocated tensor.
 
         Raises:
-            OutOfMemoryError: as of the function; a recording needs more memory than a call.
+            OutOfMemoryError: as the function itself; a capture needs more memory than a call.
         """
         device = inputs[0].device
         if torch.is_grad_enabled() or not self._records_on(device):
@@ -121,14 +123,14 @@ class Replayed:
         key = (device, torch.is_autocast_enabled(device.type), *((value.shape, value.dtype) for value in inputs))
         if key in self._failed:
             return self.function(*inputs)
-        if key not in self._seen:  # the last batch of a set is seldom seen again
+        if key not in self._seen:  # the shape of the last batch of a set rarely recurs
             while len(self._seen) >= self.kept:
                 del self._seen[next(iter(self._seen))]
             self._seen[key] = None
             return self.function(*inputs)
         known = self._seen[key]
         if known is None:
-            del self._seen[key]  # a recording that fails leaves nothing behind
+            del self._seen[key]  # a failed capture leaves nothing behind
             known = self._record(inputs, device)
             if known is None:
                 self._failed.add(key)
@@ -159,7 +161,7 @@ class Replayed:
             replay()
             if not torch.allclose(output, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
                 raise RuntimeError("its results differ")
-        except torch.OutOfMemoryError:  # whoever asked takes a smaller batch
+        except torch.OutOfMemoryError:  # the caller retries with a smaller batch
             raise
         except RuntimeError as error:
             logger.warning("no CUDA graph for sampling, operations are launched one by one: %s", error)
@@ -171,11 +173,11 @@ _REPLAYED: WeakKeyDictionary[nn.Module, dict[str, tuple[int, Replayed]]] = WeakK
 
 
 def replayed(network: nn.Module, method: str = "__call__") -> Replayed:
-    """The `Replayed` of a network's method: the same for each call, until the weights are elsewhere (`network.to`)."""
+    """Return the `Replayed` of a method of a network, cached until the weights move (`network.to`)."""
     of_network = _REPLAYED.setdefault(network, {})
     place = next((parameter.data_ptr() for parameter in network.parameters()), 0)
     if method not in of_network or of_network[method][0] != place:
-        whose = ref(network)  # the values of the table must not keep its keys alive
+        whose = ref(network)  # a value of the weak dictionary must not keep its key alive
 
         def function(*inputs: Tensor) -> Tensor:
             return getattr(whose(), method)(*inputs)

@@ -94,7 +94,7 @@ def code_hash(*packages: str) -> str:
 
 @functools.cache
 def library_versions(*names: str) -> str:
-    """Versions of libraries whose code decides what is measured, as text: names of packages, or cv2."""
+    """Versions of libraries whose code affects measurements, as text; names of packages, or cv2."""
     found = {}
     for name in names:
         try:

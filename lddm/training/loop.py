@@ -26,7 +26,7 @@ from lddm.training.identity import Identity, content_hash
 from lddm.training.parallel import connect, from_first, is_first, pick_device, share_weights
 from lddm.training.progress import Progress
 from lddm.training.recorded import GraphedStep, capturable
-from lddm.training.state import State, load_state, optimizer_tensors, restore_optimizer, save_state
+from lddm.training.state import State, load_state, save_state
 from lddm.training.step import Step, Task, micro_batches
 from lddm.training.update import DeviceUpdate, HostUpdate, optimizer_of
 from lddm.training.weights import cpu_state
@@ -165,7 +165,7 @@ def _groups(networks, averages, optimizers, best) -> dict[str, dict[str, Tensor]
     for name in networks:
         groups[f"weights:{name}"] = networks[name].state_dict()
         groups[f"average:{name}"] = averages[name].state_dict()
-        groups[f"optimizer:{name}"] = optimizer_tensors(optimizers[name])
+        groups[f"optimizer:{name}"] = optimizers[name].tensors()
         if best:
             groups[f"best:{name}"] = best[name]
     return groups
@@ -184,5 +184,5 @@ def _restore(folder: Path, identity: Identity, networks, averages, optimizers) -
     for name in networks:
         networks[name].load_state_dict(groups[f"weights:{name}"])
         averages[name].load_state_dict(groups[f"average:{name}"])
-        restore_optimizer(optimizers[name], groups.get(f"optimizer:{name}", {}))
+        optimizers[name].restore(groups.get(f"optimizer:{name}", {}))
     return step, Progress(**about), {name: groups[f"best:{name}"] for name in networks if f"best:{name}" in groups}

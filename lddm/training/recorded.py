@@ -1,4 +1,4 @@
-"""Steps of training as CUDA graphs (`lddm.training.graphs`)."""
+"""Training steps as CUDA graphs (`lddm.training.graphs`)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def capturable(task: Any) -> bool:
 class GraphedStep(Step):
     """A step as two graphs: forward and backward pass of a micro-batch, and the update.
 
-    The second one is left out where a step has several micro-batches or processes. Before they are used, the first is compared
-    with its function on two micro-batches and the second on one update, which is taken back. If they differ, or if a
-    recording fails, also for lack of memory, operations are launched one by one, and the log says so. `update` is a
-    `DeviceUpdate` and `task` a `CapturableTask`.
+    The update is not captured if a step has several micro-batches or processes. Before use, the first graph is compared with
+    eager execution on two micro-batches, and the second on one update, which is undone. If the results differ or a capture
+    fails, e.g. for lack of memory, operations are launched one by one, with a log message. `update` is a `DeviceUpdate` and
+    `task` a `CapturableTask`.
     """
 
     task: Any
@@ -63,7 +63,7 @@ class GraphedStep(Step):
             self._feed(step * self.parts + part)
             self._gradients()
             logged.append(self._logs)
-            if len(self.mine) > 1:  # the next run writes to the same memory
+            if len(self.mine) > 1:  # the next replay overwrites this memory
                 logged[-1] = {name: value.clone() for name, value in self._logs.items()}
         if self._update is None:
             self.update.finish(step, {self.name: self._loss}, logged)
@@ -72,22 +72,22 @@ class GraphedStep(Step):
             self._update()
 
     def _feed(self, number: int) -> None:
-        """Point the graph to a micro-batch: its examples and the seeds of its noise."""
+        """Write the inputs of the graph for a micro-batch: indices of its examples and seeds of its noise."""
         self._index.copy_(self.task.indices[number])
         for generator, seed in zip(self._generators, (self.task.batch_seed, self.seed * 8), strict=True):
             generator.manual_seed(step_seed(seed, number))
-        torch.manual_seed(step_seed(self.seed * 8 + 4, number))  # dropout has no other source
+        torch.manual_seed(step_seed(self.seed * 8 + 4, number))  # dropout uses the default generator
 
     def _zero(self) -> None:
         torch._foreach_zero_([*(p.grad for p in self._parameters if p.grad is not None), self._loss])
 
     def _body(self) -> None:
-        """Forward and backward pass of the micro-batch that `_feed` has pointed to; adds to loss and gradients."""
+        """Forward and backward pass of the micro-batch set by `_feed`; accumulates loss and gradients."""
         batch = self.task.read(self._index, self._generators[0])
         loss, logs = self.backward(self.name, batch, 0, self._generators[1])
         assert loss is not None
         self._loss.add_(loss)
-        for name, value in logs.items():  # into fixed memory: the update, and each run of the recording, know no other
+        for name, value in logs.items():  # into fixed memory, which the update and each replay use
             if name not in self._logs:
                 self._logs[name] = torch.zeros((), device=self.device)
             if isinstance(value, Tensor):
@@ -97,7 +97,7 @@ class GraphedStep(Step):
 
     def _record(self, step: int) -> None:
         first = step * self.parts + self.mine[0]
-        # The warm-up allocates gradients in the layout of a plain step, so that norms are summed in the same order.
+        # The warm-up allocates gradients in the layout of an eager step, so that norms are summed in the same order.
         for parameter in self._parameters:
             parameter.grad = None
         self.update.begin()
@@ -106,7 +106,7 @@ class GraphedStep(Step):
         try:
             gradients = graphs.capture(self._body, self._generators)
             difference = self._compare(gradients, (first, first + 1))
-        except RuntimeError as error:  # torch's for everything that a graph cannot hold
+        except RuntimeError as error:  # raised by torch for operations that a graph does not support
             logger.warning("no CUDA graph of the step, operations are launched one by one: %s", error)
             return
         finally:
@@ -124,7 +124,7 @@ class GraphedStep(Step):
         logger.info("the step is %s", "two CUDA graphs" if self._update else "a CUDA graph and the update")
 
     def _compare(self, gradients: Callable[[], None], numbers: Sequence[int]) -> float:
-        """Largest relative difference between the gradients of the recording and of the function."""
+        """Largest relative difference between the gradients of the graph and of eager execution."""
         worst = 0.0
         for number in numbers:
             found = []
@@ -142,12 +142,11 @@ class GraphedStep(Step):
             buffer.copy_(value)
 
     def _record_update(self, step: int) -> None:
-        """Record the update. Its warm-up is a step that is not finite, which changes nothing."""
+        """Capture the update. Its warm-up is a non-finite step, which changes nothing."""
 
         def update() -> None:
             self.update.select({self.name: self._loss}, [self._logs])
 
-        groups = [group for optimizer in self.update.optimizers.values() for group in optimizer.param_groups]
         kept = self.update._skips.clone()
         self._loss.fill_(torch.nan)
         graphs.warm_up(update, self.device)
@@ -155,22 +154,18 @@ class GraphedStep(Step):
         for last in self.update._last.values():
             last.zero_()
         try:
-            for group in groups:
-                group["capturable"] = True
             recorded = graphs.capture(update)
             difference = self._compare_updates(update, recorded, step)
             if not difference < graphs.TOLERANCE:
                 raise RuntimeError(f"it gives other weights (relative difference {difference:.2g})")
             self._update = recorded
         except RuntimeError as error:
-            for group in groups:
-                group["capturable"] = False
             logger.warning("no CUDA graph of the update: %s", error)
 
     def _compare_updates(self, update: Callable[[], None], recorded: Callable[[], None], step: int) -> float:
-        """Difference between the weights that the recording and the function make, relative to how far they move.
+        """Difference between the weights updated by the graph and by eager execution, relative to the size of the update.
 
-        Everything that an update writes is as before when this returns.
+        All state written by the update is restored afterwards.
         """
         places = self._written_by_update()
         before, made = [place.clone() for place in places], []
@@ -179,7 +174,7 @@ class GraphedStep(Step):
         start = torch.cat([weight.detach().flatten() for weight in weights]).double()
         for run in (update, recorded):
             self._loss.fill_(1.0)
-            rng = torch.Generator(self.device).manual_seed(0)  # those of this step may not be finite
+            rng = torch.Generator(self.device).manual_seed(0)  # the gradients of this step may not be finite
             for parameter in self._parameters:
                 if parameter.grad is not None:
                     parameter.grad.normal_(generator=rng)

@@ -74,6 +74,17 @@ def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> 
     return torch.Generator(device).manual_seed(step_seed(seed, step))
 
 
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seed the global generator of the device, which dropout uses.
+
+    `torch.manual_seed` also seeds devices that are absent, for later, with a stack trace for each: a millisecond a step.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def learning_rate(training: Training, step: int, peak: float | None = None) -> float:
     """Linear warm-up to the peak (default: `training.learning_rate`), then half a cosine down to zero at the last step."""
     warm = min(1.0, (step + 1) / max(1, training.warmup_steps))

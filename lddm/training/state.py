@@ -111,23 +111,3 @@ def remove_state(folder: Path, *parts: str) -> None:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # absent, or not empty
             place.rmdir()
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The moments of the optimiser as named tensors: `<parameter index>.<name>`."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": torch.as_tensor(value) for index, entry in state.items() for name, value in entry.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`. Moments get the memory format of their parameters, as fused steps require."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        parameter = parameters[int(index)].detach()
-        moment = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
-        state.setdefault(int(index), {})[name] = moment
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

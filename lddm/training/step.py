@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lddm.errors import LddmError
 from lddm.settings.models import Training
 from lddm.training.parallel import rank, world_size
-from lddm.training.schedule import IndexTable, step_generator, step_seed
+from lddm.training.schedule import IndexTable, seed_global, step_generator, step_seed
 from lddm.training.update import HostUpdate
 
 
@@ -100,14 +100,14 @@ class Step:
         """
         self.update.begin()
         for optimizer in self.update.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
         logged: list[dict[str, Any]] = []
         for part in self.mine:
             number = step * self.parts + part
             batch = self.batch(number)
             for turn, (name, network) in enumerate(self.task.networks.items()):
-                torch.manual_seed(step_seed(self.seed * 8 + 4 + turn, number))  # dropout uses the global generator
+                seed_global(step_seed(self.seed * 8 + 4 + turn, number), self.device)
                 with _only(self.task.networks, network):
                     rng = step_generator(self.seed * 8 + turn, number, self.device)
                     loss, logs = self.backward(name, batch, step, rng)

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from lddm.settings.models import Training
+from lddm.training.adamw import AdamW
 from lddm.training.averages import update_where
 from lddm.training.parallel import average_gradients
 from lddm.training.progress import Progress
@@ -26,12 +26,11 @@ Losses = dict[str, Tensor]
 
 def optimizer_of(network: nn.Module, training: Training) -> AdamW:
     """AdamW with the settings of a training, fused into one kernel."""
-    return torch.optim.AdamW(
+    return AdamW(
         network.parameters(),
         lr=training.learning_rate,
         betas=(training.adam_beta1, training.adam_beta2),
         weight_decay=training.weight_decay,
-        fused=True,
     )
 
 
@@ -77,7 +76,7 @@ class HostUpdate:
             LddmError: too many consecutive steps were not finite.
         """
         losses, norms = self._clip(losses)
-        # One read from the device per step, for all networks. All processes have the same values, so all decide alike.
+        # One read from the device per step, for all networks. All processes have the same values and thus make the same decision.
         values = torch.stack([value.float() for value in (*losses.values(), *norms.values())]) if losses else None
         if values is not None and not torch.isfinite(values).all():
             for buffer, value in zip(self.buffers, self._before, strict=True):
@@ -183,7 +182,7 @@ class DeviceUpdate(HostUpdate):
         for name, loss in losses.items():
             self._add_where({f"{name}/loss": loss, f"{name}/grad_norm": norms[name]}, finite)
             optimizer = self.optimizers[name]
-            optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()  # type: ignore[attr-defined]
+            optimizer.found_inf = (~finite).float()
             optimizer.step()
             update_where(self.averages[name], self.networks[name], self.training.ema_decay, finite)
 

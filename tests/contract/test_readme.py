@@ -152,7 +152,7 @@ def test_a_wrong_command_would_be_found(line: str):
 @pytest.mark.parametrize(
     "line",
     [
-        "make runn",
+        "make phantom",
         "make run DATUM=x",
         "snakemake --cores all --config data_rot=x",
         "snakemake --configfile config/none.yaml",

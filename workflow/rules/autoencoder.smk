@@ -46,6 +46,7 @@ rule train_autoencoder:
         f"{LOGS}/train_autoencoder/fold-{{fold}}.log",
     benchmark:
         f"{BENCHMARKS}/train_autoencoder/fold-{{fold}}.tsv"
+    priority: 50
     conda:
         "../envs/lddm.yaml"
     threads: stage1_threads
@@ -81,6 +82,7 @@ rule encode:
         f"{LOGS}/encode/fold-{{fold}}.log",
     benchmark:
         f"{BENCHMARKS}/encode/fold-{{fold}}.tsv"
+    priority: 50
     conda:
         "../envs/lddm.yaml"
     threads: 2

@@ -89,6 +89,7 @@ rule train_generator:
         f"{LOGS}/train_generator/fold-{{fold}}_{{generator}}.log",
     benchmark:
         f"{BENCHMARKS}/train_generator/fold-{{fold}}_{{generator}}.tsv"
+    priority: 40
     conda:
         "../envs/lddm.yaml"
     threads: 1

@@ -42,6 +42,7 @@ rule train_domain_network:
         f"{LOGS}/train_domain_network/fold-{{fold}}.log",
     benchmark:
         f"{BENCHMARKS}/train_domain_network/fold-{{fold}}.tsv"
+    priority: 20
     conda:
         "../envs/lddm.yaml"
     threads: 1
@@ -92,6 +93,7 @@ rule score:
         f"{LOGS}/score/fold-{{fold}}_{{generator}}.log",
     benchmark:
         f"{BENCHMARKS}/score/fold-{{fold}}_{{generator}}.tsv"
+    priority: 10
     conda:
         "../envs/lddm.yaml"
     threads: 1

@@ -21,6 +21,7 @@ rule synthesize:
         f"{LOGS}/synthesize/fold-{{fold}}_{{generator}}_{{source}}_shard-{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/synthesize/fold-{{fold}}_{{generator}}_{{source}}_shard-{{shard}}.tsv"
+    priority: 30
     conda:
         "../envs/lddm.yaml"
     threads: 1

@@ -108,7 +108,7 @@ def survey(
         for path in _data_files(place, folder, data_root, found):
             try:
                 safe_path(data_root, path.relative_to(data_root).as_posix())
-                kind, who = _look(path)
+                kind, who = _sniff(path)
             except UnreadableFile as error:
                 values = label_of(place.name, classes) | {"sha256": "", "excluded": f"unreadable: {error.message}"}
                 found.rows.append(file_row("folder", path, data_root, kind="video", **values))
@@ -182,7 +182,7 @@ def _may_be_opened(path: Path, data_root: Path) -> bool:
         return False
 
 
-def _look(path: Path) -> tuple[str | None, Identity | None]:
+def _sniff(path: Path) -> tuple[str | None, Identity | None]:
     """Kind and identity of a file or frame folder: by content for DICOM and images, otherwise by suffix."""
     if path.is_dir():
         if any(frame.is_symlink() for frame in path.iterdir()):

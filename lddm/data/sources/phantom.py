@@ -86,9 +86,8 @@ def read(
     kind, number = _parse(path)
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     hidden = np.random.default_rng([seed, KINDS.index(kind), number, draw]) if draw else None
-    frames, anatomy = simulate(rng, settings, _label(task, settings, seed, kind, number), hidden, task)
-    if kind == "still" and not as_video:
-        frames = frames[:1]
+    imaged = 1 if kind == "still" and not as_video else settings.frames
+    frames, _ = simulate(rng, settings, _label(task, settings, seed, kind, number), hidden, task, imaged)
     return frames, settings.fps
 
 
@@ -98,8 +97,14 @@ def simulate(
     label: float,
     hidden: np.random.Generator | None = None,
     task: Task = BINARY,
+    imaged: int | None = None,
 ) -> tuple[np.ndarray, object]:
-    """One labelled video uint8 (T, S, S) and its anatomy; `hidden` samples what the first frame does not show."""
+    """One labelled video uint8 (T, S, S) and its anatomy.
+
+    Args:
+        hidden: samples what the first frame does not show.
+        imaged: how many frames of the video are made, None = all; they do not depend on this number.
+    """
     size, margin = settings.size, settings.size // 4  # the strongest compression shifts tissue by size / 8
     malignant_look = _is_high(label, settings, task) if rng.random() < settings.appearance else rng.random() < 0.5
     if task.kind == "binary":
@@ -122,7 +127,7 @@ def simulate(
     where = positions.T + margin - 0.5  # in map pixels
     strengths = strengths * sample_map(anatomy.echogenicity, *where)
     unit = np.stack([sample_map(component, *where) for component in pattern], axis=1)  # (n, 2)
-    moved = positions + pressed[:, None, None] * unit + shift[:, None, :]  # (T, n, 2)
+    moved = positions + pressed[:imaged, None, None] * unit + shift[:imaged, None, :]  # (T, n, 2)
     view = slice(margin, margin + size)
     depth = np.arange(size)[:, None] / size
     gain = np.exp(-0.9 * depth - np.cumsum(anatomy.attenuation, axis=0)[view, view])

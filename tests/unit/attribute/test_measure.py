@@ -122,7 +122,7 @@ def test_the_logit_of_a_patient_comes_from_classifiers_that_did_not_see_it(tiny_
         assert not (own & (readers[: len(train)] == number)).any() and train["labelled"][own].all()
 
 
-def test_labelled_patients_are_dealt_evenly_within_their_class_and_too_few_are_named(tiny_store):
+def test_labelled_patients_are_partitioned_evenly_and_too_few_are_reported(tiny_store):
     store, splits = hidden(tiny_store, keep=8)
     train, val = (fold_clips(store, splits, 0, part) for part in ("train", "val"))
     parts = deal(train, val, 4, 0, Task("binary", ("a", "b")))
@@ -140,7 +140,7 @@ def test_logits_of_several_classes_and_predictions_of_numbers():
     assert cross_fit._logit(np.array([35.0]), 0, Task("regression", (), "ef", "%", 0, 100)) == [35.0]
 
 
-def test_settings_and_inputs_that_do_not_fit_are_refused(tiny_store, tmp_path, inputs):
+def test_inconsistent_settings_and_inputs_are_rejected(tiny_store, tmp_path, inputs):
     with pytest.raises(LddmError, match="'soft_label' needs pseudo-labels"):
         build.load({"condition": {"attribute": "soft_label"}})
     several = {"index": {"task": "classes", "classes": ["soft", "intermediate", "stiff"]}}

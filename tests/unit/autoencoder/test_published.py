@@ -16,6 +16,8 @@ from lddm.autoencoder.train import AutoencoderTask, ClipDataset, train_autoencod
 from lddm.autoencoder.validate import validation_error
 from lddm.data.frames import fold_clips
 from lddm.settings.models import AutoencoderSettings, Training
+from lddm.training import update
+from lddm.training.adamw import AdamW
 from lddm.training.weights import count_parameters
 
 PUBLISHED = AutoencoderSettings(
@@ -106,8 +108,8 @@ def test_losses_of_the_release(tiny_store, monkeypatch):
 
 @pytest.mark.parametrize(("own", "share"), [(None, 1.0), (2e-4, 0.2)])
 def test_discriminators_may_learn_at_their_own_rate(tiny_store, tmp_path, monkeypatch, own, share):
-    made, real = [], torch.optim.AdamW
-    monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
+    made, real = [], AdamW
+    monkeypatch.setattr(update, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
     training = Training(steps=2, batch_size=2, log_every=1, val_every=2, learning_rate=1e-3, warmup_steps=1)
     changes = {"networks": "small", "discriminator_learning_rate": own, "training": training}
     settings = PUBLISHED.model_copy(update=changes)

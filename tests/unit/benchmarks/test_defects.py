@@ -12,7 +12,7 @@ CLIP = np.stack([cv2.resize(RNG.integers(0, 255, (5, 5), dtype=np.uint8), (24, 2
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damage_keeps_form_and_what_it_does_not_break(name):
+def test_a_distortion_preserves_shape_and_everything_else(name):
     damaged = DAMAGES[name](CLIP, np.random.default_rng(1))
     assert damaged.shape == CLIP.shape and damaged.dtype == np.uint8 and not np.array_equal(damaged, CLIP)
     if name in ("frozen", "shuffled", "doubled speed"):  # motion is broken, every frame is one of the clip
@@ -34,12 +34,12 @@ def row(metric, **values):
     return pd.Series({name.replace("_", " "): value for name, value in values.items()}, name=(metric, "f"))
 
 
-def test_a_distance_sees_motion_only_if_every_broken_motion_is_beyond_the_undamaged_interval():
+def test_a_distance_is_motion_sensitive_if_every_distorted_motion_exceeds_the_undistorted_interval():
     sharp = row("frechet_video", as_they_are=1.0, frozen=9.0, shuffled=8.0, doubled_speed=3.0)
     assert sees_motion(sharp, 2.0, False) is True and sees_motion(sharp, 5.0, False) is False
 
 
-def test_a_paired_measure_is_blind_if_it_prefers_a_frozen_clip_to_another_motion():
+def test_a_paired_measure_is_insensitive_if_it_prefers_a_frozen_clip_to_another_motion():
     values = {"as they are": 0.0, "frozen": 0.1, "another patient's motion": 0.2}
     assert sees_motion(pd.Series(values, name=("l1", "f")), 0.0, True) is False
     assert sees_motion(pd.Series(values | {"frozen": 0.3}, name=("l1", "f")), 0.0, True) is True
@@ -48,7 +48,7 @@ def test_a_paired_measure_is_blind_if_it_prefers_a_frozen_clip_to_another_motion
     assert sees_motion(pd.Series({"as they are": 0.0, "frozen": 0.1}, name=("l1", "f")), 0.0, True) is None
 
 
-def test_the_summary_sets_measured_beside_claimed():
+def test_the_summary_shows_measured_and_stated_sensitivity():
     rows = [
         {
             "version": version,

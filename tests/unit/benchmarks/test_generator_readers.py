@@ -22,12 +22,12 @@ def test_the_share_is_that_of_mean_areas():
     assert got["fidelity_low"] < rebuilt / real < got["fidelity_high"] < 1
 
 
-def test_perfect_reconstructions_keep_all_of_it():
+def test_perfect_reconstructions_preserve_the_auc():
     got = fidelity(LABEL, PATIENTS, ON_REAL, ON_REAL)
     assert got["task_fidelity"] == got["fidelity_low"] == got["fidelity_high"] == 1
 
 
-def test_patients_are_drawn_not_clips():
+def test_patients_are_resampled_rather_than_clips():
     alone, together = (fidelity(LABEL, p, ON_REAL, WORSE) for p in (PATIENTS, PATIENTS // 24))
     width = [g["fidelity_high"] - g["fidelity_low"] for g in (alone, together)]
     assert width[1] != width[0] and alone["task_fidelity"] == together["task_fidelity"]

@@ -25,7 +25,7 @@ def test_from_the_first_start_to_the_last_end(tmp_path):
 
 
 @pytest.mark.parametrize("more", [{"pipeline": "b"}, {"attempt": 2}])
-def test_a_run_in_pieces_is_refused(tmp_path, more):
+def test_an_interrupted_run_is_rejected(tmp_path, more):
     record(tmp_path, "index", (2, 3))
     record(tmp_path, "score", (5, 20), **more)
     with pytest.raises(LddmError, match="one uninterrupted run"):

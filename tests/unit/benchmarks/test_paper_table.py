@@ -98,7 +98,7 @@ def test_the_written_table_names_all_methods(sources, tmp_path):
     }  # fmt: skip
 
 
-def test_both_experiments_must_see_the_same_data(tmp_path):
+def test_both_experiments_must_use_the_same_data(tmp_path):
     paper, ours = build.load(RAW), our_config(RAW)
     check_same_data(paper, build.load(ours))
     with pytest.raises(LddmError, match="differ in preprocess"):

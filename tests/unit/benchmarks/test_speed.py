@@ -49,7 +49,7 @@ def test_rows_say_where_they_are_from():
     assert made["ratio"] == 0.5 and made["batch"] == 3 and made["device"] and made["commit"]
 
 
-def test_stage_2_stands_beside_its_peers():
+def test_stage_2_is_compared_with_its_peers():
     rows = {made["name"]: made for made in stage2_peers(32, 2, repeats=1)}
     assert set(rows) == {
         f"stage2_step_vs_{p}" for p in ("forward_pass", "diffusers_loop", "diffusers_unet", "roofline")
@@ -89,7 +89,7 @@ def test_the_script_for_a_gpu_runs_to_its_end_and_fills_its_table(tmp_path, monk
     assert "| stage 1, warp decoder, best batch | 4000 clips/s |" in text and "| not measured |" in text
 
 
-def test_what_fails_is_named_and_ends_nothing_else(tmp_path, monkeypatch):
+def test_a_failed_row_is_reported_and_stops_no_other(tmp_path, monkeypatch):
     out, seen = tmp_path / "gpu.json", []
 
     def breaks():
@@ -129,17 +129,17 @@ def test_a_row_is_stopped_at_its_limit_and_the_last_at_the_end_of_all(tmp_path):
     assert reasons[0].startswith("took longer than") and reasons[-1] == "no time was left"
 
 
-def test_bars_are_judged_by_the_best_row():
+def test_targets_are_judged_by_the_best_row():
     rows = [{"name": "stage 1, warp", "rate": 3000.0}, {"name": "stage 1, warp, compiled", "rate": 4100.0}]
     rows += [{"name": "stage 1, spade", "rate": 1.0, "share_of_peak": 0.2}, {"name": "stage 1, spade", "left_out": "x"}]
     bars = {bar["name"]: bar for bar in judged({"rows": rows, "end_to_end": {"whole_s": 200.0, "finished": True}})}
     assert bars["stage 1, warp decoder, best batch"]["held"] is True
-    assert bars["stage 1, painting decoder, best batch"]["held"] is False
+    assert bars["stage 1, spade decoder, best batch"]["held"] is False
     assert bars["stage 2, denoiser, batch 32"]["held"] is None
     assert bars["config/lung.yaml at 128 px, whole"]["held"] is True
 
 
-def test_what_is_stopped_leaves_no_process_behind(tmp_path):
+def test_a_stopped_command_leaves_no_process_behind(tmp_path):
     """As torchrun does, each worker is started in a session of its own."""
     start = (
         "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True).wait()"
@@ -165,7 +165,7 @@ def test_a_device_has_the_data_sheet_of_its_own_variant():
     assert data_sheet("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None and data_sheet("NVIDIA T4") is None
 
 
-def test_what_has_no_time_left_is_named(tmp_path, monkeypatch):
+def test_rows_without_time_left_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "run", lambda *arguments: {"averaging_s": 1.0, "ddp_s": 1.0, "difference": 0.0})
     monkeypatch.setattr(gpu, "asked", lambda bench: iter([("warp", lambda: gpu.stage1(bench, "warp", 32, 8, (2,)))]))
     monkeypatch.setattr(gpu, "explaining", lambda bench: iter([]))
@@ -174,7 +174,7 @@ def test_what_has_no_time_left_is_named(tmp_path, monkeypatch):
     assert left["left_out"] == "no time was left" and "seconds" not in left
 
 
-def test_a_page_without_marks_is_an_error(tmp_path):
+def test_a_page_without_markers_is_an_error(tmp_path):
     (tmp_path / "page.md").write_text("nothing\n")
     with pytest.raises(LddmError, match="lacks the markers"):
         fill(tmp_path / "page.md", {})
@@ -196,7 +196,7 @@ def test_seconds_of_a_run_come_from_its_records(tmp_path):
     assert end_to_end.summary(tmp_path / "nothing") == {"whole_s": None, "rules": {}}
 
 
-def test_scaling_measures_each_stage_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_scaling_measures_each_stage_once_and_resumes(tmp_path, monkeypatch):
     folder = tmp_path / "32"
     rows = scaling.run_stage("index", 32, folder, 1) if not folder.mkdir() else []
     for stage in ("preprocess", "split", "duplicates", "motion", "encode", "synthesis"):

@@ -52,7 +52,7 @@ def stills(tmp_path, tiny_store, **changes):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_network_gives_as_many_numbers_as_asked_and_mirrors_like_its_clips(name):
+def test_every_network_has_the_requested_outputs_and_mirrors_with_its_clips(name):
     clips = np.random.default_rng(0).integers(0, 255, (2, 17, 32, 32), dtype=np.uint8)
     entry = CLASSIFIERS[name]
     inputs = entry.prepare(clips)
@@ -64,7 +64,7 @@ def test_every_network_gives_as_many_numbers_as_asked_and_mirrors_like_its_clips
         assert np.allclose(mirrored, inputs[..., ::-1], atol=1e-6)
 
 
-def test_fewer_real_videos_are_part_of_more_and_classes_are_even():
+def test_selections_of_real_videos_are_nested_and_balanced():
     rng = np.random.default_rng(0)
     patients = [f"p{k}" for k in rng.integers(0, 30, 60)]
     table = pd.DataFrame({"id": [f"v{i}" for i in range(60)], "patient_id": patients})
@@ -98,7 +98,7 @@ def test_batches_are_balanced_and_mixed_as_asked():
     assert only.min().item() == 1 and len(only) == 16
 
 
-def test_leaks_are_refused(tiny_store, tmp_path):
+def test_leaks_are_rejected(tiny_store, tmp_path):
     _, splits = tiny_store
     held_out = splits[splits["split"] == "test"]["patient_id"].iloc[0]
     with pytest.raises(LddmError, match="leak"):
@@ -107,7 +107,7 @@ def test_leaks_are_refused(tiny_store, tmp_path):
         synthetic_clips(stills(tmp_path, tiny_store, source="heldout"), splits, 0)
 
 
-def test_a_cell_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
+def test_a_run_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
     paths = classify(
         SECTION, "tiny3d", "real+lddm", *tiny_store, 0, stills(tmp_path, tiny_store), [], None, tmp_path / "st",
         tmp_path / "o", 0, lambda *_: None,
@@ -119,7 +119,7 @@ def test_a_cell_writes_probabilities_of_all_test_videos(tiny_store, tmp_path):
     assert result["n_real_videos"] == 8 and result["n_added"] == 4 and 0 <= result["threshold"] <= 1
 
 
-def test_a_killed_cell_goes_on_and_ends_as_if_nothing_had_been(tiny_store, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_with_the_same_result(tiny_store, tmp_path, monkeypatch):
     def run(name):
         return classify(
             SECTION,
@@ -174,7 +174,7 @@ def test_copies_of_training_videos_are_kept_out_and_counted(tiny_store, tmp_path
         synthetic_clips(manifests, splits, 0, [tmp_path / "copies.csv"])
 
 
-def test_hidden_labels_are_no_use_to_a_classifier(tiny_store):
+def test_hidden_labels_do_not_reach_a_classifier(tiny_store):
     store, splits = tiny_store
     shown = splits.assign(labelled=~splits["id"].isin(["video-00", "video-01", "video-02"]))
     assert not set(real_clips(store, shown, 0, "train").table["id"]) & {"video-00", "video-01", "video-02"}
@@ -241,7 +241,7 @@ def test_a_run_counts_all_labels_it_used(tiny_store, tmp_path):
     assert table.loc["real+lddm", ["labels_train", "labels_val", "labels_stills"]].tolist() == [8, 3, 4]
 
 
-def test_the_table_tells_better_from_equal_and_pairs_its_differences(tmp_path):
+def test_the_table_separates_better_from_equal_by_paired_differences(tmp_path):
     files = cells(tmp_path, {"real": 0.3, "real+static": 0.3, "real+lddm": 2.0})
     table = classification_table(files, SECTION.model_copy(update={"bootstrap": 400}), 0)
     assert list(table.columns) == COLUMNS
@@ -260,7 +260,7 @@ def test_the_table_tells_better_from_equal_and_pairs_its_differences(tmp_path):
     assert (auc["ci_low"] <= auc["mean"]).all() and (auc["mean"] <= auc["ci_high"]).all()
 
 
-def test_cells_tested_on_other_videos_are_refused(tmp_path):
+def test_runs_tested_on_other_videos_are_rejected(tmp_path):
     files = cells(tmp_path, {"real": 0.3, "real+lddm": 1.0})
     broken = read_json(files[-1])
     broken["predictions"][0]["id"] = "another"

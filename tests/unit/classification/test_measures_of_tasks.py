@@ -31,7 +31,7 @@ def classified():
     return labels, probability, weights
 
 
-def test_metrics_of_classes_are_those_of_scikit_learn_with_the_same_weights(classified):
+def test_class_metrics_match_scikit_learn_with_the_same_weights(classified):
     labels, probability, weights = classified
     found = class_scores(labels, probability, CLASSES, True, weights)
     called = probability.argmax(axis=1)
@@ -55,7 +55,7 @@ def test_metrics_of_classes_are_those_of_scikit_learn_with_the_same_weights(clas
     assert "quadratic_kappa" not in unweighted
 
 
-def test_a_class_that_no_test_video_has_is_left_out_of_means(classified):
+def test_a_class_without_test_videos_is_excluded_from_means(classified):
     labels, probability, _ = classified
     some = labels != 2
     found = class_scores(labels[some], probability[some], CLASSES, True, np.ones(some.sum()))
@@ -63,7 +63,7 @@ def test_a_class_that_no_test_video_has_is_left_out_of_means(classified):
     assert found["auc_macro"][0] == pytest.approx(np.mean([found["auc: normal"][0], found["auc: mild"][0]]))
 
 
-def test_metrics_of_numbers_are_those_of_scikit_learn_with_the_same_weights():
+def test_regression_metrics_match_scikit_learn_with_the_same_weights():
     rng = np.random.default_rng(0)
     target = rng.uniform(20, 70, 60)
     predicted = target + rng.normal(3, 5, 60)

@@ -53,7 +53,7 @@ def test_a_classifier_that_knows_the_label_is_perfect_and_one_that_guesses_is_no
 
 
 @pytest.mark.parametrize(("regime", "against"), [("real+aug", "real"), ("real+lddm", "real+static")])
-def test_a_harm_is_called_worse(regime, against, tmp_path):
+def test_a_harmful_regime_is_called_worse(regime, against, tmp_path):
     rng = np.random.default_rng(1)
     good, bad = (np.clip(0.5 + s * (LABELS - 0.5) + rng.normal(0, 0.1, 60), 0, 1) for s in (0.5, 0.0))
     files = [cell(tmp_path, name, bad if name == regime else good) for name in sorted({"real", regime, against})]
@@ -61,7 +61,7 @@ def test_a_harm_is_called_worse(regime, against, tmp_path):
     assert table.loc[(regime, against), "verdict"] == "worse" and table.loc[(regime, against), "ci_high"] < 0
 
 
-def test_the_verdict_takes_the_more_careful_p_value_and_corrects_it(tmp_path):
+def test_the_verdict_uses_the_larger_corrected_p_value(tmp_path):
     rng = np.random.default_rng(2)
     regimes = ("real", "real+aug", "real+static", "real+cinn", "real+lddm")
     files = [
@@ -76,7 +76,7 @@ def test_the_verdict_takes_the_more_careful_p_value_and_corrects_it(tmp_path):
         assert row["verdict"] == word
 
 
-def test_a_biased_threshold_is_taken_out_by_validation_patients(tmp_path):
+def test_validation_patients_correct_a_biased_threshold(tmp_path):
     """A network that ranks perfectly but says at most 0.3: half-way is no threshold, and its calibration is bad."""
     shrunk = 0.05 + 0.2 * LABELS + np.linspace(0, 0.05, 60)
     chosen = best_threshold(LABELS[:20], shrunk[:20])
@@ -109,7 +109,7 @@ def test_the_threshold_comes_from_validation_videos_and_never_from_test_videos(t
     assert found["sensitivity"] == 1 and found["specificity"] == 0  # honest: this threshold does not carry over
 
 
-def test_a_label_painted_into_the_clips_is_learnt_and_shuffled_labels_are_not(tmp_path):
+def test_a_visible_label_is_learnt_and_shuffled_labels_are_not(tmp_path):
     rng = np.random.default_rng(3)
 
     def clips(count, knows):

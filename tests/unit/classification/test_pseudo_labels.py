@@ -1,4 +1,4 @@
-"""Labels guessed for unlabelled training videos: which are named, that hidden ones are not read, what comes of them."""
+"""Pseudo-labels of unlabelled training videos: selection, hidden labels are not read, use by generators and classifiers."""
 
 import json
 
@@ -32,19 +32,19 @@ def hidden(tiny_store, keep=4):
     return store, splits.assign(labelled=~train | splits["id"].isin(shown))
 
 
-def guessed(tiny_store, tmp_path, section=SECTION):
+def pseudo_labelled(tiny_store, tmp_path, section=SECTION):
     return pseudo_label(section, *hidden(tiny_store), 0, tmp_path / "state", 0, lambda *_: None)
 
 
-def test_the_surest_of_each_class_are_named():
+def test_the_most_confident_of_each_class_are_labelled():
     probability = np.array([0.9, np.nan, 0.1, 0.5, 0.6, 0.2, np.nan, 0.8])
     assert most_confident(probability, 0.7).tolist() == [1, -1, 0, -1, -1, 0, -1, 1]
     assert most_confident(probability, 1.0).tolist() == [1, -1, 0, 0, 1, 0, -1, 1]
     assert most_confident(np.full(3, np.nan), 1.0).tolist() == [-1] * 3
 
 
-def test_known_labels_stay_and_half_of_the_others_are_guessed(tiny_store, tmp_path):
-    table = guessed(tiny_store, tmp_path)
+def test_known_labels_are_kept_and_half_of_the_others_are_pseudo_labelled(tiny_store, tmp_path):
+    table = pseudo_labelled(tiny_store, tmp_path)
     truth = fold_clips(*hidden(tiny_store), 0, "train")
     assert table["clip_id"].tolist() == truth["clip_id"].tolist()
     assert (table["given"] == truth["labelled"]).all() and table["given"].sum() == 4
@@ -72,17 +72,17 @@ def test_hidden_labels_change_nothing(tiny_store, tmp_path):
     assert ours.equals(theirs)
 
 
-def test_sure_guesses_of_a_classifier_that_knows_are_right(tiny_store, tmp_path, monkeypatch):
+def test_confident_pseudo_labels_of_a_good_classifier_are_right(tiny_store, tmp_path, monkeypatch):
     truth = fold_clips(*hidden(tiny_store), 0, "train")["label"].to_numpy()
     monkeypatch.setattr(module, "predict", lambda network, inputs, head: 0.2 + 0.6 * truth)
-    table = guessed(tiny_store, tmp_path)
+    table = pseudo_labelled(tiny_store, tmp_path)
     named = table["label"] >= 0
     assert (table["label"] == truth)[named].all() and (~named).any()
 
 
-def test_a_classifier_learns_from_guessed_videos_with_their_guessed_labels(tiny_store, tmp_path):
+def test_a_classifier_learns_from_pseudo_labelled_videos(tiny_store, tmp_path):
     store, splits = hidden(tiny_store)
-    table = guessed(tiny_store, tmp_path).assign(label=lambda t: t["label"].where(t["given"], 1))
+    table = pseudo_labelled(tiny_store, tmp_path).assign(label=lambda t: t["label"].where(t["given"], 1))
     table.to_parquet(tmp_path / "pseudo_labels.parquet")
     added = pseudo_labelled_clips(store, splits, 0, tmp_path / "pseudo_labels.parquet")
     assert set(added.labels) == {1} and len(added) == (~table["given"]).sum()
@@ -97,7 +97,7 @@ def test_a_classifier_learns_from_guessed_videos_with_their_guessed_labels(tiny_
         classify(section, "tiny3d", "real+pseudo", store, splits, 0, [], [], None, *where)
 
 
-def test_the_verb_writes_a_table_that_generators_and_classifiers_read(tiny_store, tiny_experiment, tmp_path):
+def test_the_command_writes_a_table_that_generators_and_classifiers_read(tiny_store, tiny_experiment, tmp_path):
     store, splits = hidden(tiny_store)
     splits.to_parquet(tmp_path / "splits.parquet")
     stage = json.dumps({"seed": 0, "pseudo_labels": SECTION.model_dump(mode="json")})
@@ -106,10 +106,10 @@ def test_the_verb_writes_a_table_that_generators_and_classifiers_read(tiny_store
     done = CliRunner().invoke(app, ["pseudo-label", "--settings", stage, "--fold", "0", *map(str, places)])
     assert done.exit_code == 0, done.output
     assert len(pseudo_labelled_clips(store, splits, 0, tmp_path / "pseudo_labels.parquet")) == 4
-    assert pd.read_parquet(tmp_path / "pseudo_labels.parquet").equals(guessed(tiny_store, tmp_path / "again"))
+    assert pd.read_parquet(tmp_path / "pseudo_labels.parquet").equals(pseudo_labelled(tiny_store, tmp_path / "again"))
 
 
-def test_settings_that_cannot_be_meant_are_refused(tiny_store, tmp_path):
+def test_contradictory_settings_are_rejected(tiny_store, tmp_path):
     with pytest.raises(LddmError, match=r"pseudo_labels\.classifier is set, but all videos are labelled"):
         build.load({"pseudo_labels": {"classifier": "strain"}})
     with pytest.raises(LddmError, match="needs pseudo-labels"):
@@ -117,4 +117,4 @@ def test_settings_that_cannot_be_meant_are_refused(tiny_store, tmp_path):
     store, splits = tiny_store
     with pytest.raises(LddmError, match="no unlabelled"):
         pseudo_label(SECTION, store, splits, 0, tmp_path, 0, lambda *_: None)
-    assert isinstance(guessed(tiny_store, tmp_path), pd.DataFrame)
+    assert isinstance(pseudo_labelled(tiny_store, tmp_path), pd.DataFrame)

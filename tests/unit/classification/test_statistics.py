@@ -17,7 +17,7 @@ def example(n=60):
     return labels, probability
 
 
-def test_scores_are_scikit_learns():
+def test_scores_match_scikit_learn():
     labels, probability = example()
     found = {k: v[0] for k, v in scores(labels, probability, 0.5, np.ones((1, 60))).items()}
     called = probability >= 0.5
@@ -29,7 +29,7 @@ def test_scores_are_scikit_learns():
     assert found["specificity"] == pytest.approx(metrics.recall_score(1 - labels, ~called))
 
 
-def test_weights_are_repetitions():
+def test_weights_equal_repetitions():
     labels, probability = example()
     counts = RNG.integers(0, 3, 60)
     weighted = {k: v[0] for k, v in scores(labels, probability, 0.4, counts[None]).items()}
@@ -40,7 +40,7 @@ def test_weights_are_repetitions():
         assert value == pytest.approx(repeated[name][0]), name
 
 
-def test_brier_and_log_loss_are_scikit_learns():
+def test_brier_score_and_log_loss_match_scikit_learn():
     labels, probability = example()
     found = scores(labels, probability, 0.5, np.ones((1, 60)))
     assert found["brier"][0] == pytest.approx(metrics.brier_score_loss(labels, probability))
@@ -79,7 +79,7 @@ def test_the_patient_auc_takes_the_mean_of_a_patient():
     assert scores(labels, probability, 0.5, np.ones((1, 5)))["patient_auc"][0] == found["auc"][0]
 
 
-def test_few_validation_videos_are_called_few(caplog):
+def test_few_validation_videos_give_a_warning(caplog):
     labels = np.repeat([0, 1], [20, 4])
     best_threshold(labels, np.linspace(0, 1, 24))
     assert "4 validation videos" in caplog.text
@@ -88,12 +88,12 @@ def test_few_validation_videos_are_called_few(caplog):
     assert not caplog.text
 
 
-def test_one_class_gives_no_number_instead_of_a_wrong_one():
+def test_a_single_class_gives_nan():
     assert np.isnan(scores(np.ones(4, int), np.linspace(0, 1, 4), 0.5, np.ones((1, 4)))["auc"][0])
     assert area_under_curve(np.ones(4, int), np.linspace(0, 1, 4)) == 0.5
     assert best_threshold(np.ones(4, int), np.linspace(0, 1, 4)) == 0.5
 
 
-def test_the_threshold_separates_what_can_be_separated():
+def test_the_threshold_separates_separable_classes():
     labels, probability = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9])
     assert best_threshold(labels, probability) == pytest.approx(0.4)

@@ -29,7 +29,7 @@ def animated(tmp_path, tiny_store, generator, change=lambda frames: frames, samp
     return path
 
 
-def test_the_classifier_of_real_videos_reads_animated_test_clips(tiny_store, tmp_path):
+def test_the_classifier_of_real_videos_predicts_animated_test_clips(tiny_store, tmp_path):
     section = ClassificationSettings(seeds=1, real_videos=8, training=Training(steps=4, batch_size=8, val_every=2))
     made = [
         animated(tmp_path, tiny_store, "reconstruction"),
@@ -52,7 +52,7 @@ def test_a_generator_that_lacks_a_test_clip_is_named(tiny_store, tmp_path):
         animated_test_clips([path], real_clips(*tiny_store, 0, "test").table)
 
 
-def test_videos_that_show_their_class_score_as_real_ones_and_others_lower(tmp_path):
+def test_videos_that_show_their_class_score_like_real_ones_and_others_lower(tmp_path):
     rng = np.random.default_rng(0)
     known = np.clip(0.5 + 0.3 * (LABELS - 0.5) + rng.normal(0, 0.15, 60), 0, 1)
     files = []

@@ -72,7 +72,7 @@ def test_a_dicom_still_keeps_no_name():
         (picture()[:16] + (2**20).to_bytes(4, "big") * 2 + picture()[24:], "the file"),  # a bomb of 2^40 pixels
     ],
 )
-def test_what_is_no_still_is_refused_and_leaves_nothing(data, reason, tmp_path, monkeypatch):
+def test_files_that_are_not_stills_are_rejected_without_a_trace(data, reason, tmp_path, monkeypatch):
     monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(UnreadableFile, match=reason):
         files.read_still(data)
@@ -80,7 +80,7 @@ def test_what_is_no_still_is_refused_and_leaves_nothing(data, reason, tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ["mp4", "gif", "dcm"])
-def test_downloads_bear_the_mark_in_their_frames(kind, tmp_path):
+def test_downloads_have_the_mark_in_their_frames(kind, tmp_path):
     video = np.full((5, 120, 160), 90, np.uint8)
     video[:, 40] = np.arange(80, 130, 10)[:, None]  # a GIF has no equal frames
     data = files.download(video, 10, kind, (0.2, 0.2))
@@ -130,7 +130,7 @@ def test_requests_are_checked(change, message):
             Request.of_json(other)
 
 
-def test_what_does_not_exist_or_is_too_much_is_refused(bench, still):
+def test_unknown_or_too_large_requests_are_rejected(bench, still):
     for request, message in (
         (Request("another", "breast-phantom"), "removed from memory"),
         (Request(still, "../../etc"), "no model"),
@@ -176,7 +176,7 @@ def test_the_oldest_results_are_dropped(bench, monkeypatch):
     assert list(bench.jobs) == jobs[2:]
 
 
-def test_a_defect_does_not_stop_the_server_or_tell_more_than_it_should(bench, still, monkeypatch, caplog):
+def test_a_bug_neither_stops_the_server_nor_leaks_details(bench, still, monkeypatch, caplog):
     def broken(self, job, image):
         raise RuntimeError("secret path")
 

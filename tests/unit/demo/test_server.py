@@ -95,7 +95,7 @@ def test_it_listens_on_this_machine_only(server):
         ({"Origin": "https://127.0.0.1:{port}"}, 403),
     ],
 )
-def test_other_hosts_and_pages_are_refused(server, headers, status):
+def test_other_hosts_and_pages_are_rejected(server, headers, status):
     headers = {name: value.format(port=server.port) for name, value in headers.items()}
     assert ask(server, "GET", "/", headers=headers)[0].status == status
     if status == 403:
@@ -127,13 +127,13 @@ def test_scripts_of_other_pages_get_nothing(server):
         ("PUT", "/", None, 501),
     ],
 )
-def test_wrong_requests_are_refused_in_one_sentence(server, method, path, body, status):
+def test_invalid_requests_are_rejected_with_one_sentence(server, method, path, body, status):
     answer, data = ask(server, method, path, body)
     assert answer.status == status
     assert status == 501 or (json.loads(data)["message"] and "Traceback" not in data.decode())
 
 
-def test_too_large_files_are_refused_before_they_are_read(server):
+def test_too_large_files_are_rejected_before_they_are_read(server):
     for header, status in (
         (f"Content-Length: {MAX_UPLOAD + 1}", 413),
         ("Transfer-Encoding: chunked", 411),
@@ -201,7 +201,7 @@ def test_videos_are_played_in_their_own_pixels_beside_the_still(server, tmp_path
     assert said[1] == "0;24;3 27 51;synthetic;6;MP4 GIF DICOM;Careful"
 
 
-def test_the_command_says_where_the_page_is_and_stops(tmp_path):
+def test_the_command_prints_the_address_and_stops(tmp_path):
     command = [sys.executable, "-c", "from lddm.cli import app; app()", "demo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         said = process.stdout.readline()

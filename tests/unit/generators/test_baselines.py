@@ -32,7 +32,7 @@ def stirred_flow(coupling):
 
 
 @pytest.mark.parametrize("coupling", ["clamped", "published"])
-def test_flow_inverts_and_its_log_determinant_is_autograds(coupling):
+def test_flow_is_invertible_and_its_log_determinant_matches_autograd(coupling):
     model = stirred_flow(coupling)
     z, x0, label = torch.randn(3, 6).double(), torch.rand(3, 1, 32, 32).double(), torch.tensor([0, 1, -1])
     _, condition = model.condition(x0, label)
@@ -91,7 +91,7 @@ class TwoModes:
         return torch.rand(len(index), 1, 32, 32, generator=rng), z, label
 
 
-def test_a_trained_flow_draws_from_the_labels_distribution(tmp_path):
+def test_a_trained_flow_samples_the_distribution_given_the_label(tmp_path):
     torch.manual_seed(0)
     np.random.seed(0)
     model = ConditionalFlow(SMALL, SPEC, 32, LabelSpec(2))
@@ -101,7 +101,7 @@ def test_a_trained_flow_draws_from_the_labels_distribution(tmp_path):
     assert drawn[0] < -0.5 and drawn[1] > 0.5, drawn
 
 
-def test_what_training_keeps_can_be_loaded_and_draws_in_the_units_of_stage_1(tiny_store, tmp_path):
+def test_saved_weights_load_and_sample_in_the_units_of_stage_1(tiny_store, tmp_path):
     store, _ = tiny_store
     mean = 100 + torch.randn(len(store.clips), 6)
     short = SMALL.model_copy(update={"training": Training(steps=4, batch_size=4, val_every=2)})
@@ -128,7 +128,7 @@ def test_the_unknown_label_is_trained_too():
     assert moved[0.0][2] == 0 and (moved[0.5] > 0).all()
 
 
-def test_motion_transfer_takes_the_z_of_a_training_clip_of_the_label(tiny_store, tmp_path):
+def test_motion_transfer_uses_the_z_of_a_training_clip_with_the_label(tiny_store, tmp_path):
     store, _ = tiny_store
     mean = torch.arange(len(store.clips))[:, None].float().expand(-1, 6).clone()
     MotionTransfer.from_latents(latents(store, tmp_path, mean)).save(tmp_path / "m")

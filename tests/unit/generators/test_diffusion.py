@@ -33,7 +33,7 @@ def test_v_target_and_noise_recover_z():
     assert torch.allclose(alpha.sqrt() * noisy - (1 - alpha).sqrt() * v, z, atol=1e-4)
 
 
-def test_flow_matching_goes_straight_from_z_to_the_noise():
+def test_flow_matching_follows_the_straight_path_from_z_to_noise():
     scheduler = make_scheduler(SMALL.model_copy(update={"prediction_type": "flow_prediction"}), "ddim")
     z, noise, t = torch.randn(3, 5), torch.randn(3, 5), torch.tensor([0, 500, 1000])
     noisy, velocity = add_noise(scheduler, z, noise, t)
@@ -55,7 +55,7 @@ def test_min_snr_weights():
 
 @pytest.mark.parametrize("spec", [VECTOR, MAPS, GRID], ids=["vector", "low_rank", "grid"])
 @pytest.mark.parametrize("sampler", ["ddim", "unipc"])
-def test_samples_have_the_shape_and_repeat_for_a_seed(spec, sampler):
+def test_samples_have_the_right_shape_and_are_reproducible(spec, sampler):
     torch.manual_seed(0)
     model = LatentDiffusion(SMALL, spec, 32, LabelSpec(2)).eval()
     for parameter in model.parameters():  # the gates start shut; open them
@@ -105,7 +105,7 @@ def test_validation_does_not_depend_on_how_many_latents_are_in_memory(latents, t
     assert parts["loss"] == pytest.approx(whole["loss"], rel=0.15)  # other noise
 
 
-def test_the_denoiser_sees_white_maps_with_their_own_covariance():
+def test_the_covariance_of_white_maps_is_restored_for_the_denoiser():
     """Training latents that are one push of all cells: the coloured view of white noise is that push, at unit variance."""
     n, cells = 400, MAPS.map_size**2
     push = torch.randn(n, MAPS.map_channels, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, cells)
@@ -122,7 +122,7 @@ def test_the_denoiser_sees_white_maps_with_their_own_covariance():
     assert torch.equal(again.denoiser.cov_sqrt, model.denoiser.cov_sqrt)
 
 
-def test_predicted_noise_does_not_blow_samples_up():
+def test_noise_prediction_does_not_amplify_samples():
     """At pure noise z is noise / 0: a network that is not exact must not be asked there."""
     model = LatentDiffusion(SMALL.model_copy(update={"prediction_type": "epsilon"}), VECTOR, 32, LabelSpec(0)).eval()
     x0, label = torch.zeros(100, 1, 32, 32), torch.zeros(100, dtype=torch.long)
@@ -176,7 +176,7 @@ def test_an_ideal_denoiser_yields_the_true_distribution(sampler, prediction):
     assert z.std().item() == pytest.approx(0.5, abs=0.03)
 
 
-def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
+def test_ten_unipc_steps_are_more_accurate_than_ten_ddim_steps():
     """What few steps lose is variance: with an ideal denoiser of a Gaussian, DDIM loses some and UniPC nearly none."""
     model = LatentDiffusion(SMALL, VECTOR, 32, LabelSpec(0))
     model.denoiser = Ideal(make_scheduler(SMALL, "ddim"), mean=0.0, std=1.0)
@@ -190,7 +190,7 @@ def test_ten_unipc_steps_are_nearer_to_many_than_ten_of_ddim():
     assert z["unipc", 10].std().item() == pytest.approx(1.0, abs=0.03)
 
 
-def test_our_loop_is_diffusers_own_ddim_and_undoes_the_standardisation():
+def test_our_loop_matches_ddim_of_diffusers_and_inverts_the_standardisation():
     torch.manual_seed(0)
     model = LatentDiffusion(SMALL, VECTOR, 32, LabelSpec(2)).eval()
     model.transform.whitening.shift += 3
@@ -223,7 +223,7 @@ def latents(tiny_store, tmp_path):
     return LatentSet.load(tmp_path / "z")
 
 
-def test_training_saves_a_model_that_loads_alone(latents, tiny_store, tmp_path):
+def test_a_trained_model_loads_without_further_files(latents, tiny_store, tmp_path):
     store, lines = tiny_store[0], []
     DiffusionTrainer.fit(SMALL, latents, store, 0, tmp_path / "s", tmp_path / "m", lambda *line: lines.append(line))
     assert [step for step, _ in lines] == [2, 4]
@@ -232,7 +232,7 @@ def test_training_saves_a_model_that_loads_alone(latents, tiny_store, tmp_path):
     assert torch.equal(model.transform.logarithms, latents.transform.logarithms) and model.settings == SMALL
 
 
-def test_weights_of_another_version_are_one_clear_error(tmp_path):
+def test_weights_of_another_version_raise_one_clear_error(tmp_path):
     model = LatentDiffusion(SMALL, VECTOR, 32, LabelSpec(2))
     model.save(tmp_path / "m")
     state, about = load_weights(tmp_path / "m", "generator:lddm")

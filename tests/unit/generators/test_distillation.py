@@ -39,7 +39,7 @@ def latents(tiny_store, tmp_path):
 
 # A denoiser of noise is a bad beginning for what has to leave most of the noise as it is.
 @pytest.mark.parametrize(("prediction", "most"), [("v_prediction", 0.1), ("epsilon", 0.4), ("flow_prediction", 0.1)])
-def test_one_step_makes_what_ten_make_of_noise_that_it_has_not_seen(latents, tiny_store, tmp_path, prediction, most):
+def test_one_step_reproduces_ten_steps_on_unseen_noise(latents, tiny_store, tmp_path, prediction, most):
     settings = DiffusionSettings(
         width=16,
         depth=2,
@@ -65,7 +65,7 @@ def test_one_step_makes_what_ten_make_of_noise_that_it_has_not_seen(latents, tin
     ).square().mean()
 
 
-def test_what_a_kill_in_the_middle_leaves_ends_the_same(latents, tiny_store, tmp_path):
+def test_a_killed_distillation_resumes_to_the_same_weights(latents, tiny_store, tmp_path):
     settings = DiffusionSettings(
         width=16,
         depth=1,
@@ -96,7 +96,7 @@ def test_what_a_kill_in_the_middle_leaves_ends_the_same(latents, tiny_store, tmp
     assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "broken.safetensors").read_bytes()
 
 
-def test_pairs_have_every_label_and_guidance_of_the_range(latents, tiny_store):
+def test_pairs_cover_all_labels_and_the_guidance_range(latents, tiny_store):
     settings = DiffusionSettings(
         width=16,
         depth=1,
@@ -110,7 +110,7 @@ def test_pairs_have_every_label_and_guidance_of_the_range(latents, tiny_store):
     assert set(pairs.index.tolist()) == set(range(len(reader)))
 
 
-def test_what_it_was_not_taught_is_refused():
+def test_untrained_sampling_options_are_rejected():
     still, rng = (torch.zeros(1, 1, 32, 32), torch.tensor([0])), torch.Generator()
     model = LatentDiffusion(DiffusionSettings(width=16, depth=1), VECTOR, 32, LabelSpec(2))
     for options in (
@@ -135,13 +135,13 @@ def test_what_it_was_not_taught_is_refused():
         ({"synthesis": {"guidance_target": "image+label"}}, "by image"),
     ],
 )
-def test_settings_that_do_not_fit_each_other_are_refused(raw, said):
+def test_inconsistent_settings_are_rejected(raw, said):
     with pytest.raises(LddmError, match=said):
         load(raw)
     load(raw | {"synthesis": raw.get("synthesis", {}) | {"sampler": "unipc"}})
 
 
-def test_diffusion_in_pixels_has_no_student_and_takes_unipc():
+def test_pixel_diffusion_falls_back_from_distilled_to_unipc():
     torch.manual_seed(0)
     model = PixelDiffusion(PixelSettings(width=8), 16, 4, LabelSpec(2)).eval()
     x0, label = torch.rand(1, 1, 16, 16), torch.tensor([1])

@@ -69,7 +69,7 @@ def test_the_embedder_is_trained_first_and_then_frozen(name, vectors, tiny_store
 
 
 @pytest.mark.parametrize(("kind", "settings"), [(LatentDiffusion, DiffusionSettings), (ConditionalFlow, CinnSettings)])
-def test_features_of_efficientnet_are_no_part_of_the_weights(kind, settings):
+def test_efficientnet_is_not_saved_with_the_weights(kind, settings):
     torch.manual_seed(0)
     embedder = EmbedderSettings(kind="efficientnet")
     small = settings(width=8, image_embedder=embedder, **({"distillation": None} if kind is LatentDiffusion else {}))
@@ -86,7 +86,7 @@ def test_features_of_efficientnet_are_no_part_of_the_weights(kind, settings):
 
 
 @pytest.mark.parametrize("section", ["diffusion", "cinn"])
-def test_an_embedding_is_no_condition_of_maps(section):
+def test_an_embedding_cannot_condition_maps(section):
     raw = {section: {"image_embedder": {"kind": "efficientnet"}}}
     with pytest.raises(LddmError, match=f"{section}.image_embedder embeds x0 as one vector"):
         build.load(raw)

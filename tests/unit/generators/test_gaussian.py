@@ -87,7 +87,7 @@ def test_the_fit_finds_a_linear_dependence_and_the_covariance_of_the_rest(plante
     assert values["val/error"] < 0.8 * values["val/error_of_mean"] and values["penalty"] < 1
 
 
-def test_noise_is_not_taken_for_a_dependence():
+def test_pure_noise_gives_no_dependence():
     train, val = part(300, 0), part(200, 1)
     for latents in (train, val):  # other stills than those of the latents
         latents.x0 = latents.x0.flip(0)
@@ -130,7 +130,7 @@ def test_each_principal_axis_keeps_its_variance_with_fewer_latents_than_dimensio
     assert ratio.min() > 0.95 and ratio.max() < 1.05
 
 
-def test_the_label_moves_the_mean_and_an_unknown_one_is_drawn(planted):
+def test_the_label_shifts_the_mean_and_unknown_labels_are_sampled(planted):
     model, _ = planted
     x0 = part(1, 3).x0.expand(4000, -1, -1, -1)
     benign, malignant, unknown = (draw(model, x0, torch.full((4000,), label)) for label in (0, 1, -1))
@@ -143,7 +143,7 @@ def test_the_label_moves_the_mean_and_an_unknown_one_is_drawn(planted):
     assert torch.allclose(either[0], either[1], atol=1e-5)
 
 
-def test_latents_without_labels_count_for_all_but_the_label():
+def test_latents_without_labels_contribute_to_all_but_the_label_means():
     some, _ = fitted(part(2000, 0, unlabelled=0.9))
     x0 = part(1, 3).x0
     effect = some.transform.invert(some.predict(x0, torch.tensor([1]))) - some.transform.invert(
@@ -154,7 +154,7 @@ def test_latents_without_labels_count_for_all_but_the_label():
     assert torch.equal(draw(none, x0, [-1]), draw(none, x0, [1]))
 
 
-def test_the_noise_of_a_video_is_its_own(planted):
+def test_the_noise_of_a_video_is_independent_of_its_batch(planted):
     model, _ = planted
     data = part(4, 5)
     label = torch.tensor([0, -1, 1, -1])
@@ -189,6 +189,6 @@ def test_every_kind_of_latent_is_fitted_saved_and_loaded(tiny_store, tmp_path, k
 
 
 @pytest.mark.parametrize("section", [{"grid": 0}, {"grid": 17}, {"training": {"steps": 5}}, {"use_label": "yes"}])
-def test_settings_that_mean_nothing_are_refused(section):
+def test_invalid_settings_are_rejected(section):
     with pytest.raises(LddmError, match="gaussian"):
         build.load({"gaussian": section})

@@ -36,7 +36,7 @@ def opened(model):
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_a_generator_of_numbers_follows_them_and_is_the_same_after_saving(kind, tmp_path):
+def test_a_generator_follows_numeric_labels_and_is_unchanged_by_saving(kind, tmp_path):
     torch.manual_seed(0)
     model = opened(kind(SETTINGS[kind], SPEC, 16, LabelSpec(target_range=RANGE)))
     model.save(tmp_path / "m")
@@ -49,7 +49,7 @@ def test_a_generator_of_numbers_follows_them_and_is_the_same_after_saving(kind, 
     assert not torch.allclose(drawn[0], drawn[1]) and not torch.allclose(drawn[0], drawn[2])
 
 
-def test_an_unknown_number_is_one_that_was_dropped():
+def test_an_unknown_number_equals_a_dropped_condition():
     torch.manual_seed(0)
     condition = ImageCondition(16, None, 8, 12, LabelSpec(target_range=RANGE))
     x0, keep = torch.rand(2, 1, 16, 16), torch.tensor([True, False])
@@ -58,7 +58,7 @@ def test_an_unknown_number_is_one_that_was_dropped():
     assert torch.equal(dropped, unknown) and torch.isfinite(unknown).all()
 
 
-def test_near_numbers_have_near_embeddings_and_gradients_do_not_break_on_unknown_ones():
+def test_embeddings_are_smooth_and_gradients_are_finite_for_unknown_numbers():
     torch.manual_seed(0)
     embedding = NumberEmbedding(RANGE, 32)
     near = embedding(torch.tensor([45.0, 45.5, 70.0]))
@@ -67,7 +67,7 @@ def test_near_numbers_have_near_embeddings_and_gradients_do_not_break_on_unknown
     assert all(torch.isfinite(parameter.grad).all() for parameter in embedding.parameters())
 
 
-def test_motion_transfer_takes_the_motion_of_a_near_number(tmp_path):
+def test_motion_transfer_uses_a_clip_with_a_similar_number(tmp_path):
     model = MotionTransfer(SPEC, 100, numbers=True)
     model.bank.copy_(torch.arange(100.0)[:, None].expand(-1, SPEC.size))
     model.bank_label.copy_(torch.linspace(20, 70, 50).repeat(2))  # each twice, as a clip and its mirror image
@@ -81,7 +81,7 @@ def test_motion_transfer_takes_the_motion_of_a_near_number(tmp_path):
     assert len(anywhere.unique()) > 80
 
 
-def test_the_gaussian_finds_a_planted_curve_and_ignores_unknown_numbers():
+def test_the_gaussian_recovers_a_planted_curve_and_ignores_unknown_numbers():
     rng = torch.Generator().manual_seed(0)
     count = 800
     x0 = F.interpolate(2 * torch.rand(count, 1, 2, 2, generator=rng) - 1, scale_factor=8)
@@ -113,7 +113,7 @@ def test_the_gaussian_finds_a_planted_curve_and_ignores_unknown_numbers():
     assert unknown[:, 0].std() > 0.7 * z[:, 0].std()  # a number is drawn for each
 
 
-def test_the_student_is_taught_all_numbers_of_the_range_and_the_unknown_one():
+def test_the_student_is_trained_on_the_whole_range_and_on_unknown_numbers():
     settings = DiffusionSettings(width=16, depth=1, distillation=DistillationSettings(num_inference_steps=2))
     torch.manual_seed(0)
     model = opened(LatentDiffusion(settings, SPEC, 16, LabelSpec(target_range=RANGE)))

@@ -29,7 +29,7 @@ class Model:
         training = type("Training", (), {"batch_size": 3})
 
 
-def test_clips_come_turned_from_wherever_they_lie(tiny_store, tmp_path, monkeypatch):
+def test_augmented_clips_do_not_depend_on_where_frames_are_stored(tiny_store, tmp_path, monkeypatch):
     store = tiny_store[0]
     latents = latents_of(store, tmp_path / "latents")
     data = PixelDataset(latents, store, True, CPU)

@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("student", [False, True])
-def test_recorded_steps_of_stage_2_are_plain_steps(monkeypatch, student, caplog):
+def test_captured_steps_of_stage_2_equal_eager_steps(monkeypatch, student, caplog):
     monkeypatch.setattr(graphs, "capture", lambda function, generators=(): function)
     found = {}
     for how in ("read each step", "read at the log", "graphs"):

@@ -70,7 +70,7 @@ def embedder_task(size=16):
 @pytest.mark.parametrize(
     "make", [lambda: stage2_task(32, 4, CPU)[0], lambda: stage2_task(32, 4, CPU, True)[0], embedder_task]
 )
-def test_x0_that_do_not_fit_are_read_ahead_and_the_step_is_not_recorded(monkeypatch, make):
+def test_x0_that_do_not_fit_are_prefetched_and_the_step_is_not_captured(monkeypatch, make):
     task, numbers = make(), (0, 1, 5)
     expected = [task.batch(number) for number in numbers]
     could = hasattr(task, "read")

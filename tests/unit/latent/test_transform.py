@@ -52,7 +52,7 @@ def test_every_number_is_standardised():
     assert (normalised[:, LOW_RANK.size :].pow(4).mean(dim=0) - 3).abs().max() < 0.5
 
 
-def test_only_the_number_of_an_amplitude_says_how_large_a_motion_is():
+def test_only_the_log_amplitude_determines_the_size_of_motion():
     z, transform = fitted("low_rank")
     normalised = transform(z)
     normalised[:, LOW_RANK.size] += 1
@@ -66,7 +66,7 @@ def test_only_the_number_of_an_amplitude_says_how_large_a_motion_is():
     assert similarity.median() > 0.95  # of its row, the main axes grow
 
 
-def test_twice_the_motion_is_twice_the_amplitude():
+def test_the_amplitude_is_proportional_to_the_motion():
     z, transform = fitted("low_rank")
     maps, rows = LOW_RANK.split(z)
     double = LOW_RANK.join(torch.cat([2 * maps[:, :2], maps[:, 2:]], dim=1), rows)
@@ -75,7 +75,7 @@ def test_twice_the_motion_is_twice_the_amplitude():
     assert torch.allclose(LOW_RANK.split(transform.invert(transform(double)))[0], LOW_RANK.split(double)[0], rtol=1e-3)
 
 
-def test_how_size_is_shared_between_map_and_row_does_not_matter():
+def test_the_split_of_amplitude_between_map_and_row_is_irrelevant():
     z, transform = fitted("low_rank")
     maps, rows = LOW_RANK.split(z)
     assert torch.allclose(transform(LOW_RANK.join(maps / 3, 3 * rows)), transform(z), atol=1e-4)
@@ -96,7 +96,7 @@ def test_samples_have_unit_rows_and_amplitudes_like_those_of_training():
     assert torch.allclose(again[:, LOW_RANK.size :], drawn[:, LOW_RANK.size :], atol=1e-2)
 
 
-def test_noise_of_measurement_does_not_grow_with_the_amplitude():
+def test_measurement_noise_does_not_scale_with_the_amplitude():
     """Smooth rows with a noise of 0.01 px: samples whose row says half of their amplitude do not jerk twice as much."""
     rng = torch.Generator().manual_seed(0)
     amplitude = (0.7 * torch.randn(2000, 1, 1, generator=rng)).exp()
@@ -117,7 +117,7 @@ def test_noise_of_measurement_does_not_grow_with_the_amplitude():
     assert jerk(mixed) < 2 * jerk(z)
 
 
-def test_a_clip_that_stands_still_is_a_finite_number_of_no_motion():
+def test_a_clip_without_motion_has_a_finite_log_amplitude():
     z, transform = fitted("low_rank", still=60)
     normalised = transform(z)
     assert torch.isfinite(normalised).all() and normalised[:, LOW_RANK.size :].abs().max() < 5
@@ -134,7 +134,7 @@ def test_the_width_of_the_posterior_is_part_of_the_variance():
     assert transform.whitening.scale.tolist() == pytest.approx([5**0.5] * 5, rel=0.05)
 
 
-def test_copies_of_clips_do_not_count_as_clips(tmp_path):
+def test_augmented_copies_do_not_count_as_independent_clips(tmp_path):
     """Latents with their mirrored copies are whitened with the floor of the clips that they come from."""
     z = latents("low_rank", 50)  # fewer clips than a map has numbers, so that the floor counts
     z[:, :80].view(50, 5, 16)[:, :, 8:] = z[:, :80].view(50, 5, 16)[:, :, :8]
@@ -146,7 +146,7 @@ def test_copies_of_clips_do_not_count_as_clips(tmp_path):
     assert torch.allclose(saved, once, rtol=1e-3, atol=1e-3) and not torch.allclose(many, once, rtol=1e-2)
 
 
-def test_latents_of_an_earlier_version_are_one_clear_error(tmp_path):
+def test_latents_of_an_earlier_version_raise_one_clear_error(tmp_path):
     z = latents("vector", 20)
     tensors = {"mean": z, "std": z, "whitening.shift": z[0], "whitening.scale": z[0]}
     save_weights(tmp_path / "old", tensors, "latents", spec=SPECS["vector"].to_dict(), clip=[])

@@ -28,7 +28,7 @@ def test_it_inverts_and_gives_unit_covariance():
         assert torch.allclose(covariance, torch.eye(len(covariance)), atol=0.15)
 
 
-def test_local_differences_are_raised_to_the_weight_of_the_common_part():
+def test_local_and_common_directions_have_equal_variance():
     z = latents()
     white = Whitening.fit(LOW_RANK, z)(z)
 
@@ -50,7 +50,7 @@ def test_white_maps_stay_aligned_with_x0():
     assert change[0].abs().argmax().item() == 2 * 4 + 1 and change[1:].abs().max() < 1e-5
 
 
-def test_what_never_changes_does_not_blow_up():
+def test_constant_dimensions_stay_finite():
     z = torch.ones(10, LOW_RANK.size)
     whitening = Whitening.fit(LOW_RANK, z)
     assert torch.isfinite(whitening(z)).all() and torch.isfinite(whitening.invert(torch.randn(2, LOW_RANK.size))).all()

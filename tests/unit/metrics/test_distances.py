@@ -118,7 +118,7 @@ def test_an_interval_is_as_wide_as_the_value_moves_between_samples(distance):
     assert 0.8 < np.mean(errors) / np.std(found, ddof=1) < 1.5
 
 
-def test_sets_of_the_same_patients_lose_them_together():
+def test_paired_sets_omit_the_same_patients():
     """A reconstruction follows its patients: drawn independently, the error was five times that of the value."""
     rng = np.random.default_rng(12)
     real = rng.normal(size=(60, 3))
@@ -141,7 +141,7 @@ def test_a_true_null_between_two_generators_is_rejected_as_often_as_stated():
     assert 0.01 <= rejected / 100 <= 0.09
 
 
-def test_what_is_no_set_of_features_is_refused():
+def test_invalid_feature_sets_are_rejected():
     with pytest.raises(ValueError, match="n >= 2"):
         frechet(np.zeros((1, 3)), np.zeros((5, 3)))
     with pytest.raises(ValueError, match="finite"):

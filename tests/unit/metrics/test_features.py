@@ -51,7 +51,7 @@ def test_a_failing_download_is_a_reason(tmp_path, monkeypatch):
         weights.find("vgg16", tmp_path)
 
 
-def test_efficientnet_sees_a_difference():
+def test_efficientnet_features_differ_between_clips():
     network = features.efficientnet_frames()
     assert network.label == "efficientnet_lite0, 2 frames a video"
     found = network.extract(CLIPS)

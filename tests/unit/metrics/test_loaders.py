@@ -116,7 +116,7 @@ def test_nine_frames_are_the_fewest_that_an_i3d_takes(tmp_path):
         video_networks.kinetics_i3d(tmp_path, video_networks.I3D_SHORTEST - 1)
 
 
-def test_what_is_no_i3d_is_a_reason(tmp_path, monkeypatch):
+def test_a_file_that_is_not_an_i3d_is_a_reason(tmp_path, monkeypatch):
     kinetics, textures = (tmp_path / weights.REGISTRY[name].file for name in ("i3d_kinetics400", "i3d_dtdb"))
     kinetics.write_bytes(b"no TorchScript")
     with pytest.raises(WeightsAbsent, match="expected bec6519f66ea"):
@@ -170,7 +170,7 @@ def test_a_damaged_or_foreign_file_of_lpips_is_a_reason(tmp_path, monkeypatch):
         paired.lpips(tmp_path, "alex")
 
 
-def test_dists_is_pyiqas(tmp_path, monkeypatch):
+def test_dists_matches_pyiqa(tmp_path, monkeypatch):
     from pyiqa.archs import dists_arch as peer
 
     network, _ = lpips_files(tmp_path, monkeypatch, "vgg")
@@ -208,7 +208,7 @@ def as_rgb(clips):
     return torch.from_numpy(clips[:, [8, 16]].reshape(-1, 1, *clips.shape[2:])).expand(-1, 3, -1, -1).contiguous()
 
 
-def test_lpips_alex_is_its_definition(tmp_path, monkeypatch):
+def test_lpips_alex_matches_its_definition(tmp_path, monkeypatch):
     network, heads = lpips_files(tmp_path, monkeypatch, "alex")
     real, fake = smooth_clips(2, side=64), smooth_clips(2, side=64)
     measure = paired.lpips(tmp_path, "alex")
@@ -228,7 +228,7 @@ def test_lpips_alex_is_its_definition(tmp_path, monkeypatch):
     assert np.allclose(measure(real, real), 0, atol=1e-6)
 
 
-def test_lpips_vgg_is_torch_fidelitys_and_then_the_perceptual_loss(tmp_path, monkeypatch):
+def test_lpips_vgg_matches_torch_fidelity_and_is_the_perceptual_loss(tmp_path, monkeypatch):
     from torch_fidelity import sample_similarity_lpips as peer
 
     assert isinstance(paired.perceptual_loss(tmp_path), PerceptualLoss)
@@ -264,7 +264,7 @@ def test_brisque_uses_the_support_vectors_of_its_file_and_unpickles_nothing_else
 
 
 @pytest.mark.parametrize(("photo", "classes"), [("china.jpg", {698}), ("flower.jpg", {985})])  # palace, daisy
-def test_efficientnet_has_its_weights_where_they_belong(photo, classes):
+def test_efficientnet_loads_its_weights_into_the_right_layers(photo, classes):
     """Tensors are matched by order, so a permutation of equal shapes would pass the loader's own check."""
     from sklearn.datasets import load_sample_image
 

@@ -31,7 +31,7 @@ class Malicious:
         return subprocess.call, (["touch", str(self.folder / "was-run")],)
 
 
-def test_a_malicious_pickle_is_refused_and_not_run(tmp_path):
+def test_a_malicious_pickle_is_rejected_and_not_executed(tmp_path):
     with pytest.raises(ValueError, match=r"it asks for subprocess\.call, expected numpy arrays only"):
         read_arrays(pickle.dumps({"layer": Malicious(tmp_path)}))
     assert not (tmp_path / "was-run").exists()
@@ -49,13 +49,13 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path):
         b"no pickle",
     ],
 )
-def test_whatever_is_no_dictionary_of_arrays_is_refused(content):
+def test_pickles_other_than_dictionaries_of_arrays_are_rejected(content):
     with pytest.raises(ValueError, match="not a pickle of numpy arrays"):
         read_arrays(content)
 
 
 @pytest.mark.parametrize("protocol", (3, 4))
-def test_arrays_come_out_as_they_went_in(protocol):
+def test_arrays_are_read_unchanged(protocol):
     arrays = {"params": {"kernel": RNG.normal(size=(2, 3)).astype(np.float32), "bias": np.asfortranarray(np.eye(3))}}
     found = read_arrays(pickle.dumps(arrays, protocol=protocol))
     assert found.keys() == {"params"}
@@ -145,7 +145,7 @@ class MeanDifference(torch.nn.Module):
         return self.scale * (first - second).abs().mean()
 
 
-def test_wrong_answers_are_a_reason(tmp_path, monkeypatch):
+def test_wrong_reference_values_are_a_reason(tmp_path, monkeypatch):
     path = tmp_path / REGISTRY["dists"].file
     path.parent.mkdir()
     path.write_bytes(HEADS)

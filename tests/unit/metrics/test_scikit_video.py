@@ -17,7 +17,7 @@ def test_numpy_keeps_its_own_names(clip):
     assert np.ma.masked_invalid([1.0, np.nan]).mask.tolist() == [False, True]  # breaks if np.bool is overwritten
 
 
-def test_what_fails_without_the_module_works(clip):
+def test_functions_that_fail_without_the_module_work(clip):
     assert skvideo.measure.brisque_features(clip[:1]).shape == (1, 36)
     assert np.isfinite(skvideo.measure.niqe(clip[:1])).all()
     assert skvideo.measure.msssim(clip[:1], clip[:1])[0] == pytest.approx(1)
@@ -41,7 +41,7 @@ def test_frames_handed_to_ffmpeg_have_tostring(clip):
     assert prepared.tostring() == clip.tobytes()
 
 
-def test_imresize_is_that_of_old():
+def test_imresize_matches_the_former_scipy_function():
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     assert imresize(image, 0.5, interp="bicubic", mode="F").shape == (4, 4)
     assert imresize(image, 200).shape == (16, 16) and imresize(image, (3, 5)).shape == (3, 5)

@@ -26,14 +26,14 @@ def fan(angle=0.5, depth=60.0):
     [fan(), fan(0.35, 50), (PLACE[:, None] > 9) & (PLACE > 19) & (PLACE < 44), torch.ones(64, 64, dtype=torch.bool)],
     ids=["fan", "narrow fan", "rectangle", "whole frame"],
 )
-def test_it_is_what_is_lit_and_shadows_belong_to_it(lit):
+def test_the_mask_covers_bright_tissue_and_its_shadows(lit):
     shadowed = lit & ~((PLACE - 30).abs() < 4) | (lit & (PLACE[:, None] < 14))
     for seen in (lit, shadowed):
         view = field_of_view(image(seen))[0, 0]
         assert (view & ~lit).float().mean() < 0.01 and (seen & ~view).float().mean() < 1e-3  # a corner
 
 
-def test_a_batch_is_its_images_and_black_counts_as_seen():
+def test_masks_of_a_batch_are_independent_and_black_images_are_fully_visible():
     images = torch.cat([image(fan()), -torch.ones(1, 1, 64, 64), image(fan(0.3))])
     views = field_of_view(images)
     assert all(torch.equal(view, field_of_view(one[None])[0]) for view, one in zip(views, images, strict=True))
@@ -54,7 +54,7 @@ MARKS = {
 
 @pytest.mark.parametrize("noise", [0, 6], ids=["black", "noisy background"])
 @pytest.mark.parametrize("boxes", MARKS.values(), ids=MARKS)
-def test_marks_beside_a_fan_stay_out(boxes, noise):
+def test_markers_beside_a_fan_are_excluded(boxes, noise):
     rng = torch.Generator().manual_seed(1)
     bright, tissue = torch.zeros(64, 64, dtype=torch.bool), fan()
     for row, column, height, width in boxes:
@@ -75,7 +75,7 @@ def test_tissue_that_fades_with_depth_has_no_lower_edge():
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 144, 512])
-def test_frames_without_an_edge_are_seen_throughout(size):
+def test_frames_without_an_edge_are_fully_visible(size):
     few = -torch.ones(1, 1, size, size)
     few[..., :1, :1] = 1.0  # a burnt-in pixel in a black frame
     bright, dim = torch.ones_like(few), torch.full_like(few, -0.97)
@@ -83,7 +83,7 @@ def test_frames_without_an_edge_are_seen_throughout(size):
 
 
 @pytest.mark.parametrize("row", [0, 1, 15])
-def test_a_line_is_a_view(row):
+def test_a_thin_strip_of_tissue_is_a_field_of_view(row):
     line = -torch.ones(1, 1, 16, 16)
     line[..., row, :] = 1.0
     assert field_of_view(line)[0, 0, row].all()
@@ -95,7 +95,7 @@ def test_a_sharp_lower_edge_is_an_edge():
 
 
 @pytest.mark.parametrize("part", ["behind a dark band", "dark beside a bright lobe"])
-def test_tissue_behind_shadows_belongs_to_the_view(part):
+def test_tissue_behind_shadows_is_included(part):
     tissue = fan(0.45, 58)
     grey = image(tissue)
     if part == "behind a dark band":
@@ -106,7 +106,7 @@ def test_tissue_behind_shadows_belongs_to_the_view(part):
     assert ((field_of_view(grey)[0, 0] != tissue).float().mean()) < 0.015
 
 
-def test_specks_in_the_black_are_no_tissue():
+def test_specks_in_the_background_are_not_tissue():
     speckled = image(fan())
     speckled[0, 0, 5, 3] = -0.9
     assert torch.equal(field_of_view(speckled), field_of_view(image(fan())))
@@ -119,7 +119,7 @@ def test_erosion_spares_the_border_of_the_frame():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 4, 3, 7)
 
 
-def test_the_view_of_an_image_is_found_once(monkeypatch):
+def test_the_mask_of_an_image_is_computed_once(monkeypatch):
     """As a training needs it: what the networks of a step take must not wait for the views of known stills."""
     found, find = [], view._hull_of_tissue
     monkeypatch.setattr(view, "_known", {})
@@ -132,7 +132,7 @@ def test_the_view_of_an_image_is_found_once(monkeypatch):
     assert torch.equal(once, field_of_view(images)) and len(view._known) == 1
 
 
-def test_rows_without_tissue_are_outside_the_view():
+def test_rows_without_tissue_are_outside_the_field_of_view():
     low = torch.zeros(64, 64, dtype=torch.bool)
     low[20:40, 10:50] = True
     assert torch.equal(field_of_view(image(low))[0, 0], low)

@@ -39,7 +39,7 @@ def test_flow_finds_a_shift_in_both_directions():
     assert abs(back[:, :, 1]).mean() < 0.2
 
 
-def test_strain_map_tells_soft_from_stiff_and_does_not_depend_on_the_pressure():
+def test_strain_maps_separate_soft_from_stiff_independently_of_pressure():
     depth = np.arange(64)
     strain = np.where((depth > 24) & (depth < 40), 0.08, 0.02)  # a soft layer gives way more
     profile = np.cumsum(strain)
@@ -64,7 +64,7 @@ def test_svd_of_low_rank_motion_is_exact_and_its_signs_are_fixed():
         svd_motion(flow, 13, 8)
 
 
-def test_maps_are_what_enlarging_needs():
+def test_maps_are_fitted_to_their_bicubic_upsampling():
     rng = np.random.default_rng(1)
     maps = torch.from_numpy(rng.normal(size=(1, 2, 8, 8)).astype(np.float32))
     flow = upsample_maps(maps, 64)[None].numpy()  # (1, 1, 2, 64, 64)
@@ -88,7 +88,7 @@ def test_a_clip_of_two_frames_has_its_displacement_as_its_map():
     )
 
 
-def test_a_second_pass_brings_back_the_strain_that_the_first_smooths_away():
+def test_a_second_pass_recovers_strain_lost_to_smoothing():
     depth = np.arange(64)
     profile = np.cumsum(np.where((depth > 28) & (depth < 38), 0.1, 0.0))  # a narrow soft layer
     clip = film(1.5 * profile)

@@ -58,7 +58,7 @@ def wrinkled():
     [affine([[-0.65, 0.7], [0.7, -0.65]]), affine([[-1.4, 0.0], [0.0, 0.0]]), wrinkled(), NOISE],
     ids=["shear and compression", "compression", "bicubic overshoot", "noise"],
 )
-def test_what_folds_is_shrunk_until_it_does_not_and_keeps_its_push(field):
+def test_folding_fields_are_shrunk_and_keep_their_mean_displacement(field):
     z = z_of(field, push=5.0)
     assert determinants(motion(z)).min() < 0
     limited = limit_strain(z, SPEC, SIZE)
@@ -75,7 +75,7 @@ def test_what_folds_is_shrunk_until_it_does_not_and_keeps_its_push(field):
     [affine([[1.6, 0.0], [0.0, 0.0]]), affine([[-0.5, -0.866], [0.866, -0.5]]), affine([[0.0, 1.5], [0.0, 0.0]])],
     ids=["stretch", "rotation by 60 degrees", "shear"],
 )
-def test_large_strain_without_folding_is_left_alone(field):
+def test_large_strain_without_folding_is_unchanged(field):
     z = z_of(field)
     assert largest_strain(field[None, None], torch.ones(1, 1, 1), SIZE / 8) >= 1 - 1e-3
     assert torch.equal(limit_strain(z, SPEC, SIZE), z)
@@ -88,7 +88,7 @@ def test_only_the_samples_of_a_batch_that_fold_are_changed():
 
 
 @pytest.mark.parametrize("numbers", [1, 3 * 6 * 2 * SIZE**2])
-def test_a_batch_is_limited_like_its_samples_without_a_read_from_the_device(monkeypatch, numbers):
+def test_a_batch_is_limited_like_its_samples_without_synchronisation(monkeypatch, numbers):
     gentle = affine([[0.1, 0.0], [0.0, 0.1]])
     z = torch.cat(
         [z_of(field, push=2.0) for field in (NOISE, gentle, wrinkled(), 0.5 * NOISE, affine([[1.6, 0], [0, 0]]))]
@@ -102,7 +102,7 @@ def test_a_batch_is_limited_like_its_samples_without_a_read_from_the_device(monk
     assert (together != z).any(dim=1).tolist() == [True, False, True, True, False]
 
 
-def test_less_than_the_largest_strain_cannot_fold():
+def test_fields_below_the_strain_bound_cannot_fold():
     """The bound that spares the enlargement: fields that alternate from cell to cell are the worst."""
     signs = torch.randint(0, 2, (200, 1, 2, 8, 8), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
     strain = largest_strain(signs, torch.ones(200, 1, 1), SIZE / 8)

@@ -37,7 +37,7 @@ def test_a_refined_image_keeps_more_of_its_detail():
     assert sharp / plain > 1.03
 
 
-def test_an_image_on_another_grid_is_refused():
+def test_an_image_on_another_grid_is_rejected():
     with pytest.raises(ValueError, match="not on the grid"):
         warp(torch.zeros(1, 1, 32, 32), torch.zeros(1, 2, 16, 16))
 
@@ -53,7 +53,7 @@ def test_motion_is_a_sum_of_maps_times_coefficients():
 
 
 @pytest.mark.parametrize(("count", "scale"), [(32, 1.0), (200, 6.25), (20, 0.625)])
-def test_the_low_pass_keeps_brightness_and_takes_texture(count, scale):
+def test_the_low_pass_preserves_brightness_and_removes_texture(count, scale):
     """For images larger and smaller than the square of the model."""
     positions = (np.arange(count) + 0.5) / scale - 0.5
     weights = low_pass_weights(positions, 32)
@@ -65,14 +65,14 @@ def test_the_low_pass_keeps_brightness_and_takes_texture(count, scale):
     assert torch.allclose(low_pass(torch.ones_like(noise), weights, weights), torch.ones_like(noise), atol=1e-5)
 
 
-def test_the_low_pass_repeats_the_nearest_where_the_image_does_not_reach():
+def test_the_low_pass_extrapolates_beyond_the_image():
     """A wide still is padded to a square: no cell above or below it has samples."""
     rows, columns = low_pass_weights(np.arange(10.0) + 11, 32), low_pass_weights(np.arange(32.0), 32)
     flat = torch.full((1, 10, 32), 0.7)
     assert torch.allclose(low_pass(flat, rows, columns), flat, atol=1e-5)
 
 
-def test_the_low_pass_takes_its_means_from_the_square_alone():
+def test_the_low_pass_averages_inside_the_square_only():
     """A wide still is cropped to a square: what lies beside it must not change the brightness at its sides."""
     columns = low_pass_weights(np.arange(-40.0, 72.0), 32)
     bright_beside = torch.where(torch.arange(112.0) % 112 < 40, 1.0, 0.2)[None].expand(32, 112)

@@ -15,7 +15,7 @@ def test_pyramid_has_features_at_every_scale():
         ImagePyramid(48, 8, 5)
 
 
-def test_adain_normalises_then_takes_the_code():
+def test_adain_normalises_and_then_applies_the_code():
     layer = AdaIN(3, 2)
     out = layer(torch.randn(2, 3, 4, 8, 8) * 5 + 1, torch.zeros(2, 2))
     assert out.mean(dim=(2, 3, 4)).abs().max() < 1e-5
@@ -27,7 +27,7 @@ def test_adain_normalises_then_takes_the_code():
     assert ResBlock2d(3, 5, code=2, stride=2)(torch.rand(2, 3, 8, 8), codes).shape == (2, 5, 4, 4)
 
 
-def test_dropped_conditions_are_not_seen():
+def test_dropped_conditions_have_no_effect():
     torch.manual_seed(0)
     condition = ImageCondition(32, 4, 8, 16, LabelSpec(2))
     x0, label = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])

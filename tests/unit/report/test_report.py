@@ -134,7 +134,7 @@ def test_the_check_of_markup_finds_errors():
     for text, problem in (
         ("<p>a", "<p> is not closed"), ("<p><ul></ul></p>", "<ul> in <p>"), ("<i><b></i></b>", "</i> closes b"),
         ('<a href="#x">a</a>', "#x leads nowhere"), ("<input>", "without a label"), ("<button></button>", "without a name"),
-        ('<b id="a"></b><b id="a"></b>', "id a twice"),
+        ('<b id="a"></b><b id="a"></b>', "id a twice"), ("<h1>a</h1><h3>b</h3>", "h3 after h1"),
         ("<table><tr><th>a</th></tr><tr><td>b</td><td>c</td></tr></table>", "a row of 2 cells in a table of 1"),
     ):  # fmt: skip
         assert any(problem in found for found in Markup(text).problems), text

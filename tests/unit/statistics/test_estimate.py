@@ -55,7 +55,7 @@ def test_trainings_and_seeds_are_both_in_the_variance():
     assert 1 / 16 <= np.mean(noise) <= 1.6 / 16  # on the safe side
 
 
-def test_runs_that_some_training_lacks_are_left_out():
+def test_runs_missing_from_any_training_are_dropped():
     def draws(value):
         return np.full(11, value)
 
@@ -66,7 +66,7 @@ def test_runs_that_some_training_lacks_are_left_out():
         of_runs({(0, 0, 0): draws(1.0), (0, 1, 1): draws(2.0)})
 
 
-def test_all_that_is_compared_shares_the_draws_of_patients():
+def test_all_compared_runs_share_the_resampled_patients():
     drawn = PatientDraws(50, 3)
     patients = np.array(["a", "a", "b"])
     weights = drawn.weights(0, ["x", "y", "z"], patients)
@@ -91,11 +91,11 @@ def test_intervals_of_a_comparison_cover_the_truth_as_often_as_they_say(design):
     assert 0.93 <= found["coverage"] <= 0.97 and 0.02 <= found["rejected"] <= 0.08
 
 
-def test_a_single_training_misses_what_trainings_vary():
+def test_a_single_training_misses_the_variance_between_trainings():
     """Why `trainings` is an axis: with one training the interval is that of this training only."""
     one = measure(Design("one training", patients=25, by_training=0.6, by_seed=0.1, by_run=0.1), 150, 150)
     assert one["coverage"] < 0.8
 
 
-def test_a_family_of_true_nulls_is_seldom_rejected():
+def test_a_family_of_true_nulls_is_rarely_rejected():
     assert family_error(40, 300, pairs=4) <= 0.125

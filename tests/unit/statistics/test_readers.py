@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lddm.statistics.auc import auc_influence, delong
+from lddm.statistics.auc import auc_standard_error, delong_components
 from lddm.statistics.readers import chance_p_value, obuchowski_rockette
 
 
@@ -32,18 +32,18 @@ def test_the_interval_over_readers_and_cases_covers_the_truth():
     assert 0.93 <= covered / studies <= 0.975
 
 
-def test_equal_arms_differ_by_nothing_and_alike_readers_have_delongs_error():
+def test_equal_arms_have_zero_difference_and_identical_readers_the_delong_error():
     rng = np.random.default_rng(1)
     both, labels = ratings(rng, 0.0)
     same = obuchowski_rockette(np.stack([both[0], both[0]]), labels)
     assert same.value == 0 and same.p == pytest.approx(1)
     alike = np.repeat(both[:1, :1], 3, axis=1).repeat(2, axis=0)  # three times the same reader
     low, high = obuchowski_rockette(alike, labels).limits[0]
-    error = delong(auc_influence(labels, both[0, 0]), np.arange(50))
+    error = auc_standard_error(delong_components(labels, both[0, 0]), np.arange(50))
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
 
-def test_too_few_readers_are_refused_and_guessing_is_tested_exactly():
+def test_too_few_readers_are_rejected_and_chance_is_tested_exactly():
     both, labels = ratings(np.random.default_rng(2), 0.0, readers=1)
     with pytest.raises(ValueError, match="two readers"):
         obuchowski_rockette(both, labels)

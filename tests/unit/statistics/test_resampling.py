@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lddm.classification.statistics import scores
-from lddm.statistics.auc import auc_influence, delong
+from lddm.statistics.auc import auc_standard_error, delong_components
 from lddm.statistics.p_values import bootstrap_p_value, holm, normal_p_value, verdict
 from lddm.statistics.resampling import patient_weights
 
@@ -39,7 +39,7 @@ def test_p_values_of_known_cases():
     assert 0.01 < np.mean(np.array(uniform) < 0.05) < 0.12  # a true null is rejected about as often as stated
 
 
-def test_holm_is_that_of_the_textbook():
+def test_holm_matches_the_textbook():
     assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
     assert holm(np.array([0.5, 0.9])) == pytest.approx([1.0, 1.0])
 
@@ -57,20 +57,22 @@ def test_delong_is_the_published_estimate():
     (v10_a, v01_a), (v10_b, v01_b) = placements(first), placements(second)
     s10, s01 = np.cov(v10_a, v10_b), np.cov(v01_a, v01_b)
     covariance = s10 / len(v10_a) + s01 / len(v01_a)
-    influences = [auc_influence(labels, p) for p in (first, second)]
+    components = [delong_components(labels, p) for p in (first, second)]
     alone = np.arange(50)
-    assert delong(influences[0], alone) ** 2 == pytest.approx(covariance[0, 0])
+    assert auc_standard_error(components[0], alone) ** 2 == pytest.approx(covariance[0, 0])
     expected = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    assert delong(influences[0] - influences[1], alone) ** 2 == pytest.approx(expected)
+    assert auc_standard_error(components[0] - components[1], alone) ** 2 == pytest.approx(expected)
 
 
 def test_delong_counts_patients_and_not_their_videos():
     labels, probability = example(40)
     twice = np.repeat(np.arange(40), 2)
-    once = delong(auc_influence(labels, probability), np.arange(40))
-    doubled = auc_influence(labels[twice], probability[twice])
-    assert delong(doubled, twice) == pytest.approx(once, rel=0.03)
-    assert delong(doubled, np.arange(80)) == pytest.approx(once / np.sqrt(2), rel=0.03)  # as if they were 80 patients
+    once = auc_standard_error(delong_components(labels, probability), np.arange(40))
+    doubled = delong_components(labels[twice], probability[twice])
+    assert auc_standard_error(doubled, twice) == pytest.approx(once, rel=0.03)
+    assert auc_standard_error(doubled, np.arange(80)) == pytest.approx(
+        once / np.sqrt(2), rel=0.03
+    )  # as if they were 80 patients
 
 
 def test_the_verdict_follows_the_direction_of_the_metric():

@@ -69,7 +69,7 @@ def test_any_length(bar, length):
     assert extend_autoregressively(swinging(1), bar[:2], length, 4, 2).shape[1] == length + 1
 
 
-def test_an_overlap_that_leaves_nothing_new_is_refused(bar):
+def test_an_overlap_without_new_frames_is_rejected(bar):
     with pytest.raises(ValueError, match="overlap"):
         extend_autoregressively(swinging(1), bar, 40, T, 2)
 
@@ -94,7 +94,7 @@ def swing(place, speed, phase):
     return place * (np.sin(phase + speed * t) - np.sin(phase))
 
 
-def test_motion_goes_on_over_seams_and_every_frame_is_the_still_moved_once():
+def test_motion_continues_over_seams_and_every_frame_is_interpolated_once():
     rng = np.random.default_rng(0)
     x0 = torch.from_numpy(rng.normal(0, 0.2, (1, 1, 32, 32)).astype(np.float32))
     begun, phase = [], 0.4
@@ -116,7 +116,7 @@ def test_motion_goes_on_over_seams_and_every_frame_is_the_still_moved_once():
     assert torch.allclose(frames, once, atol=1e-5)  # interpolated once, however many windows lie before
 
 
-def test_displacements_are_composed_not_added():
+def test_displacements_are_composed_rather_than_added():
     """A stretch, then a push: u'(p) = v(p) + f u(p + v(p)), half way through the second window, where f is 0.5."""
     ramp = torch.arange(32.0)[:, None].expand(32, 32)
     first, then = pushes([[0.1] * T]), pushes([[0.0] * T])
@@ -127,7 +127,7 @@ def test_displacements_are_composed_not_added():
     assert moved[10, 5].item() == pytest.approx(2 + 0.5 * 0.1 * (12 - 16), abs=1e-4)
 
 
-def test_pushes_do_not_add_up_and_the_nearer_of_two_like_windows_is_kept():
+def test_displacements_do_not_accumulate_and_the_window_nearer_to_the_still_is_kept():
     x0, away = torch.zeros(1, 1, 32, 32), np.linspace(0.1, 2, T)
     layers = extend(Mover(), x0, pushes([away]), lambda *_: pushes([away]), 200, 4)
     assert layers.motion.abs().max() < 2.6
@@ -136,13 +136,13 @@ def test_pushes_do_not_add_up_and_the_nearer_of_two_like_windows_is_kept():
     assert on.motion[0, -1, 0, 5, 5] < 0
 
 
-def test_a_gain_fades_and_does_not_add_up():
+def test_the_gain_fades_and_does_not_accumulate():
     x0 = torch.zeros(1, 1, 32, 32)
     layers = extend(Mover(), x0, pushes([[0.0] * T], 0.1), lambda *_: pushes([[0.0] * T], 0.1), 200, 4)
     assert layers.log_gain[0, 0, :, 5, 5].max() < 0.25
 
 
-def test_one_window_is_cut_and_an_overlap_of_a_whole_window_is_refused():
+def test_one_window_is_truncated_and_a_full_overlap_is_rejected():
     x0, first = torch.zeros(1, 1, 32, 32), pushes([[1.0] * T])
     assert extend(Mover(), x0, first, None, 5, T).motion.shape[1] == 5
     with pytest.raises(ValueError, match="overlap"):

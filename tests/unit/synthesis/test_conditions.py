@@ -38,7 +38,7 @@ def conditioned(bundles, tiny_store, tmp_path_factory):
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "gaussian", "static", "motion_transfer"])
-def test_bundles_keep_their_classes_and_say_what_stands_for_them(conditioned, generator):
+def test_model_packages_store_classes_and_the_attribute(conditioned, generator):
     about = json.loads((conditioned / generator / "bundle.json").read_text())
     assert about["classes"] == ["a", "b"] and Attribute.of_meta(about["condition"]) == RATIO
     card = (conditioned / generator / "MODEL_CARD.md").read_text()
@@ -46,7 +46,7 @@ def test_bundles_keep_their_classes_and_say_what_stands_for_them(conditioned, ge
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "gaussian", "motion_transfer"])
-def test_a_label_is_animated_for_a_value_that_is_drawn_for_it(conditioned, generator, monkeypatch):
+def test_a_label_is_animated_with_a_sampled_attribute_value(conditioned, generator, monkeypatch):
     animator = Animator.load(conditioned / generator)
     asked = []
     sample = animator.generator.sample
@@ -62,7 +62,7 @@ def test_a_label_is_animated_for_a_value_that_is_drawn_for_it(conditioned, gener
         animator.animate(IMAGE, label="c")
 
 
-def test_motion_transfer_takes_the_motion_of_a_clip_with_a_near_value(conditioned):
+def test_motion_transfer_uses_a_clip_with_a_similar_value(conditioned):
     model = Animator.load(conditioned / "motion_transfer").generator
     rng = [torch.Generator().manual_seed(seed) for seed in range(8)]
     for value in (-1.2, 1.2):
@@ -88,14 +88,14 @@ def test_all_windows_of_a_long_video_have_one_value_at_any_size(conditioned, mon
     assert {label.item() for label in asked} == {value[0] for value in values} and short.shape == (2, 9, 32, 32)
 
 
-def test_batches_of_any_size_make_the_same_videos(conditioned):
+def test_videos_do_not_depend_on_the_batch_size(conditioned):
     animator = Animator.load(conditioned / "lddm")
     x0, labels = np.stack([IMAGE, 255 - IMAGE, IMAGE]), np.array([1, 0, -1])
     one, three = (animator.animate_batch(x0, labels, [5, 6, 7], batch_size=size) for size in (1, 3))
     assert np.abs(one.astype(int) - three).max() <= 1
 
 
-def test_the_command_takes_a_label(conditioned, tmp_path):
+def test_the_command_accepts_a_label(conditioned, tmp_path):
     Image.fromarray(IMAGE).save(tmp_path / "s.png")
     command = ["animate", str(tmp_path / "s.png"), "--out", str(tmp_path / "v.npz"), "--label", "b", "--model"]
     done = CliRunner().invoke(app, [*command, str(conditioned / "lddm")])

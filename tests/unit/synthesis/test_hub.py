@@ -107,7 +107,7 @@ def test_a_model_is_pushed_with_its_card_and_pulled_again(hub):
     assert "README.md" not in {path.name for path in folder.iterdir()}  # only the parts of a model are downloaded
 
 
-def test_what_cannot_be_had_is_said_with_a_hint(hub, monkeypatch):
+def test_unavailable_models_raise_an_error_with_a_hint(hub, monkeypatch):
     with pytest.raises(LddmError, match="hf:lab/breast was not found"):
         find_model("hf:lab/breast")
     hub.files["weights.bin"] = b"pickle"
@@ -124,7 +124,7 @@ def test_what_cannot_be_had_is_said_with_a_hint(hub, monkeypatch):
         find_model("hf:lab/another")
 
 
-def test_a_damaged_download_is_refused(hub):
+def test_a_damaged_download_is_rejected(hub):
     folder = packaged_models() / DEFAULT
     hub.files |= {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     hub.files["autoencoder.safetensors"] = hub.files["autoencoder.safetensors"][:-9]
@@ -132,6 +132,6 @@ def test_a_damaged_download_is_refused(hub):
         load_bundle(find_model("hf:lab/breast@main"))
 
 
-def test_a_licence_is_stated_only_where_the_data_bind_nobody():
+def test_a_licence_is_stated_only_without_restrictions_by_the_data():
     assert licence_of({"licences": ["CC0-1.0 (simulated)"]}) == "apache-2.0"
     assert licence_of({"licences": ["CC0", "CC BY-NC 4.0"]}) == licence_of({}) == "other"

@@ -126,7 +126,7 @@ def test_the_record_of_a_job_without_a_lease_names_no_device(here, monkeypatch):
         assert record.about["host"]["devices"] is None
 
 
-def test_several_are_held_all_or_none(tmp_path, caplog):
+def test_several_gpus_are_leased_all_or_none(tmp_path, caplog):
     names = ["GPU-1/2", "1", "2"]
     with gpu_lease(names, tmp_path, count=2) as held:
         assert held == os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1/2,1"
@@ -155,7 +155,7 @@ def test_devices_that_slurm_has_set_are_respected_and_its_jobs_do_not_wait_for_e
             assert other == "1"
 
 
-def test_processes_that_train_together_share_what_their_starter_holds(here, monkeypatch):
+def test_distributed_processes_share_the_lease_of_their_launcher(here, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES']); sys.exit(3)"
     command = [sys.executable, "-c", "from lddm.cli import app; app()", "with-gpus", "2", sys.executable, "-c", script]

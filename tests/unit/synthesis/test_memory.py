@@ -39,7 +39,7 @@ def cramped(monkeypatch, most):
         ("lddm", "heldout", 64, 3, 1),  # there are three: half of 64 would try the same again
     ],
 )
-def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
+def test_out_of_memory_halves_the_batch_with_a_warning(
     bundles, tiny_store, tmp_path, generator, source, asked, tried_first, half, monkeypatch, caplog
 ):
     arguments, motion = (generator, bundles / "lddm", *tiny_store, 0, source, 0, 1, 0), bundles / "motion.safetensors"
@@ -54,7 +54,7 @@ def test_out_of_memory_gives_the_videos_of_half_the_batch_and_says_so(
     assert (tmp_path / "half.npy").read_bytes() == (tmp_path / "cramped.npy").read_bytes()
 
 
-def test_views_are_found_on_the_host_and_not_from_what_the_device_has(bundles, monkeypatch):
+def test_masks_are_computed_on_the_host_without_reading_the_device(bundles, monkeypatch):
     animator = Animator.load(bundles / "lddm")
     stills = np.zeros((3, 32, 32), np.uint8)
     stills[:, 4:28, 6:26] = np.random.default_rng(0).integers(30, 255, (3, 24, 20))
@@ -128,7 +128,7 @@ def test_batches_grow_and_shrink_with_the_memory_of_a_gpu(monkeypatch, total, fi
     assert gpu.batches[-1][1] == min(8, batches.size)
 
 
-def test_batches_of_a_cpu_stay_as_they_are():
+def test_batches_on_a_cpu_do_not_grow():
     made = []
     BatchSize(3, torch.device("cpu")).each(8, made.append)
     assert made == [slice(0, 3), slice(3, 6), slice(6, 8)]

@@ -75,7 +75,7 @@ def test_half_precision_changes_videos_by_a_grey_level(results, tmp_path, genera
     ).stat().st_size
 
 
-def test_an_export_says_where_it_comes_from_and_brings_a_baseline(results, tmp_path):
+def test_an_export_has_provenance_and_a_baseline(results, tmp_path):
     command = ["models", "export", str(results), "--name", "tiny-1", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*command, "--trained-on", "moving blobs"])
     assert done.exit_code == 0, done.output
@@ -93,7 +93,7 @@ def test_an_export_says_where_it_comes_from_and_brings_a_baseline(results, tmp_p
     assert load_bundle(folder).about["trained_on"] == "12 clips of test"
 
 
-def test_an_export_that_fails_leaves_the_model_that_was_there(results, tmp_path, monkeypatch):
+def test_a_failed_export_keeps_the_existing_model(results, tmp_path, monkeypatch):
     folder = export_model(results, "tiny", tmp_path / "out")
     before = checksums(folder)
     monkeypatch.setattr("lddm.synthesis.export.write_bundle", lambda *_: 1 / 0)
@@ -106,13 +106,13 @@ def test_an_export_that_fails_leaves_the_model_that_was_there(results, tmp_path,
         export_model(results, "../tiny", tmp_path / "out")
 
 
-def test_values_that_float16_cannot_hold_stay_as_they_are():
+def test_values_beyond_float16_stay_float32():
     for values in (torch.tensor([1e5, 1.0]), torch.full((4,), 1e-9), torch.arange(3)):
         assert half(values) is values
     assert half(torch.linspace(-3, 3, 50)).dtype == torch.float16
 
 
-def test_the_model_of_the_package_is_small_whole_and_documented():
+def test_the_shipped_model_is_small_complete_and_documented():
     folder = packaged_models() / DEFAULT
     assert megabytes(folder) <= 8
     about = load_bundle(folder).about  # checks the SHA-256 of its parts
@@ -171,7 +171,7 @@ def test_an_imported_model_has_a_name(bundles, own_models, tmp_path):
         import_model(bundles / "static", "a/../../b")
 
 
-def test_an_archive_is_imported_without_what_does_not_belong(bundles, own_models, tmp_path):
+def test_an_archive_is_imported_without_foreign_files(bundles, own_models, tmp_path):
     with zipfile.ZipFile(tmp_path / "lung.zip", "w") as archive:
         for path in (bundles / "static").iterdir():
             archive.write(path, f"lung-model/{path.name}")

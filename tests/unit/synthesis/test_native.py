@@ -87,7 +87,7 @@ def test_each_pixel_of_a_frame_is_found_in_the_square(shape, fit):
 
 @pytest.mark.parametrize("fit", ["pad", "crop"])
 @pytest.mark.parametrize("shape", [(96, 200), (200, 96), (97, 131), (64, 64), (24, 20)])
-def test_a_push_of_d_pixels_of_the_model_is_d_times_the_scale(shape, fit):
+def test_displacements_are_scaled_to_native_pixels(shape, fit):
     image = speckle(*shape)
     native, x0 = still_of(image, fit)
     down, across = native.fit.scale
@@ -106,7 +106,7 @@ def test_frames_do_not_depend_on_the_other_frames():
     assert np.array_equal(drawn(native, x0, one)[0], drawn(native, x0, motion)[2])
 
 
-def test_what_lies_beside_the_tissue_stands_still_and_the_edge_of_a_fan_does_not_move():
+def test_pixels_outside_the_tissue_and_the_edge_of_a_fan_are_static():
     image, tissue = fan()
     native, x0 = still_of(image)
     frames = drawn(native, x0, layers((2.0, 1.5), log_gain=0.3))
@@ -131,7 +131,7 @@ def test_brightness_changes_by_a_gain_so_that_black_stays_black_and_shadows_dark
     assert dark[100:].mean() / image[100:].mean() == pytest.approx(gain_of(-0.9), rel=0.05)
 
 
-def test_new_tissue_has_the_brightness_of_its_place():
+def test_new_tissue_has_the_local_brightness():
     image = (speckle(96, 96) * np.where(np.arange(96) < 48, 0.4, 1.0)[:, None]).astype(np.uint8)
     native, x0 = still_of(image)
     error = [
@@ -164,7 +164,7 @@ def test_tissue_is_mirrored_at_the_edge():
     assert mirror_at_edge(image, np.ones(image.shape, bool)) is image
 
 
-def test_the_part_that_moves_has_no_rim_of_compression():
+def test_the_moving_part_excludes_the_compression_rim():
     image, tissue = fan(400, 480)
     rng = np.random.default_rng(0)
     ringing = ~tissue & (np.roll(tissue, 8, 1) | np.roll(tissue, -8, 1)) & (np.arange(480) > 20)
@@ -173,7 +173,7 @@ def test_the_part_that_moves_has_no_rim_of_compression():
     assert (moves & ringing).sum() < 0.05 * ringing.sum() and (tissue & ~moves).sum() < 0.05 * tissue.sum()
 
 
-def test_black_beside_a_fan_with_a_smudge_stands_still():
+def test_black_beside_a_fan_with_a_smudge_is_static():
     image, tissue = fan(400, 480)
     rows, columns = np.mgrid[:400, :480]
     smudge = 14 * np.exp(-((rows - 90) ** 2 + (columns - 130) ** 2) / 800.0)
@@ -202,7 +202,7 @@ def test_dark_layers_at_the_border_of_a_window_move():
     assert moving_part(image)[3:-3, 3:-3].all()
 
 
-def test_a_screen_with_a_ruler_and_a_grey_bar_beside_the_fan_stands_still():
+def test_rulers_and_grey_bars_beside_the_fan_are_static():
     image, tissue = (np.pad(part, ((0, 0), (0, 300))) for part in fan(600, 800))
     image[100:300, 900:920] = np.linspace(0, 255, 200)[:, None].astype(np.uint8)
     image[150:500:40, 820:840] = 200
@@ -210,7 +210,7 @@ def test_a_screen_with_a_ruler_and_a_grey_bar_beside_the_fan_stands_still():
     assert (moves & ~tissue).sum() < 0.01 * tissue.sum() and (tissue & ~moves).sum() < 0.03 * tissue.sum()
 
 
-def test_the_part_that_moves_has_no_frame_around_it_and_no_flat_background():
+def test_the_moving_part_excludes_frames_and_flat_backgrounds():
     framed = np.zeros((200, 260), np.uint8)
     framed[[2, -3]], framed[:, [2, -3]] = 90, 90
     framed[6:-6, 6:-6] = speckle(188, 248)
@@ -223,7 +223,7 @@ def test_the_part_that_moves_has_no_frame_around_it_and_no_flat_background():
 
 
 @pytest.mark.parametrize("size", [300, 600])
-def test_words_burned_into_tissue_stand_still_and_the_tissue_below_them_moves(size):
+def test_burned_in_text_is_static_and_the_tissue_below_moves(size):
     tissue = (speckle(size, size) // 3).astype(np.uint8)
     image, place = tissue.copy(), (size // 5, size // 2)
     cv2.putText(image, "RT AXILLA", place, cv2.FONT_HERSHEY_SIMPLEX, size / 400, 235, size // 150, cv2.LINE_AA)
@@ -247,7 +247,7 @@ def test_videos_have_the_size_of_the_still(bundles, shape):
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "pixel"])
-def test_the_size_of_the_model_is_what_the_pipeline_makes(bundles, generator):
+def test_the_model_size_matches_the_pipeline(bundles, generator):
     animator, image = Animator.load(bundles / generator), speckle(50, 70)
     x0 = fit_square(image[None], 32, "pad")
     seeds = [video_seed(3, content_id(x0[0]), sample) for sample in range(2)]
@@ -255,9 +255,9 @@ def test_the_size_of_the_model_is_what_the_pipeline_makes(bundles, generator):
     assert np.array_equal(made, animator.animate_batch(np.repeat(x0, 2, 0), [-1, -1], seeds, OPTIONS))
 
 
-def test_painted_frames_have_no_native_size(bundles):
+def test_synthesised_frames_have_no_native_size(bundles):
     animator = Animator.load(bundles / "pixel")
-    with pytest.raises(LddmError, match="pixel paints frames of 32 x 32 pixels") as caught:
+    with pytest.raises(LddmError, match="pixel synthesises frames of 32 x 32 pixels") as caught:
         animator.animate(speckle(40, 50))
     assert "--size model" in caught.value.hint
     with pytest.raises(LddmError, match="unknown size 'huge'"):
@@ -273,7 +273,7 @@ def larger(tiny_store):
 
 
 @pytest.mark.parametrize("generator", ["lddm", "motion_transfer", "static", "reconstruction"])
-def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, larger, tmp_path, generator):
+def test_the_pipeline_generates_videos_of_the_stored_size(bundles, tiny_store, larger, tmp_path, generator):
     settings = SynthesisSettings(num_inference_steps=2, batch_size=2, samples={"heldout": 1, "stills": 1})
     bundle = bundles / ("lddm" if generator == "reconstruction" else generator)
     made = {}
@@ -290,7 +290,7 @@ def test_the_pipeline_makes_videos_of_the_stored_size(bundles, tiny_store, large
         assert not np.array_equal(made["larger"][:, 1], made["larger"][:, 0])
 
 
-def test_painted_frames_cannot_be_larger_in_the_pipeline(bundles, larger):
+def test_synthesised_frames_cannot_be_larger_in_the_pipeline(bundles, larger):
     x0 = larger[0].clip_frames(larger[0].clips)[:1, 0]
     with pytest.raises(LddmError, match="pixel paints"):
         Animator.load(bundles / "pixel").animate_batch(x0, [-1], 0, OPTIONS)

@@ -31,14 +31,14 @@ def outside(about, stills) -> np.ndarray:
     )
 
 
-def test_new_simulated_stills_are_within(about):
+def test_new_simulated_stills_are_in_distribution(about):
     source = PhantomSource()
     stills = [phantom.read(f"phantom:still/{number:06d}", source, seed=987)[0][0] for number in range(40)]
     assert outside(about, stills).mean() <= 0.05
 
 
 @pytest.mark.parametrize("name", ["chelsea", "camera", "coins", "brick", "page", "moon"])
-def test_photographs_and_documents_are_outside(about, name):
+def test_photographs_and_documents_are_out_of_distribution(about, name):
     picture = getattr(data, name)()
     grey = (picture if picture.ndim == 2 else picture.mean(axis=2)).astype(np.uint8)
     compared = compare(fit_square(grey[None], about["size"], "pad")[0], about)
@@ -47,7 +47,7 @@ def test_photographs_and_documents_are_outside(about, name):
     assert "simulated breast ultrasound" in said and "(training " in said
 
 
-def test_an_echocardiogram_noise_and_black_are_outside(about):
+def test_an_echocardiogram_noise_and_black_are_out_of_distribution(about):
     heart = read_dicom(pydicom.examples.get_path("ybr_color"), max_frames=1).frames[0]
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     assert outside(about, [heart, noise, np.zeros((80, 100), np.uint8)]).all()
@@ -59,7 +59,7 @@ def test_real_breast_ultrasound_differs_from_simulated(about):
     assert len(paths) >= 30 and outside(about, [decode_image(path) for path in paths]).mean() >= 0.9
 
 
-def test_a_bundle_of_an_earlier_version_says_nothing(about):
+def test_a_model_of_an_earlier_version_gives_no_comparison(about):
     old = {key: value for key, value in about.items() if key != KEY}
     assert compare(np.zeros((64, 64), np.uint8), old) is None
 
@@ -77,7 +77,7 @@ def test_the_threshold_is_a_quantile_of_validation_stills():
     assert describe(train[:1], validation) is None
 
 
-def test_statistics_are_those_of_their_names():
+def test_statistics_match_their_names():
     still = np.zeros((1, 24, 24), np.uint8)
     still[:, :8] = 255
     found = {name: float(values[0]) for name, values in statistics(still).items()}

@@ -41,7 +41,7 @@ def test_every_generator_of_the_settings_is_registered_under_its_own_name():
         assert entry.section is None or entry.section in Settings.model_fields
 
 
-def test_heavy_libraries_are_imported_by_those_who_use_them():
+def test_heavy_libraries_are_imported_only_when_used():
     code = "import sys, lddm.synthesis.synthesize, lddm.generators.static; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"diffusers", "FrEIA", "accelerate", "mlflow", "pyiqa", "torchvision"} & set(loaded)
@@ -54,7 +54,7 @@ def test_one_still_is_animated_without_tables_and_compilers():
     assert not {"pandas", "torch._dynamo", "sympy", "scipy", "sklearn", "joblib"} & set(loaded)
 
 
-def test_a_number_of_numpy_is_the_same_seed():
+def test_numpy_integers_give_the_same_seed():
     assert video_seed(np.int64(3), np.str_("a"), np.int32(1), np.int64(2)) == video_seed(3, "a", 1, 2)
 
 
@@ -88,7 +88,7 @@ def test_stills_keep_their_labels_and_shards_cover_all_once(bundles, tiny_store,
     assert table["label"].tolist() == stills["label"].tolist() and table["clip_id"].isna().all()
 
 
-def test_the_same_seed_repeats_and_another_does_not(bundles, tiny_store, tmp_path):
+def test_the_same_seed_gives_the_same_video_and_another_does_not(bundles, tiny_store, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(bundles, tiny_store, tmp_path / f"{name}.npy", seed=seed)
     a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
@@ -96,7 +96,7 @@ def test_the_same_seed_repeats_and_another_does_not(bundles, tiny_store, tmp_pat
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "gaussian", "motion_transfer", "pixel"])
-def test_a_video_depends_on_seed_x0_and_sample_alone(bundles, tiny_store, tmp_path, generator):
+def test_a_video_depends_only_on_seed_x0_and_sample(bundles, tiny_store, tmp_path, generator):
     """Batch size, shards, the number of samples and the order change nothing but the last bit of a sum."""
     ways = {"one": (4, 1, 2), "batches": (1, 1, 2), "shards": (4, 2, 2), "fewer": (4, 1, 1)}
     made = {}
@@ -167,7 +167,7 @@ train_generator("lddm", settings, parts / "ae.safetensors", parts / "z.safetenso
 """
 
 
-def test_two_processes_leave_one_whole_bundle(bundles, tiny_experiment, tmp_path):
+def test_two_processes_leave_one_complete_model_package(bundles, tiny_experiment, tmp_path):
     (tmp_path / "together.py").write_text(TOGETHER)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     places = [tmp_path / "together.py", tiny_experiment, bundles, tmp_path]
@@ -179,7 +179,7 @@ def test_two_processes_leave_one_whole_bundle(bundles, tiny_experiment, tmp_path
     assert not (tmp_path / "state").exists()
 
 
-def test_a_kill_before_the_bundle_is_written_costs_no_training(bundles, tiny_store, tmp_path, monkeypatch):
+def test_a_kill_before_the_model_package_is_written_loses_no_training(bundles, tiny_store, tmp_path, monkeypatch):
     training = Training(steps=4, batch_size=2, log_every=1, val_every=2, checkpoint_every=2)
     settings = CinnSettings(blocks=2, width=16, training=training)
     steps = []
@@ -215,7 +215,7 @@ def test_videos_of_another_length(bundles, generator):
         animator.animate(image, length=0)
 
 
-def test_the_command_animates_an_image_and_marks_what_it_makes(bundles, tmp_path):
+def test_the_command_animates_an_image_and_marks_its_output(bundles, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "still image.png")
     done = animate(bundles / "lddm", tmp_path / "still image.png", tmp_path / "v.npz", "--samples", "2", "--label", "b")
@@ -238,7 +238,7 @@ def test_the_command_keeps_the_spacing_of_a_dicom_still(bundles, tmp_path, size,
     assert video.frames.shape == ((9, 60, 96) if size == "native" else (9, 32, 32))
 
 
-def test_the_command_puts_the_baselines_beside(bundles, tmp_path):
+def test_the_command_adds_the_baselines(bundles, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / "s.png")
     done = animate(bundles / "lddm", tmp_path / "s.png", tmp_path / "v.gif", "--compare", "--length", "5")
     assert done.returncode == 0, done.stderr
@@ -272,7 +272,7 @@ def test_the_command_and_the_animator_make_the_same_videos(bundles, tmp_path):
     assert not np.array_equal(made["usual"], made["two"])
 
 
-def test_a_bundle_says_how_it_samples(bundles):
+def test_a_model_package_stores_its_sampling_options(bundles):
     own = {name: Animator.load(bundles / name).sampling() for name in ("lddm", "static")}
     assert own == {"lddm": SamplingOptions("distilled", 10, 2.0, "label"), "static": SamplingOptions("unipc", 10, 2.0)}
     lddm = Animator.load(bundles / "lddm")
@@ -303,7 +303,7 @@ def test_a_bundle_says_how_it_samples(bundles):
         ),
     ],
 )
-def test_the_command_says_what_is_wrong_in_one_error(bundles, tmp_path, image, options, message):
+def test_the_command_reports_each_mistake_as_one_error(bundles, tmp_path, image, options, message):
     (tmp_path / "text.png").write_text("no image")
     Image.fromarray(np.full((40, 40), 99, np.uint8)).save(tmp_path / "still.png")
     done = animate(bundles / "lddm", tmp_path / image, tmp_path / "v.gif", *options)
@@ -311,7 +311,7 @@ def test_the_command_says_what_is_wrong_in_one_error(bundles, tmp_path, image, o
     assert "Traceback" not in done.stderr
 
 
-def test_bundles_are_checked(bundles, tmp_path):
+def test_model_packages_are_checked(bundles, tmp_path):
     about = json.loads((bundles / "lddm" / "bundle.json").read_text())
     assert about["generator"] == "lddm" and about["classes"] == ["a", "b"]
     assert "Not for" in (bundles / "lddm" / "MODEL_CARD.md").read_text()

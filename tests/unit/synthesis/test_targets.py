@@ -51,14 +51,14 @@ def test_latents_carry_numbers_and_hide_those_of_unlabelled_videos(numbers):
     assert known["video-00@0"] == 20 and known["video-02@0"] == 26 and np.isnan(known["video-03@0"])
 
 
-def test_first_frames_have_their_number_with_its_unit(numbers):
+def test_first_frames_show_their_target_with_its_unit(numbers):
     store, splits, _ = numbers
     table, _ = first_frames(store, splits, 0, "stills")
     assert table["class_name"].tolist() == ["74 %", "77 %", "80 %", "83 %"] and table["label"].iloc[0] == 74
 
 
 @pytest.mark.parametrize("generator", ["lddm", "cinn", "gaussian", "static", "motion_transfer"])
-def test_every_generator_animates_for_a_number_and_for_none(numbers, generator):
+def test_every_generator_animates_with_and_without_a_target(numbers, generator):
     animator = Animator.load(numbers[2] / generator)
     image = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
     asked, unknown = (animator.animate(image, label=label, size="model") for label in (35.0, None))
@@ -70,7 +70,7 @@ def test_every_generator_animates_for_a_number_and_for_none(numbers, generator):
     assert "labels: ejection fraction, 20 to 80 %" in (numbers[2] / generator / "MODEL_CARD.md").read_text()
 
 
-def test_the_command_takes_a_target_and_says_its_unit(numbers, tmp_path, bundles):
+def test_the_command_accepts_a_target_and_shows_its_unit(numbers, tmp_path, bundles):
     Image.fromarray(np.full((40, 40), 90, np.uint8)).save(tmp_path / "s.png")
     common = ["animate", str(tmp_path / "s.png"), "--out", str(tmp_path / "v.npz"), "--model"]
     done = CliRunner().invoke(app, [*common, str(numbers[2] / "lddm"), "--target", "35"])

@@ -10,6 +10,8 @@ from torch import nn
 
 from lddm.errors import LddmError
 from lddm.settings.models import Training
+from lddm.training import update
+from lddm.training.adamw import AdamW
 from lddm.training.averages import average_of
 from lddm.training.loop import train
 from lddm.training.schedule import learning_rate, step_generator, step_indices
@@ -151,8 +153,8 @@ class Bad(Line):
 
 def watch_steps(monkeypatch):
     """Names of the networks whose optimiser steps, as they step."""
-    steps, step = [], torch.optim.AdamW.step
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1])
+    steps, step = [], AdamW.step
+    monkeypatch.setattr(AdamW, "step", lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1])
     return steps
 
 
@@ -215,8 +217,8 @@ def test_the_average_warms_up_and_decay_zero_keeps_the_last_weights():
 
 
 def test_the_optimiser_has_the_betas_rates_decay_and_limit_of_its_settings(tmp_path, monkeypatch):
-    made, real, norms = [], torch.optim.AdamW, []
-    monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
+    made, real, norms = [], AdamW, []
+    monkeypatch.setattr(update, "AdamW", lambda *args, **options: made.append(real(*args, **options)) or made[-1])
     changes = {"steps": 7, "adam_beta1": 0.5, "adam_beta2": 0.9, "grad_clip": None, "learning_rate": 0.01}
     changes |= {"weight_decay": 0.03}
     task = Bad("spread", range(7), factor=1e6)  # large gradients
