@@ -1,4 +1,4 @@
-"""docs/quickstart.ipynb from docs/quickstart.md: text becomes Markdown cells, Python blocks become code cells without output.
+"""Notebook docs/quickstart.ipynb from docs/quickstart.md: text becomes Markdown cells, Python blocks become code cells.
 
     python -m benchmarks.quickstart
 
@@ -21,7 +21,7 @@ PYTHON = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
 
 
 def notebook(page: str) -> NotebookNode:
-    """The cells of a Markdown page, in order; ids are numbers, so that the same page gives the same file."""
+    """Notebook with the cells of a Markdown page; cell ids are numbers, so that the output is deterministic."""
     cells = []
     for number, text in enumerate(PYTHON.split(page)):  # every second part is code
         if text.strip():

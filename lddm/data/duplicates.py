@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import theilslopes
 
 from lddm.data.duplicate_search import Candidate, candidates
 from lddm.data.fingerprints import SIDE, align, crop_warp, distinct_frames, unit_details, video_hashes, warped
@@ -142,6 +141,8 @@ def _time_axes(match: Match) -> Iterator[tuple[float, float]]:
         yield slope, float(shifts[near.argmax()])
     frames, partners = match.frames[match.best], match.partners[match.best]
     if len(np.unique(frames)) > 1:
+        from scipy.stats import theilslopes  # here: it takes half a second to import, and few matches need it
+
         slope, intercept, *_ = theilslopes(partners, frames)
         if slope != 0:
             yield float(slope), float(intercept)

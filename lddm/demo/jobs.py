@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_SAMPLES, MAX_LENGTH = 8, 120
-MAX_VIDEO_BYTES = 512 * 2**20  # of one job
+MAX_VIDEO_BYTES = 512 * 2**20  # largest total size of the videos of one job
 KEPT_STILLS, KEPT_JOBS, KEPT_MODELS, WAITING = 8, 4, 4, 4
 BASELINE = "motion_transfer"
 

@@ -107,7 +107,7 @@ class LatentTrainer(Generic[Model]):
             settings: the generator's own settings section.
             latents: latents of the train and val clips.
             store: frames of these clips.
-            seed: of weights, batches and noise.
+            seed: random seed of weights, batches and noise.
             state_dir: folder of the resumable state.
             out: weight file to write.
             on_log: called with (step, values).

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from lddm.files import read_json
 from lddm.statistics.jackknife import standard_error
@@ -79,8 +79,8 @@ def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, object] |
     freedom = sum(len(a) - 1 for a, _ in pairs)
     if not np.isfinite(error):
         return None
-    half = float(student_t.ppf(0.975, freedom)) * error
-    p = float(2 * student_t.sf(abs(delta) / error, freedom)) if error > 0 else float(delta == 0)
+    half = float(stdtrit(freedom, 0.975)) * error
+    p = float(2 * stdtr(freedom, -abs(delta) / error)) if error > 0 else float(delta == 0)
     return {
         "delta": delta,
         "ci_low": delta - half,

@@ -209,8 +209,8 @@ def by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> t
         for who, rows in enumerate(members):
             which[part, who] = rows[squared[:, rows].argmin(axis=1)]
         found = np.take_along_axis(squared, which[part], axis=1)
-        query, who = np.nonzero(found < CANCELS * np.take_along_axis(total, which[part], axis=1))
-        found[query, who] = np.square(block[query] - pool[which[part][query, who]]).sum(axis=1)
+        query, near = np.nonzero(found < CANCELS * np.take_along_axis(total, which[part], axis=1))
+        found[query, near] = np.square(block[query] - pool[which[part][query, near]]).sum(axis=1)
         distance[part] = np.sqrt(found / block.shape[1])
     return distance, which
 

@@ -56,10 +56,10 @@ def ssim(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Frames float64 (T, S, S), and means of their values and squares in windows.
+    """Frames float64 (T, S, S) with the windowed means of their values and squares.
 
-    scikit-image takes the moments of both frames of each pair one by one: a clip compared with its own neighbours needs each
-    frame's once, and a call for all frames of a clip has a fraction of the overhead. The numbers are the same to the last bit.
+    scikit-image computes these moments for both frames of each pair. Here they are computed once per frame and for all frames
+    of a clip in one call, with bit-identical results.
     """
 
     frames: np.ndarray
@@ -68,12 +68,12 @@ class _Moments:
 
     @classmethod
     def of(cls, clip: np.ndarray) -> _Moments:
-        """Of a clip uint8 (T, S, S)."""
+        """Compute the moments of a clip uint8 (T, S, S)."""
         frames = clip.astype(np.float64)
         return cls(frames, _windowed(frames), _windowed(frames * frames))
 
     def part(self, which: slice) -> _Moments:
-        """Some of the frames."""
+        """Select frames."""
         return _Moments(self.frames[which], self.mean[which], self.square[which])
 
 

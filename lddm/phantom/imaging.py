@@ -53,7 +53,7 @@ def image(positions: np.ndarray, strengths: np.ndarray, gain: np.ndarray, rng: n
 def _splat(positions: np.ndarray, strengths: np.ndarray, size: int) -> np.ndarray:
     """Bilinear splatting: complex (T, AXIAL_OVERSAMPLING * S, S).
 
-    Frame by frame, since the arrays of one frame fit into the cache of a core: twice as fast as all frames at once.
+    Frames are processed one by one, since the arrays of one frame fit into the CPU cache: twice as fast as all at once.
     """
     height, width = AXIAL_OVERSAMPLING * size, size
     out = np.zeros((len(positions), height * width), complex)

@@ -1,4 +1,4 @@
-"""What sections of the settings must agree on with each other; each check names the keys and a remedy."""
+"""Consistency checks between sections of the settings; each error names the keys and a remedy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from lddm.settings import Settings
 
 
 def check_sampler(settings: Settings) -> None:
-    """One step is drawn by a model that was distilled for it, and a sampler has at most the steps of training."""
+    """Check that the sampler is supported by the model, by its distillation and by the number of training timesteps."""
     wanted, taught = settings.synthesis, settings.diffusion.distillation
     samplers = {"lddm": ("diffusion", wanted.sampler), "pixel": ("pixel", settings.pixel.sampler or wanted.sampler)}
     for name, (section, sampler) in samplers.items():
         straight = getattr(settings, section).prediction_type == "flow_prediction"
         if name in wanted.generators and straight and sampler == "ddpm":
             raise LddmError(
-                f"sampler 'ddpm' does not sample {section}.prediction_type 'flow_prediction'",
+                f"sampler 'ddpm' does not support {section}.prediction_type 'flow_prediction'",
                 "set synthesis.sampler (and pixel.sampler) to ddim or unipc",
             )
     for section in ("diffusion", "pixel"):
@@ -37,29 +37,29 @@ def check_sampler(settings: Settings) -> None:
     if taught is None:
         raise LddmError(
             "synthesis.sampler 'distilled' needs diffusion.distillation, which is null",
-            "set synthesis.sampler to unipc, or leave diffusion.distillation out to have its defaults",
+            "set synthesis.sampler to unipc, or omit diffusion.distillation to use its defaults",
         )
     if not taught.supports(wanted.guidance_scale, wanted.guidance_target):
         raise LddmError(
-            f"synthesis asks for guidance {wanted.guidance_scale:g} by {wanted.guidance_target}, diffusion.distillation supports "
-            f"1 to {taught.max_guidance_scale:g} by {taught.guidance_target}",
+            f"synthesis uses guidance scale {wanted.guidance_scale:g} on {wanted.guidance_target}, but diffusion.distillation "
+            f"supports 1 to {taught.max_guidance_scale:g} on {taught.guidance_target}",
             "change one of the two, or set synthesis.sampler to unipc",
         )
 
 
 def check_embedder(settings: Settings) -> None:
-    """A frozen embedding is one vector, so the latent has to be one, too."""
+    """Check that a frozen embedding, which is a vector, is used only with a vector latent."""
     for section in ("diffusion", "cinn"):
         if getattr(settings, section).image_embedder is not None and settings.autoencoder.latent != "vector":
             raise LddmError(
-                f"{section}.image_embedder embeds x0 as one vector; latent {settings.autoencoder.latent!r} wants features on a "
-                "grid",
+                f"{section}.image_embedder embeds x0 as one vector; latent {settings.autoencoder.latent!r} needs features "
+                "on a grid",
                 f"set {section}.image_embedder to null, or autoencoder.latent to vector",
             )
 
 
 def check_condition(settings: Settings) -> None:
-    """Soft labels are those of `pseudo_labels`, and one number: a probability of two classes has one, one of more has several."""
+    """Check that soft labels, which are single numbers predicted by `pseudo_labels`, are available for the task."""
     if settings.condition.attribute != "soft_label":
         return
     if settings.pseudo_labels.classifier is None:
@@ -77,5 +77,5 @@ def check_condition(settings: Settings) -> None:
         raise LddmError(
             f"condition.attribute 'soft_label' is one number; index.task {settings.index.task!r} has a probability for each of "
             f"{len(settings.index.classes)} classes",
-            "take condition.attribute logit, with condition.component for the class",
+            "use condition.attribute logit, with condition.component for the class",
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 GROUPS = 20  # largest number of jackknife groups of patients
 
@@ -63,5 +63,5 @@ def interval(
         least, most: range of the statistic.
     """
     error = standard_error(replicates)
-    half = float(student_t.ppf(0.975, max(len(replicates) - 1, 1))) * error
+    half = float(stdtrit(max(len(replicates) - 1, 1), 0.975)) * error
     return value, max(least, value - half), min(most, value + half)

@@ -17,7 +17,7 @@ from typing import Any
 from lddm.errors import LddmError
 
 HUB = "hf:"
-PARTS = ("bundle.json", "autoencoder.safetensors", "generator.safetensors", "MODEL_CARD.md")  # of a model
+PARTS = ("bundle.json", "autoencoder.safetensors", "generator.safetensors", "MODEL_CARD.md")  # files of a model package
 CARD = """---
 library_name: lddm
 license: {licence}

@@ -1,7 +1,7 @@
-"""AdamW by PyTorch's functional API.
+"""AdamW with the functional API of PyTorch.
 
-The class `torch.optim.AdamW` imports `torch._dynamo` when it is built: 1.5 to 2 s of CPU in each training job, for a compiler
-that eager training does not use. `torch.optim.adamw.adamw` does the same arithmetic: the weights are the same to the last bit.
+Constructing `torch.optim.AdamW` imports `torch._dynamo`, which takes 1.5 to 2 s of CPU per training job for a compiler that
+eager training does not use. `torch.optim.adamw.adamw` gives bit-identical weights without it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class AdamW:
     """AdamW (Loshchilov & Hutter 2019) with the attributes of `torch.optim.AdamW(..., fused=True)` that training uses.
 
     Attributes:
-        param_groups: one group: its parameters and their settings; "lr" may be a tensor on the device.
+        param_groups: a single group with parameters and settings; "lr" may be a tensor on the device.
         state: parameter -> `step` float32 (), `exp_avg` and `exp_avg_sq` (moments, shaped as the parameter); empty before the
             first step.
-        found_inf: float () on the device or None, as `torch.amp.GradScaler` sets it: a step is skipped where it is one.
+        found_inf: float () on the device or None, as set by `torch.amp.GradScaler`: the step is skipped if it is one.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], weight_decay: float):
@@ -35,7 +35,7 @@ class AdamW:
         self.found_inf: Tensor | None = None
 
     def zero_grad(self) -> None:
-        """Drop the gradients."""
+        """Set all gradients to None."""
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -48,15 +48,15 @@ class AdamW:
                 continue
             states = [self._state_of(parameter) for parameter in parameters]
             gradients = [parameter.grad for parameter in parameters]
+            first, second = ([each[name] for each in states] for name in MOMENTS)
             adamw(
-                parameters, gradients, *([each[name] for each in states] for name in MOMENTS), [],
-                [each["step"] for each in states], fused=True, found_inf=self.found_inf,
+                parameters, gradients, first, second, [], [each["step"] for each in states], fused=True, found_inf=self.found_inf,
                 amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"],
                 weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
             )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state by name: `<parameter index>.<name>`."""
+        """State tensors by name, `<parameter index>.<name>`."""
         return {
             f"{index}.{name}": value
             for index, parameter in enumerate(self._parameters)

@@ -77,7 +77,7 @@ def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> 
 def seed_global(seed: int, device: torch.device) -> None:
     """Seed the global generator of the device, which dropout uses.
 
-    `torch.manual_seed` also seeds devices that are absent, for later, with a stack trace for each: a millisecond a step.
+    `torch.manual_seed` also registers lazy seeding of absent devices, with a stack trace each, which takes 1 ms per step.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)

@@ -131,7 +131,7 @@ def load_into(module: Network, state: Mapping[str, Tensor], path: str | Path) ->
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of weights."""
+    """Number of parameters."""
     return sum(p.numel() for p in module.parameters())
 
 

@@ -17,6 +17,8 @@ rule measure_motion:
         f"{LOGS}/measure_motion.log",
     benchmark:
         f"{BENCHMARKS}/measure_motion.tsv"
+    # All cores: if shorter jobs went first, they would not be there to fill the second core during stage 1.
+    priority: 60
     conda:
         "../envs/lddm.yaml"
     threads: motion_threads

@@ -20,7 +20,7 @@ from lddm.io.dicom.frames import PixelElement, read_parts
 from lddm.io.dicom.grey import PARTIAL, GreyLevels
 from lddm.io.recording import MAX_PIXELS, FrameBuffer, UnreadableFile
 
-PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see dicom_ffmpeg
+PREFERRED = ("pillow", dicom_ffmpeg.LABEL, "pydicom", "pyjpegls", "pylibjpeg")  # not gdcm: see lddm.io.dicom.ffmpeg
 CODED = {*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
 MISSING = {
     uid.JPEGExtended12Bit: "12 bits need the packages pylibjpeg and pylibjpeg-libjpeg (GPL)",

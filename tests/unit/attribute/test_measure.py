@@ -1,4 +1,4 @@
-"""Each attribute, measured on the tiny experiment: what is read, what is not, and what comes of few labels."""
+"""Each attribute, measured on the tiny experiment: inputs, hidden labels, and few labels."""
 
 import json
 

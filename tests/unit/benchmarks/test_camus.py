@@ -1,4 +1,4 @@
-"""The study of CAMUS on pairs that are made here: ellipses that contract by a known share."""
+"""The CAMUS study on simulated pairs: ellipses that contract by a known share."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The damages of the defect study do what they are called, and its verdict follows from the numbers."""
+"""Distortions of the defect study, and its verdicts on motion sensitivity."""
 
 import cv2
 import numpy as np

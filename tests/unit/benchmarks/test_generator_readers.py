@@ -1,4 +1,4 @@
-"""The AUC that reconstructions keep, on planted readers."""
+"""AUC preserved by reconstructions, with planted classifiers."""
 
 import numpy as np
 import pytest

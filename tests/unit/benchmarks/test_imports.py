@@ -1,4 +1,4 @@
-"""Every benchmark can be imported: they are commands that no other test runs."""
+"""Every benchmark can be imported, since no other test runs these commands."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""The time of a run is that between its records, if they are of one run."""
+"""Duration of a run from its records, and rejection of interrupted runs."""
 
 import pytest
 

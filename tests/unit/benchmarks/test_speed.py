@@ -1,4 +1,4 @@
-"""The scripts that measure speed run to their end in tiny sizes, and count what they say they count."""
+"""The benchmark scripts run at tiny sizes and count operations correctly."""
 
 import json
 import logging

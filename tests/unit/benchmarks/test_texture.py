@@ -1,4 +1,4 @@
-"""Sharpness and haze of known answers."""
+"""Sharpness and haze with known answers."""
 
 import numpy as np
 import pytest

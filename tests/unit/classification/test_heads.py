@@ -1,4 +1,4 @@
-"""Outputs, losses and predictions for each kind of label."""
+"""Outputs, losses and predictions for each type of label."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Metrics of several classes and of numbers against scikit-learn, and their tables."""
+"""Multi-class and regression metrics against scikit-learn, and their tables."""
 
 import json
 

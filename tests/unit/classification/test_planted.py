@@ -1,4 +1,4 @@
-"""Planted effects that the ablation has to find: a classifier that knows the label, a biased threshold, a leak, a harm."""
+"""Planted effects that the ablation must detect: a perfect classifier, a biased threshold, a leak, a harmful regime."""
 
 import numpy as np
 import pandas as pd

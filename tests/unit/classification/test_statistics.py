@@ -1,4 +1,4 @@
-"""Scores and tests against scikit-learn and hand-made numbers."""
+"""Metrics and tests against scikit-learn and hand-computed numbers."""
 
 import numpy as np
 import pytest
@@ -97,3 +97,15 @@ def test_a_single_class_gives_nan():
 def test_the_threshold_separates_separable_classes():
     labels, probability = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9])
     assert best_threshold(labels, probability) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_threshold_and_area_are_those_of_scikit_learns_curve(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([[0, 1], rng.integers(0, 2, 30)])
+    probability = rng.random(32).round(1 if seed % 2 else 8)  # with and without ties
+    false, true, thresholds = metrics.roc_curve(labels, probability, drop_intermediate=False)
+    best = thresholds[np.argmax(true - false)]
+    below = max(probability[probability < best], default=0.0)
+    assert best_threshold(labels, probability) == (min(best, 1.0) + below) / 2
+    assert area_under_curve(labels, probability) == pytest.approx(metrics.roc_auc_score(labels, probability), abs=1e-14)

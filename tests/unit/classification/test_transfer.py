@@ -1,4 +1,4 @@
-"""Trained on real, tested on synthetic: same videos read alike, videos of the wrong class do not."""
+"""Training on real and testing on synthetic videos: identical videos score equally, videos of the wrong class do not."""
 
 import numpy as np
 import pandas as pd

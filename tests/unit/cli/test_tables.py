@@ -1,4 +1,4 @@
-"""`lddm tabulate` and the options that name many files."""
+"""`lddm tabulate`, and options that take many files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page keeps in memory, and what it refuses."""
+"""State of the demo page in memory, and rejected requests."""
 
 import io
 import threading

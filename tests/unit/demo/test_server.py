@@ -1,4 +1,4 @@
-"""The page over HTTP: what it serves, to whom, and what it refuses."""
+"""The demo page over HTTP: responses, access control and rejected requests."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Ancestral sampling (sampler ddpm): its moments, its noise, and what it does not take."""
+"""Ancestral sampling (sampler ddpm): moments, noise and unsupported models."""
 
 import pytest
 import torch

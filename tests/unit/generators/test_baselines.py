@@ -1,4 +1,4 @@
-"""The flow is invertible with the right log-determinant; the bank gives what it holds; static gives nothing."""
+"""Baselines: the flow is invertible with the right log-determinant; motion transfer; static."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The process against closed forms, sampling against diffusers, training, conditioning."""
+"""Forward process against closed forms, samplers against diffusers, training and conditioning."""
 
 import pytest
 import torch

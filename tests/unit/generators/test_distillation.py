@@ -1,4 +1,4 @@
-"""The student against the sampler that it learns from, its limits, and what a kill leaves."""
+"""The distilled student against its sampler, its limits, and resuming after a kill."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The frozen embedding of x0 as the condition of generators of vectors."""
+"""Frozen embedding of x0 as the condition of generators of vector latents."""
 
 import pytest
 import torch

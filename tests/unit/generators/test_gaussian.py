@@ -1,4 +1,4 @@
-"""The conditional Gaussian finds a planted linear dependence and keeps mean and variance; it copes with few latents."""
+"""The conditional Gaussian recovers a planted linear dependence, mean and variance, also with few latents."""
 
 from dataclasses import dataclass
 

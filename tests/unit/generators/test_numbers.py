@@ -1,4 +1,4 @@
-"""Generators whose label is a number: embedding, unknown, nearest target, quadratic means."""
+"""Generators with numeric labels: embedding, unknown labels, nearest target, quadratic means."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Clips of the pixel generator are the same bytes from the device, from a thread that reads ahead, and from the store."""
+"""Clips of the pixel generator are identical from the device, from a prefetching thread and from the store."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The trainings of stage 2 can be recorded: played through on the CPU, they end with the weights of plain steps."""
+"""Trainings of stage 2 with captured steps end with the weights of eager steps (replayed on the CPU)."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""x0 of latents: one copy of each frame, the same bytes from the device, from a thread that reads ahead, and from the store."""
+"""x0 of latents: one copy per frame; identical from the device, from a prefetching thread and from the store."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Normalised latents: invertible; amplitude and shape are apart; samples keep the size that their amplitude says."""
+"""Normalised latents: invertible, with separate amplitude and shape; the log-amplitude determines the size of samples."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""White latents: invertible, of unit covariance, and small local differences weigh as much as large common ones."""
+"""Whitened latents: invertible, unit covariance, equal weight of local and common directions."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Tests of metrics download nothing."""
+"""Tests of metrics do not download anything."""
 
 import pytest
 

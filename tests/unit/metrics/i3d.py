@@ -1,4 +1,4 @@
-"""An inflated Inception-v1 (Carreira & Zisserman 2017) for tests: all its layers and poolings, an eighth of its width."""
+"""Inflated Inception-v1 (Carreira & Zisserman 2017) for tests: all layers and poolings, an eighth of the width."""
 
 import torch
 from torch import Tensor, nn

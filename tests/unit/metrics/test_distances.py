@@ -1,4 +1,4 @@
-"""Distances against independent code and known values."""
+"""Distances against independent implementations and known values."""
 
 import numpy as np
 import pytest

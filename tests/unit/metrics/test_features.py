@@ -1,4 +1,4 @@
-"""Feature networks that are absent, fetched and verified; frames of EfficientNet-Lite0; the cache of features."""
+"""Feature networks: missing, downloaded and verified weights; EfficientNet-Lite0 frames; feature cache."""
 
 import dataclasses
 import json

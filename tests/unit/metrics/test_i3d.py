@@ -1,4 +1,4 @@
-"""I3D from a checkpoint of arrays, against the same layers written out another way: padding by minus infinity, no folding."""
+"""I3D from a checkpoint of arrays against a second implementation with explicit padding and normalisation."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pretrained networks from files of the real form with random weights, each against code that is not the loader's."""
+"""Loaders of pretrained networks, with random weights in the real file formats, against independent code."""
 
 import dataclasses
 

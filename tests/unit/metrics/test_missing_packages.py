@@ -1,4 +1,4 @@
-"""pyiqa, whose licence is non-commercial, and scikit-video may be left out: their metrics are then absent with the reason."""
+"""Without pyiqa (non-commercial licence) or scikit-video, their metrics are absent with the reason."""
 
 import re
 import sys

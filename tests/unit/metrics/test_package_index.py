@@ -1,4 +1,4 @@
-"""Weights out of packages: archives by their digest, pickles of arrays and nothing else, whole files or none."""
+"""Weights from packages: pinned archives, pickles of arrays only, atomic files."""
 
 import dataclasses
 import hashlib

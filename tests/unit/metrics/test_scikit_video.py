@@ -1,4 +1,4 @@
-"""scikit-video works on this numpy, and numpy is left as it was."""
+"""scikit-video works with the installed numpy, which is not patched."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Attributes of motion against motion that is known."""
+"""Attributes of motion on known motion."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The field of view of a still: fans, rectangles and whole frames with shadows, marks, noise and fading tissue."""
+"""Field of view of a still: fans, rectangles and full frames with shadows, markers, noise and fading tissue."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Measured motion against motion that is known."""
+"""Optical flow on known motion."""
 
 import cv2
 import numpy as np

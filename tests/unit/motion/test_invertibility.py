@@ -1,4 +1,4 @@
-"""Sampled displacement fields stay invertible; all other samples stay as they were drawn."""
+"""Sampled displacement fields stay invertible; fields without folding are unchanged."""
 
 import pytest
 import torch

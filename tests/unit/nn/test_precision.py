@@ -1,4 +1,4 @@
-"""Geometry under bfloat16 autocast is the geometry of float32."""
+"""Geometry under bfloat16 autocast equals float32 geometry."""
 
 import pytest
 import torch

@@ -88,3 +88,11 @@ def test_another_draw_has_the_same_still_and_class_and_another_motion():
     differences = [np.abs(a[1:].astype(int) - b[1:]).mean() for a, b in ((first, again), (again, third))]
     assert min(differences) > 5
     assert np.array_equal(again, phantom.read("phantom:video/000001", settings, 3, draw=1)[0])
+
+
+def test_a_still_is_the_first_frame_of_its_video():
+    settings = PhantomSource(size=32, frames=5)
+    still, _ = phantom.read("phantom:still/4", settings, 1)
+    video, _ = phantom.read("phantom:still/4", settings, 1, as_video=True)
+    assert still.shape == (1, 32, 32) and video.shape == (5, 32, 32)
+    assert np.array_equal(still[0], video[0]) and not np.array_equal(video[0], video[1])

@@ -1,4 +1,4 @@
-"""Patients redrawn, p-values and DeLong's error against hand-made numbers."""
+"""Resampling of patients, p-values and DeLong's standard error against hand-computed numbers."""
 
 import numpy as np
 import pytest

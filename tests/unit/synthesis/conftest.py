@@ -1,4 +1,4 @@
-"""Bundles of all generators, trained for two steps."""
+"""Model packages of all generators, trained for two steps."""
 
 import pytest
 

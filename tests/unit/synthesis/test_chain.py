@@ -1,4 +1,4 @@
-"""Windows are chained so that no seam shows."""
+"""Long videos: windows are joined without visible seams."""
 
 import numpy as np
 import pytest

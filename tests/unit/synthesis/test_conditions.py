@@ -1,4 +1,4 @@
-"""Generators that are conditioned on a measured attribute: bundles, and videos that are asked for by label."""
+"""Generators conditioned on a measured attribute: model packages, and videos requested by label."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""GPU leases: distinct devices for jobs of one machine, gone with their holder, and within what SLURM has set."""
+"""GPU leases: distinct devices for jobs on one machine, released with their holder, within the limits of SLURM."""
 
 import inspect
 import os

@@ -1,4 +1,4 @@
-"""Batches fit the device: smaller after an error, larger where there is room, and the videos are the same."""
+"""Adaptive batches: smaller after an error, larger with free memory, with identical videos."""
 
 import numpy as np
 import pytest

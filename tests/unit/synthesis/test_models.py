@@ -1,4 +1,4 @@
-"""Models by name: the one of the package, exported ones in half precision, and imported ones."""
+"""Models by name: the shipped model, exports in half precision, and imported models."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Videos at the still's own size: geometry, what stands still, what the decoder paints."""
+"""Videos at native size: geometry, static parts, and decoders without motion fields."""
 
 from dataclasses import replace
 

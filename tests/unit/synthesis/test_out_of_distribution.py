@@ -1,4 +1,4 @@
-"""Stills that differ from those a model was trained on: positive and negative controls with the model of the package."""
+"""Out-of-distribution stills: positive and negative controls with the shipped model."""
 
 import os
 from pathlib import Path

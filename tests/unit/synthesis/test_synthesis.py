@@ -1,4 +1,4 @@
-"""Bundles, the animator and shards."""
+"""Model packages, the animator and shards."""
 
 import json
 import re

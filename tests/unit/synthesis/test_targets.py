@@ -1,4 +1,4 @@
-"""From clips whose label is a number to bundles and videos that are asked for one."""
+"""Numeric labels, from clips to model packages and videos with a requested target."""
 
 import dataclasses
 import json
