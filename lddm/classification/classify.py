@@ -17,7 +17,7 @@ from lddm.classification.measures import prediction_columns, primary_of, primary
 from lddm.classification.networks import CLASSIFIERS, Classifier
 from lddm.classification.regimes import Clips, augmented_clips, pseudo_labelled_clips, real_clips, synthetic_clips
 from lddm.classification.statistics import best_threshold
-from lddm.classification.train import PACKAGES, Inputs, predict, train_classifier
+from lddm.classification.train import NO_INPUTS, PACKAGES, Inputs, predict, train_classifier
 from lddm.classification.transfer import animated_test_clips
 from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore
@@ -30,6 +30,7 @@ from lddm.training.identity import Identity, code_hash, library_versions
 from lddm.training.state import remove_state
 
 logger = logging.getLogger(__name__)
+WITHOUT_VALIDATION = 0.5  # the probability at which two classes are told apart
 
 
 def classify(
@@ -78,7 +79,9 @@ def classify(
     if regime not in ("real", "real+aug") and animated is None:
         raise LddmError(f"regime '{regime}' needs synthetic videos, got none", "pass --synthetic MANIFEST")
     inputs = PreparedInputs(entry, cache)
-    val_inputs, test_input = inputs.of(val), inputs.of(test)[0]
+    # No validation video has a label where all labels count (`split.validation_labels`).
+    val_inputs = inputs.of(val) if len(val) else NO_INPUTS
+    test_input = inputs.of(test)[0]
     animated_inputs = None if animated is None else inputs.of(animated)
     made = animated_test_clips(tested_on, test.table) if tested_on else {}
     pretrained = entry.pretrained() if entry.pretrained else None
@@ -126,6 +129,8 @@ def classify(
                 "seed": number,
                 "n_real_videos": 0 if regime == "lddm_only" else int(real.table["id"].nunique()),
                 "n_real_patients": 0 if regime == "lddm_only" else int(real.table["patient_id"].nunique()),
+                "n_validation_videos": int(val.table["id"].nunique()),
+                "n_labelled_stills": _stills(animated),
                 "n_added": 0 if added is None else len(added),
                 "steps": training.steps,
                 "identity": identity.digest,
@@ -162,6 +167,11 @@ def _finished(path: Path, identity: Identity) -> bool:
     return found == identity.digest
 
 
+def _stills(added: Clips | None) -> int:
+    """Number of labelled stills behind the added videos; real videos with guessed labels and augmented ones have none."""
+    return 0 if added is None or "x0_id" not in added.table else int(added.table["x0_id"].nunique())
+
+
 def _log_seed(
     on_log: Callable[[int, dict[str, float]], None], number: int, step: int, values: dict[str, float]
 ) -> None:
@@ -193,14 +203,16 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Predict test videos (mean over the clips of a video), and choose a threshold on validation videos for two classes."""
     task = head.task
-    val_videos = by_video(val.table, predict(network, val_input, head=head), task)
+    val_videos = by_video(val.table, predict(network, val_input, head=head), task) if len(val) else None
     test_videos = by_video(test.table, predict(network, test_input, head=head), task)
     found: dict[str, Any] = {}
     if task.kind == "binary":
-        found["threshold"] = best_threshold(val_videos["label"].to_numpy(), val_videos["probability"].to_numpy())
+        found["threshold"] = WITHOUT_VALIDATION
+        if val_videos is not None:
+            found["threshold"] = best_threshold(val_videos["label"].to_numpy(), val_videos["probability"].to_numpy())
     primary = primary_of(task)
     for part, videos in (("val", val_videos), ("test", test_videos)):
-        found[f"{part}_{primary}"] = primary_value(task, videos)
+        found[f"{part}_{primary}"] = None if videos is None else primary_value(task, videos)
     return found | {"predictions": test_videos.to_dict(orient="records")}
 
 

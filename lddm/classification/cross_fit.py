@@ -61,12 +61,13 @@ def cross_fitted_logits(
     labels = clips["label"].to_numpy()
     part = deal(clips, val, section.partitions, seed, task)
     inputs = entry.prepare(store.clip_frames(clips))
-    held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
-    everything = np.concatenate([inputs, held_out[0]])
+    others_input, known_val = entry.prepare(store.clip_frames(val)), val["labelled"].to_numpy()
+    held_out = (others_input[known_val], val["label"].to_numpy()[known_val])
+    everything = np.concatenate([inputs, others_input])
     data = {
         "task": task.to_meta(),
         "known": clips_content(store, clips[given]),
-        "val": clips_content(store, val),
+        "val": clips_content(store, val if known_val.all() else val.drop(columns="label")),
         "pretrained": entry.pretrained() if entry.pretrained else None,
     }
     identity = Identity.of(section, seed, data, PACKAGES, fold=fold)

@@ -3,7 +3,7 @@
 If labels are scarce, a generator can learn tissue motion from all videos, but the relation of label and motion from only a
 few. A classifier whose most confident predictions are mostly right extends the labels to many more videos (self-training,
 Scudder 1965). Neither hidden labels nor labels of test videos are read; labels of val videos choose the weights of the
-classifiers.
+classifiers where these may be used (`split.validation_labels`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lddm.classification.ensemble import train_ensemble
 from lddm.classification.heads import head_of
 from lddm.classification.measures import prediction_columns
 from lddm.classification.networks import CLASSIFIERS
-from lddm.classification.train import PACKAGES, predict
+from lddm.classification.train import NO_INPUTS, PACKAGES, predict
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.errors import LddmError
 from lddm.settings.evaluation import PseudoLabelSettings
@@ -57,6 +57,7 @@ def pseudo_label(
     entry, task = CLASSIFIERS[section.classifier], Task.of_meta(store.meta)
     head = head_of(task)
     clips, val = (fold_clips(store, splits, fold, part) for part in ("train", "val"))
+    val = val[val["labelled"]]
     given = clips["labelled"].to_numpy()
     if given.all():
         raise LddmError(
@@ -66,7 +67,9 @@ def pseudo_label(
     inputs = entry.prepare(store.clip_frames(clips))
     labels = clips["label"].to_numpy()
     known = (inputs[given], labels[given])
-    held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
+    held_out = NO_INPUTS
+    if len(val):
+        held_out = (entry.prepare(store.clip_frames(val)), val["label"].to_numpy())
     # The labels of all other clips are hidden, so they are not part of the identity either.
     data = {
         "task": task.to_meta(),

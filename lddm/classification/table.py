@@ -20,6 +20,12 @@ from lddm.task import Task
 
 RunValues = dict[Run, np.ndarray]  # value and its bootstrap samples over patients, (1 + resamples,)
 
+# Column -> its key in a run: how many labels a run used. The largest number over runs.
+LABELS = {
+    "labels_train": "n_real_videos",
+    "labels_val": "n_validation_videos",
+    "labels_stills": "n_labelled_stills",
+}
 COLUMNS = [
     "classifier",
     "regime",
@@ -34,6 +40,7 @@ COLUMNS = [
     "delta_ci_low",
     "delta_ci_high",
     "p_value",
+    *LABELS,
 ]
 
 
@@ -157,6 +164,8 @@ def estimates(
         "n_seeds": len({run[1] for run in runs}),
         "n_test": sum(n_test.values()),
     }
+    for column, key in LABELS.items():
+        row[column] = max((result[key] for result in runs.values() if key in result), default=None)
     if real is not None:
         against = difference(values, real, seed)
         low, high = against.interval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ PACKAGES = ("classification", "motion", "nn", "training", "data", "task")
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # memory format by number of dimensions of a batch
 Inputs = tuple[np.ndarray, np.ndarray]  # float32 (n, C, ...), labels (n,)
+NO_INPUTS: Inputs = (np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 class ClassifierTask:
@@ -110,9 +112,10 @@ def train_classifier(
     identity: Identity | None = None,
     head: Head = BINARY,
 ) -> nn.Module:
-    """Train with a seed and keep the weights with the lowest loss on validation patients.
+    """Train with a seed and keep the weights with the lowest loss on validation patients, or the last ones without any.
 
     Args:
+        val: labelled validation videos; empty with `split.validation_labels: within_budget`.
         state_dir: folder of the resumable state, which the caller removes once the result is written.
         identity: identity of the training, including data and labels; None as in `lddm.training.loop.train`.
         head: head for the prediction task.
@@ -124,5 +127,6 @@ def train_classifier(
     def validate(networks: dict[str, nn.Module]) -> dict[str, float]:
         return head.validate(val[1], predict(networks["classifier"], val[0], head=head))
 
-    train(task, training, seed, state_dir, on_log, validate, keep_best="loss", identity=identity)
+    chosen: dict[str, Any] = {"validate": validate, "keep_best": "loss"} if len(val[1]) else {}
+    train(task, training, seed, state_dir, on_log, **chosen, identity=identity)
     return network

@@ -97,6 +97,20 @@ def tables(
     typer.echo(f"Wrote {out}")
 
 
+@app.command()
+def scorecard(
+    results: Folder,
+    out: Annotated[Path | None, typer.Option(help="page to write; default: scorecard.html there")] = None,
+) -> None:
+    """Write a page with what was measured for each criterion of synthetic medical data, and what was not."""
+    from lddm.report.results import Results
+    from lddm.report.scorecard import scorecard as work
+
+    path = out or results / "scorecard.html"
+    work(Results.saved(results).plan.settings, results, path)
+    typer.echo(f"Made {path}")
+
+
 @app.command("reader-study")
 def reader_study(
     results: Folder,

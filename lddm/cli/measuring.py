@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,6 +109,10 @@ def score(
     cache: Annotated[Path | None, option("folder of cached features, shared by jobs")] = None,
     synthetic: Synthetic = [],  # noqa: B006 (typer copies it)
     shards: Shards = None,
+    bundle: Annotated[
+        Path | None, option("model bundle: of lddm for membership inference, of any for the controls of reconstruction")
+    ] = None,
+    motion: Motion = None,
     record: Records = None,
 ) -> None:
     """Score the videos of a generator against real videos."""
@@ -120,7 +124,16 @@ def score(
 
         data = open_data(frames, splits)
         files = shard_files(synthetic, shards)
-        rows, found = work(section, generator, *data, fold, domain_network, weights_dir, files, seed, cache)
+        known: dict[str, Any] = {}
+        if bundle is not None and generator == "reconstruction":
+            from lddm.synthesis.memorised import memorised_clips
+
+            known["memorised"] = memorised_clips(bundle, *data, fold, motion, seed)
+        elif bundle is not None:
+            from lddm.synthesis.membership import membership_attack
+
+            known["attacks"] = membership_attack(bundle, data[0].at_model_size(), data[1], fold, motion, seed)
+        rows, found = work(section, generator, *data, fold, domain_network, weights_dir, files, seed, cache, **known)
         write_table(found, copies)
         write_json(out, rows)
         keys = ("source", "metric", "features", "reference")
@@ -176,6 +189,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
         from lddm.classification.transfer import transfer_table
         from lddm.files import write_table
         from lddm.metrics.comparisons import quality_comparisons
+        from lddm.report.memorisation import memorisation_table
         from lddm.report.tables import quality_table
         from lddm.settings import planned
 
@@ -188,6 +202,7 @@ def tabulate(settings: SettingsFile, results: Results, out_dir: OutDir, record: 
         tables = {
             "quality": quality_table(quality_files),
             "quality_comparisons": quality_comparisons(quality_files),
+            "memorisation": memorisation_table(quality_files),
             "classification": scored,
             "comparisons": compared,
             "transfer": transfer_table(cells, section, seed),
@@ -222,10 +237,14 @@ def page(settings: WholeConfig, results: Results, out: Out, record: Records = No
 
 @app.command()
 def summarize(settings: WholeConfig, results: Results, out: Out, record: Records = None) -> None:
-    """Write summary.json, provenance.json and the pipeline's summary run in MLflow."""
+    """Write summary.json, provenance.json, scorecard.html and the pipeline's summary run in MLflow."""
     whole = parse(settings)
     with job("summarize", record) as run:
+        from lddm.report.scorecard import scorecard
         from lddm.report.summary import summarize as work
 
         run.artifacts(*work(whole, results, out))
+        card = out.with_name("scorecard.html")
+        scorecard(whole, results, card)
+        run.artifacts(card)
     show_results(results)

@@ -60,10 +60,13 @@ def make_splits(videos: pd.DataFrame, settings: SplitSettings, seed: int, classe
         pool = table[(table["split"] == "train") & ~still]
         hidden = np.setdiff1d(np.arange(len(pool)), choose_videos(pool, settings.max_labelled_videos, seed))
         table.loc[pool.index[hidden], "labelled"] = False
+        if settings.validation_labels == "within_budget":
+            table.loc[table["split"] == "val", "labelled"] = False
         parts.append(table[COLUMNS])
     splits = pd.concat(parts, ignore_index=True)
     levels_known = splits.assign(label=splits["group"].map(by_group).fillna(-1).astype(int))
-    _warn_of_few(levels_known[levels_known["fold"] < settings.folds_to_run], _class_names(usable, classes))
+    if settings.validation_labels == "extra":
+        _warn_of_few(levels_known[levels_known["fold"] < settings.folds_to_run], _class_names(usable, classes))
     return splits
 
 

@@ -65,6 +65,9 @@ CATALOGUE: dict[str, Metric] = {
     "motion_copy_rate": Metric(),
     "nearer_to_train": Metric(),  # 0.5 without memorisation
     "authenticity": Metric(higher=True),
+    "data_copying": Metric(higher=True),  # Z: 0 without memory, far below 0 for copies
+    "data_copying_relative": Metric(higher=True),
+    "membership_auc": Metric(),  # 0.5 without memory
 }
 INFINITY = "_infinity"  # suffix of a Fréchet distance extrapolated to infinite n
 

@@ -121,7 +121,8 @@ def copies(
 
     Returns:
         One row per synthetic video: `nearest` (row of train), `distance`, `held_out_distance`, `threshold` (the largest
-        distance that counts as a copy), `copied`; the attribute `held_out_ratios` holds the ratios behind the threshold.
+        distance that counts as a copy), `copied`; the attributes `held_out_ratios` (behind the threshold) and
+        `held_out_distance` (to training videos) hold those of the held-out videos.
     """
     own = (
         np.arange(len(held_out)).astype(str) if held_out_patients is None else np.asarray(held_out_patients, dtype=str)
@@ -143,7 +144,7 @@ def copies(
             "copied": distance <= threshold,
         }
     )
-    found.attrs["held_out_ratios"] = ratios
+    found.attrs |= {"held_out_ratios": ratios, "held_out_distance": apart}
     return found
 
 

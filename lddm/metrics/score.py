@@ -11,19 +11,22 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lddm.data.cache import ArrayCache
 from lddm.data.frames import FrameStore, fold_clips
 from lddm.data.synthetic import load_synthetic
-from lddm.metrics.copy_search import control_rows, copy_rows
+from lddm.metrics.copy_search import Memorised, control_rows, copy_rows
 from lddm.metrics.domain_network import domain_videos
+from lddm.metrics.membership import membership_rows
 from lddm.metrics.protocol import SAME_X0, Protocol
 from lddm.metrics.videos import Videos
 from lddm.settings.evaluation import QualitySettings
 
 logger = logging.getLogger(__name__)
 
+Clips = tuple[np.ndarray, pd.DataFrame]
 COPIES = ["sample_id", "source", "features", "nearest", "distance", "held_out_distance", "threshold", "copied"]
 
 
@@ -38,6 +41,8 @@ def score(
     synthetic: list[Path],
     seed: int,
     cache: Path | None = None,
+    memorised: tuple[Clips, Clips] | None = None,
+    attacks: dict[str, Any] | None = None,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """All rows of quality.csv for one generator and fold; an absent metric has value None and a reason.
 
@@ -45,6 +50,9 @@ def score(
         generator: its name, or "real" or "reconstruction".
         synthetic: manifests of its shards; none for "real".
         cache: folder of features; None = nothing is kept.
+        memorised: for "reconstruction", rebuilt training clips and stills moved by their latents, each with its table
+            (`lddm.synthesis.memorised`): the positive controls of memorisation.
+        attacks: losses of train and test latents (`lddm.synthesis.membership`), of a generator that has a loss.
 
     Returns:
         The rows, and a table of the nearest training clip of each synthetic video (columns `COPIES`).
@@ -88,7 +96,9 @@ def score(
         if source == "heldout":
             rows += protocol.paired(source, some)
             if generator == "reconstruction":
-                rows += control_rows(protocol, videos)
+                made = (Videos(some, table["patient_id"].to_numpy(), table) for some, table in memorised or ())
+                rows += control_rows(protocol, Memorised(*made)) if memorised else []
+            rows += membership_rows(protocol, attacks)
     return rows, pd.concat(copies, ignore_index=True).reindex(columns=COPIES)
 
 

@@ -16,6 +16,7 @@ from lddm.report.page_tables import (
     ablation_table,
     comparison_table,
     copies_table,
+    memory_table,
     quality_table,
     sweep_tables,
     transfer_table,
@@ -90,6 +91,7 @@ def _scores(found: Results) -> dict[str, Any]:
         "quality_chart": picture(found.root / "figures/quality.png", "scores by generator"),
         "quality_tables": [table for table in tables if table],
         "absent": found.absent_metrics(),
+        "memorisation": memory_table(found.memorisation()),
     }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from lddm.report.effects import p_text
 from lddm.report.failures import flagged
 from lddm.report.label_counts import label_counts
+from lddm.report.memorisation import KINDS
 from lddm.report.metric_names import NAMES, delta_column, primary, shown
 from lddm.report.parts import Cell, Table, interval, number
 from lddm.report.results import Results
@@ -164,3 +165,24 @@ def sweep_tables(found: Results) -> list[Table]:
         table = comparison_table(part)
         tables.append(Table(f"{count}, {share:g} of a batch synthetic", table.head, table.rows))
     return tables
+
+
+def memory_table(memory: pd.DataFrame) -> Table:
+    """memorisation.csv: each measure for the generators, beside its controls."""
+    rows: list[list[Cell | str]] = []
+    for row in memory.itertuples():
+        control, known = row.kind != KINDS[0], pd.notna(row.value)
+        rows.append(
+            [
+                row.metric,
+                f"{row.kind}: {row.videos}" if control else f"{label(row.videos)}, {row.source}",
+                number(row.value) if known else "not measured",
+                interval(row.ci_low, row.ci_high) if known and pd.notna(row.ci_low) else "",
+                f"{int(row.n_synthetic)}; {int(row.n_real)} real" if known else "",
+                "" if pd.isna(row.floor) else number(row.floor),
+                (row.expected if control else "") if known else str(row.reason),
+                {"True": "holds", "False": "does not hold"}.get(str(row.holds), ""),
+            ]
+        )
+    head = ["measure", "videos", "value", "interval", "n", "without memory", "expected, or reason", "control"]
+    return Table("Memorisation, with controls", head, rows)

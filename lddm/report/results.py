@@ -82,6 +82,10 @@ class Results:
         """tables/quality.csv."""
         return self._table("quality")
 
+    def memorisation(self) -> pd.DataFrame:
+        """tables/memorisation.csv."""
+        return self._table("memorisation")
+
     def classification(self) -> pd.DataFrame:
         """tables/classification.csv."""
         return self._table("classification")

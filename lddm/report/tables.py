@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lddm.errors import LddmError
 from lddm.files import read_json
+from lddm.report.memorisation import CONTROL
 from lddm.report.style import in_order
 
 QUALITY = [
@@ -29,8 +31,13 @@ QUALITY = [
 ]
 
 
+SEARCHES = ("copy_rate", "motion_copy_rate")
+
+
 def quality_table(files: list[Path]) -> pd.DataFrame:
     """Concatenate the rows of all generators and folds; absent metrics have no row, and the page gives the reasons.
+
+    Controls of the copy searches are among them, those of other measures of memory are in memorisation.csv only.
 
     Raises:
         LddmError: a file is not a list of rows.
@@ -40,8 +47,12 @@ def quality_table(files: list[Path]) -> pd.DataFrame:
         content = read_json(path)
         if not isinstance(content, list) or any(not set(QUALITY) <= set(row) for row in content):
             raise LddmError(f"{path} contains no quality rows", "run the rule score again")
-        rows += [row for row in content if row["value"] is not None]
+        rows += [row for row in content if row["value"] is not None and _has_place(row)]
     table = pd.DataFrame(rows, columns=QUALITY)
     rank = {name: place for place, name in enumerate(in_order(table["generator"].tolist()))}
     order = table.assign(rank=table["generator"].map(rank))
     return order.sort_values(["metric", "source", "reference", "fold", "rank"], kind="stable")[QUALITY]
+
+
+def _has_place(row: dict[str, Any]) -> bool:
+    return row["metric"] in SEARCHES or not str(row["reference"]).startswith(CONTROL)

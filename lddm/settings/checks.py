@@ -67,6 +67,12 @@ def check_condition(settings: Settings) -> None:
             "condition.attribute 'soft_label' needs pseudo-labels",
             "set pseudo_labels.classifier and split.max_labelled_videos, or another condition.attribute",
         )
+    if settings.split.validation_labels == "within_budget":
+        raise LddmError(
+            "condition.attribute 'soft_label' needs labels of validation videos, which split.validation_labels 'within_budget' "
+            "hides",
+            "set split.validation_labels to extra, or take another condition.attribute, e.g. logit",
+        )
     if settings.index.task in ("classes", "ordinal"):
         raise LddmError(
             f"condition.attribute 'soft_label' is one number; index.task {settings.index.task!r} has a probability for each of "

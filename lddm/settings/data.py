@@ -261,6 +261,12 @@ class SplitSettings(Section):
         description="training videos whose labels may be used, the same number per class; the others are unlabelled for the "
         "generators and unused by the classifiers; null = all",
     )
+    validation_labels: Literal["extra", "within_budget"] = Field(
+        "extra",
+        description="labels of validation videos: extra = used in addition to those of training videos (early stopping, decision "
+        "threshold); within_budget = none are used, so that max_labelled_videos and classification.real_videos count all "
+        "labelled videos: classifiers train for all of their steps and decide at a probability of 0.5",
+    )
     min_patients: int = Field(
         4,
         ge=1,

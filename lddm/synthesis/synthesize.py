@@ -13,14 +13,17 @@ from lddm.autoencoder.clips import ClipDataset
 from lddm.autoencoder.decoder import WarpDecoder
 from lddm.autoencoder.measured import MeasuredMotion
 from lddm.data.frames import FrameStore, fold_clips, fold_stills
-from lddm.data.ranges import to_uint8
+from lddm.data.ranges import to_float, to_uint8
+from lddm.data.square import reduced
 from lddm.data.synthetic import save_synthetic
 from lddm.generators.sampling import SamplingOptions
+from lddm.motion.field_of_view import view_of_spans, view_spans
 from lddm.settings.models import SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.memory import BatchSize
 from lddm.synthesis.seeds import video_seed
 from lddm.task import Task
+from lddm.training.device import to_device
 
 logger = logging.getLogger(__name__)
 
@@ -105,17 +108,33 @@ def synthesize(
 
 @torch.no_grad()
 def reconstruct(
-    animator: Animator, store: FrameStore, clips: pd.DataFrame, sizes: BatchSize, measured: MeasuredMotion | None
+    animator: Animator,
+    store: FrameStore,
+    clips: pd.DataFrame,
+    sizes: BatchSize,
+    measured: MeasuredMotion | None,
+    stills: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S). An upper bound for all generators."""
+    """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S). An upper bound for all generators.
+
+    Args:
+        stills: uint8 (n, S, S), moved by the latents in place of the first frames of their own clips.
+    """
     model = animator.autoencoder
     small = store.at_model_size()
     dataset = ClipDataset(small, clips, model.checked(measured, small), animator.device)
     videos = store.clip_frames(clips).copy()
+    if stills is not None:
+        videos[:, 0] = stills
 
     def make(part: slice) -> None:
         video, motion, fov_mask = dataset.read(np.arange(part.start, part.stop))
         x0, z = video[:, :, 0], model.encode(video, motion).mean
+        if stills is not None:
+            seen = reduced(videos[part, 0], animator.size)
+            x0 = to_float(torch.from_numpy(seen).to(animator.device))[:, None]
+            if isinstance(model.decoder, WarpDecoder):
+                fov_mask = view_of_spans(to_device(view_spans(seen), animator.device), animator.size)
         if store.size != animator.size and isinstance(model.decoder, WarpDecoder):
             videos[part, 1:] = animator.move(videos[part, 0], x0, model.decoder.layers(x0, z))
         else:

@@ -54,7 +54,16 @@ for path in made:
 """
 
 
-TABLES = ["quality", "quality_comparisons", "classification", "comparisons", "transfer", "sweep", "sweep_comparisons"]
+TABLES = [
+    "quality",
+    "quality_comparisons",
+    "memorisation",
+    "classification",
+    "comparisons",
+    "transfer",
+    "sweep",
+    "sweep_comparisons",
+]
 
 # What a rule tells its job beside the command line.
 TOLD = ("LDDM_EXPERIMENT", "LDDM_PIPELINE", "LDDM_TRACKING")

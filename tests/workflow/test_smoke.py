@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 QUALITY = "fold,generator,source,metric,features,reference,value,ci_low,ci_high,n_real,n_synthetic,better"
 CLASSIFICATION = (
     "classifier,regime,metric,mean,ci_low,ci_high,n_folds,n_seeds,n_test,"
-    "delta_vs_real,delta_ci_low,delta_ci_high,p_value"
+    "delta_vs_real,delta_ci_low,delta_ci_high,p_value,labels_train,labels_val,labels_stills"
 )
 
 
@@ -55,6 +55,12 @@ def test_smoke_pipeline_end_to_end(tmp_path: Path):
     page = (results / "report.html").read_text()
     assert "<html" in page and 'src="http' not in page and 'href="http' not in page.split("</head>")[0]
     assert json.loads((results / "summary.json").read_text())
+    with open(results / "tables/memorisation.csv") as file:
+        memory = list(csv.DictReader(file))
+    attack = [row for row in memory if row["metric"] == "membership_auc"]
+    assert {row["videos"] for row in attack if row["value"]} == {"lddm", "overfitted denoiser", "untrained denoiser"}
+    assert all(row["reason"] for row in memory if not row["value"])
+    assert "Compliance" in (results / "scorecard.html").read_text()
     assert (tmp_path / "results/mlflow.db").is_file()
 
     again = snakemake()

@@ -42,6 +42,22 @@ def scored_manifests(wildcards):
     return manifests(wildcards.generator, sources, wildcards.fold)
 
 
+def scored_bundle(wildcards):
+    """Input of `score`: the model whose loss is attacked, and the autoencoder that the controls of memorisation pass."""
+    return bundle_of(wildcards) if wildcards.generator in ("reconstruction", "lddm") else []
+
+
+def motion_of_scores(wildcards):
+    """Input of `score`: motion of real clips, for what encodes them."""
+    return measured_motion(wildcards) if scored_bundle(wildcards) else []
+
+
+def bundle_option(wildcards, input):
+    """Option --bundle, if there is such an input."""
+    bundle = input.get("bundle", [])
+    return f"--bundle {quote(str(Path(bundle[0]).parent))}" if bundle else ""
+
+
 def regime_manifests(wildcards):
     """Input: animated stills that a regime adds to the real training videos."""
     generator = build.REGIME_GENERATOR[wildcards.regime]

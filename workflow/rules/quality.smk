@@ -71,6 +71,8 @@ rule score:
         frames=rules.preprocess.output,
         splits=rules.split.output,
         synthetic=scored_manifests,
+        bundle=scored_bundle,
+        motion=motion_of_scores,
         code=code(
             "metrics",
             "statistics",
@@ -81,6 +83,8 @@ rule score:
             "data/frames.py",
             "data/ranges.py",
             "data/synthetic.py",
+            "synthesis/membership.py",
+            "synthesis/memorised.py",
         ),
     output:
         scores=f"{FOLD}/quality/{{generator}}.json",
@@ -103,9 +107,11 @@ rule score:
         weights_dir=weights_folder,
         cache=below("cache/features"),
         synthetic=synthetic_option,
+        bundle=bundle_option,
+        motion=motion_option,
         record=below("records"),
     shell:
         "{params.job} lddm score --settings {input.settings:q} --generator {wildcards.generator} --frames {params.frames:q}"
         " --splits {input.splits:q} --fold {wildcards.fold} --domain-network {input.domain_network:q}"
-        " --weights-dir {params.weights_dir:q} {params.synthetic} --out {output.scores:q}"
+        " --weights-dir {params.weights_dir:q} {params.synthetic} {params.bundle} {params.motion} --out {output.scores:q}"
         " --copies {output.copies:q} --cache {params.cache:q} --record {params.record:q} > {log:q} 2>&1"

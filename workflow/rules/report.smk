@@ -1,7 +1,7 @@
 """Report: tables, figures, a page that opens from disk, and a machine-readable summary.
 
 Needs: result files only: fold-k/quality/, fold-k/classification/, fold-k/synthetic/, records/.
-Makes: tables/, figures/, report.html, summary.json, provenance.json.
+Makes: tables/, figures/, report.html, scorecard.html, summary.json, provenance.json.
 Settings: split, synthesis, classification, sweep for the tables; all for the report.
 """
 
@@ -38,6 +38,12 @@ rule tabulate:
             caption="../report/quality_comparisons.rst",
             category="Quality",
             labels={"what": "differences between generators", "kind": "table"},
+        ),
+        memorisation=report(
+            f"{RESULTS}/tables/memorisation.csv",
+            caption="../report/memorisation.rst",
+            category="Quality",
+            labels={"what": "memorisation, with controls", "kind": "table"},
         ),
         classification=report(
             f"{RESULTS}/tables/classification.csv",
@@ -224,6 +230,7 @@ rule summarize:
     output:
         summary=f"{RESULTS}/summary.json",
         provenance=f"{RESULTS}/provenance.json",
+        scorecard=f"{RESULTS}/scorecard.html",
     log:
         f"{LOGS}/summarize.log",
     benchmark:

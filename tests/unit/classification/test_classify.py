@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lddm.classification import classify as module
+from lddm.classification import train as train_module
 from lddm.classification.classify import classify
 from lddm.classification.networks import CLASSIFIERS
 from lddm.classification.regimes import Clips, augmented_clips, real_clips, synthetic_clips
@@ -205,6 +206,39 @@ def cells(tmp_path, quality):
             files.append(tmp_path / f"{regime}-{seed}.json")
             write_json(files[-1], result)
     return files
+
+
+def test_without_labelled_validation_videos_the_last_step_counts(tiny_store, tmp_path, monkeypatch):
+    """Labels of validation videos are not read: neither to stop early nor for the threshold."""
+    store, splits = tiny_store
+    within = splits.assign(labelled=splits["split"] != "val")
+    chosen = []
+    usual = train_module.train
+    monkeypatch.setattr(train_module, "train", lambda *a, **k: chosen.append(k.get("keep_best")) or usual(*a, **k))
+    results = []
+    for number, table in enumerate((within, within.assign(label=within["label"].where(within["labelled"], 1)))):
+        (path, *_) = classify(
+            SECTION, "tiny3d", "real", store, table, 0, [], [], None, tmp_path / f"state-{number}", tmp_path / str(number),
+            0, lambda *_: None,
+        )  # fmt: skip
+        results.append(read_json(path))
+    assert set(chosen) == {None} and results[0] == results[1]
+    assert results[0]["threshold"] == 0.5 and results[0]["val_auc"] is None and results[0]["n_validation_videos"] == 0
+    assert results[0]["predictions"] and 0 <= results[0]["test_auc"] <= 1
+
+
+def test_a_run_counts_all_labels_it_used(tiny_store, tmp_path):
+    """Training and validation videos, and the stills behind the animated ones: once each, however many videos they became."""
+    made = stills(tmp_path, tiny_store)
+    paths = []
+    for regime, added in (("real", []), ("real+lddm", made)):
+        paths += classify(
+            SECTION, "tiny3d", regime, *tiny_store, 0, added, [], None, tmp_path / f"state-{regime}", tmp_path / regime, 0,
+            lambda *_: None,
+        )  # fmt: skip
+    table = classification_table(paths, SECTION, 0).drop_duplicates("regime").set_index("regime")
+    assert table.loc["real", ["labels_train", "labels_val", "labels_stills"]].tolist() == [8, 3, 0]
+    assert table.loc["real+lddm", ["labels_train", "labels_val", "labels_stills"]].tolist() == [8, 3, 4]
 
 
 def test_the_table_separates_better_from_equal_by_paired_differences(tmp_path):

@@ -53,6 +53,17 @@ def test_known_labels_are_kept_and_half_of_the_others_are_pseudo_labelled(tiny_s
     assert (others == 0).sum() == (others == 1).sum() == len(others) // 4 > 0
 
 
+def test_labels_of_validation_videos_within_the_budget_are_not_read(tiny_store, tmp_path):
+    store, splits = hidden(tiny_store)
+    val = splits["split"] == "val"
+    within = splits.assign(labelled=splits["labelled"] & ~val)
+    ours = pseudo_label(SECTION, store, within, 0, tmp_path / "a", 0, lambda *_: None)
+    wrong = store.clips["label"].where(~store.clips["id"].isin(splits.loc[val, "id"]), 1 - store.clips["label"])
+    turned = type(store)(store.frames, store.videos, store.clips.assign(label=wrong), store.meta)
+    theirs = pseudo_label(SECTION, turned, within, 0, tmp_path / "b", 0, lambda *_: None)
+    assert ours.equals(theirs)
+
+
 def test_hidden_labels_change_nothing(tiny_store, tmp_path):
     store, splits = hidden(tiny_store)
     wrong = splits["label"].where(splits["labelled"], 1 - splits["label"])

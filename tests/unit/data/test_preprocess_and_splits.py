@@ -253,6 +253,18 @@ def test_hidden_labels_leave_a_balanced_few_in_train_and_all_elsewhere():
     assert make_splits(table, SplitSettings(), 0)["labelled"].all()
 
 
+def test_a_budget_of_labels_leaves_none_to_validation_and_the_folds_as_they_are(caplog):
+    table = videos_table([f"p{i}" for i in range(90)], None, np.arange(90) % 2, ["video"] * 75 + ["image"] * 15)
+    extra = make_splits(table, SplitSettings(max_labelled_videos=8), 0)
+    assert "validation has" in caplog.text
+    caplog.clear()
+    within = make_splits(table, SplitSettings(max_labelled_videos=8, validation_labels="within_budget"), 0)
+    assert "validation has" not in caplog.text  # nothing is chosen by it
+    val = within["split"] == "val"
+    assert val.any() and not within.loc[val, "labelled"].any()
+    assert within[~val].equals(extra[~val]) and within.drop(columns="labelled").equals(extra.drop(columns="labelled"))
+
+
 def test_a_file_that_kills_its_reader_is_among_those_named(tmp_path, monkeypatch):
     def deadly(row, *others):
         if row["path"] == "phantom:video/000007":

@@ -8,10 +8,18 @@ import yaml
 
 from lddm.data.synthetic import save_synthetic
 from lddm.files import sha256, write_json, write_table
+from lddm.report.memorisation import memorisation_table
 from lddm.report.tables import quality_table
 from lddm.settings.build import load
 from lddm.settings.stages import whole
-from tests.unit.report.made_up import ablation_table, comparison_table, quality_rows, sweep_table, transfer_table
+from tests.unit.report.made_up import (
+    ablation_table,
+    comparison_table,
+    memory_rows,
+    quality_rows,
+    sweep_table,
+    transfer_table,
+)
 
 
 @pytest.fixture
@@ -51,8 +59,9 @@ def results(tiny_experiment, tiny_store, settings, tmp_path):
     files = []
     for generator, values in scores.items():
         files.append(root / f"fold-0/quality/{generator}.json")
-        write_json(files[-1], quality_rows(generator, *values))
+        write_json(files[-1], quality_rows(generator, *values) + memory_rows(generator))
     write_table(quality_table(files), root / "tables/quality.csv")
+    write_table(memorisation_table(files), root / "tables/memorisation.csv")
     write_table(ablation_table(), root / "tables/classification.csv")
     write_table(comparison_table(), root / "tables/comparisons.csv")
     write_table(transfer_table(), root / "tables/transfer.csv")
