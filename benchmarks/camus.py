@@ -203,7 +203,7 @@ def readers_table(folder: Path, label_of: dict[str, int], resamples: int = RESAM
 
 
 def _row(reader: str, count: int, regime: str, minus: str, value: Estimate, runs: int) -> dict:
-    low, high = value.interval()
+    low, high = value.interval(-1.0 if minus else 0.0, 1.0)
     about = {"reader": reader, "labelled": count, "regime": regime, "minus": minus, "runs": runs}
     return about | {"auc": value.value, "ci_low": low, "ci_high": high}
 

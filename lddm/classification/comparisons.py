@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lddm.classification.measures import primary_of, primary_value
+from lddm.classification.measures import bounds_of, difference_bounds, primary_of, primary_value
 from lddm.statistics.auc import auc_standard_error, delong_components
 from lddm.statistics.estimate import Estimate, Run
 from lddm.statistics.p_values import bootstrap_p_value, holm, normal_p_value, verdict
@@ -119,7 +119,7 @@ def _compare(first: Runs, second: Runs, between: Estimate, task: Task) -> dict[s
         better += sum(primary_value(task, a) > primary_value(task, b) for a, b in tables)
         patients, videos = patients + len(set(members)), videos + len(members)
     draws = between.draws()[1:]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    low, high = between.interval(*difference_bounds(*bounds_of(primary_of(task), task)))
     by_bootstrap = bootstrap_p_value(draws)
     by_delong = normal_p_value(between.value, float(np.sqrt(variance))) if task.kind == "binary" else np.nan
     at_floor = bool((draws > 0).all() or (draws < 0).all())

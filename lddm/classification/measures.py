@@ -43,6 +43,11 @@ def bounds_of(metric: str, task: Task) -> tuple[float, float]:
     return BOUNDS.get(metric, (0.0, 1.0))
 
 
+def difference_bounds(least: float, most: float) -> tuple[float, float]:
+    """Range of the difference of two values of a metric that lie within a range."""
+    return least - most, most - least
+
+
 def prediction_columns(task: Task, predicted: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of a table of predictions: `probability`, `p_<class>` for each class, or `prediction`."""
     if task.kind == "binary":

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lddm.classification.comparisons import Runs, compare, comparison_columns, one_family
-from lddm.classification.measures import bounds_of, metrics_of, primary_of, run_scores, task_of
+from lddm.classification.measures import bounds_of, difference_bounds, metrics_of, primary_of, run_scores, task_of
 from lddm.errors import LddmError
 from lddm.files import read_json
 from lddm.settings.evaluation import ClassificationSettings
@@ -168,6 +168,6 @@ def estimates(
         row[column] = max((result[key] for result in runs.values() if key in result), default=None)
     if real is not None:
         against = difference(values, real, seed)
-        low, high = against.interval()
+        low, high = against.interval(*difference_bounds(*bounds))
         row |= {"delta_vs_real": against.value, "delta_ci_low": low, "delta_ci_high": high}
     return row

@@ -52,6 +52,18 @@ def test_a_classifier_that_knows_the_label_is_perfect_and_one_that_guesses_is_no
     assert row["verdict"] == "better" and row["delta_auc"] == pytest.approx(1 - found["real"]["auc"])
 
 
+def test_two_seeds_that_disagree_give_no_difference_beyond_the_possible_ones(tmp_path):
+    """Student's t with one degree of freedom reaches far: an AUC differs by at most one."""
+    perfect, reversed_ = LABELS.astype(float), 1.0 - LABELS
+    guess = np.random.default_rng(0).permutation(np.linspace(0.3, 0.7, 60))
+    files = [cell(tmp_path, "real", guess, seed=seed) for seed in (0, 1)]
+    files += [cell(tmp_path, "real+lddm", p, seed=seed) for seed, p in enumerate((perfect, reversed_))]
+    (row,) = comparisons(files, SECTION, 0).to_dict(orient="records")
+    assert (row["ci_low"], row["ci_high"]) == (-1, 1)
+    table = classification_table(files, SECTION, 0).set_index(["regime", "metric"])
+    assert table.loc[("real+lddm", "auc"), ["delta_ci_low", "delta_ci_high"]].tolist() == [-1, 1]
+
+
 @pytest.mark.parametrize(("regime", "against"), [("real+aug", "real"), ("real+lddm", "real+static")])
 def test_a_harmful_regime_is_called_worse(regime, against, tmp_path):
     rng = np.random.default_rng(1)
