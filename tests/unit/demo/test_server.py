@@ -202,7 +202,9 @@ def test_videos_are_played_in_their_own_pixels_beside_the_still(server, tmp_path
 
 
 def test_the_command_prints_the_address_and_stops(tmp_path):
-    command = [sys.executable, "-c", "from lddm.cli import app; app()", "demo", "--port", "0"]
+    # A shell's background jobs ignore SIGINT, and so would their children.
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lddm.cli import app; app()"
+    command = [sys.executable, "-c", start, "demo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         said = process.stdout.readline()
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", said)[1])
