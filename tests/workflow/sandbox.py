@@ -43,7 +43,7 @@ made = [Path(options["--out-dir"]) / name for name in names] if names else [Path
 if verb == "figures":
     made.append(Path(options["--out-dir"]) / "loops/loop-0.webp")
 if verb == "summarize":
-    made.append(made[0].with_name("provenance.json"))
+    made += [made[0].with_name(name) for name in ("provenance.json", "scorecard.html")]
 if verb == "score":
     made.append(Path(options["--copies"]))
 if verb == "synthesize":

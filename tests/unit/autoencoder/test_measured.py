@@ -58,7 +58,7 @@ def test_what_was_measured_otherwise_or_not_at_all_is_refused(tiny_store, motion
     forwards = measure_store(SETTINGS.model_copy(update={"time_reversal": False}), store, clips.iloc[:2])
     with pytest.raises(LddmError, match="clip .* was not measured"):
         forwards.of(clips)
-    with pytest.raises(LddmError, match="backwards was not measured"):
+    with pytest.raises(LddmError, match="time-reversed clips was not measured"):
         forwards.of(clips.iloc[:2], backward=True)
 
 

@@ -133,7 +133,7 @@ def test_requests_are_checked(change, message):
 def test_unknown_or_too_large_requests_are_rejected(bench, still):
     for request, message in (
         (Request("another", "breast-phantom"), "removed from memory"),
-        (Request(still, "../../etc"), "no model"),
+        (Request(still, "../../etc"), "unknown model"),
         (Request(still, "breast-phantom", "blue"), "unknown class 'blue'"),
     ):
         with pytest.raises(LddmError, match=message):

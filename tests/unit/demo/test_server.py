@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -213,6 +214,9 @@ def test_the_command_prints_the_address_and_stops(tmp_path):
         assert connection.getresponse().status == 200
         taken = subprocess.run([*command[:-1], str(port)], capture_output=True, text=True, cwd=tmp_path)
         assert taken.returncode == 1 and "Hint: pass another one" in taken.stderr
-        process.send_signal(2)
-        assert process.wait(30) == 0
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     assert not list(Path(tmp_path).iterdir())

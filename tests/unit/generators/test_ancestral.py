@@ -83,6 +83,6 @@ def test_flow_matching_has_no_ancestral_sampler():
     with pytest.raises(LddmError, match="flow_prediction"):
         make_scheduler(straight, "ddpm")
     raw = {"diffusion": {"prediction_type": "flow_prediction"}, "synthesis": {"sampler": "ddpm"}}
-    with pytest.raises(LddmError, match="'ddpm' does not sample diffusion.prediction_type"):
+    with pytest.raises(LddmError, match="'ddpm' does not support diffusion.prediction_type"):
         build.load(raw)
     build.load(raw | {"diffusion": {}})

@@ -131,8 +131,8 @@ def test_untrained_sampling_options_are_rejected():
     ("raw", "said"),
     [
         ({"diffusion": {"distillation": None}}, "needs diffusion.distillation"),
-        ({"synthesis": {"guidance_scale": 5.0}}, "guidance 5 by label"),
-        ({"synthesis": {"guidance_target": "image+label"}}, "by image"),
+        ({"synthesis": {"guidance_scale": 5.0}}, "guidance scale 5 on label"),
+        ({"synthesis": {"guidance_target": "image+label"}}, r"on image\+label"),
     ],
 )
 def test_inconsistent_settings_are_rejected(raw, said):

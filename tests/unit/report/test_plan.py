@@ -64,7 +64,7 @@ def test_nothing_of_earlier_settings_enters_the_report(results, settings, tmp_pa
             "sample_id": ["video-15"],
             "source": "heldout",
             "features": "f",
-            "nearest": "n",
+            "nearest": "video-00@0",
             "distance": 1.0,
             "threshold": 2.0,
             "copied": True,

@@ -292,5 +292,5 @@ def test_the_pipeline_generates_videos_of_the_stored_size(bundles, tiny_store, l
 
 def test_synthesised_frames_cannot_be_larger_in_the_pipeline(bundles, larger):
     x0 = larger[0].clip_frames(larger[0].clips)[:1, 0]
-    with pytest.raises(LddmError, match="pixel paints"):
+    with pytest.raises(LddmError, match="pixel synthesises frames"):
         Animator.load(bundles / "pixel").animate_batch(x0, [-1], 0, OPTIONS)
