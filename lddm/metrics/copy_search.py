@@ -17,9 +17,9 @@ from lddm.metrics.protocol import Protocol
 from lddm.metrics.videos import Videos
 from lddm.statistics.resampling import halves, members_of, resample
 
-FEATURES = novelty.THUMBNAILS  # the features of the domain network lose what tells two clips apart: not used
+FEATURES = novelty.THUMBNAILS  # features of the domain network are not used: they do not distinguish single clips
 CONTROL = "control: "
-MOTION_VIDEOS = 240  # of a source, whose motion is searched for: optical flow takes 9 ms a video
+MOTION_VIDEOS = 240  # largest number of videos per source in the motion search: optical flow takes 9 ms per video
 MEASURES = (
     "copy_rate",
     "motion_copy_rate",
@@ -32,11 +32,11 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Memorised:
-    """What a perfect memory would make.
+    """Positive controls: the videos of a generator that has memorised its training set.
 
     Attributes:
-        rebuilt: training clips through the autoencoder.
-        moved: first frames of test clips (whose table it has), moved by latents of training clips.
+        rebuilt: training clips, reconstructed by the autoencoder.
+        moved: first frames of test clips, animated with latents of training clips; its table is that of the test clips.
     """
 
     rebuilt: Videos
@@ -44,7 +44,7 @@ class Memorised:
 
 
 def copy_rows(protocol: Protocol, source: str, videos: Videos) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """All measures of memory of a generator's videos (`memory_rows`), and the nearest training clip of each video."""
+    """All memorisation metrics of a generator's videos (`memory_rows`), and the nearest training clip of each video."""
     train, test = protocol.real["train"], protocol.real["test"]
     found = _search(protocol, videos, train, test)
     rows = list(memory_rows(protocol, source, "train", videos, test, found))
@@ -56,21 +56,22 @@ def copy_rows(protocol: Protocol, source: str, videos: Videos) -> tuple[list[dic
 def memory_rows(
     protocol: Protocol, source: str, reference: str, videos: Videos, held_out: Videos, found: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """The measures of memory that have controls, by content unless the metric says otherwise.
+    """Memorisation metrics that have controls; all but `motion_copy_rate` compare thumbnails of the frames.
 
-    `copy_rate`: see `lddm.metrics.novelty.copies`; its interval redraws patients, those behind the threshold too.
-    `motion_copy_rate`: the same search by motion alone, whatever moves. `nearer_to_train`: 0.5 for a generator without
-    memory. `authenticity`: against training patients, and as the floor against held-out ones. `data_copying`: the test of
-    Meehan et al. 2020 against as many held-out clips; `data_copying_relative`: the same with the distance to the training set
-    over that to held-out clips of other patients, since blurred videos are near to everything.
+    `copy_rate`: see `lddm.metrics.novelty.copies`; its interval resamples the patients of the videos and of the threshold.
+    `motion_copy_rate`: the same search by motion alone, independent of appearance. `nearer_to_train`: 0.5 for a generator
+    without memorisation. `authenticity`: relative to training patients; the column `floor` has the value relative to held-out
+    patients. `data_copying`: the test of Meehan et al. 2020 against equally many held-out clips. `data_copying_relative`: the
+    same test on the distance to the training set divided by the distance to held-out clips of other patients, because blurred
+    videos are close to all clips.
 
     Args:
         reference: "train", or the name of a control.
         held_out: real clips of test patients.
-        found: the copy search of the videos by content.
+        found: result of the copy search by thumbnails.
     """
     train = protocol.real["train"]
-    if len(np.unique(held_out.patients)) < 2:  # equal videos are still found
+    if len(np.unique(held_out.patients)) < 2:  # identical videos are still detected
         yield from protocol.absent(
             source, MEASURES, "expected at least two held-out patients to compare with, got fewer"
         )
@@ -80,7 +81,7 @@ def memory_rows(
     moved = _search(protocol, some, train, held_out, MOTION)
     yield _rate(protocol, source, reference, moved, some, held_out, len(train), MOTION)
     mine = _embed(protocol, videos)
-    times = len(novelty.views(train.clips[:1]))  # both pools hold each clip in all views: neither is the larger one
+    times = len(novelty.views(train.clips[:1]))  # both pools contain each clip in all views
     share = novelty.nearer_to_train(
         mine, _pool(protocol, held_out), _pool(protocol, train),
         videos.patients, np.tile(held_out.patients, times), np.tile(train.patients, times), protocol.seed,
@@ -96,11 +97,11 @@ def memory_rows(
 
 
 def control_rows(protocol: Protocol, memorised: Memorised | None = None) -> Iterator[dict[str, Any]]:
-    """The measures of memory for sets of videos whose answer is known; the expected values are in `lddm.report.memorisation`.
+    """Memorisation metrics of the controls, whose expected values are in `lddm.report.memorisation`.
 
-    Without `memorised` those without memory, on one half of the test patients, with the other half held out: unseen clips, also
-    blurred, dimmed and frozen. Else the memorised ones: training clips through the autoencoder, and stills of test patients
-    moved by training latents.
+    Without `memorised`: the negative controls, unseen clips of one half of the test patients as they are, blurred, dimmed and
+    frozen, with the other half held out. With `memorised`: the positive controls, reconstructed training clips, and stills of
+    test patients animated with training latents.
     """
     test = protocol.real["test"]
     side = halves(test.patients, test.table["label"].to_numpy(), protocol.seed, 1)[0]
@@ -114,14 +115,13 @@ def control_rows(protocol: Protocol, memorised: Memorised | None = None) -> Iter
             found = _search(protocol, made, protocol.real["train"], unseen)
             yield from memory_rows(protocol, "heldout", CONTROL + name, made, unseen, found)
         return
-    # Under names of their own: a measure that leaves out a video's own patient would leave out what it was copied from.
+    # Renamed patients: metrics that exclude a video's own patient would otherwise exclude the copied clip.
     names = np.array([f"memory of {name}" for name in memorised.rebuilt.patients])
     rebuilt = Videos(memorised.rebuilt.clips, names, memorised.rebuilt.table)
     found = _search(protocol, rebuilt, protocol.real["train"], unseen)
     for row in memory_rows(protocol, "heldout", f"{CONTROL}memorised, rebuilt", rebuilt, unseen, found):
-        if (
-            row["metric"] != "motion_copy_rate"
-        ):  # a clip through the autoencoder keeps its still: not the case that is asked
+        # The control of the motion search is the one below, with another still.
+        if row["metric"] != "motion_copy_rate":
             yield row
     found = _search(protocol, memorised.moved, protocol.real["train"], unseen, MOTION)
     name, count = f"{CONTROL}memorised motion, other still", len(protocol.real["train"])
@@ -131,7 +131,7 @@ def control_rows(protocol: Protocol, memorised: Memorised | None = None) -> Iter
 def _data_copying(
     protocol: Protocol, source: str, reference: str, videos: Videos, held_out: Videos, found: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """Equally many videos of either set, one of each first frame as far as they go; distances are those of the copy search."""
+    """Data-copying tests on equally many videos of both sets, one per first frame if possible, by thumbnail distance."""
     real = {"distance": found.attrs["held_out_distance"], "relative": found.attrs["held_out_ratios"]}
     mine = {
         "distance": found["distance"].to_numpy(),
@@ -161,7 +161,7 @@ def _embed(protocol: Protocol, videos: Videos, features: FeatureNetwork = FEATUR
 
 
 def _pool(protocol: Protocol, videos: Videos, features: FeatureNetwork = FEATURES) -> np.ndarray:
-    """The features of all views (`lddm.metrics.novelty.views`); kept under the clips themselves, which are hashed once."""
+    """Features of all views (`lddm.metrics.novelty.views`), cached by the original clips, which are hashed once."""
 
     def of_views(clips: np.ndarray) -> np.ndarray:
         if features is not MOTION:
@@ -191,9 +191,9 @@ def _rate(
     n_real: int,
     features: FeatureNetwork = FEATURES,
 ) -> dict[str, Any]:
-    """Copy rate with a 95 % interval that redraws held-out patients (the threshold) and the patients of the videos.
+    """Copy rate with a 95 % interval from resampling the held-out patients (of the threshold) and the patients of the videos.
 
-    Patients who are in both sets are drawn together.
+    Patients in both sets are resampled jointly.
     """
     ratios, section = found.attrs["held_out_ratios"], protocol.section
     mine = novelty.ratio(found["distance"].to_numpy(), found["held_out_distance"].to_numpy())

@@ -1,11 +1,11 @@
 """The data-copying test of Meehan, Chaudhuri & Dasgupta 2020, with patients instead of videos as units.
 
-A generator copies if its samples lie nearer to training data than fresh data of the same distribution do. Sections 3.2 and
-3.3 of the paper: the Mann-Whitney statistic of the distances of generated and of held-out samples to the training set, within
-cells of the space, averaged over cells. It is near 0 without memory and far below 0 for copies.
+A generator copies if its samples are closer to training data than new data of the same distribution. The statistic (sections
+3.2 and 3.3 of the paper) is the Mann-Whitney Z of the distances of generated and held-out samples to the training set, averaged
+over cells of the feature space. It is about 0 without memorisation and far below 0 for copies.
 
-Videos of one patient are not independent, so the statistic is not compared with a normal distribution: its null distribution
-comes from exchanging generated and held-out videos patient by patient.
+Videos of one patient are not independent, so the statistic is not normally distributed. Its null distribution is computed by
+permuting generated and held-out videos patient by patient.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from sklearn.cluster import KMeans
 
 from lddm.statistics.resampling import patient_weights
 
-CELLS = 5  # ASSUME: at most; the paper takes as many as leave each enough samples
-FEWEST = 20  # videos of either set in a cell; cells with fewer are left out (the paper's Pi_tau)
+CELLS = 5  # ASSUME: largest number of cells; the paper requires only enough samples in each
+FEWEST = 20  # videos of each set per cell; cells with fewer are excluded (the paper's Pi_tau)
 PERMUTATIONS = 999  # the smallest p-value is 1 / 1000
 
 
 def cells_of(train: np.ndarray, *others: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
-    """Cell of each vector of the other sets: k-means of the training set (m, d) with as many cells as leave `FEWEST` in each.
+    """Assign the vectors of the other sets to k-means cells of the training set (m, d).
 
     Args:
-        count: videos of the smaller of the sets that are compared.
+        count: number of videos of the smaller compared set; it limits the number of cells so that each has about 2 `FEWEST`.
     """
     number = max(1, min(CELLS, count // (2 * FEWEST)))
     if number == 1:
@@ -34,15 +34,15 @@ def cells_of(train: np.ndarray, *others: np.ndarray, count: int, seed: int) -> l
 
 
 def statistic(distance: np.ndarray, cells: np.ndarray, generated: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """C_T of the paper (equation 5): Z of the Mann-Whitney test in each cell, weighted by the held-out videos in it.
+    """C_T of the paper (equation 5): mean Mann-Whitney Z of the cells, weighted by their numbers of held-out videos.
 
     Args:
-        distance: of each video of both sets to the training set, (n,).
-        cells: cell of each, int (n,).
-        generated, held_out: how often each video counts in either set, (b, n).
+        distance: distance of each video of both sets to the training set, (n,).
+        cells: cell of each video, int (n,).
+        generated, held_out: weight of each video in either set, (b, n).
 
     Returns:
-        (b,). Below 0: generated videos are nearer to the training set than held-out ones. NaN where no cell has enough videos.
+        (b,). Below 0: generated videos are closer to the training set than held-out ones. NaN if no cell has enough videos.
     """
     generated, held_out = generated.astype(np.float64), held_out.astype(np.float64)
     fewest = np.minimum(FEWEST, np.minimum(generated.sum(axis=1), held_out.sum(axis=1)))
@@ -63,10 +63,10 @@ def statistic(distance: np.ndarray, cells: np.ndarray, generated: np.ndarray, he
 def data_copying(
     distance: np.ndarray, cells: np.ndarray, generated: np.ndarray, patients: np.ndarray, resamples: int, seed: int
 ) -> tuple[tuple[float, float, float], float]:
-    """The statistic with a 95 % interval over patients and a one-sided p-value that nothing is copied.
+    """The statistic with a 95 % interval over patients and the one-sided p-value of the null hypothesis of no copying.
 
-    The p-value is that of a permutation test: the videos of a patient who is in both sets change places, and other patients
-    change sets at random, with as many in each set as there are.
+    The p-value is that of a permutation test. For patients in both sets, generated and held-out videos are exchanged at random.
+    The other patients are reassigned to the sets at random; the number of patients in each set is fixed.
 
     Args:
         distance, cells: as for `statistic`.

@@ -1,4 +1,4 @@
-"""Rows of membership inference: how well the loss of a generator tells its training patients from others."""
+"""Rows of membership inference: AUC of a generator's loss for training patients against held-out patients."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ NO_LOSS = "no denoising loss to attack: membership inference is for the latent d
 
 
 def membership_auc(loss: np.ndarray, member: np.ndarray, patients: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """AUC of the attack "the smaller loss is a member's", with a 95 % interval over patients.
+    """AUC of the loss-threshold attack (a low loss indicates a member), with a 95 % interval over patients.
 
     Args:
-        loss: float (n,); a patient's score is the mean of its latents.
-        member: bool (n,); patients: (n,); a patient is a member with all of its latents or with none.
+        loss: float (n,), averaged over the latents of each patient.
+        member: bool (n,); the same for all latents of a patient.
+        patients: patient of each latent, (n,).
     """
     names, first, inverse = np.unique(patients.astype(str), return_index=True, return_inverse=True)
     score = -np.bincount(inverse, weights=loss) / np.bincount(inverse)
@@ -34,10 +35,10 @@ def membership_auc(loss: np.ndarray, member: np.ndarray, patients: np.ndarray, s
 
 
 def membership_rows(protocol: Protocol, attacks: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """A row for the generator and for each control.
+    """One row for the generator and one for each control.
 
     Args:
-        attacks: by name, "" = the generator (`lddm.synthesis.membership.Attack`); None for a generator without a loss.
+        attacks: `lddm.synthesis.membership.Attack` by name, "" for the generator itself; None for a generator without a loss.
     """
     if attacks is None:
         yield from protocol.absent("heldout", (METRIC,), NO_LOSS)

@@ -1,8 +1,8 @@
-"""Diversity among the samples of one x0, and whether a sample copies a training video.
+"""Diversity of the samples of one x0, and detection of copies of training videos.
 
-A video is a copy if it lies much nearer to a training video than to held-out ones (authenticity: Alaa et al. 2022;
-data-copying test: Meehan et al. 2020). The distance to held-out videos is what a video of its kind has without any
-memory: blurred, dim or frozen videos are near to everything, also to held-out videos, and are not flagged.
+A video is a copy if it is much closer to a training video than to held-out ones (authenticity: Alaa et al. 2022;
+data-copying test: Meehan et al. 2020). The distance to held-out videos is the reference without memorisation: blurred, dim
+or frozen videos are close to all videos, including held-out ones, and are not flagged.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from lddm.metrics.features import FeatureNetwork
 logger = logging.getLogger(__name__)
 
 THUMBNAIL = 16  # pixels
-MOMENTS = 5  # frames of a thumbnail film, x0 among them
-# ASSUME: a copy lies within this share of the distance that a video has without memory. Measured on the phantom: training
-# clips with noise, blur, other contrast, through the autoencoder or moved by two pixels 0.01 to 0.57; unseen clips 0.84 up.
+MOMENTS = 5  # frames of a thumbnail clip, including x0
+# ASSUME: largest ratio of the distances to training and to held-out videos of a copy. On the phantom, training clips with noise,
+# blur or other contrast, reconstructed, or shifted by two pixels have 0.01 to 0.57, and unseen clips at least 0.84.
 NEAR = 0.75
-DRAWS = 10  # subsets of training patients, as many as there are held-out patients
-BLOCK = 512  # queries whose distances are held at once
-CANCELS = 1e-6  # a squared distance below this share of the squared lengths is computed again, from the difference of the vectors
+DRAWS = 10  # random subsets of training patients, each with as many patients as the held-out set
+BLOCK = 512  # queries per block of the distance matrix
+CANCELS = (
+    1e-6  # relative squared distance below which it is recomputed from the vector difference, because of cancellation
+)
 
 
 def diversity(clips: np.ndarray, manifest: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Mean L1 (0..1, frames 1..T) between the samples of the same first frame.
 
     Returns:
-        One number for each first frame with at least two samples, and the patients of these first frames.
+        One value per first frame with at least two samples, and the patients of these first frames.
     """
     values, patients = [], []
     key = manifest["clip_id"].fillna(manifest["x0_id"])
@@ -46,7 +48,7 @@ def diversity(clips: np.ndarray, manifest: pd.DataFrame) -> tuple[np.ndarray, np
 
 
 def _thumbnails(clips: np.ndarray) -> np.ndarray:
-    """Small films as vectors of mean 0 and variance 1, so that brightness and contrast do not hide a copy.
+    """Downsampled clips as vectors with mean 0 and variance 1, so that changes of brightness and contrast do not hide a copy.
 
     Args:
         clips: uint8 (n, T + 1, S, S).
@@ -70,18 +72,18 @@ THUMBNAILS = FeatureNetwork("thumbnails", _thumbnails)
 
 
 def views(clips: np.ndarray) -> list[np.ndarray]:
-    """Clips as generators are trained on them: as they are, mirrored, backwards, and both."""
+    """The augmented views that generators are trained on: original, mirrored, time-reversed, and both."""
     return [np.ascontiguousarray(clips[:, ::time, :, ::side]) for time in (1, -1) for side in (1, -1)]
 
 
 def nearest(
     queries: np.ndarray, pool: np.ndarray, different: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Euclidean distance of each query (n, d) to the nearest vector of the pool (m, d), over sqrt(d), and which it is.
+    """Euclidean distance of each query (n, d) to its nearest vector in the pool (m, d), divided by sqrt(d), and its index.
 
     Args:
-        different: patient of each query (n,) and of each vector of the pool (m,); pairs of one patient do not count.
-            The distance is infinite for a query without other patients.
+        different: patient of each query (n,) and of each vector of the pool (m,); pairs of the same patient are excluded.
+            The distance is infinite if the pool has no other patient.
     """
     distance, which = np.empty(len(queries)), np.empty(len(queries), dtype=int)
     pool = np.asarray(pool, dtype=np.float64)
@@ -93,7 +95,7 @@ def nearest(
         if different is not None:
             squared[different[0][rows, None] == different[1][None]] = np.inf
         which[rows] = squared.argmin(axis=1)
-        exact = np.square(block - pool[which[rows]]).sum(axis=1)  # again: the difference above cancels for copies
+        exact = np.square(block - pool[which[rows]]).sum(axis=1)  # the expanded form above cancels for copies
         alone = np.isinf(squared).all(axis=1)
         distance[rows] = np.where(alone, np.inf, np.sqrt(exact / block.shape[1]))
     return distance, which
@@ -107,22 +109,22 @@ def copies(
     patients: np.ndarray | None = None,
     held_out_patients: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Which synthetic videos lie nearer to a training video than their distance to held-out videos explains.
+    """Find synthetic videos that are closer to a training video than their distance to held-out videos explains.
 
-    The ratio of the distance to the nearest training video and to the nearest held-out video of another patient is
-    compared with that of held-out real videos: the threshold is a quantile of theirs, whatever the sizes of the two sets,
-    and at most `NEAR`, since a quantile of few held-out videos is uncertain. Real videos of other patients have a copy
-    rate of at most about `quantile`. A distance of zero is a copy whatever the threshold.
+    The statistic is the distance to the nearest training video divided by the distance to the nearest held-out video of another
+    patient. The threshold is a quantile of the same ratio of held-out real videos, for any sizes of the two sets. It is at most
+    `NEAR`, because a quantile of few held-out videos is uncertain. Real videos of other patients have a copy rate of at most
+    about `quantile`. A video with a distance of zero is always a copy.
 
     Args:
         synthetic, held_out, train: features (n, d) of the three sets.
         quantile: e.g. 0.05.
-        patients, held_out_patients: patient of each synthetic and held-out video; without them each is its own patient.
+        patients, held_out_patients: patient of each synthetic and held-out video; without them, each video is a patient.
 
     Returns:
         One row per synthetic video: `nearest` (row of train), `distance`, `held_out_distance`, `threshold` (the largest
-        distance that counts as a copy), `copied`; the attributes `held_out_ratios` (behind the threshold) and
-        `held_out_distance` (to training videos) hold those of the held-out videos.
+        distance that counts as a copy), `copied`. The attributes `held_out_ratios` (from which the threshold is computed) and
+        `held_out_distance` (to training videos) have one value per held-out video.
     """
     own = (
         np.arange(len(held_out)).astype(str) if held_out_patients is None else np.asarray(held_out_patients, dtype=str)
@@ -149,12 +151,12 @@ def copies(
 
 
 def largest_ratio(held_out_ratios: np.ndarray, quantile: float) -> float:
-    """Ratio of distances up to which a video is a copy."""
+    """Largest ratio of distances at which a video counts as a copy."""
     return min(float(np.quantile(held_out_ratios, quantile)), NEAR)
 
 
 def ratio(to_train: np.ndarray, to_held_out: np.ndarray) -> np.ndarray:
-    """Distance to training over distance to held-out videos; 0 for what is a training video to the digit."""
+    """Distance to training videos divided by distance to held-out videos; 0 if identical to a training video."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(to_train == 0, 0.0, to_train / to_held_out)
 
@@ -168,10 +170,10 @@ def nearer_to_train(
     train_patients: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """How often each video lies nearer to training videos than to held-out ones of as many patients, (n,) in [0, 1].
+    """How often each video is closer to training videos than to held-out ones of equally many patients, (n,) in [0, 1].
 
-    The mean over subsets of training patients; 0.5 on average for videos that remember nothing (Meehan et al. 2020).
-    The patient whose first frame a video was given does not count among the held-out ones.
+    Mean over random subsets of training patients; 0.5 on average without memorisation (Meehan et al. 2020).
+    The patient of a video's first frame is excluded from the held-out ones.
     """
     to_train, _ = by_patient(synthetic, train, train_patients)
     to_held_out, _ = by_patient(synthetic, held_out, held_out_patients)
@@ -189,11 +191,11 @@ def nearer_to_train(
 
 
 def by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest vector of each patient: its distance to each query as in `nearest`, and its row of the pool, both (n, patients).
+    """Nearest vector of each patient: its distance to each query as in `nearest`, and its row in the pool, both (n, patients).
 
     Args:
         queries, pool: (n, d) and (m, d).
-        patients: of each vector of the pool; columns are in the order of their names.
+        patients: patient of each vector of the pool; the columns are sorted by patient.
     """
     _, inverse = np.unique(patients.astype(str), return_inverse=True)
     members = [np.flatnonzero(inverse == who) for who in range(inverse.max() + 1)]
@@ -216,7 +218,7 @@ def by_patient(queries: np.ndarray, pool: np.ndarray, patients: np.ndarray) -> t
 
 
 def degraded(clips: np.ndarray) -> dict[str, np.ndarray]:
-    """Controls of the copy search: clips uint8 (n, T + 1, S, S) of unseen patients, which copy nothing."""
+    """Negative controls of the copy search: clips uint8 (n, T + 1, S, S) of unseen patients, original and degraded."""
     level = clips.mean()
     return {
         "unseen": clips,

@@ -1,10 +1,10 @@
-"""The protocol: how the videos of one generator become rows of quality.csv, one row per number.
+"""Evaluation protocol: computes the rows of quality.csv, one per value, from the videos of one generator.
 
 References: `heldout`, real clips of test patients other than those whose first frames were animated (halves of the test
-patients, averaged over a few fixed divisions); `heldout, same x0`, the real clips that begin with the same frames, which
-share patients with the videos and so look nearer than any new video could; `train`, the real training clips, which
-reveal overfitting when they are much nearer. Beside each distance to `heldout` stands its floor: the same halves, real
-against real. x0 is given to a generator and counts nowhere but where a row says so.
+patients, averaged over a few fixed divisions); `heldout, same x0`, the real clips with the same first frames, which share
+patients with the videos, so that distances are too small; `train`, the real training clips, to detect overfitting. The column
+`floor` has the real-vs-real value of each distance to `heldout`, for the same halves. x0, which is given to the generator, is
+excluded unless the row states otherwise.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ SAME_X0 = "heldout, same x0"
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the rows of one generator share.
+    """Data and settings common to all rows of one generator.
 
     Attributes:
-        real: the real clips of train and test, all of them.
-        references: the real clips that synthetic ones are compared with, by name.
-        domain: network of the domain, and its pretext accuracy.
+        real: all real clips of train and test.
+        references: real clips for comparison with synthetic ones, by name.
+        domain: domain network and its pretext accuracy.
         where: frames, frame rate, size and seeds, for the column `protocol`.
     """
 
@@ -61,7 +61,7 @@ class Protocol:
     where: str
 
     def distances(self, source: str, videos: Videos, references: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        """Distances of distributions: in features of videos and of frames, and of how things move."""
+        """Distances between distributions of video features, of frame features and of motion statistics."""
         for each in network_metrics(*self.domain, self.weights_dir, videos.clips.shape[1] - 1):
             try:
                 network = each.make()
@@ -72,7 +72,7 @@ class Protocol:
             label = network.label + each.remark
             for reference in references:
                 yield from of.network_rows(source, some, reference, each.distances, network, label)
-                # A generator is given x0, so videos with it look better than they are; some papers count it.
+                # x0 is given, so including it lowers the distance; some papers include it.
                 if reference == "heldout" and network.rows == 1 and not each.slow:
                     first, with_x0 = dict([*each.distances.items()][:1]), network.with_x0()
                     yield from self.network_rows(source, videos, reference, first, with_x0, label, ", x0 included")
@@ -84,7 +84,7 @@ class Protocol:
                 )
 
     def fewer(self, videos: Videos) -> tuple[Videos, Protocol]:
-        """At most `quality.max_videos_pretrained` of the videos and of each reference, the same for all generators."""
+        """At most `quality.max_videos_pretrained` of the videos and of each reference; the same subset for all generators."""
         most = self.section.max_videos_pretrained
         references = {name: real.at_most(most, self.seed) for name, real in self.references.items()}
         return videos.at_most(most, self.seed), replace(self, references=references)
@@ -99,7 +99,7 @@ class Protocol:
         label: str,
         remark: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Distances in the features of one network; `remark` is added to the reference."""
+        """Distances in the feature space of one network; `remark` is appended to the reference."""
         for metric, distance in distances.items():
             row = self._distance_row(source, metric, label, reference, videos, network, distance)
             yield row | {"reference": reference + remark}
@@ -120,13 +120,13 @@ class Protocol:
     def _features(
         self, network: FeatureNetwork, videos: Videos, after: Callable = lambda numbers: numbers
     ) -> np.ndarray:
-        """(n, rows, d)."""
+        """Features (n, rows, d)."""
         return after(network.features(videos.clips, self.cache)).reshape(len(videos), network.rows, -1)
 
     def pairs(self, videos: Videos, reference: str) -> list[Pair]:
-        """Which clips of a reference are compared with which videos; the distance is the mean over these pairs.
+        """Pairs of index sets (clips of the reference, videos); the distance is the mean over these pairs.
 
-        For `heldout` those of other patients (`pairs_of_other_patients`), else both sets as they are.
+        For `heldout`, sets of different patients (`pairs_of_other_patients`); otherwise both complete sets.
         """
         real = self._reference(reference)
         if reference == "heldout":
@@ -167,14 +167,14 @@ class Protocol:
         return row | {"replicates": _finite(without)}
 
     def groups(self, patients: np.ndarray) -> np.ndarray:
-        """Group of the jackknife of each video; test patients have the same one in the scores of all generators."""
+        """Jackknife group of each video; a test patient has the same group in the scores of all generators."""
         known = jackknife_groups(self.real["test"].patients, self.seed)
         others = np.setdiff1d(np.asarray(patients, dtype=str), list(known))
         known |= jackknife_groups(others, self.seed) if len(others) else {}
         return np.array([known[str(patient)] for patient in patients])
 
     def no_reference(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
-        """Quality measures that see the synthetic videos only."""
+        """No-reference quality metrics of the synthetic videos."""
         slow = videos.at_most(self.section.max_videos_expensive, self.seed)
         measures = (
             ("piqe", "pyiqa", videos, no_reference.piqe),
@@ -185,14 +185,14 @@ class Protocol:
         for metric, features, some, measure in measures:
             try:
                 values = measure(some.clips)
-                if metric == "brisque":  # its file is not pinned
+                if metric == "brisque":  # its file has no pinned checksum
                     features += f", {label('brisque', find('brisque', self.weights_dir))}"
                 yield self.mean(source, metric, features, "", values, some.patients, 0)
             except WeightsAbsent as error:
                 yield from self.absent(source, (metric,), str(error))
 
     def paired(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
-        """Measures against the real video with the same first frame: of each sample, and of the best one of an x0."""
+        """Metrics relative to the real video with the same first frame: of each sample, and of the best sample per x0."""
         test = self.real["test"]
         positions = pd.Index(test.table["clip_id"]).get_indexer(videos.table["clip_id"])
         if (positions < 0).any():
@@ -232,7 +232,7 @@ class Protocol:
             yield from self.absent(source, ("strred",), str(error))
 
     def diversity(self, source: str, videos: Videos) -> Iterator[dict[str, Any]]:
-        """How far apart the samples of one first frame are."""
+        """Mean difference between the samples of one first frame."""
         values, patients = novelty.diversity(videos.clips, videos.table)
         if len(values) == 0:
             yield from self.absent(source, ("diversity",), "one sample for each first frame")
@@ -240,7 +240,7 @@ class Protocol:
         yield self.mean(source, "diversity", "pixels", "", values, patients, 0)
 
     def mean(self, source: str, metric: str, features: str, reference: str, values, patients, n_real: int):
-        """Row of a mean over videos; what is not finite is left out."""
+        """Row with the mean over videos; non-finite values are excluded."""
         finite = np.isfinite(values)
         if not finite.any():
             return self.row(source, metric, features, reference, (None, None, None), (n_real, 0), "no finite value")
@@ -266,7 +266,7 @@ class Protocol:
         n: tuple[int, int],
         reason: str = "",
     ) -> dict[str, Any]:
-        """One row of quality.csv; numbers: value and limits; n: real and synthetic videos."""
+        """One row of quality.csv; numbers: value and interval limits; n: numbers of real and synthetic videos."""
         value, low, high = (None if x is None or not math.isfinite(x) else float(x) for x in numbers)
         if value is None and not reason:
             reason = "not a finite number"
@@ -296,5 +296,5 @@ def _flat(features: np.ndarray) -> np.ndarray:
 
 
 def _finite(replicates: np.ndarray) -> list[float]:
-    """For JSON; nothing if a group cannot be left out."""
+    """Replicates as a list for JSON; empty if any is not finite."""
     return replicates.tolist() if np.isfinite(replicates).all() else []

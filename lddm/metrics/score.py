@@ -1,8 +1,8 @@
-"""Which videos of a generator are scored: everything that the rule `score` does for one generator and fold.
+"""Scores of one generator and fold: the work of the rule `score`.
 
-Sources of synthetic videos: `heldout`, animated first frames of the fold's test patients, each with a real future to
-pair with; `stills`, animated labelled still images. The generator `real` is the real-against-real reference: the clips of
-half of the test patients against those of the other half, as many as every generator has.
+Sources of synthetic videos: `heldout`, animated first frames of the fold's test patients, each with a real video for
+paired metrics; `stills`, animated labelled still images. The generator `real` is the real-vs-real reference: the clips of
+one half of the test patients against those of the other half, with as many clips as each generator has.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ def score(
 
     Args:
         generator: its name, or "real" or "reconstruction".
-        synthetic: manifests of its shards; none for "real".
-        cache: folder of features; None = nothing is kept.
-        memorised: for "reconstruction", rebuilt training clips and stills moved by their latents, each with its table
-            (`lddm.synthesis.memorised`): the positive controls of memorisation.
-        attacks: losses of train and test latents (`lddm.synthesis.membership`), of a generator that has a loss.
+        synthetic: manifests of its shards; empty for "real".
+        cache: folder of the feature cache; None disables it.
+        memorised: for "reconstruction", reconstructed training clips and stills animated with their latents, each with its
+            table (`lddm.synthesis.memorised`): the positive controls of memorisation.
+        attacks: losses of train and test latents (`lddm.synthesis.membership`); None for a generator without a loss.
 
     Returns:
         The rows, and a table of the nearest training clip of each synthetic video (columns `COPIES`).
 
     Raises:
-        LddmError: the synthetic videos are of other clips than the fold's test clips.
+        LddmError: the synthetic videos do not belong to the fold's test clips.
     """
     real = {part: _real(store, splits, fold, part) for part in ("test", "train")}
     references = {
@@ -69,7 +69,7 @@ def score(
     manifest = None
     if generator != "real":
         clips, manifest = load_synthetic(synthetic)
-        # Every first frame, also of test patients, is animated with its true label: no generator guesses the diagnosis.
+        # All first frames, including those of test patients, are animated with their true labels.
         where += f", {manifest['sample'].nunique()} samples of an x0, seed {seed}, labels: true"
     protocol = Protocol(
         section, fold, generator, real, references, domain_videos(domain_network), weights_dir, ArrayCache(cache),

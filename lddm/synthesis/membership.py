@@ -1,8 +1,8 @@
-"""Membership inference against a diffusion model: does it denoise latents of training patients better than those of others?
+"""Membership inference against a diffusion model, based on its denoising loss.
 
-The attack with the loss as the score (Yeom et al. 2018; for diffusion Matsumoto et al. 2023 and Carlini et al. 2023), at fixed
-noise levels and with fixed noise. Its controls are a small denoiser that is overfitted to half of the held-out patients, and the
-same one before it is trained.
+A lower loss indicates a training patient (Yeom et al. 2018; for diffusion models Matsumoto et al. 2023 and Carlini et al. 2023).
+Noise levels and noise are fixed. The controls are a small denoiser overfitted to half of the held-out patients, and the same
+denoiser before training.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ from lddm.settings.models import DiffusionSettings
 from lddm.synthesis.animate import Animator
 from lddm.task import Task
 
-# ASSUME: low and middle noise, where a sample can still be recognised; at high noise all latents look alike.
-LEVELS = (0.05, 0.15, 0.3, 0.5)  # of num_train_timesteps
-NOISES = 2  # draws at each level, the same for all latents
-PATIENTS = 80  # of each side: 4 s on one core
+# ASSUME: low and medium noise levels, because noisy latents are indistinguishable at high ones.
+LEVELS = (0.05, 0.15, 0.3, 0.5)  # fractions of num_train_timesteps
+NOISES = 2  # noise samples per level, the same for all latents
+PATIENTS = 80  # largest number of members and of non-members, which take 4 s on one core
 HIDDEN, STEPS, LEARNING_RATE = 256, 200, 2e-3  # of the overfitted control
-Predict = Callable[[Tensor, Tensor, slice], Tensor]  # noisy z (B, N), timestep (B,), which latents -> prediction (B, N)
+Predict = Callable[
+    [Tensor, Tensor, slice], Tensor
+]  # noisy z (B, N), timestep (B,), rows of the latents -> prediction (B, N)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Losses of latents of training patients (members) and of as many held-out ones.
+    """Losses of latents of training patients (members) and of equally many held-out patients (non-members).
 
     Attributes:
         loss: float (n,); member: bool (n,); patients: str (n,).
@@ -50,18 +52,18 @@ class Attack:
 def membership_attack(
     bundle: Path, store: FrameStore, splits: pd.DataFrame, fold: int, motion: Path | None, seed: int
 ) -> dict[str, Attack]:
-    """Attack a latent diffusion model, and the two controls.
+    """Attack a latent diffusion model and the two controls.
 
-    Labels are given as in training. Where some training labels are hidden, or the model is conditioned on a measured attribute,
-    no label is given to either side: a label would tell members from others.
+    The model is conditioned on the labels as in training. If some training labels are hidden, or if the model is conditioned on
+    a measured attribute, no labels are used, because the presence of a label would reveal membership.
 
     Args:
-        bundle: of a latent diffusion model (lddm).
+        bundle: model package of a latent diffusion model (lddm).
         store: frames of the model's size.
-        motion: measured motion of the clips, for a decoder that moves x0.
+        motion: measured motion of the clips, for a decoder that warps x0.
 
     Returns:
-        By name: "" (the model), "overfitted denoiser" and "untrained denoiser".
+        Attacks by name: "" (the model), "overfitted denoiser" and "untrained denoiser".
     """
     animator = Animator.load(bundle)
     model, device = animator.generator, animator.device
@@ -87,10 +89,11 @@ def membership_attack(
 
 
 def controls(z: Tensor, patients: np.ndarray, seed: int) -> dict[str, Attack]:
-    """The attack on a small denoiser of half of some patients, overfitted and untrained.
+    """Attack a small denoiser, untrained and after overfitting to half of the patients.
 
     Args:
-        z: normalised latents float (n, N); patients: of each, (n,).
+        z: normalised latents float (n, N).
+        patients: patient of each latent, (n,).
     """
     names = np.random.default_rng([seed, 7]).permutation(np.unique(patients))
     member = np.isin(patients, names[: len(names) // 2])
@@ -107,7 +110,7 @@ def controls(z: Tensor, patients: np.ndarray, seed: int) -> dict[str, Attack]:
 
 
 class Probe(nn.Module):
-    """A small denoiser without conditions, two hidden layers."""
+    """A small unconditional denoiser: an MLP with two hidden layers."""
 
     def __init__(self, size: int, timesteps: int):
         super().__init__()
@@ -135,12 +138,12 @@ class Probe(nn.Module):
 
 @torch.no_grad()
 def denoising_losses(predict: Predict, z: Tensor, settings: Any, seed: int, batch_size: int = 64) -> np.ndarray:
-    """Squared error of each latent, mean over fixed noise levels and draws of noise, float64 (n,).
+    """Squared error of each latent, averaged over fixed noise levels and noise samples, float64 (n,).
 
     Args:
         predict: the denoiser.
         z: normalised latents float (n, N).
-        settings: of its noise schedule (`DenoiserSettings`).
+        settings: settings with the noise schedule (`DenoiserSettings`).
     """
     scheduler = make_scheduler(settings, "ddim")
     rng = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What a generator with a perfect memory would make: positive controls of the measures of memorisation."""
+"""Positive controls of the memorisation metrics: videos of a generator that has memorised its training set."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from lddm.synthesis.animate import Animator
 from lddm.synthesis.memory import BatchSize
 from lddm.synthesis.synthesize import reconstruct
 
-Made = tuple[np.ndarray, pd.DataFrame]  # clips uint8 (n, T + 1, S, S), and the table they belong to
-COUNT = 80  # clips of each control: 3 s on one core
+Made = tuple[np.ndarray, pd.DataFrame]  # clips uint8 (n, T + 1, S, S), and their table
+COUNT = 80  # clips per control, which take 3 s on one core
 
 
 def memorised_clips(
     bundle: Path, store: FrameStore, splits: pd.DataFrame, fold: int, motion: Path | None, seed: int
 ) -> tuple[Made, Made]:
-    """Training clips through the autoencoder, and first frames of test clips moved by the latents of training clips.
+    """Reconstruct training clips with the autoencoder, and animate first frames of test clips with their latents.
 
-    Both go the whole way of a synthetic video: encoder, decoder, uint8 frames. Nothing is known of them to the measures but these
-    frames.
+    Both are decoded to uint8 frames like any synthetic video, and the metrics use only these frames.
 
     Args:
-        bundle: of any generator of the fold; only its autoencoder is used.
-        motion: measured motion of the clips, for a decoder that moves x0.
-        seed: of the training clips, up to `COUNT`, and of the first frames that their latents move.
+        bundle: model package of any generator of the fold; only its autoencoder is used.
+        motion: measured motion of the clips, for a decoder that warps x0.
+        seed: seed of the selection of training clips (at most `COUNT`) and of first frames.
 
     Returns:
-        Rebuilt training clips with their rows of `fold_clips`, and moved stills with the rows of the test clips that they are
-        of, in the order of the same training clips.
+        Reconstructed training clips with their rows of `fold_clips`, and animated stills with the rows of their test clips;
+        both in the order of the training clips.
     """
     train, test = (fold_clips(store, splits, fold, part) for part in ("train", "test"))
     rng = np.random.default_rng([seed, 4])
