@@ -65,14 +65,14 @@ def _bars(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         axes.barh(place, mine["value"].mean(), color=colour(name), height=0.65)
         for _, row in mine.dropna(subset=["ci_low", "ci_high"]).iterrows():
             low = max(row["ci_low"], positive.min() / 3) if log else row["ci_low"]
-            for ink, width in (("white", 2.4), ("#333333", 1)):  # visible on a black bar too
+            for ink, width in (("white", 2.4), ("#333333", 1)):  # also visible on a black bar
                 axes.plot([low, row["ci_high"]], [place, place], color=ink, linewidth=width)
     if log:
         axes.set_xscale("log")
 
 
 def sweep_chart(table: pd.DataFrame) -> Figure:
-    """One panel per classifier and varied setting: the tested metric of each regime over its value, with the interval."""
+    """One panel per classifier and varied setting: the primary metric of each regime against the setting, with interval."""
     metric = primary(table)
     rows = table[table["metric"] == metric]
     usual = {axis: rows[axis].mode().iloc[0] for axis in SWEPT}
@@ -110,7 +110,7 @@ def _what(metric: str, rows: pd.DataFrame) -> str:
 
 
 def ablation_chart(table: pd.DataFrame) -> Figure:
-    """One panel per classifier: the tested metric for each regime, with its interval and a line at the value of `real`."""
+    """One panel per classifier: the primary metric of each regime with interval, and a line at the value of `real`."""
     metric = primary(table)
     rows = table[table["metric"] == metric]
     classifiers = list(dict.fromkeys(rows["classifier"]))

@@ -1,4 +1,4 @@
-"""The question of the study: does a classifier gain from LDDM videos what the same stills repeated do not give it?"""
+"""Effect of motion: gain of a classifier from LDDM videos over the same stills repeated."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Effect:
     Attributes:
         verdict: better, worse or not distinguishable.
         metric: display name of the primary metric.
-        difference, low, high: of the metric, with 95 % interval.
+        difference, low, high: difference of the metric, with its 95 % interval.
         p: the corrected p-value as text, e.g. "p = 0.027".
-        runs: e.g. "3 of 3 runs", in which LDDM videos were better.
-        lddm, stills: the metric itself in both regimes; a dash if unknown.
+        runs: number of runs in which LDDM videos were better, e.g. "3 of 3 runs".
+        lddm, stills: value of the metric in each regime; a dash if unknown.
     """
 
     classifier: str
@@ -56,7 +56,7 @@ class Effect:
 
 
 def effects(comparisons: pd.DataFrame, ablation: pd.DataFrame | None = None) -> list[Effect]:
-    """One effect for each classifier that was trained with LDDM videos and with repeated stills."""
+    """One effect per classifier trained with both LDDM videos and repeated stills."""
     delta = delta_column(comparisons)
     rows = comparisons[(comparisons["regime"] == LDDM) & (comparisons["against"] == STILLS)]
     return [
@@ -87,12 +87,12 @@ def _level(ablation: pd.DataFrame | None, classifier: str, regime: str) -> str:
 
 
 def p_text(p: float, sign: str) -> str:
-    """A p-value; with "≤" if the bootstrap has too few resamples to resolve a smaller one."""
+    """Format a p-value, with "≤" at the resolution limit of the bootstrap."""
     return f"p {sign.replace('<=', '≤')} {p:.2g}"
 
 
 def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
-    """Comparison of LDDM videos with repeated stills, whose difference only motion can explain."""
+    """Sentences that compare LDDM videos with repeated stills, which differ only in motion."""
     return [
         f"{effect.sentence} ({effect.verdict}): {effect.metric} {effect.said}, {effect.p}, higher in {effect.runs}, "
         f"{effect.n_test} test videos of {effect.n_patients} patients. Only motion can explain this difference."
@@ -101,7 +101,7 @@ def motion_sentences(comparisons: pd.DataFrame) -> list[str]:
 
 
 def axis(shown_effects: list[Effect]) -> dict[str, float | list[float]]:
-    """The axis that the intervals share: low, high (zero lies between them) and ticks."""
+    """Common axis of the intervals: low, high (with zero in between) and ticks."""
     limits = [limit for effect in shown_effects for limit in (effect.low, effect.high) if math.isfinite(limit)]
     low, high = min([0.0, *limits]), max([0.0, *limits])
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)

@@ -1,4 +1,4 @@
-"""Failures of LDDM, selected by rule: the most abrupt, stillest, worst and least original videos."""
+"""Failures of LDDM, selected by fixed rules: most abrupt motion, least motion, largest error, closest to a training clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def failures(found: Results) -> list[tuple[str, Row]]:
     """One video per rule, from the held-out first frames of the first fold; none without LDDM videos.
 
     The rules: the largest change between two frames; the smallest mean change; the largest L1 to the real video; the
-    smallest distance to a training clip, as a share of the threshold below which it counts as a copy.
+    smallest ratio of the distance to a training clip and the copy threshold.
     """
     folds = found.folds()
     videos = found.synthetic(folds[0], "heldout").get(GENERATOR) if folds else None

@@ -1,4 +1,4 @@
-"""Videos side by side as pictures, drawn without matplotlib, whose import takes as long as the animation itself."""
+"""Images of videos side by side, drawn without matplotlib, whose import takes as long as the animation itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lddm.report.fonts import legible, pillow_font
 from lddm.report.names import label
 
 SHOWN = 5  # frames of a strip
-WIDER = 1.6  # of the M-mode, in frames
+WIDER = 1.6  # width of the M-mode, in frames
 TILE = 160  # pixels of a tile
-HEAD = 56  # pixels above the tiles of a loop: title, names, and what is synthetic
+HEAD = 56  # pixels above the tiles of a loop: title, names, and the mark of synthetic videos
 SIDE = 170  # pixels beside the frames of a strip, for the names
 MARK = "synthetic"
 NEAREST = "nearest training clip"
@@ -49,7 +49,7 @@ def film_strip(title: str, versions: Row, fps: float, path: Path) -> Path:
 
 
 def m_mode(clip: np.ndarray) -> np.ndarray:
-    """The central column over time, each frame repeated so that it can be seen: uint8 (H, 4 (T + 1))."""
+    """M-mode of the central column, with each frame repeated four times for visibility: uint8 (H, 4 (T + 1))."""
     return np.repeat(clip[:, :, clip.shape[2] // 2].T, 4, axis=1)
 
 
@@ -76,5 +76,5 @@ def _tiles(title: str, names: list[str], images: list[np.ndarray]) -> Image.Imag
 
 
 def _tile(image: np.ndarray) -> Image.Image:
-    """A frame in a square tile, aspect kept, on black."""
+    """A frame in a square black tile, with its aspect ratio preserved."""
     return ImageOps.pad(Image.fromarray(image), (TILE, TILE), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""Fonts for names in any script: an installed font with the letters, or else a legible substitute."""
+"""Fonts for names in any script: an installed font with the characters, or a legible substitute."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REGULAR = (400, "normal", "regular", "book")  # weights
 
 
 def legible(text: str) -> str:
-    """The text with each letter that no font has replaced by its code point, e.g. (U+826F), so that texts stay distinct."""
+    """Replace characters without a font by their code points, e.g. (U+826F), so that texts remain distinct."""
     if text.isascii() and text.isprintable():
-        return text  # the default font has it, and matplotlib need not be imported
+        return text  # covered by the default font, without importing matplotlib
     letters = unicodedata.normalize("NFC", text)
     return "".join(letter if _fonts(letter) is not None else f"(U+{ord(letter):04X})" for letter in letters)
 
@@ -40,7 +40,7 @@ def use_fonts(*texts: str) -> None:
 
 
 def pillow_font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A Pillow font with all letters of a legible text, because Pillow uses a single font per text."""
+    """A Pillow font with all characters of a legible text, because Pillow uses a single font per text."""
     if text.isascii():
         return ImageFont.load_default(size)
     needed = {ord(letter) for letter in text if not letter.isspace()}

@@ -29,7 +29,7 @@ BLIND = " $^c$ blind to motion: a frozen video has the same score or a better on
 
 
 def tables(found: Results) -> str:
-    """Both tables, ready to paste."""
+    """Both tables as LaTeX source."""
     return quality_latex(found.quality()) + "\n" + classification_latex(found.classification(), label_counts(found))
 
 
@@ -65,7 +65,7 @@ def _quality_cell(part: pd.DataFrame) -> str:
 
 
 def classification_latex(table: pd.DataFrame, labels: str) -> str:
-    """One row per network and regime, one column per metric; the tested one with interval and difference from `real`.
+    """One row per network and regime, one column per metric; the primary metric with interval and difference from `real`.
 
     Args:
         labels: number of labels used by the classifiers, for the note.

@@ -1,6 +1,6 @@
-"""memorisation.csv: every measure of memory beside its controls, sets of videos whose answer is known.
+"""memorisation.csv: each memorisation metric of the generators, with positive and negative controls.
 
-A control that does not hold says that the measure cannot be trusted on these data, whatever it says of a generator.
+If a control fails, the metric is not reliable on these data, and its value for a generator must not be interpreted.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ MEMORISATION = [
     "reason",
 ]
 CONTROL = "control: "
-FOUND, NOT_FOUND = 0.95, 0.10  # shares of memorised and of unseen videos that a search has to find
-ATTACKED = 0.9  # AUC of membership inference against an overfitted denoiser
+FOUND, NOT_FOUND = 0.95, 0.10  # smallest detected share of memorised videos, largest detected share of unseen ones
+ATTACKED = 0.9  # smallest AUC of membership inference against an overfitted denoiser
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a control has to show: in words, and whether a row shows it."""
+    """Expected result of a control, in words and as a test of its row."""
 
     words: str
     holds: Callable[[Row], bool]
@@ -56,13 +56,13 @@ RATE = (
     Expected(f"at least {FOUND:.2f}", lambda row: row["value"] >= FOUND),
     Expected(f"at most {NOT_FOUND:.2f}", lambda row: row["value"] <= NOT_FOUND),
 )
-# The interval decides, not the p-value: with patients in both sets the permutation test sees differences that are no copies, such
-# as a little blur (on the phantom p = 0.02 for blurred unseen clips, relative to held-out ones).
+# The criterion is the interval, not the p-value: with patients in both sets, the permutation test also detects differences other
+# than copies, such as slight blur (on the phantom p = 0.02 for blurred unseen clips, relative to held-out ones).
 NO_COPY = (
     Expected("interval below 0", lambda row: row["ci_high"] < 0),
     Expected("interval not below 0", lambda row: row["ci_high"] >= 0),
 )
-EXPECTED: dict[str, tuple[Expected, Expected]] = {  # of memorised and of unseen videos
+EXPECTED: dict[str, tuple[Expected, Expected]] = {  # for positive and for negative controls
     "copy_rate": RATE,
     "motion_copy_rate": RATE,
     "nearer_to_train": (
@@ -80,12 +80,12 @@ EXPECTED: dict[str, tuple[Expected, Expected]] = {  # of memorised and of unseen
         Expected("0.5 in the interval", lambda row: _holds(0.5, row)),
     ),
 }
-POSITIVE = ("memorised", "overfitted")  # how the name of a positive control starts
+POSITIVE = ("memorised", "overfitted")  # prefixes of the names of positive controls
 KINDS = ("generator", "positive control", "negative control")
 
 
 def memorisation_table(files: list[Path]) -> pd.DataFrame:
-    """One row for each measure, fold, and generator or control; a measure that is absent has its reason.
+    """One row per metric, fold, and generator or control; a row without a value has a reason.
 
     Args:
         files: quality JSON files of all folds and generators.
@@ -122,6 +122,6 @@ def _row(row: Row) -> Row:
 
 
 def controls_hold(table: pd.DataFrame, metric: str) -> tuple[int, int]:
-    """How many controls of a measure hold, of how many."""
+    """Number of controls of a metric that hold, and number of its controls."""
     known = table[(table["metric"] == metric) & (table["kind"] != KINDS[0]) & table["holds"].notna()]
     return int(known["holds"].map(lambda held: str(held) == "True").sum()), len(known)

@@ -1,4 +1,4 @@
-"""Display names of the metrics of the ablation, and the tested (primary) metric."""
+"""Display names of the metrics of the ablation, and the primary metric, which is the one tested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = {
     "bland_altman_low": "Bland-Altman, lower limit",
     "bland_altman_high": "Bland-Altman, upper limit",
 }
-# Tested metric -> columns of the LaTeX table with their headings.
+# Primary metric -> columns of the LaTeX table with their headings.
 LATEX = {
     "auc": {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1"},
     "auc_macro": {"auc_macro": "AUC (macro)", "accuracy": "Accuracy", "balanced_accuracy": "Bal. accuracy", "brier": "Brier"},
@@ -36,7 +36,7 @@ CHANCE = {"auc": 0.5, "auc_macro": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}  # va
 
 
 def primary(ablation: pd.DataFrame) -> str:
-    """The tested metric of classification.csv (or sweep.csv); higher is better."""
+    """The primary metric of classification.csv (or sweep.csv); higher is better."""
     metrics = set(ablation["metric"])
     return next((metric for metric in reversed(PRIMARY.values()) if metric in metrics), "auc")
 

@@ -1,4 +1,4 @@
-"""Names of generators and regimes that people read."""
+"""Display names of generators and regimes."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ LABELS = {
 
 
 def label(name: str) -> str:
-    """What people read for a generator or regime."""
+    """Display name of a generator or regime."""
     return LABELS.get(name, name)

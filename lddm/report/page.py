@@ -51,7 +51,7 @@ def page(settings: Settings, results: Path, out: Path) -> None:
 
 
 def _answer(found: Results) -> dict[str, Any]:
-    """The first screen."""
+    """Content of the first screen."""
     ablation = found.classification()
     shown = effects(found.comparisons(), ablation)
     videos = found.videos()

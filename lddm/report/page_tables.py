@@ -55,7 +55,7 @@ def _score(rows: pd.DataFrame) -> Cell:
 
 
 def copies_table(found: Results) -> Table | None:
-    """All LDDM videos flagged as copies, with the nearest training clip of each; None if no search was done."""
+    """All LDDM videos flagged as copies, with the nearest training clip of each; None without a copy search."""
     copies, searched = flagged(found)
     if not searched:
         return None
@@ -93,7 +93,7 @@ def _difference(row: pd.Series) -> Cell:
 
 
 def ablation_table(ablation: pd.DataFrame) -> Table:
-    """Every metric of each classifier and regime."""
+    """All metrics of each classifier and regime."""
     lines: list[list[Cell | str]] = []
     for (classifier, metric), part in ablation.groupby(["classifier", "metric"], sort=False):
         if metric not in NAMES and not metric.startswith(VERSUS_REST):
@@ -135,7 +135,7 @@ def comparison_table(compared: pd.DataFrame) -> Table:
 
 
 def transfer_table(transfer: pd.DataFrame) -> Table | None:
-    """Trained on real, tested on synthetic videos, and the reverse; None if there is no such row."""
+    """Classifiers trained on real and tested on synthetic videos, and the reverse; None without such rows."""
     if transfer.empty:
         return None
     lines: list[list[Cell | str]] = [
@@ -168,7 +168,7 @@ def sweep_tables(found: Results) -> list[Table]:
 
 
 def memory_table(memory: pd.DataFrame) -> Table:
-    """memorisation.csv: each measure for the generators, beside its controls."""
+    """memorisation.csv: each metric for the generators and its controls."""
     rows: list[list[Cell | str]] = []
     for row in memory.itertuples():
         control, known = row.kind != KINDS[0], pd.notna(row.value)

@@ -1,4 +1,4 @@
-"""What the templates of the report show: tables, pictures, numbers. No HTML: the templates escape every text."""
+"""Content of the report's templates: tables, images, numbers. No HTML: the templates escape all texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Cell:
     """A table cell.
 
     Attributes:
-        text: what it says.
+        text: main text.
         small: a second line in small print, e.g. the interval.
     """
 
@@ -32,7 +32,7 @@ class Table:
     """A table sortable by its headings; the first cell of each row names the row.
 
     Attributes:
-        name: what the table shows, for screen readers.
+        name: description of the table for screen readers.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Picture:
 
     Attributes:
         source: the PNG file as a data URI.
-        alt: what it shows.
+        alt: text alternative.
         width: natural width in CSS pixels.
         kind: "chart", which dark pages invert, or "strips".
     """

@@ -17,7 +17,7 @@ NUMBER = re.compile(r"-(\d+)$")
 
 @dataclass(frozen=True)
 class Plan:
-    """Folds, generators and trainings of one experiment.
+    """Planned folds, generators and trainings of one experiment.
 
     Attributes:
         settings: the whole config.
@@ -87,7 +87,7 @@ class Plan:
         )
 
     def _makes_generator(self, rest: tuple[str, ...]) -> bool:
-        # `reconstruction` is animated with the bundle of `static`, which needs no training.
+        # `reconstruction` uses the model package of `static`, which needs no training.
         return not rest or rest[0] in {"static", *self.settings.synthesis.generators}
 
     def _makes_scores(self, rest: tuple[str, ...]) -> bool:

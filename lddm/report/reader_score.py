@@ -1,4 +1,4 @@
-"""Scores of a reader study: accuracy with intervals, agreement, and which clips fooled whom."""
+"""Scores of a reader study: accuracy with intervals, agreement between readers, and misjudged clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lddm.statistics.auc import area_under_curve
 from lddm.statistics.readers import chance_p_value, obuchowski_rockette, pooled_interval
 
 ANSWERS = {"study", "reader", "item", "origin", "diagnosis", "quality"}
-TWO_ARMS = {"study", "reader", "item", "diagnosis", "certainty"}  # of a study of two arms
+TWO_ARMS = {"study", "reader", "item", "diagnosis", "certainty"}  # columns of the answers in a study of two arms
 ARMS = ("still", "video")  # the still alone; the still with its synthetic video
 
 
@@ -24,7 +24,7 @@ def read_answers(files: list[Path], key: Path) -> pd.DataFrame:
     """Answers joined with the truth: one row per reader and clip, without unanswered ones.
 
     Raises:
-        LddmError: wrong columns, answers of another study, one reader twice, or no answer at all.
+        LddmError: wrong columns, answers of another study, a reader with two files, or no answers.
     """
     truth = pd.read_csv(key, dtype={"item": str})
     parts = []
@@ -55,14 +55,14 @@ def read_answers(files: list[Path], key: Path) -> pd.DataFrame:
 
 
 def score(joined: pd.DataFrame) -> dict[str, Any]:
-    """Numbers of a study.
+    """Results of a study.
 
     Returns:
-        readers: for each, accuracy of telling real from synthetic and of the diagnosis with 95 % Clopper-Pearson intervals, and
-        the exact test against guessing;
-        sources: how often clips of each source were called real and diagnosed rightly, with 95 % intervals over clips and
-        readers, and their mean quality; agreement: Cohen's kappa of each pair of readers, and Fleiss' kappa of all; fooled:
-        synthetic clips called real and real ones called synthetic, by whom.
+        readers: accuracy of each reader for real or synthetic and for the diagnosis, with 95 % Clopper-Pearson intervals and the
+        exact test against chance;
+        sources: shares of the clips of each source that were called real and that were diagnosed correctly, with 95 % intervals
+        over clips and readers, and their mean quality; agreement: Cohen's kappa of each pair of readers, and Fleiss' kappa of
+        all; fooled: synthetic clips called real and real clips called synthetic, with the readers.
     """
     guess = 1 / max(2, joined["class_name"].nunique())
     readers = {
@@ -97,18 +97,18 @@ def score(joined: pd.DataFrame) -> dict[str, Any]:
 
 
 def score_arms(joined: pd.DataFrame) -> dict[str, Any]:
-    """What synthetic videos add for readers: the still alone against the still with its video.
+    """Compare the diagnostic accuracy of readers in two arms: the still alone, and the still with its synthetic video.
 
     Args:
-        joined: answers of a study of two arms, from `read_arms`; only cases that all readers read in both arms count.
+        joined: answers of a study of two arms, from `read_arms`; only cases that all readers read in both arms are used.
 
     Returns:
-        readers: for each and each arm, AUC of the rating, sensitivity, specificity and accuracy (95 % Clopper-Pearson
-        intervals, exact test against guessing); arms: mean AUC of the readers, difference (video less still) and p-value by
-        Obuchowski and Rockette; agreement: Fleiss' kappa of each arm; cases: how many counted.
+        readers: AUC of the rating, sensitivity, specificity and accuracy of each reader and arm (95 % Clopper-Pearson
+        intervals, exact test against chance); arms: mean AUC over readers, difference (video minus still) and p-value
+        (Obuchowski and Rockette); agreement: Fleiss' kappa of each arm; cases: number of cases used.
 
     Raises:
-        LddmError: fewer than two readers, or too few cases that all of them read.
+        LddmError: fewer than two readers, or too few cases read by all of them.
     """
     wide = joined.pivot_table(index="case", columns=["arm", "reader"], values="rating").dropna()
     names = sorted(joined["reader"].unique())
@@ -144,12 +144,12 @@ def score_arms(joined: pd.DataFrame) -> dict[str, Any]:
 
 
 def read_arms(files: list[Path], key: Path) -> pd.DataFrame:
-    """Answers of a study of two arms joined with its key, one row per reader, case and arm.
+    """Answers of a study of two arms joined with its key: one row per reader, case and arm.
 
-    `rating` rises with how certainly the case was called the last class: from -5 (certainly not) to 5.
+    `rating` is the certainty that the case belongs to the last class, from -5 (certainly not) to 5.
 
     Raises:
-        LddmError: wrong columns, more than two classes, or a case that a reader answered twice in an arm.
+        LddmError: wrong columns, more than two classes, or two answers of a reader for the same case and arm.
     """
     truth = pd.read_csv(key, dtype={"item": str})
     if "arm" not in truth or truth["class_name"].nunique() != 2:
@@ -188,7 +188,7 @@ def _pooled_share(rows: pd.DataFrame, hits: pd.Series) -> dict[str, float]:
 
 
 def _fleiss(joined: pd.DataFrame, question: str) -> float | None:
-    """Fleiss' kappa (1971) over the clips that all readers answered; None without one or if the answers never varied."""
+    """Fleiss' kappa (1971) over clips answered by all readers; None without such clips or if all answers are the same."""
     wide = joined.pivot(index="item", columns="reader", values=question).dropna()
     if wide.empty:
         return None
@@ -200,7 +200,7 @@ def _fleiss(joined: pd.DataFrame, question: str) -> float | None:
 
 
 def _kappa(joined: pd.DataFrame, one: str, other: str, question: str) -> float | None:
-    """Cohen's kappa, weighted for quality; None without a clip that both answered or if both never varied."""
+    """Cohen's kappa, weighted for quality; None without clips answered by both, or if both always gave the same answer."""
     wide = joined.pivot(index="item", columns="reader", values=question)[[one, other]].dropna()
     if wide.empty or wide.stack().nunique() < 2:
         return None

@@ -1,4 +1,4 @@
-"""A blind reader study: a page that shows clips one by one, and a key with the truth, kept apart from it."""
+"""Blinded reader study: a page that shows clips one by one, and a separate key with the truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lddm.report.results import Results
 from lddm.report.sheet import sheet
 from lddm.task import level_names, levels
 
-FEWEST = 4  # clips of a study, the minimum of --clips
+FEWEST = 4  # smallest number of clips of a study, the minimum of --clips
 QUESTIONS = ["origin", "diagnosis", "quality"]
 OF_ARMS = ["diagnosis", "certainty"]
 INTRO = "Some of these clips are real ultrasound, others were made by a computer."
@@ -33,26 +33,26 @@ def reader_study(
 ) -> int:
     """Write the page and the key.
 
-    Half of the clips are real, the others are shared among the generators; no patient is shown twice, so that nobody can
-    compare two versions of one first frame. The page holds no hint of what a clip is: names are hashes, all clips are
-    written alike and without metadata.
+    Half of the clips are real; the others are divided among the generators. Each patient is shown once, so that readers cannot
+    compare two versions of one first frame. The page does not reveal the origin of a clip: names are hashes, and all clips have
+    the same format and no metadata.
 
-    A study of two arms asks what synthetic videos add for the diagnosis: `count` patients are shown as a still, all of them,
-    and then, in another order, as the still with its synthetic video beside it.
+    A study of two arms measures the benefit of synthetic videos for the diagnosis: readers first see the stills of `count`
+    patients, and then, in another order, the same stills with their synthetic videos.
 
     Args:
         results: results/<experiment>.
-        out: the page; nothing else is needed to read.
-        key: CSV of the truth, to be kept away from readers.
-        count: clips in all.
-        generators: whose videos are shown beside real ones.
-        arms: a study of two arms.
+        out: the page, which is self-contained.
+        key: CSV with the truth, to be hidden from readers.
+        count: total number of clips.
+        generators: generators of the synthetic videos.
+        arms: whether the study has two arms.
 
     Returns:
         Number of clips.
 
     Raises:
-        LddmError: too few patients, or a generator that the settings of the results do not have.
+        LddmError: too few patients, or a generator that is not in the settings of the results.
     """
     if key.resolve().parent == out.resolve().parent:
         raise LddmError(f"{key} lies beside the page", "keep the key in another folder, which readers do not get")
@@ -62,7 +62,10 @@ def reader_study(
     meta = found.meta()
     study = hashlib.sha256(f"{results.name} {seed} {[row['clip_id'] for row in rows]}".encode()).hexdigest()[:12]
     labels = np.array([row["label"] for row in rows])
-    level, classes = levels(labels), level_names(labels, found.task())  # of a number, readers tell the quartile
+    level, classes = (
+        levels(labels),
+        level_names(labels, found.task()),
+    )  # for a regression, readers estimate the quartile
     items, table = [], []
     shown: list[tuple[int, dict, str | None]] = [(place, row, None) for place, row in enumerate(rows)]
     if arms:
@@ -87,7 +90,7 @@ def reader_study(
 def _choose(
     found: Results, count: int, generators: list[str], rng: np.random.Generator, only_synthetic: bool = False
 ) -> list[dict]:
-    """Clips of different patients in random order, both classes alike as far as there are patients."""
+    """Clips of different patients in random order, balanced over classes if there are enough patients."""
     made = count if only_synthetic else count // 2
     sources = ["real"] * (count - made) + [generators[i % len(generators)] for i in range(made)]
     planned = found.plan.scored[1:]
@@ -121,9 +124,9 @@ def _choose(
 
 
 def _clips(clip: np.ndarray, arm: str | None) -> list[dict[str, Any]]:
-    """What the player shows of a clip uint8 (T + 1, S, S).
+    """Content of the player for a clip uint8 (T + 1, S, S).
 
-    The clip itself without a name; in a study of two arms, its first frame, in the second arm beside the clip.
+    Without arms, the unnamed clip; in the first arm, its first frame; in the second arm, its first frame and the clip.
     """
     if arm is None:
         return [{"name": "", "mark": "", **sheet(clip)}]

@@ -1,4 +1,4 @@
-"""Templates of all pages: jinja2 with autoescape, styles and scripts in the page itself."""
+"""Templates of all pages: jinja2 with autoescape; styles and scripts are embedded in the page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SHARED = "lddm.report"  # base.css, player.css, player.html and player.js are us
 
 @functools.cache
 def environment(package: str = SHARED) -> Environment:
-    """Templates in the folder `templates` of a package; those of the report are visible to all.
+    """Templates in the folder `templates` of a package; those of the report are available to all packages.
 
-    Every value is escaped, and a name that the template uses and the caller does not pass is an error.
+    All values are escaped. A variable that is not passed to the template raises an error.
     """
     loaders = [PackageLoader(name, "templates") for name in dict.fromkeys((package, SHARED))]
     return Environment(

@@ -1,7 +1,7 @@
-"""scorecard.html: one page with what was measured for each of the seven criteria of synthetic medical data, and what was not.
+"""scorecard.html: results for each of the seven criteria of synthetic medical data, including those not measured.
 
 The criteria are those of Zamzmi et al. (2025, Communications Engineering, "Scorecard for synthetic medical data evaluation"):
-congruence, coverage, constraint, completeness, compliance, comprehension and consistency. All numbers are rows of tables/.
+congruence, coverage, constraint, completeness, compliance, comprehension and consistency. All numbers come from tables/.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Line:
     """One line of the card.
 
     Attributes:
-        what: what was measured.
-        value: the number with its unit; empty if it was not measured.
-        interval: 95 %; empty for counts.
-        n: what it was measured on.
-        compared: what to compare it with (real against real, controls, ...).
-        source: the table it comes from.
-        reason: why it was not measured.
+        what: name of the quantity.
+        value: value with unit; empty if not measured.
+        interval: 95 % interval; empty for counts.
+        n: sample, e.g. the number of videos.
+        compared: reference value (real-vs-real, controls, ...).
+        source: table with the value.
+        reason: reason why it was not measured.
     """
 
     what: str
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A criterion: its name, what it asks, and its lines."""
+    """A criterion: its name, its question and its lines."""
 
     name: str
     question: str
@@ -80,7 +80,7 @@ def scorecard(settings: Settings, results: Path, out: Path) -> None:
 
 
 def criteria(found: Results) -> list[Criterion]:
-    """All seven, in the order of the paper."""
+    """All seven criteria, in the order of the paper."""
     quality = found.quality()
     return [
         Criterion(
@@ -112,7 +112,7 @@ def criteria(found: Results) -> list[Criterion]:
 
 
 def _score(quality: pd.DataFrame, metric: str, what: str, reference: str = "heldout") -> Line:
-    """A score of the generator with its real-against-real reference."""
+    """A score of the generator with its real-vs-real reference."""
     rows = quality[
         (quality["metric"] == metric) & (quality["generator"] == GENERATOR) & (quality["source"] == "heldout")
     ]
@@ -132,7 +132,7 @@ def _score(quality: pd.DataFrame, metric: str, what: str, reference: str = "held
 
 
 def _interval(rows: pd.DataFrame, low: str = "ci_low", high: str = "ci_high", form: str = ".3g") -> str:
-    """The interval of one row; the range over several folds, which says so."""
+    """The interval for a single row; for several folds, their range, labelled as such."""
     if len(rows) > 1:
         return f"{rows['value'].min():{form}} to {rows['value'].max():{form}} over {len(rows)} folds"
     if pd.isna(rows[low].iloc[0]):

@@ -1,4 +1,4 @@
-"""Videos for the player of the pages: all frames of a clip in one image, which a script can step through."""
+"""Sprite sheets for the player of the pages: all frames of a clip in one image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sheet(clip: np.ndarray) -> dict[str, Any]:
 
 
 def case(title: str, versions: Row, fps: float) -> dict[str, Any]:
-    """A player's content: the versions of one first frame side by side, with the mark of those that are synthetic."""
+    """Content of the player: the versions of one first frame side by side, with synthetic ones marked."""
     clips = [
         {"name": label(name), "mark": "" if name in REAL else MARK, **sheet(clip)} for name, clip in versions.items()
     ]

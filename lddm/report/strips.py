@@ -1,4 +1,4 @@
-"""Figures of real and synthetic videos side by side: film strips with M-mode. Synthetic ones say so."""
+"""Film strips with M-mode of real and synthetic videos side by side; synthetic ones are labelled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def choose(results: Results, count: int) -> list[tuple[str, Row]]:
     """The first `count` held-out clips, spread over the patients and classes of the first fold, in all versions.
 
     Returns:
-        For each: a title (class or target, patient) and the versions that begin with the same frame.
+        Title (class or target, patient) and versions with the same first frame of each clip.
     """
     folds = results.folds()
     videos = results.synthetic(folds[0], "heldout") if folds else {}
@@ -71,7 +71,7 @@ def strips(rows: list[tuple[str, Row]], fps: float) -> Figure:
                 if number == 0:
                     axes.set_title("x0" if time == 0 else f"{time / fps:.2g} s", fontsize=8)
             line[-1].imshow(m_mode(clip), cmap="gray", vmin=0, vmax=255, aspect="auto")
-            line[-1].set_box_aspect(1 / WIDER)  # as high as the frames beside it
+            line[-1].set_box_aspect(1 / WIDER)  # same height as the frames beside it
             if number == 0:
                 line[-1].set_title(f"M-mode, {(len(clip) - 1) / fps:.2g} s", fontsize=8)
             text = label(name) if name in REAL else f"{label(name)}\n({MARK})"

@@ -84,7 +84,7 @@ def colour(name: str) -> str:
 
 
 def span(counts: pd.Series) -> str:
-    """Range of some counts, e.g. 240 or 240–480."""
+    """Range of counts as text, e.g. 240 or 240–480."""
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low}–{high}"
 
@@ -102,19 +102,19 @@ def subplots(
     layout: Literal["constrained"] | None = None,
     **grid: Any,
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, as from `pyplot.subplots`, but without pyplot: no global state, and a faster import."""
+    """A figure and its axes, like `pyplot.subplots`, but without global state and with a faster import."""
     figure = Figure(figsize=figsize, layout=layout)
     return figure, figure.subplots(lines, columns, **grid)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, without the date, so that equal results give equal files."""
+    """Write a figure without a date, so that equal results give identical files."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return path
 
 
 def empty(axes: Axes, text: str) -> None:
-    """Show in place of a plot the reason why there is none."""
+    """Show the reason for a missing plot in its place."""
     axes.axis("off")
     axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color="#666666")

@@ -37,7 +37,7 @@ SEARCHES = ("copy_rate", "motion_copy_rate")
 def quality_table(files: list[Path]) -> pd.DataFrame:
     """Concatenate the rows of all generators and folds; absent metrics have no row, and the page gives the reasons.
 
-    Controls of the copy searches are among them, those of other measures of memory are in memorisation.csv only.
+    Controls of the copy searches are included; those of other memorisation metrics are only in memorisation.csv.
 
     Raises:
         LddmError: a file is not a list of rows.

@@ -24,12 +24,12 @@ def verdict(row: pd.Series) -> str:
 
 
 def sentences(quality: pd.DataFrame, ablation: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
-    """All summary sentences: first the question of the study, then classification, then quality."""
+    """All summary sentences: the primary comparison, then classification, then quality."""
     return motion_sentences(comparisons) + ablation_sentences(ablation) + quality_sentences(quality)
 
 
 def ablation_sentences(table: pd.DataFrame) -> list[str]:
-    """The primary metric of each classifier and regime."""
+    """Sentences on the primary metric of each classifier and regime."""
     said, metric = [], primary(table)
     for classifier, rows in table[table["metric"] == metric].groupby("classifier", sort=False):
         by_regime = rows.set_index("regime")
@@ -52,7 +52,7 @@ def _with_interval(row: pd.Series) -> str:
 
 
 def quality_sentences(quality: pd.DataFrame) -> list[str]:
-    """Reconstruction error relative to repeated x0, ranking of the generators by distance, and copies; with n and interval."""
+    """Sentences on reconstruction error relative to repeated x0, ranking of generators by distance, and copies."""
     said = []
     held_out = quality[quality["source"] == "heldout"]
     l1 = held_out[(held_out["metric"] == "l1") & (held_out["reference"] == "same x0")]
