@@ -26,7 +26,7 @@ NOISE = 0.05  # pixels of the mosaic: standard deviation of the posterior of z
 HELD_OUT = 5  # one in this many patients of the pool is used for validation
 LABELLED = ("motion_transfer", "gaussian", "cinn", "lddm")
 SETTINGS: dict[str, Any] = {
-    # Without distillation, which does not pay off for some hundred samples.
+    # Without distillation, whose training takes longer than it saves for a few hundred samples.
     "lddm": DiffusionSettings(
         distillation=None,
         training=Training(steps=1000, batch_size=32, learning_rate=1e-3, ema_decay=0.99, val_every=100),

@@ -3,7 +3,7 @@
     python -m benchmarks.findings                         # first page: table and plot from effects.csv
     python -m benchmarks.findings --run results/phantom   # first update the numbers from a finished `make run`
 
-Tables stand between markers; tests/contract checks that the first page agrees with effects.csv.
+Tables are placed between markers; tests/contract checks that the first page agrees with effects.csv.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def draw_anatomy(
 
     Args:
         rng: random generator.
-        hidden: generator for what a frame does not show, the stiffness variation of gland; everything else is unchanged.
+        hidden: generator for the stiffness variation of gland, which a frame does not show; everything else is unchanged.
         lesion: from `draw_lesion`.
         size: height and width of the frame in pixels.
         margin: pixels added on each side, so that tissue can enter the view.

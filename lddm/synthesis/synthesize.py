@@ -118,7 +118,7 @@ def reconstruct(
     """Decode the posterior mean of real clips: uint8 (n, T + 1, S, S). An upper bound for all generators.
 
     Args:
-        stills: uint8 (n, S, S), moved by the latents in place of the first frames of their own clips.
+        stills: uint8 (n, S, S), animated with the latents instead of the clips' own first frames.
     """
     model = animator.autoencoder
     small = store.at_model_size()

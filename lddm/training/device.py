@@ -30,7 +30,7 @@ def to_device(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
 
 
 class DeviceFrames:
-    """Frames of examples: each stored frame once on the device if they fit, else read by the host batch by batch.
+    """Frames of examples. Each stored frame is kept once on the device if all fit; otherwise the host reads them batch by batch.
 
     Args:
         frames: stored frames uint8 (N, S, S), an array or `lddm.data.frames.ReducedFrames`.

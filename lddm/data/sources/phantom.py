@@ -102,8 +102,8 @@ def simulate(
     """One labelled video uint8 (T, S, S) and its anatomy.
 
     Args:
-        hidden: samples what the first frame does not show.
-        imaged: how many frames of the video are made, None = all; they do not depend on this number.
+        hidden: generator for properties that the first frame does not show.
+        imaged: number of frames to simulate, None = all; the frames do not depend on this number.
     """
     size, margin = settings.size, settings.size // 4  # the strongest compression shifts tissue by size / 8
     malignant_look = _is_high(label, settings, task) if rng.random() < settings.appearance else rng.random() < 0.5
