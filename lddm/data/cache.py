@@ -96,7 +96,7 @@ def _read(path: Path) -> np.ndarray | None:
         return None
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:  # a damaged file is computed again
+    except (OSError, ValueError, EOFError) as error:  # a damaged file is recomputed
         logger.warning("%s cannot be read (%s): computed again", path.name, error)
         return None
 

@@ -35,7 +35,7 @@ def planned(weights_dir: str | Path, note: str | Path) -> str:
         if written["found"] == there:
             return str(written["planned"])
     except (OSError, ValueError, LookupError, TypeError):
-        pass  # the list is missing or damaged: it is written again
+        pass  # a missing or damaged list is rewritten
     return hashlib.sha256(json.dumps(there).encode()).hexdigest()[:12]
 
 

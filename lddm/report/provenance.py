@@ -81,7 +81,7 @@ def verify(results: Path) -> dict[str, str]:
         results: results/<experiment>, at its current location.
 
     Returns:
-        Path relative to `results` -> "missing", "changed", or "newer" if a later job made the file again; empty if
+        Path relative to `results` -> "missing", "changed", or "newer" if a later job regenerated the file; empty if
         nothing differs.
 
     Raises:
@@ -98,7 +98,7 @@ def verify(results: Path) -> dict[str, str]:
 
 
 def repair_hint(results: Path, differing: dict[str, str]) -> str:
-    """Hint with the command that makes the files again that differ according to `verify`."""
+    """Hint with the command that regenerates the files that differ according to `verify`."""
     noted = _noted(results)
     targets = {what: [noted[name]["target"] for name in differing if differing[name] == what] for what in REPAIRED}
     if not any(targets.values()):

@@ -40,7 +40,7 @@ def save_weights(path: str | Path, weights: nn.Module | Mapping[str, Tensor], ki
 
 
 def _maker(kind: str) -> str:
-    """Hint on how to make a file of this kind again."""
+    """Hint on how to regenerate a file of this kind."""
     rule = {"latents": "encode", "motion": "measure_motion"}.get(kind, f"train_{kind.split(':')[0]}")
     return f"run the rule {rule} again"
 
