@@ -2,7 +2,7 @@
 
 Like DT-FVD, it provides a Fréchet distance in features of the domain. A network trained to recognise content is insensitive
 to motion (a repeated still scores best). This network is therefore trained to distinguish real from distorted motion; its
-input are frames together with their differences.
+inputs are frames together with their differences.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Feature networks: uint8 clips in, feature vectors out.
 
-The input of a video network are frames 1..T of a clip, without x0, which is given to a generator. The input of a frame network
+The inputs of a video network are frames 1..T of a clip, without x0, which is given to a generator. The inputs of a frame network
 are a few of these frames.
 """
 

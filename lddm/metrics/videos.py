@@ -66,7 +66,7 @@ def pairs_of_other_patients(real: Videos, videos: Videos, seed: int) -> list[Pai
 
 
 def best_of_samples(values: np.ndarray, videos: Videos, higher: bool) -> tuple[int, np.ndarray, np.ndarray]:
-    """Best of the samples of each x0: how close to the true video a generator can come, not its typical distance.
+    """Best sample of each x0: the smallest distance of a generator to the true video, not its typical distance.
 
     First frames with fewer samples (due to `max_videos`) are excluded, since the best of fewer samples is worse.
 

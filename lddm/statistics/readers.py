@@ -84,7 +84,7 @@ def _limits(value: float, variance: float, freedom: float) -> tuple[float, float
 
 
 def chance_p_value(hits: int, n: int, chance: float = 0.5) -> float:
-    """Exact two-sided binomial test of `hits` right answers of n against guessing."""
+    """Exact two-sided binomial test of `hits` correct answers of n against chance."""
     return float(stats.binomtest(hits, n, chance).pvalue)
 
 

@@ -26,8 +26,8 @@ def extend(
     """Continue the motion of one window over further windows.
 
     Each further window starts `overlap` frames before the end, from the frame composed there. A single frame shows positions,
-    not velocities. Of several candidates, the one is kept whose motion on the overlap is closest to the known motion and
-    which stays near the still. Its displacement v is composed with the displacement u of its first frame,
+    not velocities. Of several candidates, the one is kept whose motion on the overlap is closest to the known motion and whose
+    displacement remains small. Its displacement v is composed with the displacement u of its first frame,
     u'(p) = v(p) + f u(p + v(p)), so that every frame is the real still, interpolated once. Old and new layers are blended
     over the overlap.
 

@@ -4,7 +4,7 @@ A model animates any image. The model package therefore stores the mean and stan
 training stills. The score of a new still is the root mean square of its standardised statistics; the still is out of
 distribution if the score exceeds a quantile of the scores of the validation stills. The rule is deliberately simple: every
 number can be inspected, and no label or network is involved. It detects images of another type, organ, scanner or
-preprocessing. It does not detect every still that a model animates badly.
+preprocessing. It does not detect every still for which the motion is poor.
 """
 
 from __future__ import annotations
