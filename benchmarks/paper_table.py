@@ -33,6 +33,7 @@ METHODS = {
 }
 OURS = "LDDM (paper variant)"  # method compared with all others
 REFERENCES = ("heldout", "same x0")
+MAY_BE_NEGATIVE = ("kernel_video", "kvd", "kid", "jedi_unbiased")  # unbiased estimates of a distance
 # Columns of table.md; every other row with these references is in quality.csv.
 FIRST: tuple[str, ...] = ("fvd", "kvd", "dt_fvd", "lpips", "lpips_vgg", "lpips_alex", "frechet_video")
 FIRST += ("flow_magnitude", "temporal_difference", "strain_error", "l1", "perceptual")
@@ -72,14 +73,14 @@ class Sources:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over trainings.
+    """Mean over trainings, then over folds.
 
     Attributes:
-        values: values per fold and training.
+        folds: values of the trainings of each fold.
         patients: jackknife replicates per fold, averaged over its trainings: (folds, groups) or None.
     """
 
-    values: np.ndarray
+    folds: list[np.ndarray]
     patients: list[np.ndarray] | None
 
     @classmethod
@@ -88,12 +89,26 @@ class Estimate:
         groups = [list(part["replicates"]) for _, part in rows.groupby("fold")] if "replicates" in rows else []
         whole = groups and all(isinstance(each, list) and each for group in groups for each in group)
         replicates = [np.mean(group, axis=0) for group in groups] if whole else None
-        return cls(rows["value"].to_numpy(float), replicates)
+        return cls([part["value"].to_numpy(float) for _, part in rows.groupby("fold")], replicates)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Values per fold and training."""
+        return np.concatenate(self.folds)
 
     @property
     def value(self) -> float:
         """Mean over folds and trainings."""
-        return float(self.values.mean())
+        return float(np.mean([fold.mean() for fold in self.folds]))
+
+    def trainings(self) -> tuple[float, int]:
+        """Variance of the mean caused by other trainings, and its degrees of freedom.
+
+        Within folds only: what other folds would change is due to their patients, whom the methods share.
+        """
+        again = [fold for fold in self.folds if len(fold) > 1]
+        variance = sum(float(fold.var(ddof=1)) / len(fold) for fold in again) / len(self.folds) ** 2
+        return variance, sum(len(fold) - 1 for fold in again)
 
     def variances(self, other: Estimate | None = None) -> list[tuple[float, int]]:
         """Variance components and degrees of freedom of the mean, or of its difference to `other` on the same patients."""
@@ -104,10 +119,7 @@ class Estimate:
             return []  # different patients
         errors = [standard_error(a - b) ** 2 for a, b in zip(self.patients, against, strict=True)]
         parts = [(sum(errors) / len(errors) ** 2, sum(len(each) - 1 for each in self.patients))]
-        for one in (self, other):
-            if one is not None and len(one.values) > 1:
-                parts.append((float(one.values.var(ddof=1)) / len(one.values), len(one.values) - 1))
-        return parts
+        return parts + [one.trainings() for one in (self, other) if one is not None]
 
     def interval(self, other: Estimate | None = None) -> tuple[float, float, float, float]:
         """Mean (or difference), 95 % limits and p-value of a t-test with Welch-Satterthwaite degrees of freedom."""
@@ -136,7 +148,7 @@ def quality(sources: dict[str, Sources]) -> pd.DataFrame:
                 continue
             estimate = Estimate.of(part.dropna(subset=["value"]))
             value, low, high, _ = estimate.interval()
-            low = max(low, 0.0) if not metric.startswith("k") and value >= 0 else low
+            low = low if metric in MAY_BE_NEGATIVE else max(low, 0.0) if value >= 0 else low
             row |= {"value": value, "ci_low": low, "ci_high": high, "trainings": len(estimate.values)}
             row |= {"each": " ".join(f"{v:.5g}" for v in estimate.values), "floor": part["floor"].mean()}
             found.append(row | {"n_real": part["n_real"].iloc[0], "n_synthetic": part["n_synthetic"].iloc[0]})

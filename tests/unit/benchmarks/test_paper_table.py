@@ -76,6 +76,22 @@ def test_differences_are_of_the_same_patients_and_corrected(sources):
     assert ("fvd", "LDDM (ours)") in table.index and ("dt_fvd", "cINN (published)") not in table.index
 
 
+def test_what_folds_share_does_not_widen_a_difference():
+    """Five folds that differ a lot, in which one method is five lower throughout: its trainings vary by one."""
+    rng = np.random.default_rng(3)
+    first, second = [], []
+    for fold, level in enumerate((100, 140, 120, 160, 130)):
+        shared = rng.normal(0, 0.2, 20)
+        for method, shift in ((first, -5.0), (second, 0.0)):
+            for _ in range(3):
+                value = level + shift + rng.normal()
+                method.append(row("lddm", value, rng) | {"fold": fold, "replicates": (value + shared).tolist()})
+    difference, low, high, p = Estimate.of(pd.DataFrame(first)).interval(Estimate.of(pd.DataFrame(second)))
+    assert low < -5 < high and high - low < 3 and p < 1e-4
+    single = Estimate.of(pd.DataFrame(first[::3]))  # one training per fold says nothing of trainings
+    assert single.trainings() == (0.0, 0) and not math.isnan(single.interval()[1])
+
+
 def test_more_trainings_and_patients_make_intervals_narrower():
     rng = np.random.default_rng(1)
 
