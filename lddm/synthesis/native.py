@@ -79,10 +79,32 @@ class NativeStill:
 
     def _frame(self, motion: Tensor, new: Tensor, log_gain: Tensor) -> Tensor:
         """One frame float (1, 1, H, W) from motion (2, S, S), occlusion (S, S) and log-gain (S, S)."""
-        moved = warp(self.tissue, (self.enlarge(motion) * self.scale)[None], beyond="reflection")
+        moved = warp(self.tissue, within_frame(self.enlarge(motion) * self.scale)[None], beyond="border")
         moved = moved + self.enlarge(new) * low_pass(self.tissue[..., ::2, ::2] - moved, self.cells[0], self.cells[1])
         moved = apply_gain(moved, self.enlarge(log_gain))
         return self.still + self.share * (moved.clamp(-1, 1) - self.still)
+
+
+def within_frame(motion: Tensor) -> Tensor:
+    """Shrink displacements smoothly towards the border of the frame, so that no tissue is taken from beyond it.
+
+    There is none: mirrored tissue shows each structure twice, and repeated border pixels are streaks. Displacements of up to half
+    the distance to the border stay as they are; larger ones approach the distance.
+
+    Args:
+        motion: float (2, H, W) in pixels, (axial, lateral).
+
+    Returns:
+        float (2, H, W).
+    """
+    limited = []
+    for axis, field in enumerate(motion):
+        places = torch.arange(field.shape[axis], device=field.device, dtype=field.dtype)
+        places = places[:, None] if axis == 0 else places
+        room = torch.where(field < 0, places, field.shape[axis] - 1 - places).clamp_min(1e-3)
+        share = field.abs() / room
+        limited.append(torch.where(share > 0.5, field.sign() * room * (1 - 0.25 / share.clamp_min(0.5)), field))
+    return torch.stack(limited)
 
 
 def mirror_at_edge(image: np.ndarray, inside: np.ndarray) -> np.ndarray:

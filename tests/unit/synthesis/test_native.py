@@ -19,7 +19,7 @@ from lddm.settings.models import AutoencoderSettings, SynthesisSettings
 from lddm.synthesis.animate import Animator
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import flat_background, moving_part
-from lddm.synthesis.native import NativeStill, mirror_at_edge
+from lddm.synthesis.native import NativeStill, mirror_at_edge, within_frame
 from lddm.synthesis.seeds import content_id, video_seed
 from lddm.synthesis.synthesize import synthesize
 
@@ -91,7 +91,7 @@ def test_displacements_are_scaled_to_native_pixels(shape, fit):
     image = speckle(*shape)
     native, x0 = still_of(image, fit)
     down, across = native.fit.scale
-    rows, columns = 5, -3  # pixels of the still
+    rows, columns = 3, -2  # pixels of the still; the inner part is farther from the border than twice as much
     frames = drawn(native, x0, layers((rows / down, columns / across)))
     moved = np.roll(image, (-rows, -columns), axis=(0, 1))
     inner = np.s_[8:-8, 8:-8]
@@ -153,6 +153,18 @@ def test_half_new_tissue_does_not_blur_the_texture(size):
     frames = [decoder.compose(x0, layers((2.0, 1.5), logits=logits)).frames[0, 0, -1] for logits in (-9.0, OPEN)]
     fine = [(part - F.avg_pool2d(part[None], 3, 1, 1)[0]).std() for part in frames]
     assert fine[1] > 0.8 * fine[0]
+
+
+def test_no_tissue_is_taken_from_beyond_the_frame():
+    motion = torch.randn(2, 48, 64, generator=torch.Generator().manual_seed(0)) * 20
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
+    limited = within_frame(motion)
+    sources = torch.stack([rows, columns]) + limited
+    assert sources.min() >= -0.01 and sources[0].max() <= 47.01 and sources[1].max() <= 63.01
+    assert torch.equal(limited.sign(), motion.sign())
+    small = torch.full((2, 48, 64), 2.0)
+    inner = within_frame(small)[:, 6:-6, 6:-6]
+    assert torch.equal(inner, torch.full_like(inner, 2))
 
 
 def test_tissue_is_mirrored_at_the_edge():
