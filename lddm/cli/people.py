@@ -79,7 +79,8 @@ def animate(
     from lddm.synthesis.request import Size
 
     if not image.is_file():
-        raise LddmError(f"{image} does not exist", "pass a PNG, JPEG or DICOM file")
+        reason = "is a folder" if image.is_dir() else "does not exist"
+        raise LddmError(f"{image} {reason}", "pass one PNG, JPEG or DICOM file")
     paths = [out] if samples == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(samples)]
     strip = out.with_name(f"{out.stem}-{'compare' if compare else 'strip'}.png")
     beside = out.with_name(f"{out.stem}-compare.webp")

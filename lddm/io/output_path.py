@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def check_video_path(path: Path) -> None:
     """Raise if `lddm.io.write_video.write_video` cannot write a video there.
 
     Raises:
-        LddmError: unknown suffix, a folder instead of a file or the reverse, or a parent that is not a folder.
+        LddmError: unknown suffix, a folder instead of a file or the reverse, or a parent that is not a folder or not writable.
     """
     if path.suffix.lower() not in WRITABLE:
         raise LddmError(f"cannot write '{path.suffix}'", "expected .mp4, .avi, .gif, .webp, .npz, .dcm, or a folder")
@@ -27,6 +28,8 @@ def check_video_path(path: Path) -> None:
         parent = parent.parent
     if not parent.is_dir():
         raise LddmError(f"{parent} is a file, expected a directory", "choose another folder for the video")
+    if not os.access(parent, os.W_OK):
+        raise LddmError(f"{parent} is not writable", "choose a folder for the video that you may write to")
 
 
 def check_not_overwritten(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:

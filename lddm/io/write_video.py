@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lddm.files import atomic_path
 from lddm.io.dicom.write import write_dicom
@@ -53,7 +53,7 @@ def write_video(
             _write_av(temporary, frames, fps, comment, aspect, lossless=suffix == ".avi")
         elif suffix in (".gif", ".webp"):
             images = [Image.fromarray(frame) for frame in frames]
-            options = {"comment": comment} if suffix == ".gif" else {"lossless": True}
+            options = {"comment": comment} if suffix == ".gif" else {"lossless": True, "exif": _described(comment)}
             images[0].save(
                 temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, **options
             )
@@ -62,6 +62,12 @@ def write_video(
         else:
             known = [np.nan, np.nan] if spacing is None else spacing
             np.savez_compressed(temporary, frames=frames, fps=fps, comment=comment, spacing_mm=known)
+
+
+def _described(comment: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = comment
+    return exif
 
 
 def _write_av(path: Path, frames: np.ndarray, fps: float, comment: str, aspect: float, lossless: bool) -> None:

@@ -81,10 +81,24 @@ def reader_study(
         intro=INTRO_OF_ARMS if arms else INTRO,
         content=content | {"questions": OF_ARMS if arms else QUESTIONS},
     )
+    check_key(key, {row["item"] for row in table})
     write_table(pd.DataFrame(table)[[*KEY, "arm"] if arms else KEY], key)
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return len(items)
+
+
+def check_key(key: Path, items: set[str]) -> None:
+    """Raise if the key of another study would be overwritten.
+
+    Raises:
+        LddmError: the file is there and names other items.
+    """
+    if key.is_file() and set(pd.read_csv(key, dtype=str).get("item", ())) != items:
+        raise LddmError(
+            f"{key} is the key of another study, whose answers cannot be scored without it",
+            "pass another --key, or move this one",
+        )
 
 
 def _choose(

@@ -35,3 +35,9 @@ def test_an_output_is_no_input_also_by_a_link(tmp_path):
     for output in (still, link):
         with pytest.raises(LddmError, match="would be overwritten"):
             check_not_overwritten([still], [tmp_path / "a.mp4", output])
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere but on a read-only disk
+    with pytest.raises(LddmError, match=f"{tmp_path} is not writable"):
+        check_video_path(tmp_path / "new/v.mp4")

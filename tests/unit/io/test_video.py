@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lddm.errors import LddmError
 from lddm.io.recording import upright
@@ -332,3 +332,9 @@ def test_a_video_that_is_cut_says_so(tmp_path, frames):
     write_video(tmp_path / "v.avi", frames, 10)
     assert read_video(tmp_path / "v.avi", 12).notes == ()
     assert read_video(tmp_path / "v.avi", 11).notes == ("cut: only the first 11 frames are read",)
+
+
+def test_an_animated_webp_states_its_comment(tmp_path, frames):
+    write_video(tmp_path / "v.webp", frames, 10, comment="synthetic")
+    with Image.open(tmp_path / "v.webp") as image:
+        assert image.getexif()[ExifTags.Base.ImageDescription] == "synthetic" and image.n_frames == len(frames)

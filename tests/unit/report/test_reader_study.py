@@ -55,6 +55,11 @@ def test_the_page_holds_no_hint_and_the_key_lies_elsewhere(study, results, tmp_p
     assert again.read_text() == page.read_text()
     with pytest.raises(LddmError, match="lies beside the page"):
         reader_study(results, page, page.with_name("key.csv"), 3, ["lddm"], 5)
+    before = key.read_bytes()
+    reader_study(results, page, key, 3, ["lddm"], 5)  # the same study again
+    with pytest.raises(LddmError, match="key of another study"):
+        reader_study(results, page.with_name("other.html"), key, 3, ["lddm"], 6)
+    assert key.read_bytes() == before and not page.with_name("other.html").exists()
     with pytest.raises(LddmError, match="4 clips of different patients wanted, 3 patients held out") as said:
         reader_study(results, page, key, 4, ["lddm"], 5)
     assert "--clips" not in said.value.hint  # which refuses fewer than 4
