@@ -16,6 +16,7 @@ from lddm.motion.warp import bicubic_weights, low_pass, low_pass_weights, refine
 from lddm.synthesis.burned_in import burned_in_words
 from lddm.synthesis.moving_part import moving_part
 
+REACH = 0.6  # of the distance to the border of the frame: at most, tissue is stretched by 1 / (1 - 0.6) there
 LETTER = 60.0  # grey levels: pixels of burned-in text that exceed the tissue below by more than this are static
 
 
@@ -89,7 +90,7 @@ def within_frame(motion: Tensor) -> Tensor:
     """Shrink displacements smoothly towards the border of the frame, so that no tissue is taken from beyond it.
 
     There is none: mirrored tissue shows each structure twice, and repeated border pixels are streaks. Displacements of up to half
-    the distance to the border stay as they are; larger ones approach the distance.
+    of `REACH` times the distance to the border stay as they are; larger ones approach `REACH` times the distance.
 
     Args:
         motion: float (2, H, W) in pixels, (axial, lateral).
@@ -103,7 +104,8 @@ def within_frame(motion: Tensor) -> Tensor:
         places = places[:, None] if axis == 0 else places
         room = torch.where(field < 0, places, field.shape[axis] - 1 - places).clamp_min(1e-3)
         share = field.abs() / room
-        limited.append(torch.where(share > 0.5, field.sign() * room * (1 - 0.25 / share.clamp_min(0.5)), field))
+        most = REACH - REACH**2 / (4 * share.clamp_min(REACH / 2))
+        limited.append(torch.where(share > REACH / 2, field.sign() * room * most, field))
     return torch.stack(limited)
 
 

@@ -91,7 +91,7 @@ def test_displacements_are_scaled_to_native_pixels(shape, fit):
     image = speckle(*shape)
     native, x0 = still_of(image, fit)
     down, across = native.fit.scale
-    rows, columns = 3, -2  # pixels of the still; the inner part is farther from the border than twice as much
+    rows, columns = 2, -1  # pixels of the still, small beside the distance of the inner part to the border
     frames = drawn(native, x0, layers((rows / down, columns / across)))
     moved = np.roll(image, (-rows, -columns), axis=(0, 1))
     inner = np.s_[8:-8, 8:-8]
@@ -162,8 +162,10 @@ def test_no_tissue_is_taken_from_beyond_the_frame():
     sources = torch.stack([rows, columns]) + limited
     assert sources.min() >= -0.01 and sources[0].max() <= 47.01 and sources[1].max() <= 63.01
     assert torch.equal(limited.sign(), motion.sign())
+    pushed = within_frame(torch.full((2, 48, 64), 30.0))
+    assert (rows + pushed[0]).diff(dim=0).min() > 0.39 and (columns + pushed[1]).diff(dim=1).min() > 0.39  # no streaks
     small = torch.full((2, 48, 64), 2.0)
-    inner = within_frame(small)[:, 6:-6, 6:-6]
+    inner = within_frame(small)[:, 7:-7, 7:-7]
     assert torch.equal(inner, torch.full_like(inner, 2))
 
 
