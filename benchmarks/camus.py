@@ -90,17 +90,22 @@ class Study:
         rng = np.random.default_rng([2024, 3, fold, run])  # selections are nested over N
         return np.concatenate([rng.permutation(pool[self.label[pool] == value])[: count // 2] for value in (0, 1)])
 
+    def scope(self, regime: str, fold: int, count: int, run: int) -> str:
+        """Name of what the generators of a regime may know; equal names have equal motion."""
+        strict = self.setting == "strict" and regime in GENERATORS
+        return f"fold-{fold}-{count}-{run}" if strict else f"fold-{fold}"
+
     def motion_of(self, regime: str, fold: int, count: int, run: int) -> Tensor:
         """z of all videos of the stills of a fold, ordered by video index: float (VIDEOS n, D)."""
         _, pool, stills = self.parts(fold)
         if regime == "true motion":
             return self.z[stills]
         name, scale = GENERATORS[regime]
-        labels, where, folder = self.label, f"fold-{fold}", self.out / self.setting
+        labels, folder = self.label, self.out / self.setting / self.scope(regime, fold, count, run)
         if self.setting == "strict":
             known = np.isin(np.arange(len(labels)), self.labelled(pool, fold, count, run))
-            labels, where = np.where(known, labels, -1), f"fold-{fold}-{count}-{run}"
-        generator = fit(name, latent_set(self.z, labels, pool, fold), self.store, fold, folder / where)
+            labels = np.where(known, labels, -1)
+        generator = fit(name, latent_set(self.z, labels, pool, fold), self.store, fold, folder)
         videos = [draw(generator, self.store, stills, self.label[stills], scale, 100 * fold + i) for i in range(VIDEOS)]
         return torch.cat(videos)
 
@@ -112,8 +117,7 @@ class Study:
         if regime in (STATIC, "true pairs"):
             second = self.first if regime == STATIC else self.second
             return READERS[reader](self.first[stills], second[stills]), self.label[stills]
-        run = run if self.setting == "strict" and regime in GENERATORS else 0
-        path = self.out / self.setting / "added" / f"{reader}-{regime}-{fold}-{count if run else 0}-{run}.npy"
+        path = self.out / self.setting / "added" / f"{reader}-{regime}-{self.scope(regime, fold, count, run)}.npy"
         if not path.is_file():
             z = self.motion_of(regime, fold, count, run)
             first = np.tile(self.first[stills], (len(z) // len(stills), 1, 1, 1))
@@ -142,12 +146,7 @@ class Study:
         for fold in range(FOLDS):
             stills = self.parts(fold)[2]
             label = self.label[stills]
-            own = Pairs(
-                *(
-                    getattr(self.pairs, name)[stills]
-                    for name in ("patient", "area_fraction_change", "frames", "ventricle")
-                )
-            )
+            own = self.pairs.of(stills)
             for regime in (*GENERATORS, "true motion"):
                 z = self.motion_of(regime, fold, count, 0)[: len(stills)]
                 change = moved_share(own, z)
@@ -164,8 +163,8 @@ class Study:
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write a .npy file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, values)
+    with atomic_path(path) as temporary:
+        np.save(temporary, values, allow_pickle=False)
 
 
 def readers_table(folder: Path, label_of: dict[str, int], resamples: int = RESAMPLES) -> pd.DataFrame:

@@ -6,7 +6,7 @@ with the apical two-chamber view on the left, and so are the two ED frames that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lddm.io.image import read_image
 from lddm.latent.spec import LatentSpec
 from lddm.motion.field_of_view import view_of_spans, view_spans
 from lddm.motion.invertibility import invertible_share
+from lddm.motion.low_rank import shrinking
 from lddm.motion.warp import refine, warp
 
 VIEWS, PHASES = ("2CH", "4CH"), ("ED", "ES")
@@ -52,6 +53,10 @@ class Pairs:
     area_fraction_change: np.ndarray
     frames: np.ndarray
     ventricle: np.ndarray
+
+    def of(self, patients: np.ndarray) -> Pairs:
+        """Pairs of some patients, by index int (m,)."""
+        return Pairs(*(getattr(self, field.name)[patients] for field in fields(self)))
 
     @property
     def label(self) -> np.ndarray:
@@ -131,16 +136,10 @@ def as_latent(flows: np.ndarray) -> Tensor:
 
     The maps are the least-squares fit with respect to bicubic upsampling, in pixels of the mosaic.
     """
-    down, across = (_reducing(count) for count in CELLS)
+    down, across = (torch.from_numpy(shrinking(STORED, count)).float() for count in CELLS)
     maps = torch.einsum("rh,nvchw,kw->nvcrk", down, torch.from_numpy(flows), across)  # (n, V, 2, 16, 8)
     mosaic = torch.cat(list((maps * _scale()).unbind(1)), dim=3)  # (n, 2, 16, 16)
     return SPEC.join(mosaic, torch.ones(len(mosaic), 1, 1))
-
-
-def _reducing(count: int) -> Tensor:
-    """Least-squares inverse of bicubic upsampling: float32 (count, 224)."""
-    enlarging = F.interpolate(torch.eye(count)[None, None], size=(STORED, count), mode="bicubic")[0, 0]
-    return torch.linalg.pinv(enlarging)
 
 
 def _scale() -> Tensor:
@@ -160,7 +159,7 @@ def fields_of(z: Tensor) -> Tensor:
 
 
 def small(frames: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """Downsample by area averaging: uint8 (..., H, W) -> uint8 (..., side, side)."""
+    """Downsample by area averaging: (..., H, W) -> (..., side, side), of the same dtype."""
     flat = frames.reshape(-1, *frames.shape[-2:])
     reduced = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in flat]
     return np.stack(reduced).reshape(*frames.shape[:-2], side, side)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.camus_pairs import VIEWS, flow_between
+from benchmarks.camus_pairs import flow_between, small
 from lddm.classification.networks import StrainNetwork
 
 SIDE = 32  # input size of a reader in pixels
@@ -37,8 +36,8 @@ def ed_jacobian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     flow = flow_between(first.reshape(-1, *first.shape[2:]), second.reshape(-1, *second.shape[2:]))
     (zz, zx), (xz, xx) = (np.gradient(flow[:, component], axis=(1, 2)) for component in (0, 1))
     change = np.log(np.clip((1 + zz) * (1 + xx) - zx * xz, 0.2, 5)) / JACOBIAN
-    small = np.stack([cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in change])
-    return np.stack([_reduced(first), small.reshape(len(first), len(VIEWS), SIDE, SIDE)], axis=2).astype(np.float32)
+    change = small(change.reshape(first.shape), SIDE)
+    return np.stack([_reduced(first), change], axis=2).astype(np.float32)
 
 
 def ed_only(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -61,9 +60,7 @@ FRAMES = {"ED + Jacobian": 1, "ED + ES": 2, "ED": 1, "ES": 1}  # channels that a
 
 
 def _reduced(images: np.ndarray) -> np.ndarray:
-    flat = images.reshape(-1, *images.shape[2:])
-    small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in flat]
-    return np.stack(small).reshape(*images.shape[:2], SIDE, SIDE).astype(np.float32) / 127.5 - 1
+    return small(images, SIDE).astype(np.float32) / 127.5 - 1
 
 
 class TwoViews(nn.Module):

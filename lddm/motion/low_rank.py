@@ -121,7 +121,7 @@ def _signs(maps: Tensor, coefficients: Tensor) -> Tensor:
 
 
 @functools.cache
-def _shrinking(height: int, size: int) -> np.ndarray:
+def shrinking(height: int, size: int) -> np.ndarray:
     """Least-squares inverse of bicubic upsampling from `size` to `height` samples: float64 (size, height)."""
     # bicubic as in torch, (height, size)
     enlarging = cv2.resize(np.eye(size), (size, height), interpolation=cv2.INTER_CUBIC)
@@ -133,5 +133,5 @@ def _fit_maps(flow: np.ndarray, size: int) -> np.ndarray:
 
     Cell means, the usual way to downsample, are smoothed again by upsampling and lose local strain.
     """
-    rows, columns = (_shrinking(length, size) for length in flow.shape[-2:])
+    rows, columns = (shrinking(length, size) for length in flow.shape[-2:])
     return rows @ flow.astype(np.float64) @ columns.T

@@ -104,6 +104,14 @@ def test_strictly_generators_know_the_labels_of_the_labelled_alone(pairs, tmp_pa
     assert (tmp_path / "motion-image.npy").is_file() and not (tmp_path / "motion-guided.npy").exists()
 
 
+def test_what_the_generators_may_know_names_what_is_kept(pairs, tmp_path):
+    strict, open_ = (Study(pairs, setting, tmp_path) for setting in ("strict", "open"))
+    cells = [(0, 4, 0), (0, 8, 0), (0, 4, 1), (1, 4, 0)]  # fold, labelled patients, selection
+    assert len({strict.scope("LDDM", *cell) for cell in cells}) == 4
+    assert len({open_.scope("LDDM", *cell) for cell in cells}) == 2
+    assert strict.scope("true motion", 0, 4, 0) == strict.scope("true motion", 0, 8, 1)
+
+
 def test_all_generators_draw_motion_for_stills(pairs, tmp_path, monkeypatch):
     from benchmarks import camus_generators
 
