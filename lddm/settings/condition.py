@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lddm.settings.base import Section
-from lddm.settings.evaluation import ClassifierName
-from lddm.settings.models import Training
+from lddm.settings.evaluation import SMALL_TRAINING, ClassifierName, SmallTraining
 
 
 class LogitSettings(Section):
@@ -19,15 +18,7 @@ class LogitSettings(Section):
         4, ge=2, description="partitions of the patients; each is predicted by classifiers trained on the others"
     )
     ensemble_size: int = Field(3, ge=1, description="networks per partition, whose logits are averaged")
-    training: Training = Training(
-        steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
-    )
-
-    @model_validator(mode="after")
-    def _possible(self):
-        if self.training.processes > 1:
-            raise ValueError("training.processes: expected 1, classifiers are trained in one process")
-        return self
+    training: SmallTraining = SMALL_TRAINING
 
 
 class ConditionSettings(Section):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lddm.settings.base import Section
 from lddm.settings.models import Training
@@ -26,6 +26,17 @@ ClassifierName = Literal[
 ]
 
 
+def _in_one_process(training: Training) -> Training:
+    if training.processes > 1:
+        raise ValueError("processes: expected 1, classifiers are trained in one process")
+    return training
+
+
+# Classifiers trained on a few labelled videos: those of pseudo-labels and of the attribute logit.
+SmallTraining = Annotated[Training, AfterValidator(_in_one_process)]
+SMALL_TRAINING = Training(steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40)
+
+
 class PseudoLabelSettings(Section):
     """Pseudo-labels of unlabelled training videos (split.max_labelled_videos), predicted from the labelled ones."""
 
@@ -39,15 +50,7 @@ class PseudoLabelSettings(Section):
         le=1,
         description="share of the unlabelled videos that receive a pseudo-label, the most confident of each class",
     )
-    training: Training = Training(
-        steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.0, warmup_steps=10, val_every=40
-    )
-
-    @model_validator(mode="after")
-    def _possible(self):
-        if self.training.processes > 1:
-            raise ValueError("training.processes: expected 1, classifiers are trained in one process")
-        return self
+    training: SmallTraining = SMALL_TRAINING
 
 
 class DomainNetworkSettings(Section):
