@@ -35,7 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~UMASK)  # some writers (safetensors) create files readable by their owner only
+        os.chmod(temporary, 0o666 & ~UMASK)  # some writers (safetensors) create files that only their owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -103,7 +103,7 @@ def augmented_clips(real: Clips, seed: int) -> Clips:
 def _augment(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One augmented copy of a clip uint8 (T + 1, S, S)."""
     count, size = clip.shape[:2]
-    speed = rng.uniform(0.7, 1.0)  # slower only, since there are no frames after the last
+    speed = rng.uniform(0.7, 1.0)  # slower only: a faster clip would need frames after the last
     times = np.minimum(np.round(np.arange(count) * speed), count - 1).astype(int)
     if rng.random() < 0.5:
         times = times[::-1]

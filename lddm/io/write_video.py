@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from lddm.files import atomic_path
 from lddm.io.dicom.write import write_dicom
@@ -96,8 +96,10 @@ def _write_folder(
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("Comment", comment)  # a single frame may be passed on without about.json
     for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(temporary / f"{number:06d}.png")
+        Image.fromarray(frame).save(temporary / f"{number:06d}.png", pnginfo=text)
     about = {"fps": fps, "frames": len(frames), "comment": comment}
     about |= {} if spacing is None else {"spacing_mm": list(spacing)}
     (temporary / "about.json").write_text(json.dumps(about) + "\n")

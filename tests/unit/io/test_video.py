@@ -338,3 +338,10 @@ def test_an_animated_webp_states_its_comment(tmp_path, frames):
     write_video(tmp_path / "v.webp", frames, 10, comment="synthetic")
     with Image.open(tmp_path / "v.webp") as image:
         assert image.getexif()[ExifTags.Base.ImageDescription] == "synthetic" and image.n_frames == len(frames)
+
+
+def test_each_png_of_a_folder_states_the_comment(tmp_path, frames):
+    write_video(tmp_path / "v", frames, 10, comment="synthetic, µ")
+    for path in (tmp_path / "v").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.text["Comment"] == "synthetic, µ"
